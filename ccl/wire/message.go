@@ -1,0 +1,184 @@
+package wire
+
+import (
+	"net/netip"
+
+	"cohort/packet"
+)
+
+// Version of the wire format. A node refuses another major version by name.
+const Version = 1
+
+// Type numbers a message. Numbers are never reused.
+type Type uint8
+
+// State messages travel reliably and in order between two members.
+// Membership messages are datagrams that are repeated until overtaken.
+const (
+	TypeClaim           Type = 1 // owner -> director: I own this connection
+	TypeGrant           Type = 2 // director -> asker: you own it (a takeover carries the state)
+	TypeRedirect        Type = 3 // director -> asker: somebody else owns it
+	TypeQuery           Type = 4 // forwarder -> director: who owns it?
+	TypeOwner           Type = 5 // director -> forwarder: the answer, 0 = nobody
+	TypeUpdate          Type = 6 // owner -> backup: newest state
+	TypeClose           Type = 7 // owner -> director and backup: it is over
+	TypeGone            Type = 8 // anyone -> forwarder: I do not own what you sent me
+	TypeSynced          Type = 9 // owner -> all: everything re-registered for this view
+	TypeHeartbeat       Type = 32
+	TypeElectionRequest Type = 33
+	TypeElectionReply   Type = 34
+	TypeJoin            Type = 35
+	TypeJoinRefused     Type = 36
+	TypeView            Type = 37
+	TypeLeave           Type = 38
+	TypeProbe           Type = 39
+	TypeProbeReply      Type = 40
+)
+
+// Conn is the state of one connection as it travels: enough for any node to
+// become its owner. Key is the initiator's direction.
+type Conn struct {
+	Key     packet.FlowKey
+	Gen     uint32 // ownership generation; a takeover adds one (FR11)
+	In, Out uint8  // logical interfaces: where the initiator and the responder enter
+	State   uint8  // flowtable.TCPState
+	Flags   uint8  // ConnX
+	Rule    uint16
+	Timeout uint16 // idle timeout, seconds
+}
+
+// Conn flags.
+const (
+	ConnSync   = 0x01 // FR13: durability sync
+	ConnNoCopy = 0x02 // FR13: durability none: directors know the owner, nobody keeps state
+)
+
+// Claim says: the sender owns Conn. Asking claims wait for a Grant or a
+// Redirect; a re-registration after a view change (FR12) is the same message.
+type Claim struct {
+	Conn       Conn
+	Reregister bool // existing owner, not a new connection
+}
+
+// Grant makes the receiver the owner with Conn.Gen. Adopted means the state is
+// that of a dead owner (FR11).
+type Grant struct {
+	Conn    Conn
+	Adopted bool
+}
+
+// Redirect tells a claimant that Owner has the connection.
+type Redirect struct {
+	Key   packet.FlowKey
+	Owner NodeID
+	Gen   uint32
+}
+
+// Query asks a director who owns the connection of Key (either direction).
+// When nobody alive does but the director keeps its state, the asker becomes
+// the owner (answer: Grant, Adopted).
+type Query struct {
+	Key packet.FlowKey
+}
+
+// Owner answers Query: Owner 0 means there is no such connection.
+type Owner struct {
+	Key   packet.FlowKey
+	Owner NodeID
+	Gen   uint32
+}
+
+// Update carries the newest state to the backup owner.
+type Update struct {
+	Conn Conn
+}
+
+// Close ends the connection everywhere (FR15).
+type Close struct {
+	Key packet.FlowKey
+	Gen uint32
+}
+
+// Gone tells a forwarder to forget its forward entry for Key.
+type Gone struct {
+	Key packet.FlowKey
+}
+
+// Synced ends the sender's re-registration for the view with this tag. From
+// then on a director may believe that what it does not know does not exist.
+type Synced struct {
+	View uint32
+}
+
+// NodeState is what a node says about itself in heartbeats.
+type NodeState uint8
+
+// The states of `show cluster info` (MG1).
+const (
+	StateDisabled NodeState = iota
+	StateElection           // looking for a control node
+	StateJoining            // asked a control node for admission
+	StateInSync             // member of the current view
+	StateFenced             // was a member, is not in the newest view
+)
+
+// Heartbeat is broadcast every hold/3 (HL1). The control node's says which
+// view is current; a member that has an older one asks for it by its own.
+type Heartbeat struct {
+	From        Member
+	State       NodeState
+	Term, Epoch uint32 // of the view the sender has applied
+	Control     NodeID // of that view
+	Alive       uint64 // bit per NodeID: members the sender has heard within the hold time
+}
+
+// ElectionRequest is broadcast by a node without a control node (EL1).
+type ElectionRequest struct {
+	From    Member
+	Cluster string
+}
+
+// ElectionReply answers it: "a better candidate is here" or "Control rules".
+type ElectionReply struct {
+	From    Member
+	Control NodeID // 0 while there is none
+	Term    uint32
+	Epoch   uint32
+}
+
+// Join asks the control node for admission (EL8 checks ride here).
+type Join struct {
+	From       Member
+	Cluster    string
+	Version    string
+	DataMTU    uint16
+	Interfaces []string // logical names, sorted
+}
+
+// JoinRefused names the check that failed (EL8).
+type JoinRefused struct {
+	Reason string
+}
+
+// ViewMsg publishes a view.
+type ViewMsg struct {
+	View View
+}
+
+// Leave asks the control node to remove the sender at once.
+type Leave struct {
+	From Member
+}
+
+// Probe is padded to Size bytes of inner IP packet (CL3).
+type Probe struct {
+	ID   uint32
+	Size uint16
+	From netip.Addr
+}
+
+// ProbeReply answers with the size that arrived.
+type ProbeReply struct {
+	ID   uint32
+	Size uint16
+}

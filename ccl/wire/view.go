@@ -1,0 +1,100 @@
+package wire
+
+import (
+	"net/netip"
+	"sort"
+)
+
+// NodeID numbers a member inside the cluster: 1..63, 0 is nobody. The control
+// node assigns it on join and it stays with the node's name.
+type NodeID uint8
+
+// MaxNodes bounds NodeID; XDP arrays have this many elements.
+const MaxNodes = 64
+
+// Incarnation tells two lives of one node apart: random, never 0, kept across
+// a hitless restart of the daemon, new after anything that lost the flow table.
+type Incarnation uint64
+
+// Tag is what the fast path compares: the low byte.
+func (i Incarnation) Tag() uint8 { return uint8(i) }
+
+// Member is one node of a view.
+type Member struct {
+	ID          NodeID
+	Name        string
+	Serial      string
+	VTEP        netip.Addr
+	Incarnation Incarnation
+	Priority    uint8 // 1..100, 1 is best (EL1)
+}
+
+// Better orders candidates for the control role: priority, then name, then
+// serial (EL1, EL2).
+func (m Member) Better(o Member) bool {
+	if m.Priority != o.Priority {
+		return m.Priority < o.Priority
+	}
+	if m.Name != o.Name {
+		return m.Name < o.Name
+	}
+	return m.Serial < o.Serial
+}
+
+// View is the membership at one (term, epoch). It is immutable once made: a
+// node applies a whole view or none of it (EL6).
+type View struct {
+	Term    uint32 // grows with every election
+	Epoch   uint32 // grows with every view of a term and never goes back
+	Control NodeID
+	Members []Member // sorted by ID
+}
+
+// Newer reports whether v replaces o: terms first, then epochs.
+func (v *View) Newer(o *View) bool {
+	if o == nil {
+		return v != nil
+	}
+	if v.Term != o.Term {
+		return v.Term > o.Term
+	}
+	return v.Epoch > o.Epoch
+}
+
+// Tag folds (term, epoch) into the 32 bits that data frames carry and XDP
+// compares. Never 0: 0 means fenced.
+func (v *View) Tag() uint32 {
+	if v == nil {
+		return 0
+	}
+	t := v.Term<<20 ^ v.Epoch
+	if t == 0 {
+		t = 1
+	}
+	return t
+}
+
+// Member returns the member with this id, or nil.
+func (v *View) Member(id NodeID) *Member {
+	if v == nil {
+		return nil
+	}
+	i := sort.Search(len(v.Members), func(i int) bool { return v.Members[i].ID >= id })
+	if i < len(v.Members) && v.Members[i].ID == id {
+		return &v.Members[i]
+	}
+	return nil
+}
+
+// Named returns the member with this name, or nil.
+func (v *View) Named(name string) *Member {
+	if v == nil {
+		return nil
+	}
+	for i := range v.Members {
+		if v.Members[i].Name == name {
+			return &v.Members[i]
+		}
+	}
+	return nil
+}

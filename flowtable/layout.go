@@ -1,0 +1,81 @@
+package flowtable
+
+import (
+	"unsafe"
+
+	"cohort/packet"
+)
+
+// LayoutVersion changes whenever a struct below does. Pinned maps of another
+// version are rebuilt, never reinterpreted.
+const LayoutVersion = 1
+
+// BucketEntries is the width of an index bucket: one cache line.
+const BucketEntries = 8
+
+// Flow flags (FlowSlot.Flags).
+const (
+	FlowLive        = 0x01 // the slot holds a flow
+	FlowPunt        = 0x02 // every packet goes to Go
+	FlowProvisional = 0x04 // the claim has not been answered
+)
+
+// TickShift turns nanoseconds of CLOCK_MONOTONIC into ticks: one tick is
+// 2^20 ns, about 1.05 ms. A tick counter wraps after 52 days; compare with
+// signed differences only.
+const TickShift = 20
+
+// Bucket is one cache line of the index: entries are tag<<32 | ref, 0 empty.
+type Bucket [BucketEntries]uint64
+
+// FlowSlot is the owner's entry of one connection: one flow, two directions,
+// one shared state. 128 bytes, two cache lines: the first is written by Go
+// under Seq, the second by XDP. See bpf/layout.h.
+type FlowSlot struct {
+	Key         [2]packet.FlowKey // as received: from the initiator, from the responder
+	Seq         uint32            // odd while Go rewrites the first line
+	Gen         uint32            // ownership generation granted by the director
+	NextHop     [2]uint16         // of direction d; 0 = ask Go
+	Iface       [2]uint8          // logical interface where direction d enters
+	State       uint8             // TCPState
+	Flags       uint8
+	Rule        uint16
+	Timeout     uint16 // idle timeout, seconds
+	Created     uint32 // ticks
+	Policy      uint32 // configuration generation that judged it
+	Backup      uint8  // node that confirmed the newest state, 0 = none
+	Replication uint8
+	_           [2]uint8
+
+	LastSeen [2]uint32 // ticks
+	Packets  [2]uint64
+	Bytes    [2]uint64 // IP total length
+	SeqEnd   [2]uint32 // TCP: one past the highest sequence number sent
+	Ack      [2]uint32 // TCP: last acknowledgement sent
+	Window   [2]uint16 // TCP: last window sent, unscaled
+	Seen     [2]uint8  // TCP flags seen, ORed
+	WScale   [2]uint8  // TCP window shift, 0xff unknown; Go writes it once
+}
+
+// ForwardSlot is what a forwarder caches: who owns this direction. 48 bytes.
+type ForwardSlot struct {
+	Key         packet.FlowKey
+	Seq         uint32
+	Gen         uint32
+	Owner       uint8 // node id
+	Incarnation uint8 // low byte of the owner's incarnation tag
+	Iface       uint8
+	Flags       uint8
+	LastSeen    uint32 // ticks
+	Packets     uint64
+	Bytes       uint64
+}
+
+// The sizes are promises (SPEC, DESIGN 3): owner 128 B, forwarder <= 48 B,
+// backup <= 32 B.
+const (
+	_ = uint(128-unsafe.Sizeof(FlowSlot{})) + uint(unsafe.Sizeof(FlowSlot{})-128)
+	_ = uint(48-unsafe.Sizeof(ForwardSlot{})) + uint(unsafe.Sizeof(ForwardSlot{})-48)
+	_ = uint(64-unsafe.Sizeof(Bucket{})) + uint(unsafe.Sizeof(Bucket{})-64)
+	_ = uint(16-unsafe.Sizeof(packet.FlowKey{})) + uint(unsafe.Sizeof(packet.FlowKey{})-16)
+)
