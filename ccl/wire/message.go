@@ -51,7 +51,12 @@ type Conn struct {
 const (
 	ConnSync   = 0x01 // FR13: durability sync
 	ConnNoCopy = 0x02 // FR13: durability none: directors know the owner, nobody keeps state
+	ConnOrphan = 0x04 // Update only: the owner is dead, the receiver is the new director
 )
+
+// OwnerRetry in Owner.Owner or Redirect.Owner means: I cannot answer in my
+// present view, ask the director of your newest view again.
+const OwnerRetry NodeID = 255
 
 // Claim says: the sender owns Conn. Asking claims wait for a Grant or a
 // Redirect; a re-registration after a view change (FR12) is the same message.
@@ -104,11 +109,23 @@ type Gone struct {
 	Key packet.FlowKey
 }
 
-// Synced ends the sender's re-registration for the view with this tag. From
-// then on a director may believe that what it does not know does not exist.
+// Synced brackets the sender's re-registration for the view with this tag.
+// After the end a director may believe that what it does not know does not
+// exist; after the end of a full round it forgets what was not confirmed.
 type Synced struct {
-	View uint32
+	View  uint32
+	Phase SyncPhase
 }
+
+// SyncPhase says which bracket a Synced is.
+type SyncPhase uint8
+
+// Phases of a re-registration.
+const (
+	SyncEnd       SyncPhase = 0 // everything that this view moved is registered
+	SyncFullBegin SyncPhase = 1 // from here on every connection is confirmed again
+	SyncFullEnd   SyncPhase = 2 // SyncEnd, and all connections were confirmed
+)
 
 // NodeState is what a node says about itself in heartbeats.
 type NodeState uint8
