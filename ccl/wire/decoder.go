@@ -1,0 +1,207 @@
+package wire
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Handler takes the messages of a batch in their order. Each state message has
+// its method, so that nothing is boxed; the pointer is valid until the method
+// returns. The rare membership messages share one method and come as values.
+type Handler interface {
+	HandleClaim(from netip.Addr, m *Claim)
+	HandleGrant(from netip.Addr, m *Grant)
+	HandleRedirect(from netip.Addr, m *Redirect)
+	HandleQuery(from netip.Addr, m *Query)
+	HandleOwner(from netip.Addr, m *Owner)
+	HandleUpdate(from netip.Addr, m *Update)
+	HandleClose(from netip.Addr, m *Close)
+	HandleGone(from netip.Addr, m *Gone)
+	HandleSynced(from netip.Addr, m *Synced)
+	HandleMembership(from netip.Addr, m Message)
+}
+
+// Decoder decodes batches into structs that it keeps: no allocation for state
+// messages. The zero value is ready; one goroutine at a time.
+type Decoder struct {
+	Unknown uint64 // messages skipped because their type is not known
+
+	claim    Claim
+	grant    Grant
+	redirect Redirect
+	query    Query
+	owner    Owner
+	update   Update
+	close    Close
+	gone     Gone
+	synced   Synced
+}
+
+// Batch hands every message of b to h. It stops at the first malformed one;
+// those before it have been handled.
+func (d *Decoder) Batch(from netip.Addr, b []byte, h Handler) error {
+	for {
+		t, body, rest, err := split(b)
+		if err == ErrEmpty {
+			return nil
+		}
+		if err == nil {
+			r := reader{b: body}
+			err = d.one(from, t, &r, h)
+		}
+		if err != nil {
+			return fmt.Errorf("wire: %v: %w", t, err)
+		}
+		b = rest
+	}
+}
+
+// one decodes a state message in place and calls its method.
+func (d *Decoder) one(from netip.Addr, t Type, r *reader, h Handler) error {
+	if t.Control() {
+		return d.membership(from, t, r, h)
+	}
+	if !d.state(t, r) {
+		d.Unknown++
+		return nil
+	}
+	if err := r.end(); err != nil {
+		return err
+	}
+	switch t {
+	case TypeClaim:
+		h.HandleClaim(from, &d.claim)
+	case TypeGrant:
+		h.HandleGrant(from, &d.grant)
+	case TypeRedirect:
+		h.HandleRedirect(from, &d.redirect)
+	case TypeQuery:
+		h.HandleQuery(from, &d.query)
+	case TypeOwner:
+		h.HandleOwner(from, &d.owner)
+	case TypeUpdate:
+		h.HandleUpdate(from, &d.update)
+	case TypeClose:
+		h.HandleClose(from, &d.close)
+	case TypeGone:
+		h.HandleGone(from, &d.gone)
+	case TypeSynced:
+		h.HandleSynced(from, &d.synced)
+	}
+	return nil
+}
+
+func (d *Decoder) membership(from netip.Addr, t Type, r *reader, h Handler) error {
+	m := readMembership(t, r)
+	if m == nil && r.err == nil {
+		d.Unknown++
+		return nil
+	}
+	if err := r.end(); err != nil {
+		return err
+	}
+	h.HandleMembership(from, m)
+	return nil
+}
+
+// state fills the struct of t and reports whether t is known.
+func (d *Decoder) state(t Type, r *reader) bool {
+	switch t {
+	case TypeClaim:
+		d.claim.Reregister = r.conn(&d.claim.Conn)
+	case TypeGrant:
+		d.grant.Adopted = r.conn(&d.grant.Conn)
+	case TypeRedirect:
+		r.key(&d.redirect.Key)
+		d.redirect.Owner, d.redirect.Gen = r.node(), r.gen()
+	case TypeQuery:
+		r.key(&d.query.Key)
+	case TypeOwner:
+		r.key(&d.owner.Key)
+		d.owner.Owner, d.owner.Gen = r.node(), r.gen()
+	case TypeUpdate:
+		r.conn(&d.update.Conn)
+	case TypeClose:
+		r.key(&d.close.Key)
+		d.close.Gen = r.gen()
+	case TypeGone:
+		r.key(&d.gone.Key)
+	case TypeSynced:
+		d.synced.View = r.u32()
+	default:
+		return false
+	}
+	return true
+}
+
+// read returns any message as a value, nil for an unknown type.
+func (d *Decoder) read(t Type, r *reader) Message {
+	if t.Control() {
+		return readMembership(t, r)
+	}
+	d.state(t, r)
+	switch t {
+	case TypeClaim:
+		return d.claim
+	case TypeGrant:
+		return d.grant
+	case TypeRedirect:
+		return d.redirect
+	case TypeQuery:
+		return d.query
+	case TypeOwner:
+		return d.owner
+	case TypeUpdate:
+		return d.update
+	case TypeClose:
+		return d.close
+	case TypeGone:
+		return d.gone
+	case TypeSynced:
+		return d.synced
+	}
+	return nil
+}
+
+// readMembership returns nil for an unknown type.
+func readMembership(t Type, r *reader) Message {
+	switch t {
+	case TypeHeartbeat:
+		var m Heartbeat
+		r.member(&m.From)
+		m.State = NodeState(r.u8())
+		m.Term, m.Epoch, m.Control = r.gen(), r.gen(), r.node()
+		m.Alive = r.uvarint(1<<64 - 1)
+		return m
+	case TypeElectionRequest:
+		var m ElectionRequest
+		r.member(&m.From)
+		m.Cluster = r.text()
+		return m
+	case TypeElectionReply:
+		var m ElectionReply
+		r.member(&m.From)
+		m.Control, m.Term, m.Epoch = r.node(), r.gen(), r.gen()
+		return m
+	case TypeJoin:
+		var m Join
+		r.member(&m.From)
+		m.Cluster, m.Version, m.DataMTU, m.Interfaces = r.text(), r.text(), r.u16(), r.texts()
+		return m
+	case TypeJoinRefused:
+		return JoinRefused{Reason: r.text()}
+	case TypeView:
+		var m ViewMsg
+		r.view(&m.View)
+		return m
+	case TypeLeave:
+		var m Leave
+		r.member(&m.From)
+		return m
+	case TypeProbe:
+		return Probe{ID: r.u32(), Size: r.u16(), From: r.addr()}
+	case TypeProbeReply:
+		return ProbeReply{ID: r.u32(), Size: r.u16()}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package wire
+
+import (
+	"net/netip"
+
+	"pgregory.net/rapid"
+
+	"cohort/packet"
+)
+
+// Generators of valid messages: everything that Append must bring over.
+
+func genAddr4(t *rapid.T, label string) packet.Addr {
+	return packet.Addr(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, label))
+}
+
+func genKey(t *rapid.T) packet.FlowKey {
+	return packet.FlowKey{
+		Src: genAddr4(t, "src"), Dst: genAddr4(t, "dst"),
+		SrcPort: rapid.Uint16().Draw(t, "sport"), DstPort: rapid.Uint16().Draw(t, "dport"),
+		Proto: rapid.SampledFrom([]uint8{0, 1, 6, 17, 47, 255}).Draw(t, "proto"),
+		Zone:  rapid.SampledFrom([]uint8{0, 0, 1, 255}).Draw(t, "zone"),
+	}
+}
+
+func genConn(t *rapid.T) Conn {
+	return Conn{
+		Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen"),
+		In: rapid.Byte().Draw(t, "in"), Out: rapid.Byte().Draw(t, "out"),
+		State: rapid.Byte().Draw(t, "state"), Flags: rapid.Byte().Draw(t, "flags"),
+		Rule: rapid.Uint16().Draw(t, "rule"), Timeout: rapid.Uint16().Draw(t, "timeout"),
+	}
+}
+
+func genNode(t *rapid.T, label string) NodeID {
+	return NodeID(rapid.IntRange(0, MaxNodes-1).Draw(t, label))
+}
+
+func genVTEP(t *rapid.T) netip.Addr {
+	switch rapid.IntRange(0, 2).Draw(t, "family") {
+	case 0:
+		return netip.Addr{}
+	case 1:
+		return genAddr4(t, "vtep").Netip()
+	}
+	return netip.AddrFrom16([16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "vtep6")))
+}
+
+func genText(t *rapid.T, label string) string { return rapid.StringN(0, 60, MaxString).Draw(t, label) }
+
+func genMember(t *rapid.T, id NodeID) Member {
+	return Member{
+		ID: id, Name: genText(t, "name"), Serial: genText(t, "serial"), VTEP: genVTEP(t),
+		Incarnation: Incarnation(rapid.Uint64().Draw(t, "inc")), Priority: rapid.Byte().Draw(t, "prio"),
+	}
+}
+
+func genView(t *rapid.T) View {
+	v := View{Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"), Control: genNode(t, "control")}
+	for id := 1; id < MaxNodes; id++ {
+		if rapid.IntRange(0, 9).Draw(t, "in") == 0 {
+			v.Members = append(v.Members, genMember(t, NodeID(id)))
+		}
+	}
+	return v
+}
+
+// generators has one entry for every type; TestEveryTypeHasAGenerator checks.
+var generators = map[Type]func(*rapid.T) Message{
+	TypeClaim: func(t *rapid.T) Message { return Claim{Conn: genConn(t), Reregister: rapid.Bool().Draw(t, "re")} },
+	TypeGrant: func(t *rapid.T) Message { return Grant{Conn: genConn(t), Adopted: rapid.Bool().Draw(t, "ad")} },
+	TypeRedirect: func(t *rapid.T) Message {
+		return Redirect{Key: genKey(t), Owner: genNode(t, "owner"), Gen: rapid.Uint32().Draw(t, "gen")}
+	},
+	TypeQuery: func(t *rapid.T) Message { return Query{Key: genKey(t)} },
+	TypeOwner: func(t *rapid.T) Message {
+		return Owner{Key: genKey(t), Owner: genNode(t, "owner"), Gen: rapid.Uint32().Draw(t, "gen")}
+	},
+	TypeUpdate: func(t *rapid.T) Message { return Update{Conn: genConn(t)} },
+	TypeClose:  func(t *rapid.T) Message { return Close{Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen")} },
+	TypeGone:   func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
+	TypeSynced: func(t *rapid.T) Message { return Synced{View: rapid.Uint32().Draw(t, "view")} },
+	TypeHeartbeat: func(t *rapid.T) Message {
+		return Heartbeat{
+			From: genMember(t, genNode(t, "id")), State: NodeState(rapid.Byte().Draw(t, "state")),
+			Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
+			Control: genNode(t, "control"), Alive: rapid.Uint64().Draw(t, "alive"),
+		}
+	},
+	TypeElectionRequest: func(t *rapid.T) Message {
+		return ElectionRequest{From: genMember(t, genNode(t, "id")), Cluster: genText(t, "cluster")}
+	},
+	TypeElectionReply: func(t *rapid.T) Message {
+		return ElectionReply{
+			From: genMember(t, genNode(t, "id")), Control: genNode(t, "control"),
+			Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
+		}
+	},
+	TypeJoin: func(t *rapid.T) Message {
+		return Join{
+			From: genMember(t, genNode(t, "id")), Cluster: genText(t, "cluster"), Version: genText(t, "version"),
+			DataMTU: rapid.Uint16().Draw(t, "mtu"), Interfaces: rapid.SliceOfN(rapid.StringN(0, 20, MaxString), 0, MaxStrings).Draw(t, "ifs"),
+		}
+	},
+	TypeJoinRefused: func(t *rapid.T) Message { return JoinRefused{Reason: genText(t, "reason")} },
+	TypeView:        func(t *rapid.T) Message { return ViewMsg{View: genView(t)} },
+	TypeLeave:       func(t *rapid.T) Message { return Leave{From: genMember(t, genNode(t, "id"))} },
+	TypeProbe: func(t *rapid.T) Message {
+		return Probe{ID: rapid.Uint32().Draw(t, "id"), Size: rapid.Uint16().Draw(t, "size"), From: genVTEP(t)}
+	},
+	TypeProbeReply: func(t *rapid.T) Message {
+		return ProbeReply{ID: rapid.Uint32().Draw(t, "id"), Size: rapid.Uint16().Draw(t, "size")}
+	},
+}

@@ -1,0 +1,75 @@
+package wire
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var sampleMember = Member{
+	ID: 2, Name: "fw-b", Serial: "S2", VTEP: netip.MustParseAddr("10.99.0.2"), Incarnation: 0x1122334455667788, Priority: 10,
+}
+
+// samples holds one message of each type. Entries are only added: a node of an
+// older version must go on reading what is here.
+var samples = []Message{
+	sampleClaim,
+	Claim{Conn: sampleClaim.Conn, Reregister: true},
+	Grant{Conn: sampleClaim.Conn, Adopted: true},
+	Redirect{Key: sampleKey, Owner: 3, Gen: 2},
+	Query{Key: sampleKey},
+	Owner{Key: sampleKey, Owner: 3, Gen: 2},
+	Update{Conn: sampleClaim.Conn},
+	Close{Key: sampleKey, Gen: 200},
+	Gone{Key: sampleKey},
+	Synced{View: 0x01000002},
+	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6},
+	ElectionRequest{From: sampleMember, Cluster: "edge"},
+	ElectionReply{From: sampleMember, Control: 1, Term: 1, Epoch: 300},
+	Join{From: sampleMember, Cluster: "edge", Version: "0.1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}},
+	JoinRefused{Reason: "data mtu 9000, cluster has 1500"},
+	ViewMsg{View{Term: 1, Epoch: 300, Control: 2, Members: []Member{sampleMember, {ID: 5, Name: "fw-e", VTEP: netip.MustParseAddr("fd00::5")}}}},
+	Leave{From: sampleMember},
+	Probe{ID: 7, Size: 1604, From: sampleMember.VTEP},
+	ProbeReply{ID: 7, Size: 1604},
+}
+
+// The bytes of every type are what testdata/golden.txt says. COHORT_GOLDEN=write
+// adds the lines of new samples; a changed line means a new wire version.
+func TestGoldenBytes(t *testing.T) {
+	const file = "testdata/golden.txt"
+	var out strings.Builder
+	for _, m := range samples {
+		fmt.Fprintf(&out, "%s %s\n", m.Type(), hex.EncodeToString(Append(nil, m)))
+	}
+	if os.Getenv("COHORT_GOLDEN") == "write" {
+		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), out.String()); d != "" {
+		t.Fatal(d)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(string(want)), "\n") {
+		b, err := hex.DecodeString(strings.Fields(line)[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, rest, err := Decode(b)
+		if err != nil || len(rest) != 0 {
+			t.Fatalf("%s: %v, rest %x", line, err, rest)
+		}
+		if d := cmp.Diff(samples[i], m, equal...); d != "" {
+			t.Fatal(d)
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package wire
+
+import "net/netip"
+
+// HandlerFunc makes a Handler of one function that takes every message as a
+// value. Each state message costs an allocation: for simulators, tools and
+// tests.
+type HandlerFunc func(from netip.Addr, m Message)
+
+// HandleClaim implements Handler.
+func (f HandlerFunc) HandleClaim(from netip.Addr, m *Claim) { f(from, *m) }
+
+// HandleGrant implements Handler.
+func (f HandlerFunc) HandleGrant(from netip.Addr, m *Grant) { f(from, *m) }
+
+// HandleRedirect implements Handler.
+func (f HandlerFunc) HandleRedirect(from netip.Addr, m *Redirect) { f(from, *m) }
+
+// HandleQuery implements Handler.
+func (f HandlerFunc) HandleQuery(from netip.Addr, m *Query) { f(from, *m) }
+
+// HandleOwner implements Handler.
+func (f HandlerFunc) HandleOwner(from netip.Addr, m *Owner) { f(from, *m) }
+
+// HandleUpdate implements Handler.
+func (f HandlerFunc) HandleUpdate(from netip.Addr, m *Update) { f(from, *m) }
+
+// HandleClose implements Handler.
+func (f HandlerFunc) HandleClose(from netip.Addr, m *Close) { f(from, *m) }
+
+// HandleGone implements Handler.
+func (f HandlerFunc) HandleGone(from netip.Addr, m *Gone) { f(from, *m) }
+
+// HandleSynced implements Handler.
+func (f HandlerFunc) HandleSynced(from netip.Addr, m *Synced) { f(from, *m) }
+
+// HandleMembership implements Handler.
+func (f HandlerFunc) HandleMembership(from netip.Addr, m Message) { f(from, m) }
