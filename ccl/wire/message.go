@@ -125,6 +125,7 @@ const (
 	SyncEnd       SyncPhase = 0 // everything that this view moved is registered
 	SyncFullBegin SyncPhase = 1 // from here on every connection is confirmed again
 	SyncFullEnd   SyncPhase = 2 // SyncEnd, and all connections were confirmed
+	SyncApplied   SyncPhase = 3 // the sender has applied this view
 )
 
 // NodeState is what a node says about itself in heartbeats.
