@@ -55,7 +55,7 @@ func Append(b []byte, m Message) []byte {
 	case Close:
 		t, b = TypeClose, binary.AppendUvarint(appendKey(b, m.Key, 0), uint64(m.Gen))
 	case Synced:
-		t, b = TypeSynced, binary.BigEndian.AppendUint32(b, m.View)
+		t, b = TypeSynced, append(binary.BigEndian.AppendUint32(b, m.View), byte(m.Phase))
 	default:
 		t, b = appendMembership(b, m)
 	}

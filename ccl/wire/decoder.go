@@ -113,12 +113,12 @@ func (d *Decoder) state(t Type, r *reader) bool {
 		d.grant.Adopted = r.conn(&d.grant.Conn)
 	case TypeRedirect:
 		r.key(&d.redirect.Key)
-		d.redirect.Owner, d.redirect.Gen = r.node(), r.gen()
+		d.redirect.Owner, d.redirect.Gen = r.owner(), r.gen()
 	case TypeQuery:
 		r.key(&d.query.Key)
 	case TypeOwner:
 		r.key(&d.owner.Key)
-		d.owner.Owner, d.owner.Gen = r.node(), r.gen()
+		d.owner.Owner, d.owner.Gen = r.owner(), r.gen()
 	case TypeUpdate:
 		r.conn(&d.update.Conn)
 	case TypeClose:
@@ -127,7 +127,7 @@ func (d *Decoder) state(t Type, r *reader) bool {
 	case TypeGone:
 		r.key(&d.gone.Key)
 	case TypeSynced:
-		d.synced.View = r.u32()
+		d.synced.View, d.synced.Phase = r.u32(), SyncPhase(r.u8())
 	default:
 		return false
 	}

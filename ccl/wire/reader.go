@@ -86,6 +86,14 @@ func (r *reader) node() NodeID {
 	return NodeID(v)
 }
 
+// owner is node or OwnerRetry.
+func (r *reader) owner() NodeID {
+	if len(r.b) > 0 && NodeID(r.b[0]) == OwnerRetry {
+		return NodeID(r.u8())
+	}
+	return r.node()
+}
+
 // key reads a flow key and returns the head byte for the message's own bits.
 func (r *reader) key(k *packet.FlowKey) (head byte) {
 	*k = packet.FlowKey{}
