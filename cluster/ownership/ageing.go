@@ -1,0 +1,103 @@
+package ownership
+
+import (
+	"time"
+
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// ageing walks the tables a slice per tick, one round per AgeEvery.
+type ageing struct {
+	flows, forwards, copies uint32 // cursors
+}
+
+// reclaim is after how long an unanswered claim is repeated.
+const reclaimAfter = 250 * time.Millisecond
+
+// Tick advances time: it expires questions, ages a slice of every table and
+// carries a re-registration on. Call it every TickEvery.
+func (c *Core) Tick(now int64) {
+	c.now = now
+	c.table.Reclaim(c.tick())
+	if c.view == nil {
+		return
+	}
+	c.tickSync()
+	c.tickPending()
+	c.tickParked()
+	c.ageFlows()
+	c.ageForwards()
+	c.ageCopies()
+}
+
+// share is how many of n slots one tick visits.
+func (c *Core) share(n int) int {
+	return n*int(c.cfg.TickEvery)/int(c.cfg.AgeEvery) + 1
+}
+
+func (c *Core) ageFlows() {
+	now := c.tick()
+	c.ageing.flows = c.table.ScanFlows(c.ageing.flows, c.share(c.table.Slots()), func(slot uint32, f *flowtable.FlowSlot) bool {
+		c.note(slot, f)
+		switch {
+		case f.Expired(now):
+			c.closeFlow(slot)
+		case f.Flags&flowtable.FlowProvisional != 0 && flowtable.Since(now, f.Created) > int32(flowtable.TickOf(int64(reclaimAfter))):
+			conn := c.connOf(f)
+			c.claim(&conn, false)
+		}
+		return true
+	})
+}
+
+// note applies the FINs and resets that the fast path forwarded and flagged,
+// and the first answer of a UDP responder.
+func (c *Core) note(slot uint32, f *flowtable.FlowSlot) {
+	state := flowtable.TCPState(f.State)
+	switch {
+	case state != flowtable.TCPNone:
+		if next := flowtable.Observe(state, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}); next != state {
+			c.setState(slot, f, next)
+		}
+	case f.Key[0].Proto == packet.ProtoUDP && f.Timeout < c.cfg.Timeouts.UDPStream:
+		if packets, _ := f.Counters(1); packets != 0 {
+			c.bothWays(slot)
+		}
+	}
+}
+
+func (c *Core) ageForwards() {
+	idle := int32(flowtable.TickOf(int64(c.cfg.ForwardIdle)))
+	now := c.tick()
+	c.ageing.forwards = c.table.ScanForwards(c.ageing.forwards, c.share(c.table.ForwardSlots()), func(slot uint32, f *flowtable.ForwardSlot) bool {
+		if flowtable.Since(now, f.SeenAt()) > idle || !c.alive(wire.NodeID(f.Owner), f.Incarnation) {
+			c.table.RemoveForward(slot)
+		}
+		return true
+	})
+}
+
+// ageCopies drops director and backup entries that no longer belong here. An
+// entry of a living owner has no timer of its own: the owner's Close ends it.
+func (c *Core) ageCopies() {
+	now := c.tick()
+	c.ageing.copies = c.dir.Scan(c.ageing.copies, c.share(c.dir.Slots()), func(e *flowtable.Backup) bool {
+		k, _ := e.Key.Canonical()
+		owner := wire.NodeID(e.Owner)
+		if c.alive(owner, e.Incarnation) {
+			if sweep := c.sync.sweep[owner]; sweep != 0 && flowtable.Since(e.Confirmed, sweep) < 0 {
+				return false
+			}
+			return !c.sync.clean || c.order.Backup(k, owner) == c.self
+		}
+		if owner != nobody {
+			e.Owner, e.Confirmed = uint8(nobody), now // orphaned: its time starts now
+		}
+		if c.sync.clean && c.sync.step == syncIdle && c.order.Director(k) != c.self {
+			return false // handed over
+		}
+		return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(e.Timeout))
+	})
+}

@@ -1,0 +1,207 @@
+package ownership
+
+import (
+	"time"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/order"
+	"cohort/flowtable"
+	"cohort/packet"
+	"cohort/policy"
+)
+
+// Router answers where a destination lies. nextHop is an index for the fast
+// path (0 = resolve later), iface the logical interface.
+type Router interface {
+	Route(dst packet.Addr) (nextHop uint16, iface uint8, ok bool)
+}
+
+// Policy judges a new connection, once, at its owner (TR2).
+type Policy interface {
+	Judge(in, out uint8, k packet.FlowKey) policy.Verdict
+}
+
+// Output is what the core does to the world. Calls happen inside the core's
+// own calls, on the same goroutine.
+type Output interface {
+	// Send queues a message on the reliable channel to a member. The message
+	// is only valid during the call. An error means it was not queued.
+	Send(to wire.NodeID, m wire.Message) error
+	// Release ends OpHold for a packet. It may come before Packet returns.
+	Release(h Handle, v Verdict)
+}
+
+// Config is fixed for the life of a Core.
+type Config struct {
+	Table    *flowtable.Table
+	Copies   *flowtable.BackupStore // director and backup entries
+	Router   Router
+	Policy   Policy
+	Output   Output
+	Timeouts flowtable.Timeouts
+	OrderKey [16]byte // cluster-wide key of the director order
+
+	// Bounds; zero values take the defaults.
+	MaxPending    int           // connections waiting for a director's answer (16384)
+	MaxHeld       int           // packets held for all of them (8192)
+	HoldPerKey    int           // packets held for one of them (16)
+	MaxParked     int           // questions a director keeps open (16384)
+	AnswerTimeout time.Duration // a held packet waits this long (1 s)
+	ParkTime      time.Duration // a question waits for its claim this long (150 ms)
+	SettleTime    time.Duration // at most this long for owners to re-register (3 s)
+	ForwardIdle   time.Duration // an unused forward entry lives this long (30 s)
+	AgeEvery      time.Duration // one pass of ageing over the whole table (1 s)
+	TickEvery     time.Duration // how often Tick is called (10 ms)
+}
+
+func (c *Config) defaults() {
+	set := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	dur := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&c.MaxPending, 16384)
+	set(&c.MaxHeld, 8192)
+	set(&c.HoldPerKey, 16)
+	set(&c.MaxParked, 16384)
+	dur(&c.AnswerTimeout, time.Second)
+	dur(&c.ParkTime, 150*time.Millisecond)
+	dur(&c.SettleTime, 3*time.Second)
+	dur(&c.ForwardIdle, 30*time.Second)
+	dur(&c.AgeEvery, time.Second)
+	dur(&c.TickEvery, 10*time.Millisecond)
+}
+
+// Stats counts what the roles did since the start.
+type Stats struct {
+	Created    uint64 // connections this node came to own by their first packet
+	Adopted    uint64 // ... by takeover from a dead owner (FR11)
+	Duplicates uint64 // provisional owners that lost to an earlier claim (FR14)
+	Claims     uint64 // claims sent
+	Queries    uint64 // queries sent
+	Answered   uint64 // claims and queries answered as director
+	Parked     uint64 // questions that had to wait at this director
+	Reregister uint64 // connections registered again after a view change (FR12)
+	Closed     uint64 // owned connections that ended
+	NonOwner   uint64 // packets in Go that met a node that does not own them
+	CopiesFull uint64 // director or backup entries that found no room
+}
+
+// Core is the role logic of one node. Not safe for concurrent use.
+type Core struct {
+	cfg   Config
+	table *flowtable.Table
+	dir   *flowtable.BackupStore
+	out   Output
+
+	view  *wire.View
+	order *order.Order
+	self  wire.NodeID
+	now   int64 // of the call in progress, monotonic ns
+
+	pending pendingTable
+	parked  parkedTable
+	sync    resync
+	ageing  ageing
+	stats   Stats
+	msg     scratch
+}
+
+// scratch keeps outgoing messages off the heap: Send reads them at once.
+type scratch struct {
+	claim    wire.Claim
+	grant    wire.Grant
+	redirect wire.Redirect
+	query    wire.Query
+	owner    wire.Owner
+	update   wire.Update
+	close    wire.Close
+	gone     wire.Gone
+	synced   wire.Synced
+}
+
+// New makes a core that is not a member of anything yet: it drops every packet
+// until ApplyView. Flows that the table already holds (a hitless restart) are
+// kept and registered again with the first view.
+func New(cfg Config) *Core {
+	cfg.defaults()
+	c := &Core{cfg: cfg, table: cfg.Table, dir: cfg.Copies, out: cfg.Output}
+	c.pending.init(cfg)
+	c.parked.init(cfg)
+	return c
+}
+
+// Stats returns the counters.
+func (c *Core) Stats() Stats { return c.stats }
+
+// View returns the applied view, nil while fenced.
+func (c *Core) View() *wire.View { return c.view }
+
+// Message handles one message from a member. Messages from nodes outside the
+// view are ignored: a stale node neither claims nor grants (EL6).
+func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
+	c.now = now
+	if s, ok := m.(*wire.Synced); ok {
+		// A peer may have applied a view before this node has.
+		c.onSynced(from, s.View, s.Phase)
+		return
+	}
+	if c.view == nil || c.view.Member(from) == nil {
+		return
+	}
+	switch m := m.(type) {
+	case *wire.Claim:
+		c.onClaim(from, m.Conn, m.Reregister)
+	case *wire.Query:
+		c.onQuery(from, m.Key)
+	case *wire.Update:
+		c.onUpdate(from, m.Conn)
+	case *wire.Close:
+		c.onClose(from, m.Key, m.Gen)
+	case *wire.Grant:
+		c.onGrant(from, m.Conn, m.Adopted)
+	case *wire.Redirect:
+		c.onRedirect(from, m.Key, m.Owner, m.Gen)
+	case *wire.Owner:
+		c.onOwner(from, m.Key, m.Owner, m.Gen)
+	case *wire.Gone:
+		c.onGone(from, m.Key)
+	}
+}
+
+// alive reports whether a node with this incarnation tag is in the view.
+func (c *Core) alive(id wire.NodeID, tag uint8) bool {
+	m := c.view.Member(id)
+	return m != nil && m.Incarnation.Tag() == tag
+}
+
+func (c *Core) incarnation(id wire.NodeID) uint8 {
+	if m := c.view.Member(id); m != nil {
+		return m.Incarnation.Tag()
+	}
+	return 0
+}
+
+// send delivers to a member, or to this node itself without the link: a node
+// that is its own director asks and answers through the same code.
+func (c *Core) send(to wire.NodeID, m wire.Message) bool {
+	if to == c.self {
+		c.Message(c.now, c.self, m)
+		return true
+	}
+	if c.view.Member(to) == nil {
+		return true // left meanwhile: the change of view answers
+	}
+	if c.out.Send(to, m) != nil {
+		c.sync.wantFull()
+		return false
+	}
+	return true
+}
+
+func (c *Core) tick() uint32 { return flowtable.TickOf(c.now) }

@@ -1,0 +1,201 @@
+package ownership
+
+import (
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// nobody stands for the owner of a connection whose owner has died.
+const nobody wire.NodeID = 0
+
+// onClaim is compare-and-set at the director: the first claim wins, a higher
+// generation overrules, the copy of a dead owner is handed over once (FR11).
+func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
+	k, _ := conn.Key.Canonical()
+	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
+		f := c.table.Flow(ref.Slot())
+		switch {
+		case from == c.self:
+			c.onGrant(c.self, c.connOf(f), false)
+			return
+		case f.Gen >= conn.Gen:
+			c.redirect(from, conn.Key, c.self, f.Gen)
+			return
+		}
+		c.surrender(ref.Slot(), from, conn.Gen)
+	}
+	if c.order.Director(k) != c.self {
+		if reregister {
+			c.store(from, &conn) // this node's view is the older one
+			return
+		}
+		c.redirect(from, conn.Key, wire.OwnerRetry, 0)
+		return
+	}
+	c.stats.Answered++
+	e, known := c.dir.Get(k)
+	switch {
+	case !known:
+		if !reregister && !c.complete(k) {
+			c.park(k, ask{from: from, claim: true, conn: conn})
+			return
+		}
+	case c.isOwner(e, from):
+		if conn.Gen < e.Gen {
+			conn = connOfCopy(e) // it was granted before and lost the answer
+			c.keep(from, &conn)
+			c.grant(from, conn, true)
+			return
+		}
+	case c.alive(wire.NodeID(e.Owner), e.Incarnation):
+		old := wire.NodeID(e.Owner)
+		if conn.Gen <= e.Gen {
+			c.redirect(from, conn.Key, old, e.Gen)
+			return
+		}
+		c.redirect(old, conn.Key, from, conn.Gen)
+	case e.Flags&wire.ConnNoCopy != 0:
+		conn.Gen = max(conn.Gen, e.Gen+1)
+	case !reregister || conn.Gen < e.Gen:
+		c.adopt(from, e)
+		c.unpark(k)
+		return
+	}
+	c.keep(from, &conn)
+	if !reregister {
+		c.grant(from, conn, false)
+	}
+	c.unpark(k)
+}
+
+// onQuery answers who owns a connection. Nobody alive but a copy: the asker
+// takes over.
+func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
+	k, _ := key.Canonical()
+	if ref := c.table.Lookup(key); ref != 0 && !ref.IsForward() {
+		c.answer(from, key, c.self, c.table.Flow(ref.Slot()).Gen)
+		return
+	}
+	e, known := c.dir.Get(k)
+	live := known && c.alive(wire.NodeID(e.Owner), e.Incarnation)
+	if c.order.Director(k) != c.self {
+		if live && wire.NodeID(e.Owner) != from {
+			c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
+		} else {
+			c.answer(from, key, wire.OwnerRetry, 0)
+		}
+		return
+	}
+	c.stats.Answered++
+	switch {
+	case !known:
+		// Its claim may be on the way: the SYN-ACK often comes first.
+		c.park(k, ask{from: from, conn: wire.Conn{Key: key}})
+	case c.isOwner(e, from):
+		c.grant(from, connOfCopy(e), true)
+	case live:
+		c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
+	case e.Flags&wire.ConnNoCopy != 0:
+		c.answer(from, key, 0, 0)
+	default:
+		c.adopt(from, e)
+		c.unpark(k)
+	}
+}
+
+// onUpdate stores the newest state of an owner, or the copy of a dead owner's
+// connection that another holder hands to its new director.
+func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
+	k, _ := conn.Key.Canonical()
+	orphan := conn.Flags&wire.ConnOrphan != 0
+	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
+		f := c.table.Flow(ref.Slot())
+		if orphan || f.Gen >= conn.Gen {
+			return
+		}
+		c.surrender(ref.Slot(), from, conn.Gen)
+	}
+	if e, known := c.dir.Get(k); known {
+		switch {
+		case conn.Gen < e.Gen,
+			orphan && conn.Gen == e.Gen,
+			conn.Gen == e.Gen && !c.isOwner(e, from) && c.alive(wire.NodeID(e.Owner), e.Incarnation):
+			return
+		}
+	}
+	if orphan {
+		from = nobody
+	}
+	c.store(from, &conn)
+	c.unpark(k)
+}
+
+// onClose forgets what the sender owned.
+func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
+	k, _ := key.Canonical()
+	if e, known := c.dir.Get(k); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
+		c.dir.Delete(k)
+	}
+}
+
+// adopt hands a dead owner's connection to the asker, once: the entry names
+// the new owner and generation before the grant leaves.
+func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
+	conn := connOfCopy(e)
+	conn.Gen++
+	c.keep(to, &conn)
+	c.grant(to, conn, true)
+}
+
+// keep records an owner at its director. The director's own connections stand
+// in its flow table and need no entry.
+func (c *Core) keep(owner wire.NodeID, conn *wire.Conn) {
+	if owner == c.self {
+		k, _ := conn.Key.Canonical()
+		c.dir.Delete(k)
+		return
+	}
+	c.store(owner, conn)
+}
+
+// store writes a director or backup entry.
+func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
+	b := flowtable.Backup{
+		Key: flowtable.Pack(conn.Key), Gen: conn.Gen, Owner: uint8(owner),
+		State: conn.State, In: conn.In, Out: conn.Out, Flags: conn.Flags &^ wire.ConnOrphan,
+		Rule: conn.Rule, Timeout: conn.Timeout, Confirmed: c.tick(),
+	}
+	if owner != nobody {
+		b.Incarnation = c.incarnation(owner)
+	}
+	if c.dir.Put(b) != nil {
+		c.stats.CopiesFull++
+	}
+}
+
+func connOfCopy(e *flowtable.Backup) wire.Conn {
+	return wire.Conn{
+		Key: e.Key.Unpack(), Gen: e.Gen, In: e.In, Out: e.Out,
+		State: e.State, Flags: e.Flags, Rule: e.Rule, Timeout: e.Timeout,
+	}
+}
+
+func (c *Core) isOwner(e *flowtable.Backup, id wire.NodeID) bool {
+	return wire.NodeID(e.Owner) == id && c.alive(id, e.Incarnation)
+}
+
+func (c *Core) grant(to wire.NodeID, conn wire.Conn, adopted bool) {
+	c.msg.grant = wire.Grant{Conn: conn, Adopted: adopted}
+	c.send(to, &c.msg.grant)
+}
+
+func (c *Core) redirect(to wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen uint32) {
+	c.msg.redirect = wire.Redirect{Key: key, Owner: owner, Gen: gen}
+	c.send(to, &c.msg.redirect)
+}
+
+func (c *Core) answer(to wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen uint32) {
+	c.msg.owner = wire.Owner{Key: key, Owner: owner, Gen: gen}
+	c.send(to, &c.msg.owner)
+}

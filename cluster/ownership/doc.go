@@ -1,0 +1,30 @@
+// Package ownership decides, for every packet the fast path could not settle,
+// which node owns its connection, and keeps that answer the same on all nodes
+// while they come and go.
+//
+// One Core is the role logic of one node: owner, director, backup owner and
+// forwarder (SPEC FR). It is a pure state machine: packets, messages, views
+// and ticks go in; verdicts, messages and table entries come out. It reads no
+// clock, starts no goroutine and is not safe for concurrent use: one goroutine
+// (the node's event loop, or the simulator) calls it.
+//
+// The promises:
+//
+//   - A connection has one owner. Its director answers the question "who owns
+//     it" by compare-and-set: the first claim wins and every later one is sent
+//     to the winner (FR1, FR7, FR14).
+//   - The copy of the state lives at the first node of the director order that
+//     is not the owner. That is the director, unless the director owns the
+//     connection itself (FR3). When the owner dies, the first node in the new
+//     order is exactly the one with the copy (FR11).
+//   - Ownership carries a generation. A takeover adds one, a claim with a lower
+//     generation loses, so a node that was away cannot win back what others
+//     have adopted.
+//   - A director that has not yet heard every owner since the last change of
+//     view parks questions instead of inventing answers.
+//   - Nothing waits for ever: held packets, parked questions and entries whose
+//     owner is dead all have deadlines (FR15).
+//
+// What it never does: touch packet bytes, resolve routes or neighbours, or
+// judge policy; those are behind Router and Policy.
+package ownership

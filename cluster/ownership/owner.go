@@ -1,0 +1,282 @@
+package ownership
+
+import (
+	"errors"
+
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// install makes this node the owner of conn: routes both directions and puts
+// the flow in front of the fast path. Forward entries of the same connection
+// give way.
+func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
+	there, _, ok := c.cfg.Router.Route(conn.Key.Dst)
+	back, _, ok2 := c.cfg.Router.Route(conn.Key.Src)
+	if !ok || !ok2 {
+		return 0, ReasonNoRoute
+	}
+	f := flowtable.FlowSlot{
+		Key:      [2]packet.FlowKey{conn.Key, conn.Key.Reverse()},
+		Gen:      conn.Gen,
+		NextHop:  [2]uint16{there, back},
+		Iface:    [2]uint8{conn.In, conn.Out},
+		State:    conn.State,
+		Flags:    flowtable.FlowLive | flags,
+		Rule:     conn.Rule,
+		Timeout:  conn.Timeout,
+		Created:  c.tick(),
+		LastSeen: [2]uint32{c.tick(), c.tick()},
+		WScale:   [2]uint8{0xff, 0xff},
+	}
+	f.Replication = conn.Flags
+	for d := range f.Key {
+		if ref := c.table.Lookup(f.Key[d]); ref != 0 && ref.IsForward() {
+			c.table.RemoveForward(ref.Slot())
+		}
+	}
+	slot, err := c.table.InsertFlow(f)
+	switch {
+	case errors.Is(err, flowtable.ErrExists):
+		// Both directions belong to one connection here: it is already ours.
+		if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
+			return ref.Slot(), ReasonNone
+		}
+		return 0, ReasonTCPState
+	case err != nil:
+		return 0, ReasonTableFull
+	}
+	return slot, ReasonNone
+}
+
+// connOf is the connection as it travels.
+func (c *Core) connOf(f *flowtable.FlowSlot) wire.Conn {
+	return wire.Conn{
+		Key: f.Key[0], Gen: f.Gen, In: f.Iface[0], Out: f.Iface[1],
+		State: f.State, Flags: f.Replication, Rule: f.Rule, Timeout: f.Timeout,
+	}
+}
+
+// claim registers a connection of this node with whoever keeps its copy: the
+// director, or the second in order when the director is this node (FR3).
+func (c *Core) claim(conn *wire.Conn, reregister bool) bool {
+	k, _ := conn.Key.Canonical()
+	director, second := c.order.Two(k)
+	switch {
+	case director != c.self:
+		c.stats.Claims++
+		c.msg.claim = wire.Claim{Conn: *conn, Reregister: reregister}
+		return c.send(director, &c.msg.claim)
+	case second != 0 && conn.Flags&wire.ConnNoCopy == 0:
+		c.msg.update = wire.Update{Conn: *conn}
+		return c.send(second, &c.msg.update)
+	}
+	return true
+}
+
+// setState stores a new TCP state and tells the backup when the connection
+// would be lost, or live too long, without it.
+func (c *Core) setState(slot uint32, f *flowtable.FlowSlot, next flowtable.TCPState) {
+	was := flowtable.TCPState(f.State)
+	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
+		f.State = uint8(next)
+		f.Timeout = c.cfg.Timeouts.TCP(next)
+	})
+	if next == flowtable.TCPEstablished && was != next {
+		c.replicate(f)
+	}
+}
+
+// replicate sends the newest state to the holder of the copy.
+func (c *Core) replicate(f *flowtable.FlowSlot) {
+	if f.Replication&wire.ConnNoCopy != 0 {
+		return
+	}
+	k, _ := f.Key[0].Canonical()
+	if holder := c.order.Backup(k, c.self); holder != 0 {
+		c.msg.update = wire.Update{Conn: c.connOf(f)}
+		c.send(holder, &c.msg.update)
+	}
+}
+
+// closeFlow ends an owned connection everywhere (FR15).
+func (c *Core) closeFlow(slot uint32) {
+	f := c.table.Flow(slot)
+	key, gen := f.Key[0], f.Gen
+	c.table.RemoveFlow(slot)
+	c.stats.Closed++
+	c.sendClose(key, gen)
+}
+
+// sendClose tells the holder of the copy that the connection is over.
+func (c *Core) sendClose(key packet.FlowKey, gen uint32) {
+	k, _ := key.Canonical()
+	if holder := c.order.Backup(k, c.self); holder != 0 {
+		c.msg.close = wire.Close{Key: key, Gen: gen}
+		c.send(holder, &c.msg.close)
+	}
+	c.dir.Delete(k)
+}
+
+// onGrant makes this node the owner.
+func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
+	k, _ := conn.Key.Canonical()
+	w := c.pending.get(k)
+	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
+		c.confirm(ref.Slot(), &conn, adopted)
+	} else {
+		if !adopted && w == nil {
+			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
+			return
+		}
+		if _, r := c.install(&conn, 0); r != ReasonNone {
+			c.sendClose(conn.Key, conn.Gen)
+			if w != nil {
+				c.refuse(w, r)
+			}
+			return
+		}
+		if adopted {
+			c.stats.Adopted++
+		} else {
+			c.stats.Created++
+		}
+	}
+	if director := c.order.Director(k); from != director || director == c.self {
+		// The copy lives elsewhere than at the granter: in the second node
+		// when the director is this one, or where a newer view put it.
+		c.claim(&conn, true)
+	}
+	if w != nil {
+		c.answered(w)
+	}
+}
+
+// confirm ends the provisional time of an owned flow.
+func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
+	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
+		f.Flags &^= flowtable.FlowProvisional
+		if conn.Gen > f.Gen {
+			f.Gen = conn.Gen
+		}
+		if adopted && conn.State > f.State {
+			f.State, f.Timeout = conn.State, conn.Timeout
+		}
+	})
+}
+
+// onRedirect says that somebody else owns the connection: a provisional owner
+// steps back (FR14), a waiting claimant becomes a forwarder.
+func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen uint32) {
+	k, _ := key.Canonical()
+	if ref := c.table.Lookup(key); ref != 0 && !ref.IsForward() {
+		f := c.table.Flow(ref.Slot())
+		if owner == wire.OwnerRetry || owner == c.self || c.view.Member(owner) == nil {
+			return // still provisional: ageing claims again
+		}
+		if gen < f.Gen {
+			conn := c.connOf(f)
+			c.claim(&conn, true)
+			return
+		}
+		c.surrender(ref.Slot(), owner, gen)
+	}
+	if w := c.pending.get(k); w != nil {
+		c.pointTo(w, owner, gen)
+	}
+}
+
+// surrender turns an owned flow into forward entries to the winner.
+func (c *Core) surrender(slot uint32, owner wire.NodeID, gen uint32) {
+	f := c.table.Flow(slot)
+	keys, ifaces := f.Key, f.Iface
+	c.table.RemoveFlow(slot)
+	c.stats.Duplicates++
+	for d := range keys {
+		c.installForward(keys[d], ifaces[d], owner, gen)
+	}
+}
+
+// onOwner answers a query.
+func (c *Core) onOwner(_ wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen uint32) {
+	k, _ := key.Canonical()
+	w := c.pending.get(k)
+	if w == nil {
+		return
+	}
+	if owner == 0 {
+		c.refuse(w, ReasonNoConnection)
+		return
+	}
+	c.pointTo(w, owner, gen)
+}
+
+// pointTo makes this node a forwarder to owner for what w holds.
+func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
+	if owner == wire.OwnerRetry || owner == c.self || c.view.Member(owner) == nil {
+		c.retryLater(w)
+		return
+	}
+	for i := range w.held {
+		p := &w.held[i]
+		if p.Kind == KindICMPError {
+			continue // travels with the connection but is not its key's packet
+		}
+		if p.From == owner {
+			continue // it sent us this: it will learn that it owns it
+		}
+		c.installForward(p.Key, p.In, owner, gen)
+	}
+	c.pending.take(w)
+	for i := range w.held {
+		p := &w.held[i]
+		v := Verdict{Op: OpSend, Node: owner, Gen: gen}
+		if p.From == owner {
+			v = drop(ReasonForwardLoop)
+		} else if p.From != 0 {
+			c.tellGone(p.From, p.Key)
+		}
+		c.out.Release(p.Handle, v)
+	}
+	c.pending.recycle(w)
+}
+
+// installForward caches the owner of one direction (FR4). A full table only
+// costs the cache: the packets at hand are sent all the same.
+func (c *Core) installForward(key packet.FlowKey, iface uint8, owner wire.NodeID, gen uint32) {
+	f := flowtable.ForwardSlot{
+		Key: key, Gen: gen, Owner: uint8(owner), Incarnation: c.incarnation(owner),
+		Iface: iface, LastSeen: c.tick(),
+	}
+	if ref := c.table.Lookup(key); ref != 0 {
+		if !ref.IsForward() {
+			return
+		}
+		c.table.RemoveForward(ref.Slot())
+	}
+	_, _ = c.table.InsertForward(f)
+}
+
+// tellGone corrects a forwarder that sent us what we do not own.
+func (c *Core) tellGone(to wire.NodeID, key packet.FlowKey) {
+	c.msg.gone = wire.Gone{Key: key}
+	c.send(to, &c.msg.gone)
+}
+
+// onGone forgets a forward entry to the node that says so.
+func (c *Core) onGone(from wire.NodeID, key packet.FlowKey) {
+	ref := c.table.Lookup(key)
+	if ref == 0 || !ref.IsForward() {
+		return
+	}
+	if c.table.Forward(ref.Slot()).Owner == uint8(from) {
+		c.table.RemoveForward(ref.Slot())
+	}
+}
+
+// bothWays gives a UDP flow the longer time once the responder has spoken.
+func (c *Core) bothWays(slot uint32) {
+	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Timeout = c.cfg.Timeouts.UDPStream })
+	c.replicate(c.table.Flow(slot))
+}

@@ -1,0 +1,128 @@
+package ownership
+
+import (
+	"cohort/ccl/wire"
+	"cohort/packet"
+)
+
+// Kind is what the role logic distinguishes in a packet.
+type Kind uint8
+
+// Kinds. ICMP errors carry the key of the connection they quote, turned into
+// the error's own direction of travel (FR9).
+const (
+	KindOther Kind = iota // any protocol without a state machine
+	KindTCP
+	KindUDP
+	KindEchoRequest
+	KindEchoReply
+	KindICMPError
+	KindICMPOther
+)
+
+// Handle names a packet that the I/O layer keeps while the core waits for an
+// answer. The core never looks behind it.
+type Handle int32
+
+// Packet is one punted packet. The core copies it when it has to wait.
+type Packet struct {
+	Key    packet.FlowKey
+	Kind   Kind
+	In     uint8       // logical interface where it entered the cluster
+	From   wire.NodeID // node that forwarded it, 0 = from the wire
+	Len    uint16      // IP total length
+	Flags  uint8       // TCP flags
+	Window uint16      // TCP window, unscaled
+	WScale uint8       // SYN only: window shift, 0xff = none offered
+	Seq    uint32      // TCP
+	Ack    uint32      // TCP
+	SeqLen uint32      // TCP: sequence space used: payload + SYN + FIN
+	Handle Handle
+
+	asked uint8 // questions asked for this packet so far
+}
+
+// TCP flags as in the header.
+const (
+	FIN = 0x01
+	SYN = 0x02
+	RST = 0x04
+	ACK = 0x10
+)
+
+// Op says what becomes of a packet.
+type Op uint8
+
+// Ops.
+const (
+	OpDrop    Op = iota // Reason says why
+	OpForward           // rewrite as direction Dir of flow Slot and send out
+	OpSend              // encapsulate to Node over the CCL
+	OpHold              // wait for Release
+)
+
+// Verdict is the core's answer for one packet.
+type Verdict struct {
+	Op     Op
+	Reason Reason
+	Dir    uint8
+	Node   wire.NodeID
+	Slot   uint32
+	Gen    uint32
+}
+
+// Reason names why a packet was dropped. Every drop has exactly one.
+type Reason uint8
+
+// Reasons; append only, never renumber.
+const (
+	ReasonNone Reason = iota
+	ReasonFenced
+	ReasonPolicyDenied
+	ReasonNoConnection
+	ReasonTCPState
+	ReasonRSTWindow
+	ReasonNoRoute
+	ReasonReversePath
+	ReasonTableFull
+	ReasonOwnerTimeout
+	ReasonHoldLimit
+	ReasonForwardLoop
+	ReasonICMPType
+	ReasonLinkBacklog
+	reasonEnd
+)
+
+var reasonText = [reasonEnd][2]string{
+	ReasonNone:         {"none", "not dropped"},
+	ReasonFenced:       {"fenced", "this node is not a member of the current view"},
+	ReasonPolicyDenied: {"policy_denied", "no rule allows this new connection"},
+	ReasonNoConnection: {"no_connection", "the director knows no connection for a packet that cannot start one"},
+	ReasonTCPState:     {"tcp_state", "TCP flags that the connection's state does not allow"},
+	ReasonRSTWindow:    {"rst_window", "TCP reset outside the receive window (RFC 5961)"},
+	ReasonNoRoute:      {"no_route", "no route to the destination through a data interface"},
+	ReasonReversePath:  {"reverse_path", "the route back to the source leaves by another interface"},
+	ReasonTableFull:    {"table_full", "the flow table is full; live connections are never evicted"},
+	ReasonOwnerTimeout: {"owner_timeout", "no answer from the director in time"},
+	ReasonHoldLimit:    {"hold_limit", "too many packets wait for a director's answer"},
+	ReasonForwardLoop:  {"forward_loop", "the packet came from the node that is said to own it"},
+	ReasonICMPType:     {"icmp_type", "ICMP message that is neither echo nor an error"},
+	ReasonLinkBacklog:  {"link_backlog", "the control link to the director is backed up"},
+}
+
+// Reasons lists all reasons in numeric order.
+func Reasons() []Reason {
+	r := make([]Reason, 0, reasonEnd-1)
+	for i := Reason(1); i < reasonEnd; i++ {
+		r = append(r, i)
+	}
+	return r
+}
+
+// String returns the name used in counters.
+func (r Reason) String() string { return reasonText[r][0] }
+
+// Describe returns one sentence for people.
+func (r Reason) Describe() string { return reasonText[r][1] }
+
+func drop(r Reason) Verdict { return Verdict{Op: OpDrop, Reason: r} }

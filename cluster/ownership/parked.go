@@ -1,0 +1,151 @@
+package ownership
+
+import (
+	"cohort/ccl/wire"
+	"cohort/packet"
+)
+
+// ask is a question that this director cannot answer yet.
+type ask struct {
+	from  wire.NodeID
+	claim bool
+	conn  wire.Conn // of a query only the key
+}
+
+// spot holds the questions about one connection.
+type spot struct {
+	key      packet.FlowKey // canonical
+	asks     []ask
+	deadline int64
+
+	prev, next *spot
+}
+
+// parkedTable keeps spots in order of arrival: the walk is deterministic and
+// the oldest expire first.
+type parkedTable struct {
+	byKey map[packet.FlowKey]*spot
+	first *spot
+	last  *spot
+	free  []*spot
+}
+
+func (t *parkedTable) init(cfg Config) { t.byKey = make(map[packet.FlowKey]*spot, 256) }
+
+func (t *parkedTable) add(k packet.FlowKey) *spot {
+	var s *spot
+	if n := len(t.free); n > 0 {
+		s, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		s = new(spot)
+	}
+	*s = spot{key: k, asks: s.asks[:0], prev: t.last}
+	if t.last != nil {
+		t.last.next = s
+	} else {
+		t.first = s
+	}
+	t.last = s
+	t.byKey[k] = s
+	return s
+}
+
+func (t *parkedTable) take(s *spot) {
+	delete(t.byKey, s.key)
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		t.first = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	} else {
+		t.last = s.prev
+	}
+}
+
+// park keeps a question open until its connection is registered, the owners
+// have re-registered, or time is up.
+func (c *Core) park(k packet.FlowKey, a ask) {
+	s := c.parked.byKey[k]
+	if s == nil {
+		if len(c.parked.byKey) >= c.cfg.MaxParked {
+			c.giveUp(&a)
+			return
+		}
+		s = c.parked.add(k)
+		s.deadline = c.now + int64(c.cfg.ParkTime)
+		if !c.complete(k) {
+			s.deadline = max(s.deadline, c.sync.deadline)
+		}
+	}
+	for i := range s.asks {
+		if s.asks[i].from == a.from && s.asks[i].claim == a.claim {
+			return // the same question again
+		}
+	}
+	c.stats.Parked++
+	s.asks = append(s.asks, a)
+}
+
+// unpark asks the questions about k again: there is an answer now.
+func (c *Core) unpark(k packet.FlowKey) {
+	if s := c.parked.byKey[k]; s != nil {
+		c.reopen(s)
+	}
+}
+
+// reopen takes a spot and puts its questions again.
+func (c *Core) reopen(s *spot) {
+	c.parked.take(s)
+	for i := range s.asks {
+		a := s.asks[i]
+		if a.claim {
+			c.onClaim(a.from, a.conn, false)
+		} else {
+			c.onQuery(a.from, a.conn.Key)
+		}
+	}
+	c.parked.free = append(c.parked.free, s)
+}
+
+// giveUp answers what nobody registered: a query gets "nobody"; a claim is
+// told to come again, for only a settled director may invent an owner.
+func (c *Core) giveUp(a *ask) {
+	if a.claim {
+		c.redirect(a.from, a.conn.Key, wire.OwnerRetry, 0)
+		return
+	}
+	c.answer(a.from, a.conn.Key, 0, 0)
+}
+
+// tickParked expires questions, oldest first.
+func (c *Core) tickParked() {
+	for s := c.parked.first; s != nil; s = c.parked.first {
+		if c.now < s.deadline {
+			return
+		}
+		c.parked.take(s)
+		for i := range s.asks {
+			c.giveUp(&s.asks[i])
+		}
+		c.parked.free = append(c.parked.free, s)
+	}
+}
+
+// reopenClaims puts the claims that waited for re-registration again.
+func (c *Core) reopenClaims() {
+	for s := c.parked.first; s != nil; {
+		next := s.next
+		for i := range s.asks {
+			if s.asks[i].claim {
+				c.reopen(s)
+				break
+			}
+		}
+		if next != nil && c.parked.byKey[next.key] != next {
+			next = c.parked.first
+		}
+		s = next
+	}
+}

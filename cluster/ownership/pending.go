@@ -1,0 +1,190 @@
+package ownership
+
+import (
+	"cohort/ccl/wire"
+	"cohort/packet"
+)
+
+// waitKind is the question that a pending connection waits on.
+type waitKind uint8
+
+const (
+	waitQuery waitKind = iota // who owns it?
+	waitClaim                 // I would own it
+)
+
+// maxAsked bounds how often the answer to one question may lead to the next
+// for the same packet (a view that moves under it).
+const maxAsked = 16
+
+// wait is one connection whose packets are held until its director answers.
+type wait struct {
+	key      packet.FlowKey // canonical
+	kind     waitKind
+	conn     wire.Conn // waitClaim
+	deadline int64
+	retryAt  int64 // 0 = not scheduled
+	held     []Packet
+
+	prev, next *wait
+}
+
+// pendingTable keeps waits in order of arrival, so that every walk is
+// deterministic.
+type pendingTable struct {
+	byKey    map[packet.FlowKey]*wait
+	first    *wait
+	last     *wait
+	free     []*wait
+	held     int
+	proposal wire.Conn
+}
+
+func (t *pendingTable) init(cfg Config) {
+	t.byKey = make(map[packet.FlowKey]*wait, 1024)
+}
+
+func (t *pendingTable) get(k packet.FlowKey) *wait { return t.byKey[k] }
+
+func (t *pendingTable) add(k packet.FlowKey, kind waitKind) *wait {
+	var w *wait
+	if n := len(t.free); n > 0 {
+		w, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		w = new(wait)
+	}
+	*w = wait{key: k, kind: kind, held: w.held[:0], prev: t.last}
+	if t.last != nil {
+		t.last.next = w
+	} else {
+		t.first = w
+	}
+	t.last = w
+	t.byKey[k] = w
+	return w
+}
+
+// take removes a wait from the table; the caller answers its packets and then
+// gives it back with recycle.
+func (t *pendingTable) take(w *wait) {
+	delete(t.byKey, w.key)
+	t.held -= len(w.held)
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		t.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		t.last = w.prev
+	}
+}
+
+func (t *pendingTable) recycle(w *wait) { t.free = append(t.free, w) }
+
+// hold adds a packet to a wait.
+func (c *Core) hold(w *wait, p *Packet) Verdict {
+	if len(w.held) >= c.cfg.HoldPerKey || c.pending.held >= c.cfg.MaxHeld {
+		return drop(ReasonHoldLimit)
+	}
+	w.held = append(w.held, *p)
+	c.pending.held++
+	return Verdict{Op: OpHold}
+}
+
+// ask holds p and puts the question to the director of k.
+func (c *Core) ask(p *Packet, k packet.FlowKey, kind waitKind, conn *wire.Conn) Verdict {
+	if len(c.pending.byKey) >= c.cfg.MaxPending || c.pending.held >= c.cfg.MaxHeld {
+		return drop(ReasonHoldLimit)
+	}
+	if p.asked++; p.asked > maxAsked {
+		return drop(ReasonOwnerTimeout)
+	}
+	w := c.pending.add(k, kind)
+	if conn != nil {
+		w.conn = *conn
+	}
+	w.deadline = c.now + int64(c.cfg.AnswerTimeout)
+	w.held = append(w.held, *p)
+	c.pending.held++
+	c.question(w)
+	return Verdict{Op: OpHold}
+}
+
+// question sends (or repeats) what w waits for. The answer may arrive inside
+// the call when this node is the director.
+func (c *Core) question(w *wait) {
+	w.retryAt = 0
+	director := c.order.Director(w.key)
+	var sent bool
+	if w.kind == waitClaim {
+		c.stats.Claims++
+		c.msg.claim = wire.Claim{Conn: w.conn}
+		sent = c.send(director, &c.msg.claim)
+	} else {
+		c.stats.Queries++
+		c.msg.query = wire.Query{Key: w.held[0].Key}
+		sent = c.send(director, &c.msg.query)
+	}
+	if !sent {
+		c.refuse(w, ReasonLinkBacklog)
+	}
+}
+
+// retryLater schedules the question again: the director could not answer in
+// its present view.
+func (c *Core) retryLater(w *wait) { w.retryAt = c.now + int64(c.cfg.TickEvery) }
+
+// answered runs the held packets again, now that the table knows the answer.
+func (c *Core) answered(w *wait) {
+	c.pending.take(w)
+	for i := range w.held {
+		p := &w.held[i]
+		if v := c.Packet(c.now, p); v.Op != OpHold {
+			c.out.Release(p.Handle, v)
+		}
+	}
+	c.pending.recycle(w)
+}
+
+// refuse drops the held packets and corrects those who sent them here.
+func (c *Core) refuse(w *wait, r Reason) {
+	if c.pending.get(w.key) != w {
+		return // answered meanwhile
+	}
+	c.pending.take(w)
+	for i := range w.held {
+		if p := &w.held[i]; p.From != 0 {
+			c.tellGone(p.From, p.Key)
+		}
+		c.out.Release(w.held[i].Handle, drop(r))
+	}
+	c.pending.recycle(w)
+}
+
+// tickPending repeats and expires questions, oldest first. Waits that appear
+// during the walk are younger and sit at the end.
+func (c *Core) tickPending() {
+	for w := c.pending.first; w != nil; {
+		next := w.next
+		switch {
+		case c.now >= w.deadline:
+			c.refuse(w, ReasonOwnerTimeout)
+		case w.retryAt != 0 && c.now >= w.retryAt:
+			c.question(w)
+		}
+		if next != nil && c.pending.get(next.key) != next {
+			next = c.pending.first // an answer took more than one
+		}
+		w = next
+	}
+}
+
+// reaskAll repeats every open question after a change of view.
+func (c *Core) reaskAll() {
+	for w := c.pending.first; w != nil; w = w.next {
+		w.retryAt = c.now
+	}
+	c.tickPending()
+}

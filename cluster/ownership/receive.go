@@ -1,0 +1,183 @@
+package ownership
+
+import (
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+	"cohort/policy"
+)
+
+// Packet decides about one punted packet. OpHold means that the packet's
+// handle comes back through Output.Release.
+func (c *Core) Packet(now int64, p *Packet) Verdict {
+	c.now = now
+	if c.view == nil {
+		return drop(ReasonFenced)
+	}
+	switch ref := c.table.Lookup(p.Key); {
+	case ref == 0:
+		return c.miss(p)
+	case ref.IsForward():
+		return c.forward(p, ref)
+	default:
+		return c.owned(p, ref.Slot(), ref.Dir())
+	}
+}
+
+// forward uses a cached forward entry (FR4) as long as its owner lives.
+func (c *Core) forward(p *Packet, ref flowtable.Ref) Verdict {
+	f := c.table.Forward(ref.Slot())
+	owner := wire.NodeID(f.Owner)
+	if !c.alive(owner, f.Incarnation) {
+		c.table.RemoveForward(ref.Slot())
+		return c.miss(p)
+	}
+	if p.From == owner {
+		// Two nodes point at each other: one of the entries is old.
+		c.table.RemoveForward(ref.Slot())
+		return c.miss(p)
+	}
+	if p.From != 0 {
+		c.tellGone(p.From, p.Key)
+	}
+	c.stats.NonOwner++
+	f.Account(c.tick(), int(p.Len))
+	return Verdict{Op: OpSend, Node: owner, Gen: f.Gen}
+}
+
+// owned is a packet of direction d of a connection that this node owns.
+func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
+	f := c.table.Flow(slot)
+	if p.Kind == KindICMPError {
+		return Verdict{Op: OpForward, Slot: slot, Dir: uint8(d), Gen: f.Gen}
+	}
+	if p.Kind == KindTCP {
+		if flowtable.TCPState(f.State) >= flowtable.TCPTimeWait && p.Flags&(SYN|ACK|RST|FIN) == SYN {
+			c.closeFlow(slot) // the same ports begin a new connection
+			return c.miss(p)
+		}
+		if r := c.trackTCP(p, slot, f, d); r != ReasonNone {
+			return drop(r)
+		}
+	} else if d == 1 && p.Kind == KindUDP && f.Timeout < c.cfg.Timeouts.UDPStream {
+		c.bothWays(slot)
+	}
+	f.Account(d, c.tick(), int(p.Len))
+	return Verdict{Op: OpForward, Slot: slot, Dir: uint8(d), Gen: f.Gen}
+}
+
+// trackTCP moves the connection's TCP state, or says why the packet must go.
+func (c *Core) trackTCP(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) Reason {
+	if p.Flags&RST != 0 {
+		switch c.checkRST(p, f, d) {
+		case flowtable.RSTDrop:
+			return ReasonRSTWindow
+		case flowtable.RSTChallenge:
+			return ReasonNone
+		}
+	}
+	state := flowtable.TCPState(f.State)
+	next, ok := flowtable.Next(state, d, p.Flags)
+	if !ok {
+		return ReasonTCPState
+	}
+	if p.Flags&SYN != 0 {
+		f.SetWScale(d, p.WScale)
+	}
+	f.Sent(d, p.Flags, p.Seq+p.SeqLen, p.Ack, p.Window)
+	if next != state {
+		c.setState(slot, f, next)
+	}
+	return ReasonNone
+}
+
+// checkRST applies RFC 5961 section 3.2. An owner that has just taken over has
+// seen nothing to compare with: it passes the reset on and lets the endpoint
+// judge it.
+func (c *Core) checkRST(p *Packet, f *flowtable.FlowSlot, d int) flowtable.RSTVerdict {
+	if f.SeenFlags(0)|f.SeenFlags(1) == 0 {
+		return flowtable.RSTChallenge
+	}
+	return f.CheckRST(d, p.Flags, p.Seq, p.Ack)
+}
+
+// miss is a packet of a connection this node knows nothing about.
+func (c *Core) miss(p *Packet) Verdict {
+	c.stats.NonOwner++
+	if p.Kind == KindICMPOther {
+		return drop(ReasonICMPType)
+	}
+	k, _ := p.Key.Canonical()
+	if w := c.pending.get(k); w != nil {
+		return c.hold(w, p)
+	}
+	if p.From == 0 && startsConnection(p) {
+		conn, v := c.propose(p)
+		switch {
+		case v.Op != OpDrop:
+			return c.begin(p, k, conn)
+		case p.Kind == KindTCP || v.Reason != ReasonPolicyDenied:
+			return v
+		}
+		// A refused UDP packet may be the reply of a flow that another node
+		// owns: the director knows.
+	}
+	return c.ask(p, k, waitQuery, nil)
+}
+
+// startsConnection reports whether p may be the first packet of a connection.
+func startsConnection(p *Packet) bool {
+	switch p.Kind {
+	case KindTCP:
+		return p.Flags&(SYN|ACK|RST|FIN) == SYN
+	case KindUDP, KindEchoRequest, KindOther:
+		return true
+	}
+	return false
+}
+
+// propose routes and judges a first packet. An OpDrop verdict refuses it.
+func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
+	_, out, ok := c.cfg.Router.Route(p.Key.Dst)
+	if !ok {
+		return nil, drop(ReasonNoRoute)
+	}
+	_, back, ok := c.cfg.Router.Route(p.Key.Src)
+	if !ok || back != p.In {
+		return nil, drop(ReasonReversePath)
+	}
+	v := c.cfg.Policy.Judge(p.In, out, p.Key)
+	if !v.Allow {
+		return nil, drop(ReasonPolicyDenied)
+	}
+	conn := &c.pending.proposal
+	*conn = wire.Conn{Key: p.Key, Gen: 1, In: p.In, Out: out, Rule: v.Rule}
+	if v.Durability == policy.None {
+		conn.Flags = wire.ConnNoCopy
+	}
+	if p.Kind == KindTCP {
+		conn.State = uint8(flowtable.TCPSynSent)
+	}
+	conn.Timeout = c.cfg.Timeouts.Of(p.Key.Proto, flowtable.TCPState(conn.State))
+	return conn, Verdict{Op: OpHold}
+}
+
+// begin starts a connection. TCP leaves at once with the claim beside it
+// (FR14); everything else claims first (FR7).
+func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
+	if p.Kind != KindTCP {
+		return c.ask(p, k, waitClaim, conn)
+	}
+	if c.order.Director(k) == c.self {
+		// The director's own new connection: ask the local table first, so
+		// that a known owner elsewhere is respected before the packet leaves.
+		return c.ask(p, k, waitClaim, conn)
+	}
+	slot, err := c.install(conn, flowtable.FlowProvisional)
+	if err != ReasonNone {
+		return drop(err)
+	}
+	c.stats.Created++
+	c.claim(conn, false)
+	return c.owned(p, slot, 0)
+}

@@ -1,0 +1,299 @@
+package ownership
+
+import (
+	"math/bits"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/order"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// nodeSet is a set of node ids.
+type nodeSet uint64
+
+func (s nodeSet) has(id wire.NodeID) bool { return s>>id&1 != 0 }
+func (s *nodeSet) add(id wire.NodeID)     { *s |= 1 << id }
+func (s *nodeSet) del(id wire.NodeID)     { *s &^= 1 << id }
+func (s nodeSet) len() int                { return bits.OnesCount64(uint64(s)) }
+
+// resync brings the copies to where a new view wants them. A round has three
+// steps: wait until every member has applied the view, so that nobody
+// misplaces what we send; register what moved; say Synced. As a director it
+// also waits for everybody else's Synced before it believes that a connection
+// it does not know does not exist.
+type resync struct {
+	step    syncStep
+	full    bool // this round confirms every connection
+	again   bool // a full round is wanted after this one
+	cursor  uint32
+	gate    int64        // start registering at the latest
+	applied [64]uint32   // newest view tag that a member said it applied
+	ended   [64]uint32   // newest view tag that a member finished registering for
+	begun   [64]uint32   // tick of the member's SyncFullBegin
+	sweep   [64]uint32   // copies of this owner confirmed before are void, 0 = none
+	base    *order.Order // order for which everything we own is registered
+	baseOf  *wire.View
+
+	waiting  nodeSet      // members whose Synced we miss as a director
+	joined   nodeSet      // of these, members that the last complete view did not have
+	deadline int64        // stop waiting
+	whole    *order.Order // order in which we heard everybody
+	wholeOf  *wire.View
+	clean    bool // the current view settled without a deadline
+}
+
+type syncStep uint8
+
+const (
+	syncIdle syncStep = iota
+	syncGate
+	syncFlows
+	syncCopies
+)
+
+// wantFull asks for a full round: something may not have been delivered.
+func (s *resync) wantFull() { s.again = true }
+
+// ApplyView makes v the membership; self is this node's id in it. Forward
+// entries of nodes that left die by their incarnation, open questions are put
+// to the new directors, and owned connections are registered where the new
+// order wants them (FR12).
+func (c *Core) ApplyView(now int64, v *wire.View, self wire.NodeID) {
+	c.now = now
+	c.view, c.self = v, self
+	c.order = order.New(c.cfg.OrderKey, v)
+	s := &c.sync
+	if s.step != syncIdle || s.base == nil {
+		s.full = true // flows may have been registered for the view in between
+	}
+	s.step, s.cursor = syncGate, 0
+	s.gate = now + int64(c.cfg.SettleTime)/4
+	s.waiting, s.joined, s.clean = 0, 0, false
+	s.deadline = now + int64(c.cfg.SettleTime)
+	tag := v.Tag()
+	for i := range v.Members {
+		m := &v.Members[i]
+		if m.ID == self {
+			continue
+		}
+		if s.ended[m.ID] != tag {
+			s.waiting.add(m.ID)
+			if !sameLife(s.wholeOf, m) {
+				s.joined.add(m.ID)
+			}
+		}
+	}
+	c.broadcast(wire.SyncApplied)
+	c.settleIfHeard()
+	c.reaskAll()
+	c.tickSync()
+}
+
+// Fence takes the node out: nothing is forwarded, held packets are dropped.
+// Owned flows stay until Reset or until a later view shows who owns them now.
+func (c *Core) Fence(now int64) {
+	c.now = now
+	c.view = nil
+	for w := c.pending.first; w != nil; w = c.pending.first {
+		c.pending.take(w)
+		for i := range w.held {
+			c.out.Release(w.held[i].Handle, drop(ReasonFenced))
+		}
+		c.pending.recycle(w)
+	}
+	for s := c.parked.first; s != nil; s = c.parked.first {
+		c.parked.take(s)
+		c.parked.free = append(c.parked.free, s)
+	}
+	c.sync = resync{}
+}
+
+func sameLife(v *wire.View, m *wire.Member) bool {
+	o := v.Member(m.ID)
+	return o != nil && o.Incarnation == m.Incarnation
+}
+
+func (c *Core) broadcast(p wire.SyncPhase) {
+	for i := range c.view.Members {
+		if id := c.view.Members[i].ID; id != c.self {
+			c.msg.synced = wire.Synced{View: c.view.Tag(), Phase: p}
+			if c.out.Send(id, &c.msg.synced) != nil {
+				c.sync.wantFull()
+			}
+		}
+	}
+}
+
+// onSynced notes how far a member is. It may speak of a view that this node
+// has not applied yet.
+func (c *Core) onSynced(from wire.NodeID, tag uint32, p wire.SyncPhase) {
+	if from >= wire.MaxNodes {
+		return
+	}
+	s := &c.sync
+	switch p {
+	case wire.SyncApplied:
+		s.applied[from] = tag
+	case wire.SyncFullBegin:
+		s.begun[from] = c.tick()
+	case wire.SyncFullEnd, wire.SyncEnd:
+		s.applied[from], s.ended[from] = tag, tag
+		if p == wire.SyncFullEnd && s.begun[from] != 0 {
+			s.sweep[from] = s.begun[from]
+		}
+		if c.view != nil && tag == c.view.Tag() {
+			s.waiting.del(from)
+			c.settleIfHeard()
+		}
+	}
+}
+
+// settleIfHeard ends the director's wait when every owner has re-registered.
+func (c *Core) settleIfHeard() {
+	if s := &c.sync; s.waiting == 0 && s.wholeOf != c.view {
+		c.settle(true)
+	}
+}
+
+func (c *Core) settle(clean bool) {
+	s := &c.sync
+	s.waiting, s.joined, s.clean = 0, 0, clean
+	s.whole, s.wholeOf = c.order, c.view
+	c.reopenClaims()
+}
+
+// complete reports whether this director knows every connection that hashes to
+// it: everybody has re-registered, or nothing about this key has moved.
+func (c *Core) complete(k packet.FlowKey) bool {
+	s := &c.sync
+	if s.waiting == 0 {
+		return true
+	}
+	return s.joined == 0 && s.whole != nil && s.whole.Director(k) == c.self
+}
+
+// tickSync runs the round a step further. It sends a bounded number of
+// messages and stops where the link is backed up.
+func (c *Core) tickSync() {
+	s := &c.sync
+	if c.view == nil {
+		return
+	}
+	if s.waiting != 0 && c.now >= s.deadline {
+		c.settle(false)
+	}
+	if s.step == syncIdle && s.again {
+		s.step, s.full, s.again, s.cursor, s.gate = syncGate, true, false, 0, c.now
+	}
+	if s.step == syncGate {
+		if c.now < s.gate && !c.everybodyApplied() {
+			return
+		}
+		if s.full {
+			c.broadcast(wire.SyncFullBegin)
+		}
+		s.step, s.cursor = syncFlows, 0
+	}
+	if s.step == syncFlows && c.registerFlows() {
+		s.step, s.cursor = syncCopies, 0
+	}
+	if s.step == syncCopies && c.handOver() {
+		c.endRound()
+	}
+}
+
+func (c *Core) everybodyApplied() bool {
+	tag := c.view.Tag()
+	for i := range c.view.Members {
+		if id := c.view.Members[i].ID; id != c.self && c.sync.applied[id] != tag {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) endRound() {
+	s := &c.sync
+	p := wire.SyncEnd
+	if s.full {
+		p = wire.SyncFullEnd
+	}
+	s.step, s.full = syncIdle, false
+	s.base, s.baseOf = c.order, c.view
+	c.broadcast(p)
+}
+
+// batch is how many entries one tick may look at: a million flows are walked
+// in half a second (FR12).
+const batch = 20480
+
+// registerFlows sends what the new order places elsewhere; true at the end.
+func (c *Core) registerFlows() bool {
+	s := &c.sync
+	blocked := false
+	next := c.table.ScanFlows(s.cursor, batch, func(slot uint32, f *flowtable.FlowSlot) bool {
+		k, _ := f.Key[0].Canonical()
+		holder := c.order.Backup(k, c.self)
+		if holder == 0 || !s.full && c.stays(k, holder) {
+			return true
+		}
+		conn := c.connOf(f)
+		if !c.trySend(k, &conn, holder) {
+			blocked, s.cursor = true, slot
+			return false
+		}
+		c.stats.Reregister++
+		return true
+	})
+	if blocked {
+		return false
+	}
+	s.cursor = next
+	return next == 0
+}
+
+// stays reports whether the holder of k's copy already has it.
+func (c *Core) stays(k packet.FlowKey, holder wire.NodeID) bool {
+	s := &c.sync
+	m := c.view.Member(holder)
+	return s.base.Backup(k, c.self) == holder && m != nil && sameLife(s.baseOf, m)
+}
+
+// trySend registers without giving up the round when the link is backed up.
+func (c *Core) trySend(k packet.FlowKey, conn *wire.Conn, holder wire.NodeID) bool {
+	if holder == c.order.Director(k) {
+		c.msg.claim = wire.Claim{Conn: *conn, Reregister: true}
+		return c.out.Send(holder, &c.msg.claim) == nil
+	}
+	if conn.Flags&wire.ConnNoCopy != 0 {
+		return true
+	}
+	c.msg.update = wire.Update{Conn: *conn}
+	return c.out.Send(holder, &c.msg.update) == nil
+}
+
+// handOver gives copies of dead owners' connections to their new director;
+// true at the end.
+func (c *Core) handOver() bool {
+	s := &c.sync
+	blocked := false
+	next := c.dir.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
+		if blocked || c.alive(wire.NodeID(e.Owner), e.Incarnation) {
+			return true
+		}
+		k, _ := e.Key.Canonical()
+		if d := c.order.Director(k); d != c.self && d != 0 {
+			conn := connOfCopy(e)
+			conn.Flags |= wire.ConnOrphan
+			c.msg.update = wire.Update{Conn: conn}
+			blocked = c.out.Send(d, &c.msg.update) != nil
+		}
+		return true
+	})
+	if blocked {
+		return false // the batch again: the receiver ignores what it has
+	}
+	s.cursor = next
+	return next == 0
+}
