@@ -1,0 +1,33 @@
+// Package fib answers "where does a packet for this address go": it turns the
+// kernel's routes and neighbours into the nexthop entries that XDP reads.
+//
+// The kernel is the authority (SPEC TR1), so any routing daemon works: a
+// destination is looked up with RTM_GETROUTE (with several next hops the
+// kernel chooses) and remembered in a bounded cache until routes change; a
+// neighbour's state is followed by netlink. An entry of the shared array
+// stands for one neighbour on one data interface. It is valid exactly while
+// the kernel holds a usable hardware address for it and the link is up;
+// everything XDP finds invalid comes back to Go.
+//
+// # Keeping neighbours
+//
+// The kernel sees none of the traffic, so it neither resolves nor refreshes
+// neighbours for us. Both are asked for in one way: RTM_NEWNEIGH with NTF_USE,
+// which tells the kernel "a packet was just sent there". It creates the entry
+// if there is none and starts ARP, or moves a STALE one to DELAY and PROBE. A
+// stale neighbour that has an entry is asked at once, a failed one when the
+// next packet looks for it, at most once a second. (A UDP send to the discard
+// port would do the same, but needs a usable source address, passes the host's
+// packet filter, and reaches the neighbour.) Permanent entries are never
+// touched: NTF_USE would take the permanence away.
+//
+// # Concurrency
+//
+// Every method may be called from any goroutine. One goroutine follows
+// netlink and updates entries at once, without waiting for the event loop;
+// Changed tells that there is something to Take. The table is the only writer
+// of the nexthop array.
+//
+// An entry's number is never given to another neighbour while a flow may still
+// hold it: Collect frees numbers, and asks about each of them.
+package fib

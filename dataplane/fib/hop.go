@@ -1,0 +1,166 @@
+package fib
+
+import (
+	"math"
+	"time"
+
+	"cohort/dataplane"
+	"cohort/packet"
+
+	"github.com/vishvananda/netlink"
+)
+
+// probeInterval is the least time between two probes of one neighbour. The
+// kernel's own resolution takes three seconds until it gives up.
+const probeInterval = time.Second
+
+// usable are the neighbour states whose hardware address may be sent to
+// (NUD_VALID in the kernel).
+const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE |
+	netlink.NUD_PROBE | netlink.NUD_STALE | netlink.NUD_DELAY
+
+// fixed are the states the kernel never ages.
+const fixed = netlink.NUD_PERMANENT | netlink.NUD_NOARP
+
+// neighbour is the kernel's entry.
+type neighbour struct {
+	state int // NUD_*
+	mac   [6]byte
+}
+
+// hop is what stands behind a number of the array.
+type hop struct {
+	key    hopKey
+	inUse  bool
+	probed time.Time
+}
+
+// adopt takes over the entries of a daemon that ran before: flows hold their
+// numbers. Those of interfaces that are gone stay reserved, invalid, until
+// Collect finds them unused.
+func (t *Table) adopt() {
+	for i := len(t.array) - 1; i > 0; i-- {
+		e := &t.array[i]
+		if e.Ifindex == 0 {
+			t.unused = append(t.unused, uint16(i))
+			continue
+		}
+		key := hopKey{int(e.Ifindex), e.Addr}
+		t.keys[i] = hop{key: key, inUse: true}
+		if _, twice := t.hops[key]; !twice && t.links[key.ifindex] != nil && key.addr != (packet.Addr{}) {
+			t.hops[key] = uint16(i)
+		} else {
+			t.keys[i].key = hopKey{}
+			e.Store(dataplane.NextHop{Ifindex: e.Ifindex})
+		}
+	}
+}
+
+// hop returns the number of a neighbour, a new one if need be; 0 when all are
+// taken.
+func (t *Table) hop(key hopKey) uint16 {
+	if nh, ok := t.hops[key]; ok {
+		return nh
+	}
+	n := len(t.unused)
+	if n == 0 {
+		return 0
+	}
+	nh := t.unused[n-1]
+	t.unused = t.unused[:n-1]
+	t.hops[key] = nh
+	t.keys[nh] = hop{key: key, inUse: true}
+	t.refresh(nh)
+	return nh
+}
+
+// refresh makes entry nh say what the kernel knows now, reports whether that
+// changed anything, and asks for a stale neighbour to be confirmed.
+func (t *Table) refresh(nh uint16) bool {
+	key := t.keys[nh].key
+	link := t.links[key.ifindex]
+	if link == nil {
+		return false
+	}
+	n := t.neighs[key]
+	want := dataplane.NextHop{
+		SMAC: link.MAC, Ifindex: uint32(key.ifindex), MTU: uint16(min(link.MTU, math.MaxUint16)),
+		Iface: link.ID, Addr: key.addr,
+	}
+	if n.state&usable != 0 && link.Up {
+		want.DMAC, want.Flags = n.mac, dataplane.NextHopValid
+	}
+	if n.state&netlink.NUD_STALE != 0 {
+		t.probe(nh)
+	}
+	want.Seq = t.array[nh].Seq
+	if t.array[nh] == want {
+		return false
+	}
+	t.array[nh].Store(want)
+	return true
+}
+
+// probe asks the kernel to resolve or confirm the neighbour, unless that was
+// done a moment ago or makes no sense.
+func (t *Table) probe(nh uint16) {
+	h := &t.keys[nh]
+	link := t.links[h.key.ifindex]
+	if link == nil || !link.Up || t.neighs[h.key].state&fixed != 0 {
+		return
+	}
+	now := t.now()
+	if !h.probed.IsZero() && now.Sub(h.probed) < probeInterval {
+		return
+	}
+	h.probed = now
+	t.stats.Probes++
+	if t.kernel.use(h.key) != nil {
+		t.stats.ProbeErrors++
+	}
+}
+
+// Tick probes again the entries whose confirmation was asked for in vain: call
+// it about once a second.
+func (t *Table) Tick() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	for key, nh := range t.hops {
+		if t.neighs[key].state&netlink.NUD_STALE != 0 {
+			t.probe(nh)
+		}
+	}
+}
+
+// Collect frees the numbers that neither the caller nor the cache uses and
+// returns how many. held must answer for every number a flow or a waiting
+// packet holds; it is called with the table locked.
+func (t *Table) Collect(held func(nh uint16) bool) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	cached := make([]bool, len(t.keys))
+	t.cache.each(func(d destination) {
+		if d.gen == t.gen {
+			cached[d.nh] = true
+		}
+	})
+	freed := 0
+	for i := 1; i < len(t.keys); i++ {
+		nh := uint16(i)
+		h := &t.keys[i]
+		if !h.inUse || cached[i] || held(nh) {
+			continue
+		}
+		if t.hops[h.key] == nh {
+			delete(t.hops, h.key)
+		}
+		*h = hop{}
+		t.array[i].Store(dataplane.NextHop{})
+		t.unused = append(t.unused, nh)
+		freed++
+	}
+	return freed
+}
