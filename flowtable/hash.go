@@ -46,8 +46,9 @@ func checkSeed(seed [10]uint64) error {
 // string hashing is fast"): four multiplications a hash, and no way to find
 // colliding keys without the seed. XDP computes the same from
 // control.hash_seed.
-func (t *Table) Hash(k packet.FlowKey) (h1, tag uint32) {
-	s := &t.seed
+func (t *Table) Hash(k packet.FlowKey) (h1, tag uint32) { return hashKey(&t.seed, &k) }
+
+func hashKey(s *[10]uint64, k *packet.FlowKey) (h1, tag uint32) {
 	w0 := uint64(binary.LittleEndian.Uint32(k.Src[:]))
 	w1 := uint64(binary.LittleEndian.Uint32(k.Dst[:]))
 	w2 := uint64(k.SrcPort) | uint64(k.DstPort)<<16

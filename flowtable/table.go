@@ -212,6 +212,13 @@ func (t *Table) Reclaim(now uint32) {
 	t.forwards.reclaim(now)
 }
 
+// Slots returns how many slot numbers a round of ScanFlows passes: the highest
+// ever used.
+func (t *Table) Slots() int { return int(t.flows.fresh) - 1 }
+
+// ForwardSlots returns how many slot numbers a round of ScanForwards passes.
+func (t *Table) ForwardSlots() int { return int(t.forwards.fresh) - 1 }
+
 // ScanFlows visits the live ones of the n slots from slot number from on (0
 // starts a round) and returns where to go on, 0 at the end of the round. A
 // visitor that returns false ends the call after its slot. It may remove the

@@ -1,0 +1,219 @@
+package flowtable
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"cohort/packet"
+
+	"pgregory.net/rapid"
+)
+
+func backupN(n uint32) Backup { return Backup{Key: Pack(keyN(n)), Owner: 2, Gen: n, Timeout: 30} }
+
+// The store does what a map by canonical key does.
+func TestBackupStoreBehavesLikeAMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const capacity = 60
+		store := NewBackupStore(testSeed, capacity)
+		model := map[packet.FlowKey]Backup{}
+		key := func(t *rapid.T) packet.FlowKey {
+			k := keyN(rapid.Uint32Range(0, 80).Draw(t, "n"))
+			if rapid.Bool().Draw(t, "reply") {
+				return k.Reverse()
+			}
+			return k
+		}
+		canonical := func(k packet.FlowKey) packet.FlowKey { c, _ := k.Canonical(); return c }
+		t.Repeat(map[string]func(*rapid.T){
+			"put": func(t *rapid.T) {
+				b := Backup{Key: Pack(key(t)), Owner: rapid.Byte().Draw(t, "owner"), Gen: rapid.Uint32().Draw(t, "gen")}
+				k := canonical(b.Key.Unpack())
+				_, known := model[k]
+				err := store.Put(b)
+				if !known && len(model) == capacity {
+					if !errors.Is(err, ErrFull) {
+						t.Fatalf("entry past the capacity: %v", err)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				model[k] = b
+			},
+			"delete": func(t *rapid.T) {
+				k := key(t)
+				_, known := model[canonical(k)]
+				if store.Delete(k) != known {
+					t.Fatalf("delete %v: known %v", k, known)
+				}
+				delete(model, canonical(k))
+			},
+			"scan": func(t *rapid.T) {
+				drop := rapid.Uint32Range(1, 5).Draw(t, "every")
+				step := rapid.IntRange(1, 20).Draw(t, "step")
+				for from := uint32(0); ; {
+					from = store.Scan(from, step, func(b *Backup) bool {
+						k := canonical(b.Key.Unpack())
+						if *b != model[k] {
+							t.Fatalf("scan met %+v, want %+v", *b, model[k])
+						}
+						if b.Gen%drop == 0 {
+							delete(model, k)
+							return false
+						}
+						return true
+					})
+					if from == 0 {
+						break
+					}
+				}
+				for k, b := range model {
+					if b.Gen%drop == 0 {
+						t.Fatalf("scan missed %v", k)
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				if store.Len() != len(model) {
+					t.Fatalf("%d entries, want %d", store.Len(), len(model))
+				}
+				for n := range uint32(81) {
+					want, known := model[canonical(keyN(n))]
+					for _, k := range []packet.FlowKey{keyN(n), keyN(n).Reverse()} {
+						got, ok := store.Get(k)
+						if ok != known || ok && *got != want {
+							t.Fatalf("get %v: %+v %v, want %+v %v", k, got, ok, want, known)
+						}
+					}
+				}
+			},
+		})
+	})
+}
+
+func TestBackupStoreFillsToItsCapacity(t *testing.T) {
+	for _, capacity := range []int{1, 100, 100_000} {
+		store := NewBackupStore(testSeed, capacity)
+		for n := range uint32(capacity) {
+			if err := store.Put(backupN(n)); err != nil {
+				t.Fatalf("entry %d of %d: %v", n, capacity, err)
+			}
+		}
+		if err := store.Put(backupN(uint32(capacity))); !errors.Is(err, ErrFull) {
+			t.Fatalf("entry past %d: %v", capacity, err)
+		}
+		if err := store.Put(backupN(0)); err != nil {
+			t.Fatalf("replacing an entry of a full store: %v", err)
+		}
+		for n := range uint32(capacity) {
+			if b, ok := store.Get(keyN(n)); !ok || b.Gen != n {
+				t.Fatalf("entry %d of %d is lost", n, capacity)
+			}
+		}
+		deleted := 0
+		for from := store.Scan(0, 100, func(*Backup) bool { deleted++; return false }); from != 0; {
+			from = store.Scan(from, 100, func(*Backup) bool { deleted++; return false })
+		}
+		if store.Len() != 0 || deleted != capacity {
+			t.Fatalf("%d left, %d deleted of %d", store.Len(), deleted, capacity)
+		}
+	}
+}
+
+func TestBackupStoreRefusesAKeyWithoutAddresses(t *testing.T) {
+	store := NewBackupStore(testSeed, 10)
+	if err := store.Put(Backup{Owner: 1}); !errors.Is(err, ErrNoAddress) {
+		t.Fatal(err)
+	}
+	if _, ok := store.Get(packet.FlowKey{}); ok {
+		t.Fatal("a free place was found")
+	}
+}
+
+func TestBackupStoreKeepsAnEntryWithoutOwner(t *testing.T) {
+	store := NewBackupStore(testSeed, 10)
+	if err := store.Put(backupN(1)); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := store.Get(keyN(1))
+	b.Owner = 0 // its owner died
+	if b, ok := store.Get(keyN(1).Reverse()); !ok || b.Owner != 0 || b.Gen != 1 {
+		t.Fatalf("%+v %v", b, ok)
+	}
+}
+
+func BenchmarkBackupPut(b *testing.B) {
+	for _, n := range []int{1 << 16, 1 << 20} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			store := NewBackupStore(testSeed, n)
+			b.ReportAllocs()
+			for i := range b.N {
+				if i%n == 0 { // growth is part of the cost
+					store = NewBackupStore(testSeed, n)
+				}
+				if err := store.Put(backupN(uint32(i % n))); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if b.N >= n {
+				for i := range n {
+					if err := store.Put(backupN(uint32(i))); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(store.Bytes())/float64(n), "B/entry")
+			}
+		})
+	}
+}
+
+// The longest pause that growth causes: doubling one shard.
+func BenchmarkBackupGrowShard(b *testing.B) {
+	var full shard
+	n := 0
+	for n < 512*7/8 { // the next doubling is the one to 1024 places
+		k := backupN(uint32(n))
+		n++
+		if 8*(full.n+1) > 7*len(full.places) {
+			full.grow(&testSeed)
+		}
+		c, _ := k.Key.Canonical()
+		_, at := hashKey(&testSeed, &c)
+		i, _ := full.find(at, k.Key.Unpack())
+		full.places[i] = k
+		full.n++
+	}
+	b.ResetTimer()
+	for range b.N {
+		sh := full
+		sh.grow(&testSeed)
+	}
+}
+
+func BenchmarkBackupGet(b *testing.B) {
+	for _, n := range []int{1 << 16, 1 << 20} {
+		store := NewBackupStore(testSeed, n)
+		for i := range n {
+			if err := store.Put(backupN(uint32(i))); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for name, off := range map[string]uint32{"hit": 0, "miss": 1 << 24} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				found := 0
+				for i := range b.N {
+					if _, ok := store.Get(keyN(uint32(i*7919%n) + off)); ok {
+						found++
+					}
+				}
+				if (off == 0) != (found == b.N) {
+					b.Fatal(found)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package flowtable
+
+import "cohort/packet"
+
+// Timeouts are the idle times, in seconds, after which a flow ends.
+type Timeouts struct {
+	TCPSyn         uint16 // handshake not complete
+	TCPEstablished uint16
+	TCPClosing     uint16 // one or both FINs seen
+	TCPTimeWait    uint16 // closed, or reset
+	UDP            uint16 // one direction seen
+	UDPStream      uint16 // both directions seen
+	ICMP           uint16
+	Other          uint16 // any other protocol
+}
+
+// DefaultTimeouts returns the values used where the configuration says nothing.
+// UDP is at least the two minutes of RFC 4787, REQ-5, and its recommended five
+// once both sides have spoken.
+func DefaultTimeouts() Timeouts {
+	return Timeouts{
+		TCPSyn: 30, TCPEstablished: 3600, TCPClosing: 30, TCPTimeWait: 10,
+		UDP: 120, UDPStream: 300, ICMP: 30, Other: 600,
+	}
+}
+
+// TCP returns the timeout of a TCP state.
+func (t *Timeouts) TCP(s TCPState) uint16 {
+	switch s {
+	case TCPEstablished:
+		return t.TCPEstablished
+	case TCPFinWait, TCPCloseWait, TCPClosing:
+		return t.TCPClosing
+	case TCPTimeWait, TCPClosed:
+		return t.TCPTimeWait
+	}
+	return t.TCPSyn
+}
+
+// Of returns the timeout of a flow; s counts for TCP only.
+func (t *Timeouts) Of(proto uint8, s TCPState) uint16 {
+	switch proto {
+	case packet.ProtoTCP:
+		return t.TCP(s)
+	case packet.ProtoUDP:
+		return t.UDP
+	case packet.ProtoICMP:
+		return t.ICMP
+	}
+	return t.Other
+}
+
+// Answered returns the timeout of a flow whose responder has been seen too.
+func (t *Timeouts) Answered(proto uint8, s TCPState) uint16 {
+	if proto == packet.ProtoUDP {
+		return t.UDPStream
+	}
+	return t.Of(proto, s)
+}
