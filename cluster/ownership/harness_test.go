@@ -1,0 +1,309 @@
+package ownership
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/order"
+	"cohort/flowtable"
+	"cohort/packet"
+	"cohort/policy"
+)
+
+const ms = int64(1e6)
+
+var orderKey = [16]byte{1, 2, 3}
+
+// cluster is n cores over a reliable, ordered link with a delay of its own for
+// every pair. Views are applied by the test.
+type cluster struct {
+	t     testing.TB
+	now   int64
+	rng   *rand.Rand
+	nodes map[wire.NodeID]*testNode
+	queue []delivery // sorted by time, then order of sending
+	seq   uint64
+	view  *wire.View
+	delay func() int64
+	refus map[wire.NodeID]bool // links to these are backed up
+}
+
+type delivery struct {
+	at       int64
+	seq      uint64
+	from, to wire.NodeID
+	m        wire.Message
+}
+
+type testNode struct {
+	c        *cluster
+	id       wire.NodeID
+	core     *Core
+	table    *flowtable.Table
+	copies   *flowtable.BackupStore
+	inc      wire.Incarnation
+	released map[Handle]Verdict
+	handle   Handle
+	dead     bool
+}
+
+// Route: 10/8 is inside (interface 1), everything else outside (2).
+func (n *testNode) Route(dst packet.Addr) (uint16, uint8, bool) {
+	switch dst[0] {
+	case 10:
+		return 1, 1, true
+	case 203:
+		return 0, 0, false
+	}
+	return 2, 2, true
+}
+
+// Judge allows inside to outside, and tcp 8080 inwards.
+func (n *testNode) Judge(in, out uint8, k packet.FlowKey) policy.Verdict {
+	return policy.Verdict{Allow: in == 1 || k.DstPort == 8080}
+}
+
+var errBackedUp = errors.New("backed up")
+
+func (n *testNode) Send(to wire.NodeID, m wire.Message) error {
+	if n.c.refus[to] {
+		return errBackedUp
+	}
+	c := n.c
+	c.seq++
+	at := c.now + c.delay()
+	for i := len(c.queue) - 1; i >= 0; i-- { // in order for every pair
+		if q := c.queue[i]; q.from == n.id && q.to == to {
+			at = max(at, q.at)
+			break
+		}
+	}
+	d := delivery{at: at, seq: c.seq, from: n.id, to: to, m: clone(m)}
+	i := len(c.queue)
+	for i > 0 && c.queue[i-1].at > at {
+		i--
+	}
+	c.queue = append(c.queue, delivery{})
+	copy(c.queue[i+1:], c.queue[i:])
+	c.queue[i] = d
+	return nil
+}
+
+// clone takes the message out of the sender's scratch.
+func clone(m wire.Message) wire.Message {
+	switch m := m.(type) {
+	case *wire.Claim:
+		v := *m
+		return &v
+	case *wire.Grant:
+		v := *m
+		return &v
+	case *wire.Redirect:
+		v := *m
+		return &v
+	case *wire.Query:
+		v := *m
+		return &v
+	case *wire.Owner:
+		v := *m
+		return &v
+	case *wire.Update:
+		v := *m
+		return &v
+	case *wire.Close:
+		v := *m
+		return &v
+	case *wire.Gone:
+		v := *m
+		return &v
+	case *wire.Synced:
+		v := *m
+		return &v
+	}
+	panic(fmt.Sprintf("ownership sent %T", m))
+}
+
+func (n *testNode) Release(h Handle, v Verdict) { n.released[h] = v }
+
+func newCluster(t testing.TB, ids ...wire.NodeID) *cluster {
+	c := &cluster{t: t, now: 1e12, rng: rand.New(rand.NewPCG(7, 7)), nodes: map[wire.NodeID]*testNode{}, refus: map[wire.NodeID]bool{}}
+	c.delay = func() int64 { return 100_000 }
+	for _, id := range ids {
+		c.boot(id)
+	}
+	c.apply(1, 1, ids...)
+	c.run(50 * ms)
+	return c
+}
+
+func (c *cluster) boot(id wire.NodeID) *testNode {
+	var seed [10]uint64
+	for i := range seed {
+		seed[i] = c.rng.Uint64() | 1
+	}
+	table, err := flowtable.New(flowtable.NewMemory(4096, 4096), seed)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	n := &testNode{c: c, id: id, table: table, copies: flowtable.NewBackupStore(seed, 8192), inc: wire.Incarnation(c.rng.Uint64()), released: map[Handle]Verdict{}}
+	n.core = New(Config{Table: table, Copies: n.copies, Router: n, Policy: n, Output: n, Timeouts: flowtable.DefaultTimeouts(), OrderKey: orderKey})
+	c.nodes[id] = n
+	return n
+}
+
+// apply makes a view of the ids and applies it at all of them.
+func (c *cluster) apply(term, epoch uint32, ids ...wire.NodeID) {
+	v := &wire.View{Term: term, Epoch: epoch, Control: ids[0]}
+	for _, id := range ids {
+		v.Members = append(v.Members, wire.Member{ID: id, Name: fmt.Sprintf("fw-%d", id), VTEP: netip.AddrFrom4([4]byte{10, 99, 0, byte(id)}), Incarnation: c.nodes[id].inc, Priority: uint8(id)})
+	}
+	c.view = v
+	for _, id := range ids {
+		c.nodes[id].core.ApplyView(c.now, v, id)
+	}
+}
+
+// run lets d nanoseconds pass.
+func (c *cluster) run(d int64) {
+	end := c.now + d
+	tick := c.now - c.now%(10*ms) + 10*ms
+	for {
+		switch {
+		case len(c.queue) > 0 && c.queue[0].at <= min(tick, end):
+			q := c.queue[0]
+			c.queue = c.queue[1:]
+			c.now = max(c.now, q.at)
+			if n := c.nodes[q.to]; n != nil && !n.dead && c.nodes[q.from] != nil {
+				n.core.Message(c.now, q.from, q.m)
+			}
+		case tick <= end:
+			c.now = tick
+			for id := wire.NodeID(1); id < wire.MaxNodes; id++ {
+				if n := c.nodes[id]; n != nil && !n.dead {
+					n.core.Tick(c.now)
+				}
+			}
+			tick += 10 * ms
+		default:
+			c.now = end
+			return
+		}
+	}
+}
+
+// kill powers a node off; the view is the test's business.
+func (c *cluster) kill(id wire.NodeID) {
+	c.nodes[id].dead = true
+	keep := c.queue[:0]
+	for _, q := range c.queue {
+		if q.from != id && q.to != id {
+			keep = append(keep, q)
+		}
+	}
+	c.queue = keep
+}
+
+// at sends a packet into a node and follows it until it leaves the cluster or
+// is dropped. It returns the node that forwarded it.
+func (c *cluster) at(id wire.NodeID, p Packet) (wire.NodeID, Verdict) {
+	return c.from(id, 0, p, 0)
+}
+
+func (c *cluster) from(id, from wire.NodeID, p Packet, hops int) (wire.NodeID, Verdict) {
+	n := c.nodes[id]
+	if n.dead {
+		return 0, Verdict{Op: OpDrop, Reason: ReasonFenced}
+	}
+	p.From = from
+	n.handle++
+	p.Handle = n.handle
+	v := n.core.Packet(c.now, &p)
+	if v.Op == OpHold {
+		for end := c.now + 2000*ms; c.now < end; c.run(ms / 2) {
+			if r, ok := n.released[p.Handle]; ok {
+				v = r
+				delete(n.released, p.Handle)
+				break
+			}
+		}
+	}
+	if v.Op == OpSend {
+		if hops > 3 {
+			return id, drop(ReasonForwardLoop)
+		}
+		c.run(100_000)
+		return c.from(v.Node, id, p, hops+1)
+	}
+	return id, v
+}
+
+// owners returns the nodes with an owner entry for k.
+func (c *cluster) owners(k packet.FlowKey) (ids []wire.NodeID) {
+	for id := wire.NodeID(1); id < wire.MaxNodes; id++ {
+		n := c.nodes[id]
+		if n == nil || n.dead {
+			continue
+		}
+		if ref := n.table.Lookup(k); ref != 0 && !ref.IsForward() {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// oneOwner fails unless exactly one node owns k, and returns it.
+func (c *cluster) oneOwner(k packet.FlowKey) wire.NodeID {
+	c.t.Helper()
+	ids := c.owners(k)
+	if len(ids) != 1 {
+		c.t.Fatalf("owners of %v: %v, want exactly one", k, ids)
+	}
+	return ids[0]
+}
+
+func (c *cluster) order() *order.Order { return order.New(orderKey, c.view) }
+
+// keyDirectedBy finds a tcp connection with this first and second node.
+func (c *cluster) keyDirectedBy(proto uint8, first wire.NodeID) packet.FlowKey {
+	for port := uint16(1024); ; port++ {
+		k := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: port, DstPort: 80, Proto: proto}
+		if proto == packet.ProtoICMP {
+			k.DstPort = 0
+		}
+		if d := c.order().Director(k); d == first {
+			return k
+		}
+	}
+}
+
+func tcp(k packet.FlowKey, flags uint8) Packet {
+	in := uint8(1)
+	if k.Src[0] != 10 {
+		in = 2
+	}
+	return Packet{Key: k, Kind: KindTCP, In: in, Len: 60, Flags: flags, Window: 1000, WScale: 7, Seq: 100, Ack: 100}
+}
+
+func udp(k packet.FlowKey) Packet {
+	p := tcp(k, 0)
+	p.Kind = KindUDP
+	return p
+}
+
+func wantForward(t testing.TB, v Verdict) {
+	t.Helper()
+	if v.Op != OpForward {
+		t.Fatalf("verdict %+v (%v), want the packet forwarded", v, v.Reason)
+	}
+}
+
+func wantDrop(t testing.TB, v Verdict, r Reason) {
+	t.Helper()
+	if v.Op != OpDrop || v.Reason != r {
+		t.Fatalf("verdict %+v (%v), want a drop for %v", v, v.Reason, r)
+	}
+}
