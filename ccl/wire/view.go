@@ -62,16 +62,14 @@ func (v *View) Newer(o *View) bool {
 }
 
 // Tag folds (term, epoch) into the 32 bits that data frames carry and XDP
-// compares. Never 0: 0 means fenced.
+// compares: equal tags mean the same view but for one chance in 2^32. Never 0:
+// 0 means fenced.
 func (v *View) Tag() uint32 {
 	if v == nil {
 		return 0
 	}
-	t := v.Term<<20 ^ v.Epoch
-	if t == 0 {
-		t = 1
-	}
-	return t
+	mixed := (uint64(v.Term)<<32 | uint64(v.Epoch)) * 0x9e3779b97f4a7c15
+	return max(uint32(mixed>>32), 1)
 }
 
 // Member returns the member with this id, or nil.
