@@ -1,0 +1,164 @@
+package config
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// Range is a closed range of IPv4 addresses.
+type Range struct{ First, Last netip.Addr }
+
+// Contains reports whether a lies in the range.
+func (r Range) Contains(a netip.Addr) bool {
+	return r.First.IsValid() && r.First.Compare(a) <= 0 && a.Compare(r.Last) <= 0
+}
+
+// Size returns how many addresses the range has.
+func (r Range) Size() int {
+	if !r.First.IsValid() {
+		return 0
+	}
+	return int(number(r.Last)-number(r.First)) + 1
+}
+
+// String returns "first-last".
+func (r Range) String() string { return r.First.String() + "-" + r.Last.String() }
+
+// MarshalText lets a Range stand in JSON as it stands in files.
+func (r Range) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+func number(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+func addr(n uint32) netip.Addr {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], n)
+	return netip.AddrFrom4(b)
+}
+
+// The parse functions return a problem instead of an error: it follows the
+// name of the field in a message.
+
+func parseAddr(s string) (netip.Addr, string) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		return netip.Addr{}, quote(s) + " is not an IPv4 address"
+	case !a.Is4():
+		return netip.Addr{}, quote(s) + " is not IPv4, the only family supported in this version"
+	}
+	return a, ""
+}
+
+func parsePrefix(s string) (netip.Prefix, string) {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, quote(s) + " is not an IPv4 network"
+	case !p.Addr().Is4():
+		return netip.Prefix{}, quote(s) + " is not IPv4, the only family supported in this version"
+	}
+	return p, ""
+}
+
+// parseHostPrefix wants the address of a host in a network of at least two.
+func parseHostPrefix(s string) (netip.Prefix, string) {
+	if !strings.Contains(s, "/") {
+		return netip.Prefix{}, quote(s) + " has no network length"
+	}
+	p, problem := parsePrefix(s)
+	switch {
+	case problem != "":
+		return netip.Prefix{}, problem
+	case p.Bits() < 8 || p.Bits() > 30:
+		return netip.Prefix{}, fmt.Sprintf("%s has a network length outside 8-30", quote(s))
+	case !isHost(p, p.Addr()):
+		return netip.Prefix{}, fmt.Sprintf("%s is the network or broadcast address of %s", p.Addr(), p.Masked())
+	case !isUnicast(p.Addr()):
+		return netip.Prefix{}, quote(s) + " is not a unicast address"
+	}
+	return p, ""
+}
+
+// isHost reports whether a may be a host of the network of p.
+func isHost(p netip.Prefix, a netip.Addr) bool {
+	host := ^uint32(0) >> p.Bits()
+	h := number(a) & host
+	return p.Contains(a) && h != 0 && h != host
+}
+
+func isUnicast(a netip.Addr) bool {
+	return !a.IsMulticast() && !a.IsLoopback() && !a.IsUnspecified() && number(a)>>28 != 0xf
+}
+
+func parseRange(s string) (Range, string) {
+	from, to, found := strings.Cut(s, "-")
+	first, problem := parseAddr(strings.TrimSpace(from))
+	if problem != "" && !found {
+		return Range{}, quote(s) + " is not an IPv4 address or a range of them"
+	}
+	if problem != "" {
+		return Range{}, problem
+	}
+	if !found {
+		return Range{first, first}, ""
+	}
+	last, problem := parseAddr(strings.TrimSpace(to))
+	switch {
+	case problem != "":
+		return Range{}, problem
+	case last.Less(first):
+		return Range{}, fmt.Sprintf("%s is reversed", quote(s))
+	}
+	return Range{first, last}, ""
+}
+
+// parseNetworks reads what a rule may name: an address, a network without
+// host bits, or a range.
+func parseNetworks(s string) ([]netip.Prefix, string) {
+	switch {
+	case strings.Contains(s, "/"):
+		p, problem := parsePrefix(s)
+		if problem == "" && p != p.Masked() {
+			problem = fmt.Sprintf("%s has bits behind its length (the network is %s)", quote(s), p.Masked())
+		}
+		return []netip.Prefix{p}, problem
+	case strings.Contains(s, "-"):
+		r, problem := parseRange(s)
+		if problem != "" {
+			return nil, problem
+		}
+		return r.prefixes(), ""
+	}
+	a, problem := parseAddr(s)
+	return []netip.Prefix{netip.PrefixFrom(a, 32)}, problem
+}
+
+// prefixes cuts the range into the fewest networks.
+func (r Range) prefixes() []netip.Prefix {
+	var out []netip.Prefix
+	for first, last := uint64(number(r.First)), uint64(number(r.Last)); first <= last; {
+		size := 32
+		if first != 0 {
+			size = bits.TrailingZeros64(first)
+		}
+		size = min(size, bits.Len64(last-first+1)-1)
+		out = append(out, netip.PrefixFrom(addr(uint32(first)), 32-size))
+		first += 1 << size
+	}
+	return out
+}
+
+// absolute returns a path that does not depend on where a program runs.
+func absolute(base, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(base, path)
+}

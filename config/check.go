@@ -1,0 +1,90 @@
+package config
+
+import (
+	"fmt"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Kind tells the two files apart.
+type Kind string
+
+// The kinds of configuration files.
+const (
+	KindNode    Kind = "bootstrap file"
+	KindCluster Kind = "cluster configuration"
+)
+
+// Check reads a file of either kind as a daemon would, with everything that a
+// bootstrap file names, and says which kind it is.
+func Check(path string) (Kind, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", readError(path, err)
+	}
+	if kindOf(data) == KindCluster {
+		c, err := ParseCluster(path, data)
+		if err != nil {
+			return KindCluster, err
+		}
+		return KindCluster, c.checkPolicy(path)
+	}
+	n, err := LoadNode(path)
+	if err != nil {
+		return KindNode, err
+	}
+	if _, err := LoadKey(n.KeyFile); err != nil {
+		return KindNode, err
+	}
+	if n.Config == "" {
+		return KindNode, nil
+	}
+	c, err := LoadCluster(n.Config)
+	if err != nil {
+		return KindNode, err
+	}
+	if err := c.checkPolicy(n.Config); err != nil {
+		return KindNode, err
+	}
+	return KindNode, c.Fits(n.Config, n)
+}
+
+// kindOf looks at the top-level names only.
+func kindOf(data []byte) Kind {
+	root := document(&problems{}, data, "")
+	if root == nil || root.Kind != yaml.MappingNode {
+		return KindNode
+	}
+	for i := 0; i < len(root.Content); i += 2 {
+		switch root.Content[i].Value {
+		case "cluster", "node", "ccl", "key_file":
+			return KindNode
+		case "interfaces", "policy", "nat", "health", "timeouts", "limits":
+			return KindCluster
+		}
+	}
+	return KindNode
+}
+
+func (c *Cluster) checkPolicy(file string) error {
+	if _, err := c.CompilePolicy(); err != nil {
+		return Errors{{File: file, Line: 1, Problem: err.Error(), Mend: "simplify the rules"}}
+	}
+	return nil
+}
+
+// Fits checks the cluster configuration (of this file) against a node's
+// bootstrap file: the link must be apart from the data interfaces (CL1).
+func (c *Cluster) Fits(file string, n *Node) error {
+	p := problems{file: file}
+	for _, i := range c.Interfaces {
+		if i.Device == n.CCL.Interface {
+			p.add(i.line, fmt.Sprintf("interfaces.%s.device %s is the cluster control link of node %s", i.Name, i.Device, n.Name), "use another device for one of them")
+		}
+		if i.ClusterAddress.Masked().Overlaps(n.CCL.Address.Masked()) {
+			p.add(i.line, fmt.Sprintf("interfaces.%s.cluster_address %s overlaps the cluster control link's network %s", i.Name, i.ClusterAddress, n.CCL.Address.Masked()), "give the link a network of its own")
+		}
+	}
+	return p.err()
+}
