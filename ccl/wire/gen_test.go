@@ -79,7 +79,9 @@ var generators = map[Type]func(*rapid.T) Message{
 	TypeUpdate: func(t *rapid.T) Message { return Update{Conn: genConn(t)} },
 	TypeClose:  func(t *rapid.T) Message { return Close{Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen")} },
 	TypeGone:   func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
-	TypeSynced: func(t *rapid.T) Message { return Synced{View: rapid.Uint32().Draw(t, "view"), Phase: SyncPhase(rapid.Byte().Draw(t, "phase"))} },
+	TypeSynced: func(t *rapid.T) Message {
+		return Synced{View: rapid.Uint32().Draw(t, "view"), Phase: SyncPhase(rapid.Byte().Draw(t, "phase"))}
+	},
 	TypeHeartbeat: func(t *rapid.T) Message {
 		return Heartbeat{
 			From: genMember(t, genNode(t, "id")), State: NodeState(rapid.Byte().Draw(t, "state")),

@@ -1,0 +1,180 @@
+package seal
+
+import (
+	"crypto/cipher"
+	"encoding/binary"
+	"net/netip"
+)
+
+// Opened is what a datagram brought. Its slices are valid until the next call
+// of a method of the Sealer.
+type Opened struct {
+	// Payload to be handled; nil unless the reason is Accepted.
+	Payload []byte
+
+	// Response and Challenge are payloads to be sealed for the peer and sent,
+	// nil for none: the answer to its challenge, and ours.
+	Response, Challenge []byte
+
+	// Proved says that the peer's session has just become current. Restarted
+	// says that it replaced another one: the peer has lost what it knew.
+	Proved, Restarted bool
+
+	// Resend says that the peer, known to be alive, does not or did not know
+	// us: everything sent to it before this moment was refused.
+	Resend bool
+}
+
+// Open judges a datagram from a peer's VTEP address. It allocates nothing for
+// a session that is current.
+func (s *Sealer) Open(now int64, from netip.Addr, b []byte) (Opened, Reason) {
+	o, r := s.open(now, from.Unmap(), b)
+	s.count[r]++
+	return o, r
+}
+
+func (s *Sealer) open(now int64, from netip.Addr, b []byte) (o Opened, r Reason) {
+	if from == s.local {
+		return o, Reflected
+	}
+	key, r := s.header(b)
+	if r != Accepted {
+		return o, r
+	}
+	id := binary.BigEndian.Uint64(b[2:])
+	counter := binary.BigEndian.Uint64(b[10:])
+	p := s.peers[from]
+	var ses *session
+	switch {
+	case p != nil && p.current != nil && p.current.id == id:
+		ses = p.current
+		if ses.seen.seen(counter) {
+			return o, Replay
+		}
+	case p != nil && p.isDead(id):
+		return o, StaleSession
+	default:
+		ses = &session{id: id}
+	}
+	payload, ok := s.decrypt(ses, key, from, b)
+	if !ok {
+		return o, BadTag
+	}
+	if len(payload) == 0 {
+		return o, Truncated
+	}
+	if p == nil {
+		if len(s.peers) >= MaxPeers {
+			return o, TooManyPeers
+		}
+		p = new(peer)
+		s.peers[from] = p
+	}
+	current := ses == p.current
+	if current {
+		ses.seen.mark(counter)
+	}
+	switch {
+	case payload[0] == KindChallenge:
+		return s.challenged(now, from, p, ses, payload)
+	case payload[0] == KindResponse:
+		return s.responded(now, from, p, ses, counter, payload)
+	case current:
+		o.Payload = payload
+		return o, Accepted
+	}
+	o.Challenge = s.challengeFor(now, from, p, id)
+	return o, Unproven
+}
+
+// header checks everything that needs no key and returns the key's place.
+func (s *Sealer) header(b []byte) (key int, r Reason) {
+	if len(b) < s.Overhead()+1 {
+		return 0, Truncated
+	}
+	if b[0]>>4 != Version || b[0]&0xf&^flagBroadcast != 0 {
+		return 0, BadVersion
+	}
+	if s.clear {
+		if b[1] != 0 {
+			return 0, UnknownKey
+		}
+		return 0, Accepted
+	}
+	if key = s.ring.index(b[1]); key < 0 {
+		return 0, UnknownKey
+	}
+	return key, Accepted
+}
+
+func (s *Sealer) decrypt(ses *session, key int, from netip.Addr, b []byte) ([]byte, bool) {
+	if s.clear {
+		s.plain = append(s.plain[:0], b[HeaderSize:]...)
+		return s.plain, true
+	}
+	aead := ses.aead[key]
+	if aead == nil {
+		aead = s.ring.keys[key].sessionKey(ses.id, from)
+		ses.aead[key] = aead
+	}
+	to := s.local
+	if b[0]&flagBroadcast != 0 {
+		to = netip.Addr{}
+	}
+	s.bind(b, from, to)
+	plain, err := s.openInto(aead, b[HeaderSize:])
+	return plain, err == nil
+}
+
+func (s *Sealer) openInto(aead cipher.AEAD, sealed []byte) ([]byte, error) {
+	plain, err := aead.Open(s.plain[:0], s.nonce, sealed, s.aad)
+	if err == nil {
+		s.plain = plain
+	}
+	return plain, err
+}
+
+// challenged answers a challenge, from whatever session it comes: the answer
+// is worth something only to the one that made the nonce. Only a session that
+// is current can make us send anything again, or a recorded challenge could.
+func (s *Sealer) challenged(now int64, from netip.Addr, p *peer, ses *session, payload []byte) (o Opened, r Reason) {
+	if len(payload) != 1+nonceSize {
+		return o, BadHandshake
+	}
+	if p.response.take(now) {
+		s.response = append(append(s.response[:0], KindResponse), payload[1:]...)
+		o.Response = s.response
+	}
+	if ses == p.current {
+		o.Resend = true
+		return o, Handshake
+	}
+	o.Challenge = s.challengeFor(now, from, p, ses.id)
+	return o, Handshake
+}
+
+// responded makes a session current that has proved itself. Every counter up
+// to the response's is refused from then on: a datagram recorded before a
+// restart of this node must not be new to its next life.
+func (s *Sealer) responded(now int64, from netip.Addr, p *peer, ses *session, counter uint64, payload []byte) (o Opened, r Reason) {
+	if len(payload) != 1+nonceSize || !s.answers(now, from, ses.id, payload[1:]) {
+		return o, BadHandshake
+	}
+	if ses == p.current {
+		return o, Handshake // the second answer to a repeated challenge
+	}
+	ses.seen.startAt(counter)
+	o.Restarted = p.promote(ses)
+	o.Proved, o.Resend = true, true
+	return o, Handshake
+}
+
+// challengeFor returns nil when the peer has had enough challenges for now.
+func (s *Sealer) challengeFor(now int64, from netip.Addr, p *peer, id uint64) []byte {
+	if !p.challenge.take(now) {
+		return nil
+	}
+	nonce := s.cookieFor(from, id, now/cookieLife)
+	s.challenge = append(append(s.challenge[:0], KindChallenge), nonce[:]...)
+	return s.challenge
+}
