@@ -1,0 +1,100 @@
+package packet_test
+
+import (
+	"bytes"
+	"testing"
+
+	"cohort/packet"
+	"cohort/packet/packettest"
+
+	"pgregory.net/rapid"
+)
+
+// A rewritten packet is, bit for bit, the packet that would have been built
+// with the new values.
+func TestRewriteEqualsBuildingAnew(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := packettest.Specs().Draw(t, "packet")
+		want := s
+		addr := rapid.Custom(func(t *rapid.T) packet.Addr {
+			return packet.Addr(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "address"))
+		})
+		if rapid.Bool().Draw(t, "new source") {
+			want.Key.Src = addr.Draw(t, "source")
+		}
+		if rapid.Bool().Draw(t, "new destination") {
+			want.Key.Dst = addr.Draw(t, "destination")
+		}
+		hasPorts := s.Key.Proto == packet.ProtoTCP || s.Key.Proto == packet.ProtoUDP
+		if hasPorts || s.ICMPType == packet.ICMPEchoRequest {
+			want.Key.SrcPort = rapid.Uint16().Draw(t, "source port")
+		}
+		if hasPorts || s.Key.Proto == packet.ProtoICMP && s.ICMPType == packet.ICMPEchoReply {
+			want.Key.DstPort = rapid.Uint16().Draw(t, "destination port")
+		}
+		hops := rapid.IntRange(0, int(s.TTL)-1).Draw(t, "hops")
+		want.TTL -= uint8(hops)
+
+		var p packet.Packet
+		if r := p.Parse(packettest.Build(s)); r != packet.OK {
+			t.Fatal(r)
+		}
+		p.Rewrite(want.Key)
+		for range hops {
+			p.DecrementTTL()
+		}
+		if p.Key != want.Key || p.TTL != want.TTL {
+			t.Fatalf("fields say %v, TTL %d", p.Key, p.TTL)
+		}
+		built := packettest.Build(want)
+		fixUDPZero(built, want)
+		if !bytes.Equal(p.Data, built) {
+			t.Fatalf("rewritten\n%x, built\n%x", p.Data, built)
+		}
+	})
+}
+
+// fixUDPZero applies RFC 768's rule, which gopacket does not know.
+func fixUDPZero(frame []byte, s packettest.Spec) {
+	if at := len(frame) - len(s.Payload) - 2; s.Key.Proto == packet.ProtoUDP && !s.NoUDPSum && frame[at] == 0 && frame[at+1] == 0 {
+		frame[at], frame[at+1] = 0xff, 0xff
+	}
+}
+
+// A damaged packet stays damaged: differences never repair a checksum.
+func TestRewriteDoesNotRepairDamage(t *testing.T) {
+	frame := packettest.TCP(web, packet.ACK, 1, 1, []byte("payload"))
+	frame[len(frame)-1] ^= 1
+	frame[15] ^= 4 // type of service
+	var p packet.Packet
+	if r := p.Parse(frame); r != packet.OK {
+		t.Fatal(r)
+	}
+	p.Rewrite(packet.FlowKey{Src: router, Dst: client, SrcPort: 1, DstPort: 2})
+	p.DecrementTTL()
+	if p.HeaderSumOK() {
+		t.Error("the IP header checksum is right")
+	}
+	sum := packet.PseudoSum(p.Key.Src, p.Key.Dst, p.Proto, p.End-p.L4)
+	if packet.Fold(packet.Sum(sum, p.Data[p.L4:p.End])) == 0 {
+		t.Error("the TCP checksum is right")
+	}
+}
+
+func TestRewriteLeavesPacketsWithoutPortsAlone(t *testing.T) {
+	for _, frame := range [][]byte{
+		packettest.Build(packettest.Spec{Key: packet.FlowKey{Src: client, Dst: server, Proto: 47}, Payload: make([]byte, 20)}),
+		packettest.ICMPError(router, 11, 0, 0, packettest.TCP(web, packet.ACK, 1, 1, nil)),
+	} {
+		before := bytes.Clone(frame)
+		var p packet.Packet
+		if r := p.Parse(frame); r != packet.OK {
+			t.Fatal(r)
+		}
+		p.SetSrcPort(1)
+		p.SetDstPort(2)
+		if !bytes.Equal(before, frame) || p.Key.SrcPort != 0 || p.Key.DstPort != 0 {
+			t.Errorf("protocol %d was changed", p.Proto)
+		}
+	}
+}
