@@ -102,6 +102,9 @@ func (t *Tracker) Run(ctx context.Context) error {
 	}
 }
 
+// Close releases the socket of a Tracker that is not run. Idempotent.
+func (t *Tracker) Close() error { return t.conn.Close() }
+
 // probe sends the next request to every hop. A send that fails (no neighbour,
 // no route) is a probe without an answer.
 func (t *Tracker) probe() {

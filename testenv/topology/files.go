@@ -1,0 +1,128 @@
+package topology
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"cohort/config"
+	"cohort/testenv/netns"
+)
+
+// pinRoot is where daemons pin maps and links, one directory per node named
+// CLUSTER-NODE.
+const pinRoot = "/sys/fs/bpf/cohort"
+
+// clusterName is unique like the tag it comes from, so that the pins of two
+// topologies do not meet. It fits the 31 characters of a name.
+func (t *Topology) clusterName() string {
+	return strings.TrimPrefix(t.tag.String(), netns.Prefix)
+}
+
+// writeShared writes the cluster's key and configuration.
+func (t *Topology) writeShared() error {
+	if err := config.WriteKey(t.keyFile(), rand.Reader); err != nil {
+		return err
+	}
+	return os.WriteFile(t.clusterFile(), []byte(t.clusterYAML()), 0o644)
+}
+
+func (t *Topology) keyFile() string     { return filepath.Join(t.Dir, "cluster.key") }
+func (t *Topology) clusterFile() string { return filepath.Join(t.Dir, "cluster.yaml") }
+
+// clusterYAML is the configuration all nodes share.
+func (t *Topology) clusterYAML() string {
+	if t.cfg.ClusterYAML != "" {
+		return t.cfg.ClusterYAML
+	}
+	var inPins, outPins []string
+	for i := 1; i <= t.cfg.Nodes; i++ {
+		inPins = append(inPins, fmt.Sprintf("%s: %v", nodeName(i), host(insideNet, i).Addr()))
+		outPins = append(outPins, fmt.Sprintf("%s: %v", nodeName(i), host(outsideNet, i).Addr()))
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, "interfaces:")
+	fmt.Fprintf(&b, "  inside:  {device: %s, trust: 100, cluster_address: %v, pool: %v-%v, pin: {%s}, mtu: %d}\n",
+		InsideIface, host(insideNet, clusterHost), host(insideNet, 1).Addr(), host(insideNet, MaxNodes).Addr(),
+		strings.Join(inPins, ", "), t.cfg.MTU)
+	fmt.Fprintf(&b, "  outside: {device: %s, trust: 0, cluster_address: %v, pool: %v-%v, pin: {%s}, mtu: %d}\n",
+		OutsideIface, host(outsideNet, clusterHost), host(outsideNet, 1).Addr(), host(outsideNet, MaxNodes).Addr(),
+		strings.Join(outPins, ", "), t.cfg.MTU)
+	if len(t.cfg.Rules) > 0 {
+		fmt.Fprintln(&b, "policy:\n  rules:")
+		for _, r := range t.cfg.Rules {
+			fmt.Fprintf(&b, "    - %s\n", r)
+		}
+	}
+	fmt.Fprintf(&b, "health: {hold_time: %v, election_timeout: %v}\n", t.cfg.HoldTime, t.cfg.Election)
+	fmt.Fprintf(&b, "limits: {connections: %d, forwards: %[1]d}\n", t.cfg.Connections)
+	return b.String()
+}
+
+// writeFiles writes the node's bootstrap file, once for all its daemons.
+func (n *Node) writeFiles() error {
+	if err := os.MkdirAll(filepath.Join(n.Dir, "state"), 0o755); err != nil {
+		return fmt.Errorf("node %s: %w", n.Name, err)
+	}
+	return os.WriteFile(n.bootstrapFile(), []byte(n.bootstrapYAML()), 0o644)
+}
+
+func (n *Node) bootstrapFile() string { return filepath.Join(n.Dir, "node.yaml") }
+
+// bootstrapYAML gives node 1 the best priority.
+func (n *Node) bootstrapYAML() string {
+	t := n.topo
+	peers := fmt.Sprintf("%v-%v", host(cclNet, 1).Addr(), host(cclNet, t.cfg.Nodes).Addr())
+	return fmt.Sprintf(`cluster: %s
+node: %s
+priority: %d
+state_dir: %s
+control_socket: %s
+ccl: {interface: %s, address: %v, vni: 1, peers: [%s]}
+key_file: %s
+config: %s
+`, t.clusterName(), n.Name, n.Index, filepath.Join(n.Dir, "state"), n.Socket,
+		CCLIface, host(cclNet, n.Index), peers, t.keyFile(), t.clusterFile())
+}
+
+// unpin forgets what BPF kept for the node, as a power cut does.
+func (n *Node) unpin() error {
+	return errors.Join(
+		os.RemoveAll(filepath.Join(pinRoot, n.topo.clusterName()+"-"+n.Name)),
+		unmountBelow(n.Dir))
+}
+
+// unmountBelow takes off a bpffs that a daemon mounted in its state directory.
+func unmountBelow(dir string) error {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
+			errs = append(errs, unix.Unmount(f[1], unix.MNT_DETACH))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepPins removes the pins of topologies whose maker is dead.
+func sweepPins() error {
+	entries, err := os.ReadDir(pinRoot)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		if tag, ok := netns.ParseTag(netns.Prefix + e.Name()); ok && !tag.Alive() {
+			errs = append(errs, os.RemoveAll(filepath.Join(pinRoot, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
