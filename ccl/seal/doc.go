@@ -22,7 +22,7 @@
 // response's is refused. Until then nothing of it reaches the caller: the
 // sender repeats what matters once it has been challenged (see Opened).
 //
-// The nonce is a MAC over peer, session and time, so that unproven sessions
+// The nonce is a time with a MAC over it, peer and session, so that unproven sessions
 // cost no memory and cannot push each other out. State exists only for peers
 // that showed a valid tag, and for at most MaxPeers of them.
 //

@@ -156,13 +156,25 @@ func (s *Sealer) challenged(now int64, from netip.Addr, p *peer, ses *session, p
 // responded makes a session current that has proved itself. Every counter up
 // to the response's is refused from then on: a datagram recorded before a
 // restart of this node must not be new to its next life.
+//
+// A response may arrive late, after the peer has restarted and its next
+// session has proved itself. The times of the challenges tell: the newer
+// session existed when it was challenged, so the older one was dead by then
+// and cannot have answered any later challenge.
 func (s *Sealer) responded(now int64, from netip.Addr, p *peer, ses *session, counter uint64, payload []byte) (o Opened, r Reason) {
-	if len(payload) != 1+nonceSize || !s.answers(now, from, ses.id, payload[1:]) {
+	if len(payload) != 1+nonceSize {
 		return o, BadHandshake
 	}
-	if ses == p.current {
+	at, ok := s.issued(now, from, ses.id, payload[1:])
+	switch {
+	case !ok:
+		return o, BadHandshake
+	case ses == p.current:
 		return o, Handshake // the second answer to a repeated challenge
+	case p.current != nil && at <= p.current.challenged:
+		return o, StaleSession
 	}
+	ses.challenged = at
 	ses.seen.startAt(counter)
 	o.Restarted = p.promote(ses)
 	o.Proved, o.Resend = true, true
@@ -174,7 +186,7 @@ func (s *Sealer) challengeFor(now int64, from netip.Addr, p *peer, id uint64) []
 	if !p.challenge.take(now) {
 		return nil
 	}
-	nonce := s.cookieFor(from, id, now/cookieLife)
+	nonce := s.nonceFor(from, id, now)
 	s.challenge = append(append(s.challenge[:0], KindChallenge), nonce[:]...)
 	return s.challenge
 }

@@ -13,7 +13,7 @@ import (
 const (
 	replyInterval = int64(1e6) // ns between two, on the average
 	replyBurst    = 64
-	cookieLife    = int64(10e9) // ns; a nonce is good for one to two of these
+	nonceLife     = int64(10e9) // ns
 	deadSessions  = 8           // remembered by number; older ones would fail their proof
 )
 
@@ -22,6 +22,8 @@ type session struct {
 	id   uint64
 	aead [2]cipher.AEAD // beside keyring.keys, made when first needed
 	seen window
+
+	challenged int64 // when the challenge left that it answered
 }
 
 // peer is what a Sealer keeps for one address.
@@ -69,26 +71,28 @@ func (b *bucket) take(now int64) bool {
 	return true
 }
 
-// cookieFor computes the nonce for a session of a peer in one period of time.
-func (s *Sealer) cookieFor(from netip.Addr, session uint64, period int64) (c [nonceSize]byte) {
+// nonceFor makes the nonce of a challenge: the time, and a MAC over it, the
+// peer and the session, under a key that dies with this Sealer.
+func (s *Sealer) nonceFor(from netip.Addr, session uint64, at int64) (n [nonceSize]byte) {
 	mac := hmac.New(sha256.New, s.cookie[:])
 	var b [32]byte
 	a := from.As16()
 	copy(b[:16], a[:])
 	binary.BigEndian.PutUint64(b[16:], session)
-	binary.BigEndian.PutUint64(b[24:], uint64(period))
+	binary.BigEndian.PutUint64(b[24:], uint64(at))
 	mac.Write(b[:])
-	copy(c[:], mac.Sum(nil))
-	return c
+	copy(n[:8], b[24:])
+	copy(n[8:], mac.Sum(nil))
+	return n
 }
 
-// answers reports whether nonce is one we sent for this session lately.
-func (s *Sealer) answers(now int64, from netip.Addr, session uint64, nonce []byte) bool {
-	for _, period := range [2]int64{now / cookieLife, now/cookieLife - 1} {
-		c := s.cookieFor(from, session, period)
-		if subtle.ConstantTimeCompare(c[:], nonce) == 1 {
-			return true
-		}
+// issued returns when we sent this nonce to this session; false when we did
+// not, or too long ago.
+func (s *Sealer) issued(now int64, from netip.Addr, session uint64, nonce []byte) (at int64, ok bool) {
+	at = int64(binary.BigEndian.Uint64(nonce))
+	want := s.nonceFor(from, session, at)
+	if subtle.ConstantTimeCompare(want[:], nonce) != 1 || now-at > nonceLife {
+		return 0, false
 	}
-	return false
+	return at, true
 }

@@ -29,7 +29,7 @@ const MaxPeers = 256
 const (
 	KindChallenge = 0xc0
 	KindResponse  = 0xc1
-	nonceSize     = 16
+	nonceSize     = 8 + 16 // time of the challenge and a MAC
 )
 
 // Config of a Sealer.
