@@ -31,10 +31,45 @@ func killAfter(table *Table, n int, op func()) (killed bool) {
 	return false
 }
 
+const crowd = 228
+
+// crowdedTable has an index at 0.9 load.
+func crowdedTable(t *testing.T) *Table {
+	t.Helper()
+	mem := NewMemory(240, 8)
+	mem.Index = make([]Bucket, 64)
+	table, err := New(mem, testSeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range uint32(crowd) {
+		if _, err := table.InsertFlow(flowN(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return table
+}
+
+// findDisplacer returns the number of a flow for which crowdedTable has to
+// move entries.
+func findDisplacer(t *testing.T) uint32 {
+	t.Helper()
+	for n := uint32(5000); n < 6000; n++ {
+		table := crowdedTable(t)
+		before := table.Stats().Displaced
+		if _, err := table.InsertFlow(flowN(n)); err == nil && table.Stats().Displaced >= before+2 {
+			return n
+		}
+	}
+	t.Fatal("no flow needs displacement")
+	return 0
+}
+
 // Whatever store the writer dies after, a new one finds a consistent table with
 // every other flow in it, and the interrupted operation done or not done.
 func TestAdoptAfterCrashAtEveryStore(t *testing.T) {
 	const target = 1000
+	displacer := findDisplacer(t)
 	ops := []struct {
 		name    string
 		prepare func(*Table)
@@ -61,6 +96,11 @@ func TestAdoptAfterCrashAtEveryStore(t *testing.T) {
 			done: func(t *Table) bool { return t.Flow(t.Lookup(keyN(target)).Slot()).Rule == 7 },
 		},
 		{
+			name: "insert flow that displaces",
+			run:  func(t *Table) { t.InsertFlow(flowN(displacer)) },
+			done: func(t *Table) bool { return t.Lookup(keyN(displacer)) != 0 },
+		},
+		{
 			name: "insert forward",
 			run:  func(t *Table) { t.InsertForward(forwardN(target)) },
 			done: func(t *Table) bool { return t.Lookup(keyN(target)).IsForward() },
@@ -83,28 +123,17 @@ func TestAdoptAfterCrashAtEveryStore(t *testing.T) {
 	for _, op := range ops {
 		t.Run(op.name, func(t *testing.T) {
 			for n := 1; ; n++ {
-				// An index at 0.9 load, so that insertions displace.
-				mem := NewMemory(240, 8)
-				mem.Index = make([]Bucket, 64)
-				table, err := New(mem, testSeed)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for i := range uint32(228) {
-					if _, err := table.InsertFlow(flowN(i)); err != nil {
-						t.Fatal(err)
-					}
-				}
+				table := crowdedTable(t)
 				if op.prepare != nil {
 					op.prepare(table)
 				}
 				killed := killAfter(table, n, func() { op.run(table) })
-				again, err := New(mem, testSeed)
+				again, err := New(table.mem, testSeed)
 				if err != nil {
 					t.Fatal(err)
 				}
 				checkConsistent(t, again)
-				for i := range uint32(228) {
+				for i := range uint32(crowd) {
 					if again.Lookup(keyN(i)) == 0 || again.Lookup(keyN(i).Reverse()) == 0 {
 						t.Fatalf("killed after store %d: flow %d was lost", n, i)
 					}
