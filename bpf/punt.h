@@ -8,7 +8,7 @@
 _Static_assert(sizeof(struct punt) == 32, "Linux 6.1 allows 32 bytes of metadata");
 
 /* Not inlined: the path is cold, and its arguments put struct punt into BTF. */
-static __noinline void write_punt(const struct packet *p, struct punt *m, __u8 reason)
+static __noinline void write_punt(const struct packet *p, struct punt *m, enum outcome reason)
 {
 	m->magic = PUNT_MAGIC;
 	m->reason = reason;

@@ -1,0 +1,272 @@
+package bpf_test
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"os"
+	"testing"
+	"unsafe"
+
+	"cohort/bpf"
+	"cohort/flowtable"
+	"cohort/packet"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// node is one cluster node of these tests: both programs over one set of maps,
+// its flow table, and sockets that punted packets are redirected to. Nothing is
+// attached: packets go through the programs by prog-run.
+type node struct {
+	t    testing.TB
+	id   uint8
+	data *ebpf.Program
+	ccl  *ebpf.Program
+	maps bpf.DataMaps
+
+	control  *bpf.Control
+	members  []bpf.Member
+	nexthops []bpf.Nexthop
+	ifaces   []bpf.Iface
+	table    *flowtable.Table
+}
+
+// The kernel enters packets of prog-run on the loopback device.
+const loopback = 1
+
+// Interfaces, next hops and addresses that every test node has.
+const (
+	inside  = 1
+	outside = 2
+
+	toOutside = 1 // next hop numbers
+	toInside  = 2
+
+	outsideIfindex = 22
+	insideIfindex  = 11
+	cclIfindex     = 33
+
+	testVNI  = 4711
+	testView = 0x00300007
+)
+
+var (
+	nodeMAC    = [6]uint8{2, 0, 0, 0, 0, 1} // of every data interface
+	serverMAC  = [6]uint8{2, 0, 0, 0, 0, 0x22}
+	clientMAC  = [6]uint8{2, 0, 0, 0, 0, 0x11}
+	localAddr  = netip.MustParseAddr("10.1.0.1")
+	clientAddr = netip.MustParseAddr("10.1.8.7")
+	serverAddr = netip.MustParseAddr("192.0.2.80")
+)
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("loading BPF programs needs root")
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tableSize is what one test node has room for.
+type tableSize struct{ flows, forwards int }
+
+// newNode loads the programs for one node that is a member of testView, holds a
+// lease, and knows the nodes 1..3.
+func newNode(t testing.TB, id uint8) *node {
+	t.Helper()
+	needRoot(t)
+	n := &node{t: t, id: id}
+	n.load(tableSize{flows: 255, forwards: 255})
+	n.configure()
+	return n
+}
+
+func (n *node) load(size tableSize) {
+	n.t.Helper()
+	dataSpec, err := bpf.LoadData()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	resize(dataSpec, size)
+	var data bpf.DataObjects
+	if err := dataSpec.LoadAndAssign(&data, nil); err != nil {
+		n.t.Fatalf("load xdp_data: %+v", err)
+	}
+	n.t.Cleanup(func() { data.Close() })
+	n.data, n.maps = data.XdpData, data.DataMaps
+
+	cclSpec, err := bpf.LoadCcl()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	resize(cclSpec, size)
+	shared := make(map[string]*ebpf.Map)
+	for name, m := range map[string]*ebpf.Map{
+		bpf.DataMapControl: n.maps.Control, bpf.DataMapMembers: n.maps.Members, bpf.DataMapNexthops: n.maps.Nexthops,
+		bpf.DataMapIndex: n.maps.Index, bpf.DataMapFlows: n.maps.Flows, bpf.DataMapForwards: n.maps.Forwards,
+		bpf.DataMapXsks: n.maps.Xsks, bpf.DataMapCounters: n.maps.Counters, bpf.DataMapIfaces: n.maps.Ifaces,
+		bpf.DataMapIfindexToIface: n.maps.IfindexToIface, bpf.DataMapLocalAddrs: n.maps.LocalAddrs,
+	} {
+		if _, used := cclSpec.Maps[name]; used {
+			shared[name] = m
+		}
+	}
+	var ccl bpf.CclObjects
+	if err := cclSpec.LoadAndAssign(&ccl, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
+		n.t.Fatalf("load xdp_ccl: %+v", err)
+	}
+	n.t.Cleanup(func() { ccl.Close() })
+	n.ccl = ccl.XdpCcl
+	n.mapMemory(size)
+}
+
+func resize(spec *ebpf.CollectionSpec, size tableSize) {
+	spec.Maps[bpf.DataMapIndex].MaxEntries = uint32(flowtable.IndexBuckets(size.flows, size.forwards))
+	spec.Maps[bpf.DataMapFlows].MaxEntries = uint32(size.flows + 1)
+	spec.Maps[bpf.DataMapForwards].MaxEntries = uint32(size.forwards + 1)
+}
+
+// mmapped maps the values of an array map into this process.
+func mmapped[T any](t testing.TB, m *ebpf.Map) []T {
+	t.Helper()
+	n := int(m.MaxEntries())
+	page := os.Getpagesize()
+	size := (n*int(unsafe.Sizeof(*new(T))) + page - 1) / page * page
+	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatalf("mmap of %v: %v", m, err)
+	}
+	t.Cleanup(func() { unix.Munmap(b) })
+	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), n)
+}
+
+func (n *node) mapMemory(size tableSize) {
+	n.t.Helper()
+	n.control = &mmapped[bpf.Control](n.t, n.maps.Control)[0]
+	n.members = mmapped[bpf.Member](n.t, n.maps.Members)
+	n.nexthops = mmapped[bpf.Nexthop](n.t, n.maps.Nexthops)
+	n.ifaces = mmapped[bpf.Iface](n.t, n.maps.Ifaces)
+	n.control.HashSeed = [10]uint64{11, 0x9e3779b97f4a7c15, 3 << 40, 5<<50 | 1, 7777777777777, 13, 1 << 45, 17<<33 | 9, 0x123456789abcdef1, 23<<47 | 3}
+	mem := flowtable.Memory{
+		Index:    mmapped[flowtable.Bucket](n.t, n.maps.Index),
+		Flows:    mmapped[flowtable.FlowSlot](n.t, n.maps.Flows),
+		Forwards: mmapped[flowtable.ForwardSlot](n.t, n.maps.Forwards),
+	}
+	var err error
+	if n.table, err = flowtable.New(mem, n.control.HashSeed); err != nil {
+		n.t.Fatal(err)
+	}
+	n.control.IndexMask = uint32(len(mem.Index) - 1)
+}
+
+func vtepOf(id uint8) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, id}) }
+
+func macOf(id uint8) [6]uint8 { return [6]uint8{2, 0, 0, 0, 99, id} }
+
+// be32 is an address as C loads it from a packet.
+func be32(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.NativeEndian.Uint32(b[:])
+}
+
+func (n *node) configure() {
+	n.t.Helper()
+	n.control.Lease = ^uint64(0)
+	n.control.Layout = bpf.LayoutVersion
+	n.control.View = testView
+	n.control.Self = n.id
+	n.control.Vni = testVNI
+	n.control.CclIfindex = cclIfindex
+	n.control.CclVtep = be32(vtepOf(n.id))
+	n.control.CclMac = macOf(n.id)
+	for id := uint8(1); id <= 3; id++ {
+		n.members[id] = bpf.Member{Vtep: be32(vtepOf(id)), Mac: macOf(id), Flags: bpf.MemberAlive, Incarnation: 0xa0 + id}
+	}
+	n.members[n.id].Flags |= bpf.MemberSelf
+	n.nexthops[toOutside] = bpf.Nexthop{Dmac: serverMAC, Smac: nodeMAC, Ifindex: outsideIfindex, Mtu: 1500, Iface: outside, Flags: bpf.NexthopValid}
+	n.nexthops[toInside] = bpf.Nexthop{Dmac: clientMAC, Smac: nodeMAC, Ifindex: insideIfindex, Mtu: 1500, Iface: inside, Flags: bpf.NexthopValid}
+	for _, id := range []int{inside, outside} {
+		n.ifaces[id] = bpf.Iface{Mac: nodeMAC, Mtu: 1500}
+	}
+	n.enterBy(inside)
+	n.put(n.maps.LocalAddrs, be32(localAddr), uint32(1))
+	for _, iface := range []uint32{bpf.XSKCCL, inside, outside} {
+		n.addSocket(iface)
+	}
+}
+
+func (n *node) put(m *ebpf.Map, key, value any) {
+	n.t.Helper()
+	if err := m.Put(key, value); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// enterBy makes packets of the data program come in on a logical interface.
+func (n *node) enterBy(iface uint32) {
+	n.t.Helper()
+	n.put(n.maps.IfindexToIface, uint32(loopback), iface)
+}
+
+// addSocket gives queue 0 of an interface a socket. It is bound to nothing:
+// prog-run shows the verdict and does not deliver.
+func (n *node) addSocket(iface uint32) {
+	n.t.Helper()
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW, 0)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { unix.Close(fd) })
+	n.put(n.maps.Xsks, iface*bpf.XSKQueues, uint32(fd))
+}
+
+// addFlow makes this node the owner of an untranslated connection from inside
+// to outside.
+func (n *node) addFlow(k packet.FlowKey, change ...func(*flowtable.FlowSlot)) (uint32, *flowtable.FlowSlot) {
+	n.t.Helper()
+	f := flowtable.FlowSlot{
+		Key:     [2]packet.FlowKey{k, k.Reverse()},
+		NextHop: [2]uint16{toOutside, toInside},
+		Iface:   [2]uint8{inside, outside},
+	}
+	for _, c := range change {
+		c(&f)
+	}
+	slot, err := n.table.InsertFlow(f)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return slot, n.table.Flow(slot)
+}
+
+// addForward makes this node a forwarder of one direction.
+func (n *node) addForward(k packet.FlowKey, owner uint8) *flowtable.ForwardSlot {
+	n.t.Helper()
+	slot, err := n.table.InsertForward(flowtable.ForwardSlot{Key: k, Owner: owner, Incarnation: 0xa0 + owner, Gen: 77})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return n.table.Forward(slot)
+}
+
+// counters returns how many packets left by each outcome.
+func (n *node) counters() map[bpf.Outcome]uint64 {
+	n.t.Helper()
+	got := make(map[bpf.Outcome]uint64)
+	for i := uint32(0); i < bpf.NumOutcomes; i++ {
+		var perCPU []uint64
+		if err := n.maps.Counters.Lookup(i, &perCPU); err != nil {
+			n.t.Fatal(err)
+		}
+		for _, v := range perCPU {
+			if v != 0 {
+				got[bpf.Outcome(i)] += v
+			}
+		}
+	}
+	return got
+}
