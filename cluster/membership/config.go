@@ -1,0 +1,102 @@
+package membership
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cohort/ccl/wire"
+)
+
+// The range of Config.Hold. HL1 lets users choose 0.3 s to 45 s; the fast
+// profile (HL7, three heartbeats of 50 ms) is the lower bound here.
+const (
+	MinHold     = 150 * time.Millisecond
+	MaxHold     = 45 * time.Second
+	DefaultHold = 3 * time.Second
+)
+
+// ErrConfig is wrapped by every error of New that the operator can mend.
+var ErrConfig = errors.New("invalid membership configuration")
+
+// Config is what one node knows about itself and its cluster before it hears
+// anybody. New copies it.
+type Config struct {
+	// Self is this node: ID 0, everything else set. Incarnation must be new
+	// unless the flow table survived (Resume).
+	Self wire.Member
+
+	// What a joiner must have in common with the control node (EL8).
+	Cluster    string
+	Version    string
+	DataMTU    uint16
+	Interfaces []string // logical names, in any order
+
+	// Peers are the VTEP addresses of all possible members. This node's own
+	// address may be among them. Messages from other addresses are ignored.
+	Peers []netip.Addr
+
+	Hold             time.Duration // silence after which a node is dead; 3 s
+	ElectionInterval time.Duration // between election requests (EL1); 3 s
+	ElectionWait     time.Duration // without a better answer (EL1); 45 s
+
+	// QuickWait, when not 0, is how long after the start of an election a peer
+	// that never said anything still counts as possibly present. After it, the
+	// best of those that answered decides. 0: such peers are waited for until
+	// ElectionWait, unless the transport reports them with Absent.
+	QuickWait time.Duration
+}
+
+// check fills defaults and refuses what cannot work.
+func (c *Config) check() error {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Hold, DefaultHold)
+	def(&c.ElectionInterval, 3*time.Second)
+	def(&c.ElectionWait, 45*time.Second)
+
+	c.Interfaces = slices.Clone(c.Interfaces)
+	slices.Sort(c.Interfaces)
+	c.Peers = slices.DeleteFunc(slices.Clone(c.Peers), func(a netip.Addr) bool { return a == c.Self.VTEP })
+	slices.SortFunc(c.Peers, netip.Addr.Compare)
+	c.Peers = slices.Compact(c.Peers)
+
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("membership: %w: %s", ErrConfig, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case c.Self.Name == "":
+		return bad("the node has no name")
+	case !c.Self.VTEP.IsValid():
+		return bad("node %s has no CCL address", c.Self.Name)
+	case c.Self.Priority < 1 || c.Self.Priority > 100:
+		return bad("priority %d of node %s is not in 1-100", c.Self.Priority, c.Self.Name)
+	case c.Self.Incarnation == 0:
+		return bad("incarnation of node %s is 0", c.Self.Name)
+	case c.Self.ID != 0:
+		return bad("node %s has id %d before it has joined", c.Self.Name, c.Self.ID)
+	case c.Hold < MinHold || c.Hold > MaxHold:
+		return bad("hold time %v is not in %v-%v", c.Hold, MinHold, MaxHold)
+	case c.ElectionInterval <= 0 || c.ElectionWait < c.ElectionInterval || c.QuickWait < 0:
+		return bad("election interval %v, wait %v, quick wait %v do not fit together",
+			c.ElectionInterval, c.ElectionWait, c.QuickWait)
+	case len(c.Peers) >= wire.MaxNodes-1:
+		return bad("%d peers; a cluster has at most %d nodes", len(c.Peers), wire.MaxNodes-1)
+	}
+	hosts := map[uint32]netip.Addr{hostBits(c.Self.VTEP): c.Self.VTEP}
+	for _, a := range c.Peers {
+		if !a.IsValid() {
+			return bad("a peer address is empty")
+		}
+		if o, dup := hosts[hostBits(a)]; dup {
+			return bad("CCL addresses %v and %v have the same low %d bits", o, a, termHostBits)
+		}
+		hosts[hostBits(a)] = a
+	}
+	return nil
+}

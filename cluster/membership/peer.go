@@ -1,0 +1,140 @@
+package membership
+
+import (
+	"math"
+	"net/netip"
+
+	"cohort/ccl/wire"
+)
+
+// never and always-later stand for times that were not or will not be. Half of
+// the range keeps sums and differences from overflowing.
+const (
+	never int64 = math.MinInt64 / 2
+	inf   int64 = math.MaxInt64 / 2
+)
+
+// peer is what this node knows about one configured address.
+type peer struct {
+	addr   netip.Addr
+	last   int64 // last authenticated packet
+	absent bool  // the transport says nobody is there
+
+	// From the newest message in which it named itself.
+	member    wire.Member // Name "" until then
+	restarted int64       // when its incarnation changed
+	left      wire.Incarnation
+
+	// Its newest heartbeat in this incarnation.
+	beat   wire.Heartbeat
+	beatAt int64
+
+	// Election.
+	answered int64 // last election reply to this node
+	pinged   int64 // last election request sent to it alone
+
+	// Control node's side.
+	join    *wire.Join // admitted by the next view
+	evict   string     // removed by the next view, with this cause
+	hearsMe int64      // last heartbeat that counted this node as alive
+	sent    int64      // last view or heartbeat sent to it alone
+	lagging int64      // since when its heartbeats show an older view
+}
+
+func newPeer(a netip.Addr) *peer {
+	return &peer{
+		addr: a, last: never, restarted: never, beatAt: never, answered: never,
+		pinged: never, hearsMe: never, sent: never, lagging: never,
+	}
+}
+
+// is reports whether the life that speaks from this address is mem's.
+func (p *peer) is(mem *wire.Member) bool {
+	return p.member.Name == "" || p.member.Incarnation == mem.Incarnation
+}
+
+// says returns the newest heartbeat, or nil when there is none of this life.
+func (p *peer) says() *wire.Heartbeat {
+	if p.beatAt == never {
+		return nil
+	}
+	return &p.beat
+}
+
+// rules reports whether the heartbeat comes from the control node of its view.
+func rules(h *wire.Heartbeat) bool {
+	return h.State == wire.StateInSync && h.Control != 0 && h.From.ID == h.Control
+}
+
+// Heard tells the machine that an authenticated packet of any kind came from
+// a peer's daemon (HL1). Data frames do not count: a dead daemon's fast path
+// may still send them. It is cheap enough for every packet.
+func (m *Machine) Heard(now int64, from netip.Addr) { m.heard(now, from) }
+
+// heard returns the peer, or nil for a stranger.
+func (m *Machine) heard(now int64, from netip.Addr) *peer {
+	p := m.peers[from]
+	if p == nil {
+		m.strangers++
+		return nil
+	}
+	m.wake(now)
+	p.last = now
+	p.absent = false
+	return p
+}
+
+// Absent tells the machine that nobody can be at a peer's address (the
+// transport had an unreachable answer). It only shortens elections; a packet
+// from the peer takes it back.
+func (m *Machine) Absent(now int64, addr netip.Addr) {
+	p := m.peers[addr]
+	if p == nil {
+		return
+	}
+	m.wake(now)
+	p.absent = true
+	if m.state == wire.StateElection {
+		m.decide(now)
+	}
+	m.rearm()
+}
+
+// identify learns who speaks from p's address. It refuses names and numbers
+// that no configured node can have.
+func (m *Machine) identify(now int64, p *peer, who wire.Member) bool {
+	if who.VTEP != p.addr || who.Name == "" || who.Incarnation == 0 ||
+		who.Priority < 1 || who.Priority > 100 || who.ID >= wire.MaxNodes {
+		m.refused++
+		return false
+	}
+	if p.member.Name != "" && p.member.Incarnation != who.Incarnation {
+		p.restarted = now
+		p.beatAt, p.answered, p.hearsMe, p.lagging = never, never, never, never
+		p.join = nil
+	}
+	p.member = who
+	return true
+}
+
+// silent reports whether nothing came from p for the hold time.
+func (m *Machine) silent(now int64, p *peer) bool { return now-p.last >= m.hold }
+
+// alive reports whether this life of a member was heard within the hold time.
+// Restarted and departed members are dead at once.
+func (m *Machine) alive(now int64, mem *wire.Member) bool {
+	if mem.Name == m.self.Name && mem.Incarnation == m.self.Incarnation {
+		return true
+	}
+	p := m.peers[mem.VTEP]
+	return p != nil && p.is(mem) && p.left != mem.Incarnation && !m.silent(now, p)
+}
+
+// better orders candidates (EL1, EL2). Addresses break the tie of nodes that
+// were given the same name by mistake, so that they never rule side by side.
+func better(a, b *wire.Member) bool {
+	if a.Better(*b) {
+		return true
+	}
+	return !b.Better(*a) && a.VTEP.Less(b.VTEP)
+}

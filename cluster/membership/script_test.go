@@ -1,0 +1,225 @@
+package membership
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cohort/ccl/wire"
+)
+
+var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
+
+// TestScripts runs the scenarios of testdata. Lines that begin with ">" are
+// commands, with "#" comments; the rest is what happened, and must happen
+// again. See command for the language.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d scripts, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := newNetwork(1)
+			var got strings.Builder
+			for _, line := range strings.Split(strings.TrimSpace(string(want)), "\n") {
+				if line == "" && strings.HasSuffix(got.String(), "\n\n") {
+					continue
+				}
+				if line != "" && line[0] != '>' && line[0] != '#' {
+					continue
+				}
+				fmt.Fprintln(&got, line)
+				if cmd, ok := strings.CutPrefix(line, "> "); ok {
+					n.command(t, strings.Fields(cmd))
+					got.WriteString(n.log.String())
+					n.log.Reset()
+				}
+			}
+			for _, b := range n.broken {
+				t.Error(b)
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(got.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got.String(), "\n")); diff != "" {
+				t.Errorf("transcript differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// command runs one line:
+//
+//	nodes a b:20 c:30     declare nodes, priority after the colon (default 10, 20, ...)
+//	ghost 3               three more configured peers that never exist
+//	set a version=2 ...   change a node's configuration: version, mtu, cluster, name, serial, quick, hold
+//	start a b             boot with an empty flow table (again after kill: a new incarnation)
+//	run 3s                let time pass
+//	cut a,b c | cut a>b   no packets between the groups | from a to b
+//	heal                  every link works
+//	kill a, pause a, unpause a, resume a (hitless restart), leave a, rejoin a
+//	remove a 3 cause      on node a, as the control node
+//	absent a c            a's transport says that c's address is unreachable
+//	show                  the state of every node
+func (n *network) command(t *testing.T, f []string) {
+	t.Helper()
+	each := func(do func(*testNode)) {
+		for _, name := range f[1:] {
+			do(n.node(name))
+		}
+	}
+	switch f[0] {
+	case "nodes":
+		for i, name := range f[1:] {
+			name, prio, _ := strings.Cut(name, ":")
+			p, err := strconv.Atoi(prio)
+			if err != nil {
+				p = 10 * (i + 1)
+			}
+			n.add(name, uint8(p))
+		}
+		n.connect()
+	case "ghost":
+		count, _ := strconv.Atoi(f[1])
+		for _, node := range n.nodes {
+			for i := range count {
+				node.cfg.Peers = append(node.cfg.Peers, vtep(200+i))
+			}
+		}
+	case "set":
+		for _, kv := range f[2:] {
+			k, v, _ := strings.Cut(kv, "=")
+			n.set(t, n.node(f[1]), k, v)
+		}
+	case "start":
+		each((*testNode).boot)
+	case "resume":
+		each((*testNode).resume)
+	case "kill":
+		each((*testNode).kill)
+	case "pause":
+		each((*testNode).pause)
+	case "unpause":
+		each((*testNode).unpause)
+	case "leave":
+		each(func(o *testNode) { o.do(func() { o.m.Leave(n.now) }); o.lease = 0 })
+	case "rejoin":
+		each(func(o *testNode) {
+			o.cfg.Self.Incarnation, o.applied = n.newLife(), nil
+			o.do(func() {
+				if err := o.m.Rejoin(n.now, o.cfg.Self.Incarnation); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	case "run":
+		d, err := time.ParseDuration(f[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.run(d)
+	case "cut":
+		n.cut(f[1:])
+	case "heal":
+		n.heal()
+	case "remove":
+		id, _ := strconv.Atoi(f[2])
+		o := n.node(f[1])
+		o.do(func() {
+			if err := o.m.Remove(n.now, wire.NodeID(id), strings.Join(f[3:], " ")); err != nil {
+				fmt.Fprintf(&n.log, "error: %v\n", err)
+			}
+		})
+	case "absent":
+		o := n.node(f[1])
+		o.do(func() { o.m.Absent(n.now, n.node(f[2]).cfg.Self.VTEP) })
+	case "show":
+		n.show()
+	default:
+		t.Fatalf("unknown command %v", f)
+	}
+}
+
+func (n *network) set(t *testing.T, o *testNode, k, v string) {
+	t.Helper()
+	switch k {
+	case "version":
+		o.cfg.Version = v
+	case "cluster":
+		o.cfg.Cluster = v
+	case "serial":
+		o.cfg.Self.Serial = v
+	case "interfaces":
+		o.cfg.Interfaces = strings.Split(v, ",")
+	case "mtu":
+		mtu, _ := strconv.Atoi(v)
+		o.cfg.DataMTU = uint16(mtu)
+	case "quick":
+		o.cfg.QuickWait, _ = time.ParseDuration(v)
+	case "hold":
+		o.cfg.Hold, _ = time.ParseDuration(v)
+	default:
+		t.Fatalf("unknown setting %s", k)
+	}
+}
+
+func (n *network) cut(f []string) {
+	if a, b, oneWay := strings.Cut(f[0], ">"); oneWay {
+		n.cuts[[2]*testNode{n.node(a), n.node(b)}] = true
+		return
+	}
+	for i := range f {
+		for j := range f {
+			if i == j {
+				continue
+			}
+			for _, a := range strings.Split(f[i], ",") {
+				for _, b := range strings.Split(f[j], ",") {
+					n.cuts[[2]*testNode{n.node(a), n.node(b)}] = true
+				}
+			}
+		}
+	}
+}
+
+func (n *network) show() {
+	for _, o := range n.nodes {
+		if !o.running || o.paused {
+			fmt.Fprintf(&n.log, "  %s: not running, fast path forwards: %v\n", o.cfg.Self.Name, o.lease > n.now)
+			continue
+		}
+		s := o.m.Status(n.now)
+		line := fmt.Sprintf("  %s: %s", o.cfg.Self.Name, StateName(s.State))
+		if s.View != nil {
+			line += " in " + viewName(s.View.Term, s.View.Epoch) + ","
+			for _, m := range s.View.Members {
+				line += fmt.Sprintf(" %d=%s", m.ID, m.Name)
+				if m.ID == s.View.Control {
+					line += "*"
+				}
+			}
+		}
+		if s.Doubt {
+			line += ", in doubt"
+		}
+		if s.Refused != "" {
+			line += ", refused: " + s.Refused
+		}
+		fmt.Fprintf(&n.log, "%s, forwards: %v\n", line, o.lease > n.now)
+	}
+}
