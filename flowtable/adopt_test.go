@@ -75,6 +75,7 @@ func TestAdoptAfterCrashAtEveryStore(t *testing.T) {
 		prepare func(*Table)
 		run     func(*Table)
 		done    func(*Table) bool // what holds after the whole operation
+		whole   func(*Table) bool // what holds wherever it was interrupted
 	}{
 		{
 			name: "insert flow",
@@ -91,9 +92,13 @@ func TestAdoptAfterCrashAtEveryStore(t *testing.T) {
 			name:    "update flow",
 			prepare: func(t *Table) { t.InsertFlow(flowN(target)) },
 			run: func(t *Table) {
-				t.UpdateFlow(t.Lookup(keyN(target)).Slot(), func(f *FlowSlot) { f.Rule = 7 })
+				t.UpdateFlow(t.Lookup(keyN(target)).Slot(), func(f *FlowSlot) { f.Gen, f.Backup = 7, 7 })
 			},
-			done: func(t *Table) bool { return t.Flow(t.Lookup(keyN(target)).Slot()).Rule == 7 },
+			done: func(t *Table) bool { return t.Flow(t.Lookup(keyN(target)).Slot()).Backup == 7 },
+			whole: func(t *Table) bool {
+				f := t.Flow(t.Lookup(keyN(target)).Slot())
+				return f == nil || (f.Gen == 7) == (f.Backup == 7)
+			},
 		},
 		{
 			name: "insert flow that displaces",
@@ -115,9 +120,13 @@ func TestAdoptAfterCrashAtEveryStore(t *testing.T) {
 			name:    "update forward",
 			prepare: func(t *Table) { t.InsertForward(forwardN(target)) },
 			run: func(t *Table) {
-				t.UpdateForward(t.Lookup(keyN(target)).Slot(), func(f *ForwardSlot) { f.Owner = 9 })
+				t.UpdateForward(t.Lookup(keyN(target)).Slot(), func(f *ForwardSlot) { f.Gen, f.Owner = 9, 9 })
 			},
 			done: func(t *Table) bool { return t.Forward(t.Lookup(keyN(target)).Slot()).Owner == 9 },
+			whole: func(t *Table) bool {
+				f := t.Forward(t.Lookup(keyN(target)).Slot())
+				return f == nil || (f.Gen == 9) == (f.Owner == 9)
+			},
 		},
 	}
 	for _, op := range ops {
@@ -137,6 +146,9 @@ func TestAdoptAfterCrashAtEveryStore(t *testing.T) {
 					if again.Lookup(keyN(i)) == 0 || again.Lookup(keyN(i).Reverse()) == 0 {
 						t.Fatalf("killed after store %d: flow %d was lost", n, i)
 					}
+				}
+				if op.whole != nil && !op.whole(again) {
+					t.Fatalf("killed after store %d: half an update is left", n)
 				}
 				if c := again.Stats().Adopted.Conflicts; c != 0 {
 					t.Fatalf("killed after store %d: %d conflicts", n, c)

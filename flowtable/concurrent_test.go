@@ -144,6 +144,94 @@ func TestConcurrentReaderNeverSeesATornLine(t *testing.T) {
 	checkConsistent(t, table)
 }
 
+// steppedReader performs xdpReader.read one load at a time, so that a test
+// decides what the writer does between any two of them.
+type steppedReader struct {
+	slot   *FlowSlot
+	line   [8]uint64
+	before uint32
+	step   int
+}
+
+// advance makes one load. It returns the line when a read ended well.
+func (r *steppedReader) advance() *FlowSlot {
+	words := (*[16]uint64)(unsafe.Pointer(r.slot))
+	switch step := r.step; {
+	case step == 0:
+		if r.before = r.slot.Seq; r.before&1 != 0 {
+			return nil // try again
+		}
+	case step <= len(r.line):
+		r.line[step-1] = words[step-1]
+	default:
+		r.step = 0
+		if r.slot.Seq != r.before {
+			return nil
+		}
+		return (*FlowSlot)(unsafe.Pointer(&r.line))
+	}
+	r.step++
+	return nil
+}
+
+// Readers of every speed, from one load to several whole reads between two
+// stores of the writer, interleaved with every kind of write.
+func TestReaderAtAnySpeedNeverSeesATornLine(t *testing.T) {
+	table := newTable(t, 1, 1)
+	slot := table.Flow(1)
+	type running struct {
+		steppedReader
+		every, loads int
+	}
+	var readers []*running
+	for every := 1; every <= 30; every++ { // slower than the writer
+		readers = append(readers, &running{steppedReader{slot: slot}, every, 1})
+	}
+	for loads := 2; loads <= 30; loads++ { // faster
+		readers = append(readers, &running{steppedReader{slot: slot}, 1, loads})
+	}
+	stores, good := 0, 0
+	table.afterStore = func() {
+		stores++
+		for _, r := range readers {
+			if stores%r.every != 0 {
+				continue
+			}
+			for range r.loads {
+				f := r.advance()
+				if f == nil || f.Flags&FlowLive == 0 {
+					continue
+				}
+				good++
+				n := f.Gen & 1
+				want := flowN(n)
+				stampFlow(&want, n, f.Gen)
+				want.Seq, want.Flags, want.State = f.Seq, f.Flags, f.State
+				if *(*[64]byte)(unsafe.Pointer(&want)) != *(*[64]byte)(unsafe.Pointer(f)) {
+					t.Fatalf("%d loads every %d stores: torn line %+v", r.loads, r.every, *f)
+				}
+			}
+		}
+	}
+	for i := range uint32(500) {
+		n := i & 1 // another key in the same slot every time
+		f := flowN(n)
+		stampFlow(&f, n, 8*i+n)
+		if _, err := table.InsertFlow(f); err != nil {
+			t.Fatal(err)
+		}
+		for u := range i % 4 {
+			table.UpdateFlow(1, func(f *FlowSlot) { stampFlow(f, n, 8*i+2*u+n) })
+		}
+		table.RemoveFlow(1)
+		table.Reclaim(4 * i)
+		table.Reclaim(4*i + graceTicks)
+	}
+	if good < 1000 {
+		t.Fatalf("only %d reads succeeded", good)
+	}
+}
+
 // A reader that looks while an entry is displaced may miss it, but the entry is
 // in the index at every moment.
 func TestDisplacementNeverTakesAnEntryOut(t *testing.T) {

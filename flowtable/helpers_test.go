@@ -74,6 +74,16 @@ func checkConsistent(t interface {
 		expect(f.Key, forwardRef(slot))
 		return true
 	})
+	for i := range table.mem.Flows {
+		if table.mem.Flows[i].Seq&1 != 0 {
+			t.Fatalf("flow slot %d is half written", i)
+		}
+	}
+	for i := range table.mem.Forwards {
+		if table.mem.Forwards[i].Seq&1 != 0 {
+			t.Fatalf("forward slot %d is half written", i)
+		}
+	}
 	s := table.Stats()
 	if len(entries) != want || s.Flows != flows || s.Forwards != forwards {
 		t.Fatalf("%d entries for %d keys; stats %+v for %d flows, %d forwards", len(entries), want, s, flows, forwards)

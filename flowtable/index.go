@@ -111,7 +111,8 @@ type searchNode struct {
 
 // displace searches breadth first for the shortest chain of moves that frees a
 // place in b1 or b2, and carries it out from its far end: each entry is copied
-// to its other bucket before its old place is cleared.
+// to its other bucket before its old place is cleared. The shortest chain never
+// visits a bucket twice: the first visit would have found the same free place.
 func (t *Table) displace(b1, b2 uint32) (bucket uint32, i int, ok bool) {
 	nodes := append(t.search[:0], searchNode{bucket: b1, parent: -1})
 	if b2 != b1 {
@@ -121,9 +122,6 @@ func (t *Table) displace(b1, b2 uint32) (bucket uint32, i int, ok bool) {
 		from := nodes[n].bucket
 		for j, e := range &t.mem.Index[from] {
 			to := otherBucket(from, entryTag(e), t.mask)
-			if onPath(nodes, n, to) {
-				continue
-			}
 			if free := t.freeEntry(to); free >= 0 {
 				bucket, i = t.moveChain(nodes, n, j, to, free)
 				return bucket, i, true
@@ -134,17 +132,6 @@ func (t *Table) displace(b1, b2 uint32) (bucket uint32, i int, ok bool) {
 		}
 	}
 	return 0, 0, false
-}
-
-// onPath reports whether bucket b is n or one of its ancestors: a chain that
-// returns to a bucket could move an entry twice.
-func onPath(nodes []searchNode, n int, b uint32) bool {
-	for ; n >= 0; n = int(nodes[n].parent) {
-		if nodes[n].bucket == b {
-			return true
-		}
-	}
-	return false
 }
 
 // moveChain moves entry j of node n to (to, free), then its parent's entry into
