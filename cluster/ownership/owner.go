@@ -190,9 +190,10 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 // surrender turns an owned flow into forward entries to the winner.
 func (c *Core) surrender(slot uint32, owner wire.NodeID, gen uint32) {
 	f := c.table.Flow(slot)
-	keys, ifaces := f.Key, f.Iface
+	keys, ifaces, lost := f.Key, f.Iface, f.Gen
 	c.table.RemoveFlow(slot)
 	c.stats.Duplicates++
+	c.sendClose(keys[0], lost) // whoever keeps our copy: it is not ours any more
 	for d := range keys {
 		c.installForward(keys[d], ifaces[d], owner, gen)
 	}

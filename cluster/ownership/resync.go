@@ -40,7 +40,8 @@ type resync struct {
 	deadline int64        // stop waiting
 	whole    *order.Order // order in which we heard everybody
 	wholeOf  *wire.View
-	clean    bool // the current view settled without a deadline
+	missing  nodeSet // members that had not ended their round at the deadline
+	clean    bool    // everybody has registered: what is out of place may go
 }
 
 type syncStep uint8
@@ -61,15 +62,18 @@ func (s *resync) wantFull() { s.again = true }
 // order wants them (FR12).
 func (c *Core) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	c.now = now
+	last := c.view
 	c.view, c.self = v, self
 	c.order = order.New(c.cfg.OrderKey, v)
 	s := &c.sync
-	if s.step != syncIdle || s.base == nil {
-		s.full = true // flows may have been registered for the view in between
+	if s.step != syncIdle || s.base == nil || v.Epoch != last.Epoch+1 {
+		// Flows may be registered for a view in between; or there was one that
+		// this node never saw, in which the others took it for dead.
+		s.full = true
 	}
 	s.step, s.cursor = syncGate, 0
 	s.gate = now + int64(c.cfg.SettleTime)/4
-	s.waiting, s.joined, s.clean = 0, 0, false
+	s.waiting, s.joined, s.missing, s.clean = 0, 0, 0, false
 	s.deadline = now + int64(c.cfg.SettleTime)
 	tag := v.Tag()
 	for i := range v.Members {
@@ -109,6 +113,26 @@ func (c *Core) Fence(now int64) {
 	c.sync = resync{}
 }
 
+// Reset is Fence for a node that others may have replaced: everything it knew
+// about connections is void.
+func (c *Core) Reset(now int64) {
+	c.Fence(now)
+	all := int(^uint(0) >> 1)
+	c.table.ScanFlows(0, all, func(slot uint32, _ *flowtable.FlowSlot) bool {
+		c.table.RemoveFlow(slot)
+		return true
+	})
+	c.table.ScanForwards(0, all, func(slot uint32, _ *flowtable.ForwardSlot) bool {
+		c.table.RemoveForward(slot)
+		return true
+	})
+	c.dir.Scan(0, all, func(*flowtable.Backup) bool { return false })
+}
+
+// PeerReset says that messages to a member were lost for good: its channel
+// started over. Everything is confirmed again.
+func (c *Core) PeerReset() { c.sync.wantFull() }
+
 func sameLife(v *wire.View, m *wire.Member) bool {
 	o := v.Member(m.ID)
 	return o != nil && o.Incarnation == m.Incarnation
@@ -144,6 +168,10 @@ func (c *Core) onSynced(from wire.NodeID, tag uint32, p wire.SyncPhase) {
 		}
 		if c.view != nil && tag == c.view.Tag() {
 			s.waiting.del(from)
+			if s.missing != 0 {
+				s.missing.del(from)
+				s.clean = s.clean || s.missing == 0
+			}
 			c.settleIfHeard()
 		}
 	}
@@ -158,6 +186,9 @@ func (c *Core) settleIfHeard() {
 
 func (c *Core) settle(clean bool) {
 	s := &c.sync
+	if !clean {
+		s.missing = s.waiting
+	}
 	s.waiting, s.joined, s.clean = 0, 0, clean
 	s.whole, s.wholeOf = c.order, c.view
 	c.reopenClaims()

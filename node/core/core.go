@@ -1,0 +1,136 @@
+package core
+
+import (
+	"net/netip"
+
+	"cohort/ccl"
+	"cohort/ccl/wire"
+	"cohort/cluster/membership"
+	"cohort/cluster/ownership"
+)
+
+// IO is what a Core does to the world. Calls happen inside the Core's own
+// calls.
+type IO interface {
+	// Datagram sends on the control link; the zero address means all peers.
+	// Membership datagrams are control and must not wait behind others (CL5).
+	Datagram(to netip.Addr, b []byte, control bool)
+	// Release ends ownership.OpHold for a packet.
+	Release(h ownership.Handle, v ownership.Verdict)
+	// Apply makes the fast path serve this view.
+	Apply(v *wire.View, self wire.NodeID)
+	// Fence stops the fast path before anything else happens.
+	Fence(why string)
+	// Event is a line of the node's history.
+	Event(e membership.Event)
+	// NewIncarnation returns a fresh random one, never 0.
+	NewIncarnation() wire.Incarnation
+}
+
+// Config of a Core. The outputs inside the parts' configurations are set by
+// New.
+type Config struct {
+	Membership membership.Config
+	Ownership  ownership.Config
+	Endpoint   ccl.EndpointConfig
+	IO         IO
+}
+
+// Core is one node's logic.
+type Core struct {
+	io     IO
+	name   string
+	member *membership.Machine
+	own    *ownership.Core
+	link   *ccl.Endpoint
+	now    int64
+
+	view   *wire.View
+	self   wire.NodeID
+	addrs  [wire.MaxNodes]netip.Addr
+	ids    map[netip.Addr]wire.NodeID
+	early  []earlySynced
+	rejoin bool
+}
+
+// earlySynced is news from a node that this one does not know as a member yet:
+// it has applied a view that is still on its way here.
+type earlySynced struct {
+	from netip.Addr
+	m    wire.Synced
+}
+
+const maxEarly = 256
+
+// New wires a node. Start makes it look for its cluster.
+func New(cfg Config) (*Core, error) {
+	c := &Core{io: cfg.IO, name: cfg.Membership.Self.Name}
+	var err error
+	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {
+		return nil, err
+	}
+	cfg.Ownership.Output = (*ownerOutput)(c)
+	c.own = ownership.New(cfg.Ownership)
+	cfg.Endpoint.Output = func(to netip.Addr, b []byte) { c.io.Datagram(to, b, false) }
+	cfg.Endpoint.OutputControl = func(to netip.Addr, b []byte) { c.io.Datagram(to, b, true) }
+	cfg.Endpoint.Handler = (*deliver)(c)
+	cfg.Endpoint.Heard = func(from netip.Addr) { c.member.Heard(c.now, from) }
+	cfg.Endpoint.Reset = func(netip.Addr) { c.own.PeerReset() }
+	c.link, err = ccl.NewEndpoint(cfg.Endpoint)
+	return c, err
+}
+
+// Start begins the life of the node.
+func (c *Core) Start(now int64) {
+	c.now = now
+	c.member.Start(now)
+	c.link.Flush(now)
+}
+
+// Packet decides about a punted packet; see ownership.Core.Packet.
+func (c *Core) Packet(now int64, p *ownership.Packet) ownership.Verdict {
+	c.now = now
+	return c.own.Packet(now, p)
+}
+
+// Datagram takes one datagram of the control link.
+func (c *Core) Datagram(now int64, from netip.Addr, b []byte) {
+	c.now = now
+	c.link.Receive(now, from, b)
+}
+
+// Flush sends what the calls since the last Flush have queued. Call it once
+// per pass of the event loop.
+func (c *Core) Flush(now int64) {
+	c.now = now
+	c.link.Flush(now)
+}
+
+// Tick advances time; call it every ownership.Config.TickEvery. It flushes.
+func (c *Core) Tick(now int64) {
+	c.now = now
+	if c.rejoin {
+		c.rejoin = false
+		if err := c.member.Rejoin(now, c.io.NewIncarnation()); err != nil {
+			c.rejoin = true // still fencing: the next tick tries again
+		}
+	}
+	if c.member.Next() <= now {
+		c.member.Tick(now)
+	}
+	c.own.Tick(now)
+	c.link.Tick(now)
+	c.link.Flush(now)
+}
+
+// Member returns the membership machine, for status and verbs.
+func (c *Core) Member() *membership.Machine { return c.member }
+
+// Owner returns the role logic, for status.
+func (c *Core) Owner() *ownership.Core { return c.own }
+
+// Link returns the protocol end, for status.
+func (c *Core) Link() *ccl.Endpoint { return c.link }
+
+// View returns the applied view and this node's id in it; nil while fenced.
+func (c *Core) View() (*wire.View, wire.NodeID) { return c.view, c.self }

@@ -1,0 +1,125 @@
+package core
+
+import (
+	"errors"
+	"net/netip"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/membership"
+	"cohort/cluster/ownership"
+)
+
+// memberOutput is the Core as the membership machine sees it.
+type memberOutput Core
+
+func (o *memberOutput) Broadcast(m wire.Message) { o.Send(netip.Addr{}, m) }
+
+func (o *memberOutput) Send(to netip.Addr, m wire.Message) {
+	c := (*Core)(o)
+	c.link.Datagram(c.now, to, m)
+}
+
+func (o *memberOutput) Apply(v *wire.View) {
+	c := (*Core)(o)
+	c.view, c.self = v, 0
+	c.addrs = [wire.MaxNodes]netip.Addr{}
+	c.ids = make(map[netip.Addr]wire.NodeID, len(v.Members))
+	for i := range v.Members {
+		m := &v.Members[i]
+		c.addrs[m.ID] = m.VTEP
+		c.ids[m.VTEP] = m.ID
+		if m.Name == c.name {
+			c.self = m.ID
+		}
+	}
+	c.io.Apply(v, c.self)
+	c.own.ApplyView(c.now, v, c.self)
+	early := c.early
+	c.early = c.early[:0]
+	for i := range early {
+		if id := c.ids[early[i].from]; id != 0 {
+			c.own.Message(c.now, id, &early[i].m)
+		}
+	}
+}
+
+func (o *memberOutput) Fenced(why string) {
+	c := (*Core)(o)
+	c.io.Fence(why)
+	c.own.Reset(c.now)
+	c.view, c.self, c.ids = nil, 0, nil
+	c.rejoin = true
+}
+
+func (o *memberOutput) Event(e membership.Event) { (*Core)(o).io.Event(e) }
+
+// ownerOutput is the Core as the role logic sees it.
+type ownerOutput Core
+
+var errNoMember = errors.New("core: no such member")
+
+func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
+	c := (*Core)(o)
+	if to >= wire.MaxNodes || !c.addrs[to].IsValid() {
+		return errNoMember
+	}
+	a := c.addrs[to]
+	switch m := m.(type) { // by value: the link encodes it before it returns
+	case *wire.Claim:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Grant:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Redirect:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Query:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Owner:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Update:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Close:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Gone:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Synced:
+		return c.link.Send(c.now, a, *m)
+	}
+	panic("core: ownership sends a message that has no wire form")
+}
+
+func (o *ownerOutput) Release(h ownership.Handle, v ownership.Verdict) {
+	(*Core)(o).io.Release(h, v)
+}
+
+// deliver is the Core as the link's handler.
+type deliver Core
+
+func (d *deliver) state(from netip.Addr, m wire.Message) {
+	c := (*Core)(d)
+	if id := c.ids[from]; id != 0 {
+		c.own.Message(c.now, id, m)
+	}
+}
+
+func (d *deliver) HandleClaim(from netip.Addr, m *wire.Claim)       { d.state(from, m) }
+func (d *deliver) HandleGrant(from netip.Addr, m *wire.Grant)       { d.state(from, m) }
+func (d *deliver) HandleRedirect(from netip.Addr, m *wire.Redirect) { d.state(from, m) }
+func (d *deliver) HandleQuery(from netip.Addr, m *wire.Query)       { d.state(from, m) }
+func (d *deliver) HandleOwner(from netip.Addr, m *wire.Owner)       { d.state(from, m) }
+func (d *deliver) HandleUpdate(from netip.Addr, m *wire.Update)     { d.state(from, m) }
+func (d *deliver) HandleClose(from netip.Addr, m *wire.Close)       { d.state(from, m) }
+func (d *deliver) HandleGone(from netip.Addr, m *wire.Gone)         { d.state(from, m) }
+
+func (d *deliver) HandleSynced(from netip.Addr, m *wire.Synced) {
+	c := (*Core)(d)
+	if c.ids[from] != 0 {
+		d.state(from, m)
+	} else if len(c.early) < maxEarly {
+		c.early = append(c.early, earlySynced{from, *m})
+	}
+}
+
+func (d *deliver) HandleMembership(from netip.Addr, m wire.Message) {
+	c := (*Core)(d)
+	c.member.Step(c.now, from, m)
+}

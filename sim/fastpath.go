@@ -1,0 +1,93 @@
+package sim
+
+import (
+	"cohort/ccl/wire"
+	"cohort/cluster/ownership"
+	"cohort/flowtable"
+)
+
+// maxHops is CCL_MAX_HOPS of the BPF programs.
+const maxHops = 3
+
+// receive is what the XDP programs do with a packet, in small: lease, view,
+// lookup, then forward, send to the owner, or punt.
+func (n *node) receive(p pkt) {
+	w := n.w
+	if n.tag == 0 || w.clock.now > n.lease {
+		return // fenced, or the lease has run out (HL5)
+	}
+	if p.from != 0 && (p.tag != n.tag && p.tag != n.prevTag || n.members[p.from] == 0) {
+		return
+	}
+	ref := n.table.Lookup(p.Key)
+	switch {
+	case ref == 0:
+		n.punt(p)
+	case ref.IsForward():
+		f := n.table.Forward(ref.Slot())
+		if p.from != 0 || n.members[f.Owner] == 0 || n.members[f.Owner].Tag() != f.Incarnation {
+			n.punt(p)
+			return
+		}
+		f.Account(n.tick(), int(p.Len))
+		n.toNode(wire.NodeID(f.Owner), p)
+	default:
+		n.ownerHit(p, ref)
+	}
+}
+
+func (n *node) ownerHit(p pkt, ref flowtable.Ref) {
+	f := n.table.Flow(ref.Slot())
+	if p.Kind == ownership.KindTCP {
+		if p.Flags&(ownership.SYN|ownership.RST) != 0 {
+			n.punt(p)
+			return
+		}
+		f.Sent(ref.Dir(), p.Flags, p.Seq+p.SeqLen, p.Ack, p.Window)
+	}
+	f.Account(ref.Dir(), n.tick(), int(p.Len))
+	n.w.leave(n, p)
+}
+
+// punt hands a packet to the node's core, as AF_XDP does.
+func (n *node) punt(p pkt) {
+	if !n.running() {
+		return
+	}
+	n.handle++
+	h := n.handle
+	n.held[h] = p
+	q := p.Packet
+	q.Handle, q.From = h, p.from
+	if v := n.core.Packet(n.w.clock.now, &q); v.Op != ownership.OpHold {
+		n.Release(h, v)
+	}
+	n.core.Flush(n.w.clock.now)
+}
+
+// Release implements core.IO.
+func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
+	p, ok := n.held[h]
+	if !ok {
+		n.w.fail("node %d released packet %d twice", n.index, h)
+		return
+	}
+	delete(n.held, h)
+	switch v.Op {
+	case ownership.OpForward:
+		n.w.leave(n, p)
+	case ownership.OpSend:
+		n.toNode(v.Node, p)
+	case ownership.OpDrop:
+		n.w.drops[v.Reason]++
+	}
+}
+
+func (n *node) toNode(to wire.NodeID, p pkt) {
+	p.hops++
+	if p.hops > maxHops || n.view.Member(to) == nil {
+		return
+	}
+	p.from, p.tag = n.self, n.tag
+	n.w.net.frame(n.index, nodeOf(n.view.Member(to).VTEP), p)
+}

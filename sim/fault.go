@@ -1,0 +1,105 @@
+package sim
+
+// Fault strikes once, at an instant of its own, and mends itself or is mended
+// at the end of the run.
+type Fault func(w *World)
+
+// PowerOff takes a machine away, tables and all; it boots again later.
+func PowerOff(w *World) {
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	if !n.powered {
+		return
+	}
+	w.check.dying(n)
+	w.note("FAULT node %d loses power", n.index+1)
+	n.powered = false
+	n.life++
+	life := n.life
+	w.clock.after(second/5+w.rng.Int64N(3*second), func() {
+		if n.life == life {
+			w.note("node %d boots", n.index+1)
+			n.boot()
+		}
+	})
+}
+
+// KillDaemon ends the daemon alone: its fast path lives on until the lease
+// ends. The daemon comes back without its table.
+func KillDaemon(w *World) {
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	if !n.running() {
+		return
+	}
+	w.check.dying(n)
+	w.note("FAULT daemon of node %d is killed", n.index+1)
+	n.dead = true
+	n.life++
+	life := n.life
+	w.clock.after(second/2+w.rng.Int64N(2*second), func() {
+		if n.life == life {
+			w.note("node %d starts its daemon", n.index+1)
+			n.boot()
+		}
+	})
+}
+
+// Stop suspends a daemon for a while: shorter or longer than the hold time.
+func Stop(w *World) {
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	if !n.running() {
+		return
+	}
+	w.check.dying(n)
+	w.note("FAULT daemon of node %d is stopped", n.index+1)
+	n.stopped = true
+	life := n.life
+	w.clock.after(20*ms+w.rng.Int64N(second), func() {
+		if n.life == life {
+			w.note("daemon of node %d continues", n.index+1)
+			n.stopped = false
+		}
+	})
+}
+
+// Partition cuts the control link between two random sides.
+func Partition(w *World) {
+	side := w.rng.Uint64()
+	w.note("FAULT partition %04b", side&(1<<len(w.nodes)-1))
+	w.check.split()
+	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
+}
+
+// OneWay cuts what one node says to another.
+func OneWay(w *World) {
+	from, to := w.rng.IntN(len(w.nodes)), w.rng.IntN(len(w.nodes))
+	w.note("FAULT node %d is not heard by %d", from+1, to+1)
+	w.check.split()
+	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return a == from && b == to })
+}
+
+func (w *World) cutWhile(d int64, cut func(a, b int) bool) {
+	for a := range w.nodes {
+		for b := range w.nodes {
+			if a != b && cut(a, b) {
+				w.net.cut[[2]int{a, b}] = true
+			}
+		}
+	}
+	w.clock.after(d, func() {
+		w.note("the link is whole again")
+		clear(w.net.cut)
+	})
+}
+
+// mend ends every fault.
+func (w *World) mend() {
+	w.note("the faults end")
+	clear(w.net.cut)
+	for _, n := range w.nodes {
+		n.stopped = false
+		if !n.powered || n.dead {
+			n.boot()
+		}
+	}
+	w.check.moved()
+}

@@ -1,0 +1,164 @@
+package sim
+
+import "cohort/flowtable"
+
+// settleBound is how long after the last fault or view two nodes may still
+// both believe that they own a connection: a re-registration round with
+// retransmissions (SettleTime) and one pass of ageing.
+const settleBound = 5 * second
+
+// checker holds the invariants of a run.
+type checker struct {
+	w        *World
+	lastMove int64 // last fault or change of view
+	nextFull int64
+	said     []string // violations so far: each once
+	torn     bool     // the link was cut: two sides may have granted the same
+}
+
+func (k *checker) init(w *World) { k.w, k.lastMove = w, w.clock.now }
+
+// moved notes a fault or a change of view.
+func (k *checker) moved() { k.lastMove = k.w.clock.now }
+
+// split notes that the control link was cut. A side that loses a node this way
+// cannot know what the other side holds.
+func (k *checker) split() {
+	k.torn = true
+	k.moved()
+	for _, c := range k.w.conns {
+		k.excuse(c, "the control link was cut")
+	}
+}
+
+// step runs after every event: the cheap checks always, the walk over all
+// connections once in a while.
+func (k *checker) step() {
+	if now := k.w.clock.now; now >= k.nextFull {
+		k.nextFull = now + 5*ms
+		for _, c := range k.w.conns {
+			k.oneOwner(c)
+		}
+		k.lastHealthy()
+	}
+}
+
+// oneOwner is FR1: at most one node of a view owns a connection, and the same
+// generation is never owned twice unless the link was cut.
+func (k *checker) oneOwner(c *conn) {
+	if c.started == 0 {
+		return
+	}
+	var first *node
+	var gen uint32
+	for _, n := range k.w.nodes {
+		if !n.running() || n.tag == 0 {
+			continue
+		}
+		ref := n.table.Lookup(c.key)
+		if ref == 0 || ref.IsForward() {
+			continue
+		}
+		f := n.table.Flow(ref.Slot())
+		if f.Flags&flowtable.FlowProvisional != 0 {
+			continue
+		}
+		if first == nil {
+			first, gen = n, f.Gen
+			continue
+		}
+		if first.tag != n.tag {
+			continue
+		}
+		if f.Gen == gen && !k.torn {
+			k.w.fail("FR1: nodes %d and %d both own %v in generation %d", first.index+1, n.index+1, c.key, gen)
+		}
+		if k.w.clock.now-k.lastMove > settleBound {
+			k.w.fail("FR1, FR14: nodes %d and %d still both own %v in generations %d and %d", first.index+1, n.index+1, c.key, gen, f.Gen)
+		}
+	}
+}
+
+// lastHealthy is EL9: a node that has been the only healthy one for a while is
+// a member of its own view.
+func (k *checker) lastHealthy() {
+	if k.w.clock.now-k.lastMove < 3*second {
+		return
+	}
+	healthy, members := 0, 0
+	for _, n := range k.w.nodes {
+		if n.running() {
+			healthy++
+			if n.tag != 0 {
+				members++
+			}
+		}
+	}
+	if healthy > 0 && members == 0 {
+		k.w.fail("EL9: %d healthy nodes and none is a member of anything", healthy)
+	}
+}
+
+// dying excuses the connections that nobody else knows at this instant: async
+// durability (FR13) loses what was not replicated yet.
+func (k *checker) dying(n *node) {
+	k.moved()
+	for _, c := range k.w.conns {
+		if c.started == 0 || c.done {
+			continue
+		}
+		known := false
+		for _, o := range k.w.nodes {
+			if o == n || !o.running() || o.tag == 0 {
+				continue
+			}
+			_, copied := o.copies.Get(c.key)
+			ref := o.table.Lookup(c.key)
+			known = known || copied || ref != 0 && !ref.IsForward()
+		}
+		if !known {
+			k.excuse(c, "nobody else had a copy when the node died")
+		}
+	}
+}
+
+func (k *checker) excuse(c *conn, why string) {
+	if c.started != 0 && !c.done && c.excused == "" {
+		c.excused = why
+	}
+}
+
+// converged holds once faults have ended and views have settled: one view, one
+// control node, one owner and no copy at the owner.
+func (k *checker) converged() {
+	w := k.w
+	for _, n := range w.nodes {
+		if n.tag == 0 || n.tag != w.nodes[0].tag {
+			w.fail("EL5: node %d is not in the common view", n.index+1)
+			return
+		}
+	}
+	for _, c := range w.conns {
+		for _, n := range w.nodes {
+			ref := n.table.Lookup(c.key)
+			if _, copied := n.copies.Get(c.key); copied && ref != 0 && !ref.IsForward() {
+				w.fail("FR3: node %d keeps the copy of its own %v", n.index+1, c.key)
+			}
+		}
+		if !c.done && c.excused == "" && !c.failed {
+			w.fail("connection %d (%v) neither ended nor failed: step %d of %d", c.id, c.key, c.step, c.steps)
+		}
+	}
+}
+
+// empty is FR15: after everything has ended and timed out, nothing is left.
+func (k *checker) empty() {
+	for _, n := range k.w.nodes {
+		if s := n.table.Stats(); s.Flows+s.Forwards+n.copies.Len() != 0 {
+			k.w.fail("FR15: node %d keeps %d flows, %d forward entries, %d copies", n.index+1, s.Flows, s.Forwards, n.copies.Len())
+		}
+		if len(n.held) != 0 {
+			k.w.fail("FR15: node %d holds %d packets for ever", n.index+1, len(n.held))
+		}
+	}
+}

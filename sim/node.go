@@ -1,0 +1,169 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"cohort/ccl"
+	"cohort/ccl/wire"
+	"cohort/cluster/membership"
+	"cohort/cluster/ownership"
+	"cohort/flowtable"
+	"cohort/node/core"
+	"cohort/packet"
+	"cohort/policy"
+)
+
+const tickEvery = 10 * ms
+
+// node is one simulated machine: a core, its table, and a model of the fast
+// path around them.
+type node struct {
+	w      *World
+	index  int
+	core   *core.Core
+	table  *flowtable.Table
+	copies *flowtable.BackupStore
+
+	powered bool
+	stopped bool // SIGSTOP: the fast path runs, the daemon does not
+	dead    bool // the daemon was killed, the machine lives
+	life    int  // counts boots: events of an earlier life are void
+
+	view    *wire.View
+	self    wire.NodeID
+	tag     uint32
+	prevTag uint32
+	members [wire.MaxNodes]wire.Incarnation
+	lease   int64
+
+	held   map[ownership.Handle]pkt
+	handle ownership.Handle
+}
+
+func (n *node) running() bool { return n.powered && !n.stopped && !n.dead }
+func (n *node) tick() uint32  { return flowtable.TickOf(n.w.clock.now) }
+
+// boot starts a machine that remembers nothing.
+func (n *node) boot() {
+	w := n.w
+	n.powered, n.stopped, n.dead = true, false, false
+	n.life++
+	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0
+	n.held = map[ownership.Handle]pkt{}
+	var seed [10]uint64
+	for i := range seed {
+		seed[i] = w.rng.Uint64() | 1
+	}
+	var err error
+	if n.table, err = flowtable.New(flowtable.NewMemory(w.cfg.Flows, w.cfg.Flows), seed); err != nil {
+		panic(err)
+	}
+	n.copies = flowtable.NewBackupStore(seed, 2*w.cfg.Flows)
+	peers := make([]netip.Addr, len(w.nodes))
+	for i := range peers {
+		peers[i] = vtep(i)
+	}
+	n.core, err = core.New(core.Config{
+		IO: n,
+		Membership: membership.Config{
+			Self: wire.Member{
+				Name: fmt.Sprintf("fw-%d", n.index+1), Serial: fmt.Sprintf("s-%d", n.index+1), VTEP: vtep(n.index),
+				Incarnation: n.NewIncarnation(), Priority: uint8(n.index + 1),
+			},
+			Cluster: "sim", Version: "1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Peers: peers,
+			Hold: w.cfg.Hold, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
+		},
+		Ownership: ownership.Config{
+			Table: n.table, Copies: n.copies, Router: router{}, Policy: allowOut{},
+			Timeouts: w.cfg.Timeouts, ForwardIdle: 3 * time.Second,
+		},
+		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
+	})
+	if err != nil {
+		panic(err)
+	}
+	n.core.Start(w.clock.now)
+	n.schedule(n.life, w.rng.Int64N(tickEvery))
+}
+
+// schedule keeps the daemon's event loop ticking while this life lasts.
+func (n *node) schedule(life int, d int64) {
+	n.w.clock.after(d, func() {
+		if n.life != life || !n.powered || n.dead {
+			return
+		}
+		if !n.stopped {
+			n.core.Tick(n.w.clock.now)
+			if n.tag != 0 {
+				n.lease = n.core.Member().LeaseUntil(n.w.clock.now)
+			}
+		}
+		n.schedule(life, tickEvery)
+	})
+}
+
+// Datagram implements core.IO.
+func (n *node) Datagram(to netip.Addr, b []byte, _ bool) {
+	target := -1
+	if to.IsValid() {
+		target = nodeOf(to)
+	}
+	n.w.net.datagram(n.index, target, b)
+}
+
+// Apply implements core.IO.
+func (n *node) Apply(v *wire.View, self wire.NodeID) {
+	n.prevTag, n.tag = n.tag, v.Tag()
+	n.view, n.self = v, self
+	n.members = [wire.MaxNodes]wire.Incarnation{}
+	for i := range v.Members {
+		n.members[v.Members[i].ID] = v.Members[i].Incarnation
+	}
+	n.lease = n.core.Member().LeaseUntil(n.w.clock.now)
+	n.w.viewApplied(n, v)
+}
+
+// Fence implements core.IO.
+func (n *node) Fence(why string) {
+	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0
+	n.w.note("node %d fenced: %s", n.index+1, why)
+}
+
+// Event implements core.IO.
+func (n *node) Event(e membership.Event) { n.w.note("node %d: %s", n.index+1, e.Cause) }
+
+// NewIncarnation implements core.IO.
+func (n *node) NewIncarnation() wire.Incarnation { return wire.Incarnation(n.w.rng.Uint64() | 1<<32) }
+
+// router: 10/8 is behind interface 1, the rest behind 2.
+type router struct{}
+
+func (router) Route(dst packet.Addr) (uint16, uint8, bool) {
+	if dst[0] == 10 {
+		return 1, 1, true
+	}
+	return 2, 2, true
+}
+
+// allowOut lets the inside begin connections.
+type allowOut struct{}
+
+func (allowOut) Judge(in, _ uint8, _ packet.FlowKey) policy.Verdict {
+	return policy.Verdict{Allow: in == 1}
+}
+
+// byteReader turns a generator into the randomness that the link asks for.
+type byteReader struct{ r *rand.ChaCha8 }
+
+func newByteReader(seed uint64) byteReader {
+	var s [32]byte
+	for i := range 8 {
+		s[i] = byte(seed >> (8 * i))
+	}
+	return byteReader{rand.NewChaCha8(s)}
+}
+
+func (b byteReader) Read(p []byte) (int, error) { return b.r.Read(p) }

@@ -1,0 +1,34 @@
+package sim
+
+// probeEvery is how often the routers look which nodes answer.
+const probeEvery = 100 * ms
+
+// probe is the routers' tracking of next hops: a node counts while it answers,
+// and it answers while its lease lasts (HL5).
+func (w *World) probe() {
+	w.routable = w.routable[:0]
+	for i, n := range w.nodes {
+		if n.powered && n.tag != 0 && w.clock.now <= n.lease {
+			w.routable = append(w.routable, i)
+		}
+	}
+	w.clock.after(probeEvery, w.probe)
+}
+
+// enter sprays a packet: every one goes to a node of its own.
+func (w *World) enter(p pkt) {
+	if len(w.routable) == 0 {
+		return
+	}
+	n := w.nodes[w.routable[w.rng.IntN(len(w.routable))]]
+	w.clock.after(50*us, func() {
+		if n.powered {
+			n.receive(p)
+		}
+	})
+}
+
+// leave is a packet that a node sends out of the cluster.
+func (w *World) leave(_ *node, p pkt) {
+	w.clock.after(50*us, func() { p.conn.arrived(p) })
+}

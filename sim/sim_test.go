@@ -1,0 +1,66 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+)
+
+var (
+	seeds   = flag.Int("seeds", 40, "seeds to play of every scenario")
+	first   = flag.Uint64("first", 1, "first seed")
+	history = flag.Bool("history", false, "print the history of every run (use with -seeds 1)")
+)
+
+// scenarios are the weathers of the cluster. All of them are played with the
+// same seeds.
+var scenarios = map[string]Config{
+	"calm":       {},
+	"lossy":      {Link: Link{Loss: 0.01, Dup: 0.01, MinDelay: 50 * us, MaxDelay: 5 * ms}},
+	"power":      {Faults: []Fault{PowerOff}},
+	"daemon":     {Faults: []Fault{KillDaemon, Stop}},
+	"partition":  {Faults: []Fault{Partition, OneWay}},
+	"everything": {Faults: []Fault{PowerOff, KillDaemon, Stop, Partition, OneWay}, Strikes: 5, Link: Link{Loss: 0.01, Dup: 0.01, MinDelay: 50 * us, MaxDelay: 5 * ms}},
+}
+
+func play(t *testing.T, name string, cfg Config, seed uint64) Result {
+	t.Helper()
+	cfg.Seed = seed
+	if *history {
+		cfg.Trace = func(at int64, line string) { fmt.Printf("%10.3f ms  %s\n", float64(at-1000*second)/1e6, line) }
+	}
+	r := Run(cfg)
+	for _, v := range r.Violations {
+		t.Errorf("seed %d: %s\n\treplay: go test ./sim -run 'Test.*/%s' -first %d -seeds 1 -history", seed, v, name, seed)
+	}
+	return r
+}
+
+// TestFR1_FR3_FR11_FR14_FR15_EL9 plays seeds of every scenario; the invariants
+// are checked inside the run.
+func TestFR1_FR3_FR11_FR14_FR15_EL9(t *testing.T) {
+	for name, cfg := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var sum Result
+			for s := range *seeds {
+				r := play(t, name, cfg, *first+uint64(s))
+				sum.Completed += r.Completed
+				sum.Excused += r.Excused
+				sum.Adopted += r.Adopted
+				sum.Duplicates += r.Duplicates
+				sum.Views += r.Views
+				sum.Events += r.Events
+				sum.Stall = max(sum.Stall, r.Stall)
+			}
+			t.Logf("%d seeds: %d conversations complete, %d excused, %d takeovers, %d duplicate owners resolved, %d views, longest stall %v, %d events",
+				*seeds, sum.Completed, sum.Excused, sum.Adopted, sum.Duplicates, sum.Views, sum.Stall, sum.Events)
+			if sum.Completed == 0 {
+				t.Fatal("no conversation completed: nothing was tested")
+			}
+			if len(cfg.Faults) > 0 && name != "partition" && sum.Adopted == 0 && *seeds >= 10 {
+				t.Fatal("no connection was ever taken over: the faults did not strike")
+			}
+		})
+	}
+}

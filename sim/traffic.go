@@ -1,0 +1,120 @@
+package sim
+
+import (
+	"cohort/ccl/wire"
+	"cohort/cluster/ownership"
+	"cohort/packet"
+)
+
+// pkt is a packet on its way: what a core sees of it, plus what the frame
+// between nodes carries.
+type pkt struct {
+	ownership.Packet
+	conn  *conn
+	step  int // which exchange of the conversation it belongs to
+	reply bool
+	from  wire.NodeID // node that forwarded it, 0 = from the wire
+	tag   uint32
+	hops  int
+}
+
+// conn is one conversation: a client behind the inside, a server behind the
+// outside. Step 0 opens it, every step is a request and its reply, the last
+// one closes it. A TCP client also acknowledges the opening reply.
+type conn struct {
+	w     *World
+	id    int
+	key   packet.FlowKey
+	kind  ownership.Kind
+	steps int
+
+	step     int   // the client waits for the reply to this step
+	progress int64 // when the last reply arrived
+	started  int64
+	stall    int64 // longest time between two replies
+	timer    int   // invalidates older retransmission timers
+	done     bool
+	failed   bool
+	excused  string // why losing it is no violation
+}
+
+// giveUp is how long a client repeats a request. It is longer than any
+// detection plus takeover, and than a partition.
+const giveUp = 12 * second
+
+func (c *conn) start() {
+	c.started, c.progress = c.w.clock.now, c.w.clock.now
+	c.send()
+}
+
+// send puts the request of the current step on the wire and arms its timer.
+func (c *conn) send() {
+	w := c.w
+	w.enter(c.packet(c.step, false))
+	c.timer++
+	timer := c.timer
+	w.clock.after(150*ms+w.rng.Int64N(100*ms), func() {
+		if c.timer != timer || c.done || c.failed {
+			return
+		}
+		if w.clock.now-c.progress > giveUp {
+			c.failed = true
+			if c.excused == "" {
+				w.fail("FR11: connection %d (%v) lost at step %d", c.id, c.key, c.step)
+			}
+			return
+		}
+		c.send()
+	})
+}
+
+func (c *conn) packet(step int, reply bool) pkt {
+	p := pkt{conn: c, step: step, reply: reply}
+	p.Packet = ownership.Packet{Key: c.key, Kind: c.kind, In: 1, Len: 100, Window: 500, WScale: 7}
+	if reply {
+		p.Key, p.In = c.key.Reverse(), 2
+		if c.kind == ownership.KindEchoRequest {
+			p.Kind = ownership.KindEchoReply
+		}
+	}
+	if c.kind == ownership.KindTCP {
+		p.Seq, p.Ack, p.SeqLen = uint32(1000+100*step), uint32(1000+100*step), 100
+		switch {
+		case step == 0 && reply:
+			p.Flags = ownership.SYN | ownership.ACK
+		case step == 0:
+			p.Flags = ownership.SYN
+		case step == c.steps-1:
+			p.Flags = ownership.FIN | ownership.ACK
+		default:
+			p.Flags = ownership.ACK
+		}
+	}
+	return p
+}
+
+// arrived is a packet that left the cluster towards its receiver.
+func (c *conn) arrived(p pkt) {
+	w := c.w
+	if !p.reply {
+		w.clock.after(200*us, func() { w.enter(c.packet(p.step, true)) })
+		return
+	}
+	if p.step != c.step || c.done || c.failed {
+		return
+	}
+	c.stall = max(c.stall, w.clock.now-c.progress)
+	c.progress = w.clock.now
+	c.step++
+	if c.step == c.steps {
+		c.done = true
+		return
+	}
+	c.timer++
+	w.clock.after(w.rng.Int64N(w.cfg.Think), func() {
+		if !c.done && !c.failed {
+			c.progress = w.clock.now
+			c.send()
+		}
+	})
+}

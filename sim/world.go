@@ -1,0 +1,184 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/ownership"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// Config of one run. The zero value of a field takes its default.
+type Config struct {
+	Seed     uint64
+	Nodes    int           // 4
+	Conns    int           // conversations started over the run (40)
+	Flows    int           // flow table size of a node (256)
+	Duration time.Duration // during which conversations start and faults strike (6 s)
+	Hold     time.Duration // 300 ms
+	Think    int64         // ns between a reply and the next request at most (200 ms)
+	Link     Link
+	Faults   []Fault // kinds of faults that strike; none = a calm run
+	Strikes  int     // how many (3)
+	Timeouts flowtable.Timeouts
+	Trace    func(at int64, line string) // may be nil
+}
+
+func (c *Config) defaults() {
+	def := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	def(&c.Nodes, 4)
+	def(&c.Conns, 40)
+	def(&c.Flows, 256)
+	def(&c.Strikes, 3)
+	if c.Duration == 0 {
+		c.Duration = 6 * time.Second
+	}
+	if c.Hold == 0 {
+		c.Hold = 300 * time.Millisecond
+	}
+	if c.Think == 0 {
+		c.Think = 200 * ms
+	}
+	if c.Link.MaxDelay == 0 {
+		c.Link.MinDelay, c.Link.MaxDelay = 30*us, 300*us
+	}
+	if c.Timeouts == (flowtable.Timeouts{}) {
+		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 15, TCPClosing: 2, TCPTimeWait: 1, UDP: 15, UDPStream: 15, ICMP: 15, Other: 15}
+	}
+}
+
+// Result of one run.
+type Result struct {
+	Seed       uint64
+	Violations []string
+	Completed  int // conversations
+	Excused    int // ... that failed with an excuse: no copy existed
+	Adopted    uint64
+	Duplicates uint64
+	Views      int
+	Stall      time.Duration // longest time a client waited for a reply
+	Events     uint64
+}
+
+// World is one run.
+type World struct {
+	cfg      Config
+	clock    clock
+	rng      *rand.Rand
+	net      network
+	nodes    []*node
+	conns    []*conn
+	routable []int
+	drops    map[ownership.Reason]uint64
+	result   Result
+	check    checker
+}
+
+// Run plays one seed to its end.
+func Run(cfg Config) Result {
+	cfg.defaults()
+	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), drops: map[ownership.Reason]uint64{}}
+	w.clock.now = 1000 * second
+	w.net = network{w: w, cut: map[[2]int]bool{}}
+	w.result.Seed = cfg.Seed
+	w.check.init(w)
+	for i := range cfg.Nodes {
+		w.nodes = append(w.nodes, &node{w: w, index: i})
+	}
+	for _, n := range w.nodes {
+		n.boot()
+	}
+	w.probe()
+	w.advance(2 * second)
+	w.plan()
+	w.advance(int64(cfg.Duration))
+	w.mend()
+	w.advance(giveUp + 3*second) // the slowest conversation ends, views settle
+	w.check.converged()
+	w.advance(int64(time.Duration(cfg.Timeouts.UDP)*time.Second) + 6*second)
+	w.check.empty()
+	w.sum()
+	return w.result
+}
+
+func (w *World) advance(d int64) {
+	w.clock.run(w.clock.now+d, func() {
+		w.result.Events++
+		w.check.step()
+	})
+}
+
+// plan scatters conversations and faults over the run.
+func (w *World) plan() {
+	d := int64(w.cfg.Duration)
+	kinds := []ownership.Kind{ownership.KindTCP, ownership.KindTCP, ownership.KindUDP, ownership.KindEchoRequest}
+	for i := range w.cfg.Conns {
+		c := &conn{w: w, id: i, kind: kinds[w.rng.IntN(len(kinds))], steps: 2 + w.rng.IntN(40)}
+		c.key = packet.FlowKey{Src: packet.Addr{10, 0, 0, byte(i%4 + 1)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(2000 + i), DstPort: 80, Proto: packet.ProtoTCP}
+		switch c.kind {
+		case ownership.KindUDP:
+			c.key.Proto = packet.ProtoUDP
+		case ownership.KindEchoRequest:
+			c.key.Proto, c.key.DstPort = packet.ProtoICMP, 0
+		}
+		w.conns = append(w.conns, c)
+		w.clock.after(w.rng.Int64N(d), c.start)
+	}
+	if len(w.cfg.Faults) == 0 {
+		return
+	}
+	for range w.cfg.Strikes {
+		f := w.cfg.Faults[w.rng.IntN(len(w.cfg.Faults))]
+		w.clock.after(w.rng.Int64N(d), func() { f(w) })
+	}
+}
+
+func (w *World) viewApplied(n *node, v *wire.View) {
+	w.result.Views++
+	w.check.moved()
+	w.note("node %d applied view %d.%d of %d members, control %d", n.index+1, v.Term, v.Epoch, len(v.Members), v.Control)
+}
+
+func (w *World) note(format string, args ...any) {
+	if w.cfg.Trace != nil {
+		w.cfg.Trace(w.clock.now, fmt.Sprintf(format, args...))
+	}
+}
+
+// fail records a violation; the first few say enough.
+func (w *World) fail(format string, args ...any) {
+	s := fmt.Sprintf(format, args...)
+	if slices.Contains(w.check.said, s) {
+		return
+	}
+	w.check.said = append(w.check.said, s)
+	w.note("VIOLATION %s", s)
+	if len(w.result.Violations) < 8 {
+		w.result.Violations = append(w.result.Violations, fmt.Sprintf("at %.3f s: %s", float64(w.clock.now-1000*second)/1e9, s))
+	}
+}
+
+func (w *World) sum() {
+	for _, c := range w.conns {
+		switch {
+		case c.done:
+			w.result.Completed++
+			w.result.Stall = max(w.result.Stall, time.Duration(c.stall))
+		case c.excused != "":
+			w.result.Excused++
+		}
+	}
+	for _, n := range w.nodes {
+		s := n.core.Owner().Stats()
+		w.result.Adopted += s.Adopted
+		w.result.Duplicates += s.Duplicates
+	}
+}
