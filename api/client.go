@@ -1,0 +1,156 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+)
+
+// Client asks the daemon behind a unix socket. It may be used concurrently.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient returns a client for the daemon at this socket. Nothing is opened
+// before the first question.
+func NewClient(socket string) *Client {
+	var d net.Dialer
+	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", socket)
+		},
+		DisableCompression: true,
+	}}}
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Info returns the cluster as the node sees it.
+func (c *Client) Info(ctx context.Context) (Info, error) {
+	return get[Info](ctx, c, "/v1/cluster/info")
+}
+
+// History returns the node's events, oldest first.
+func (c *Client) History(ctx context.Context) ([]Event, error) {
+	return get[[]Event](ctx, c, "/v1/cluster/history")
+}
+
+// Health returns what the node watches.
+func (c *Client) Health(ctx context.Context) (Health, error) {
+	return get[Health](ctx, c, "/v1/cluster/health")
+}
+
+// Interfaces returns the node's data interfaces and its link.
+func (c *Client) Interfaces(ctx context.Context) ([]Interface, error) {
+	return get[[]Interface](ctx, c, "/v1/interfaces")
+}
+
+// Counters returns all counters of the node.
+func (c *Client) Counters(ctx context.Context) ([]Counter, error) {
+	return get[[]Counter](ctx, c, "/v1/counters")
+}
+
+// Tables returns how full the node's tables are.
+func (c *Client) Tables(ctx context.Context) (Tables, error) {
+	return get[Tables](ctx, c, "/v1/tables")
+}
+
+// CountConns counts the node's connections that match f.
+func (c *Client) CountConns(ctx context.Context, f ConnFilter) (ConnCount, error) {
+	return get[ConnCount](ctx, c, "/v1/conns/count?"+f.query().Encode())
+}
+
+// Conns calls visit for at most limit (0 = all) connections that match f, until
+// visit returns an error, which is returned. Visit must not keep the Conn.
+func (c *Client) Conns(ctx context.Context, f ConnFilter, limit int, visit func(*Conn) error) (End, error) {
+	q := f.query()
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	body, err := c.open(ctx, "/v1/conns?"+q.Encode())
+	if err != nil {
+		return End{}, err
+	}
+	defer body.Close()
+	lines := json.NewDecoder(bufio.NewReaderSize(body, 64<<10))
+	for {
+		var line struct {
+			Conn
+			streamLine
+		}
+		switch err := lines.Decode(&line); {
+		case errors.Is(err, io.EOF):
+			return End{}, fmt.Errorf("ask cohortd at %s: the answer was cut off", c.socket)
+		case err != nil:
+			return End{}, fmt.Errorf("ask cohortd at %s: %w", c.socket, err)
+		case line.Error != "":
+			return End{}, fmt.Errorf("ask cohortd at %s: %s", c.socket, line.Error)
+		case line.End != nil:
+			return *line.End, nil
+		}
+		if err := visit(&line.Conn); err != nil {
+			return End{}, err
+		}
+	}
+}
+
+func get[T any](ctx context.Context, c *Client, path string) (v T, err error) {
+	body, err := c.open(ctx, path)
+	if err != nil {
+		return v, err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(&v); err != nil {
+		return v, fmt.Errorf("ask cohortd at %s: %w", c.socket, err)
+	}
+	return v, nil
+}
+
+// open asks and returns the body of a good answer.
+func (c *Client) open(ctx context.Context, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://cohortd"+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask cohortd at %s: %w", c.socket, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	var said streamLine
+	if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&said) != nil || said.Error == "" {
+		said.Error = resp.Status
+	}
+	return nil, fmt.Errorf("ask cohortd at %s: %s", c.socket, said.Error)
+}
+
+// explain says what a person can do about a failed connection.
+func (c *Client) explain(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no socket %s: is cohortd running? (--socket names another)", c.socket)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("nobody serves the socket %s: is cohortd running?", c.socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("this user may not use the socket %s: become root", c.socket)
+	}
+	return fmt.Errorf("ask cohortd at %s: %w", c.socket, err)
+}

@@ -1,0 +1,19 @@
+// Package api is the management API of one node: JSON over HTTP on a unix
+// socket (MG1), the server that a daemon runs and the client that commands use.
+//
+// The types are what users see. They name things by the words of the
+// specification and do not follow the daemon's internals: a field is added, not
+// renamed. Everything is read-only so far.
+//
+//	GET /v1/cluster/info      Info
+//	GET /v1/cluster/history   []Event
+//	GET /v1/cluster/health    Health
+//	GET /v1/interfaces        []Interface
+//	GET /v1/counters          []Counter
+//	GET /v1/tables            Tables
+//	GET /v1/conns             one Conn a line, then one End
+//	GET /v1/conns/count       ConnCount
+//
+// An error is a status other than 200 with {"error": "one line"}. Connections
+// are streamed: neither side holds more than one of them at a time.
+package api

@@ -1,0 +1,65 @@
+package metrics_test
+
+import (
+	"errors"
+	"flag"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cohort/api/apitest"
+	"cohort/api/metrics"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// scrape returns the lines about this project.
+func scrape(t *testing.T, node *apitest.Node) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	metrics.Handler(node).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	if !strings.Contains(w.Body.String(), "go_goroutines") || !strings.Contains(w.Body.String(), "process_resident_memory_bytes") {
+		t.Error("the process's own metrics are missing")
+	}
+	var lines []string
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.Contains(line, "cohort_") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+func TestMG5_MetricsOfANode(t *testing.T) {
+	got := scrape(t, apitest.Example())
+	golden := filepath.Join("testdata", "metrics.txt")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What is not known is left out and cohort_up says so.
+func TestFailedScrapeShowsNoOldValues(t *testing.T) {
+	node := apitest.Example()
+	node.Err = errors.New("the node is starting")
+	want := "# HELP cohort_up 1 if the node answered all questions of this scrape.\n# TYPE cohort_up gauge\ncohort_up 0\n"
+	if diff := cmp.Diff(want, scrape(t, node)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,173 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Provider answers for a node. All methods may be called concurrently and must
+// return soon after ctx ends.
+type Provider interface {
+	Info(ctx context.Context) (Info, error)
+	History(ctx context.Context) ([]Event, error)
+	Health(ctx context.Context) (Health, error)
+	Interfaces(ctx context.Context) ([]Interface, error)
+	Counters(ctx context.Context) ([]Counter, error)
+	Tables(ctx context.Context) (Tables, error)
+
+	// Conns calls visit for the connections this node holds, until visit
+	// returns false or ctx ends. It may pass over those that f does not match;
+	// the caller checks again. Visit must not keep the Conn. Connections that
+	// come or go meanwhile may or may not be seen.
+	Conns(ctx context.Context, f ConnFilter, visit func(*Conn) bool) error
+}
+
+// Server serves a Provider.
+type Server struct {
+	http http.Server
+	mux  *http.ServeMux
+	from Provider
+}
+
+// NewServer returns a server for p. Connection errors go to errorLog; nil
+// discards them.
+func NewServer(p Provider, errorLog *log.Logger) *Server {
+	if errorLog == nil {
+		errorLog = log.New(io.Discard, "", 0)
+	}
+	s := &Server{from: p, mux: http.NewServeMux()}
+	s.http = http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second, ErrorLog: errorLog}
+	answer(s, "/v1/cluster/info", p.Info)
+	answer(s, "/v1/cluster/history", p.History)
+	answer(s, "/v1/cluster/health", p.Health)
+	answer(s, "/v1/interfaces", p.Interfaces)
+	answer(s, "/v1/counters", p.Counters)
+	answer(s, "/v1/tables", p.Tables)
+	s.mux.HandleFunc("/v1/conns", s.conns)
+	s.mux.HandleFunc("/v1/conns/count", s.count)
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, "there is no "+strconv.Quote(r.URL.Path))
+	})
+	return s
+}
+
+// Run serves l until ctx ends, then gives running requests a second, closes l
+// and returns nil.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
+	done := make(chan error, 1)
+	go func() { done <- s.http.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if s.http.Shutdown(last) != nil {
+		s.http.Close()
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// ServeHTTP refuses everything but GET and finds the answer.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed; everything here is read with GET")
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// answer serves what get returns as one JSON value.
+func answer[T any](s *Server, path string, get func(context.Context) (T, error)) {
+	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.URL.Query() {
+			fail(w, http.StatusBadRequest, "unknown parameter "+strconv.Quote(name)+"; there is none here")
+			return
+		}
+		v, err := get(r.Context())
+		if err != nil {
+			fail(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		send(w, v)
+	})
+}
+
+// conns streams connections.
+func (s *Server) conns(w http.ResponseWriter, r *http.Request) {
+	filter, limit, err := parseFilter(r.URL.Query())
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines := json.NewEncoder(w)
+	var end End
+	err = s.from.Conns(r.Context(), filter, func(c *Conn) bool {
+		if !filter.Match(c) {
+			return true
+		}
+		if limit > 0 && end.Shown == limit {
+			end.More = true
+			return false
+		}
+		end.Shown++
+		return lines.Encode(c) == nil
+	})
+	// The status has been sent: an error is a line like any other.
+	if err != nil {
+		lines.Encode(streamLine{Error: err.Error()})
+		return
+	}
+	lines.Encode(streamLine{End: &end})
+}
+
+// streamLine is a line of a stream that is not a connection.
+type streamLine struct {
+	End   *End   `json:"end,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+func (s *Server) count(w http.ResponseWriter, r *http.Request) {
+	filter, _, err := parseFilter(r.URL.Query())
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	var n ConnCount
+	err = s.from.Conns(r.Context(), filter, func(c *Conn) bool {
+		if filter.Match(c) {
+			n.add(c)
+		}
+		return true
+	})
+	if err != nil {
+		fail(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	send(w, n)
+}
+
+func send(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+func fail(w http.ResponseWriter, status int, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(streamLine{Error: message})
+}

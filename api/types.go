@@ -1,0 +1,97 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Info is what `show cluster info` says: the cluster as this node sees it.
+type Info struct {
+	Cluster string   `json:"cluster"`
+	Self    string   `json:"self"`    // name of the node that answers
+	State   string   `json:"state"`   // of this node: disabled, election, joining, in sync, fenced
+	Term    uint32   `json:"term"`    // of the current view (EL6)
+	Epoch   uint32   `json:"epoch"`   // of the current view
+	Control string   `json:"control"` // name of the control node, "" = none
+	Members []Member `json:"members"` // sorted by id
+}
+
+// Member is one node of the cluster.
+type Member struct {
+	ID          uint8      `json:"id"`
+	Name        string     `json:"name"`
+	Serial      string     `json:"serial"`
+	Priority    uint8      `json:"priority"`
+	Role        string     `json:"role"` // control or data
+	State       string     `json:"state"`
+	VTEP        netip.Addr `json:"vtep"`
+	Incarnation string     `json:"incarnation"`   // hexadecimal; changes when the node lost its state
+	LastHeardMS int64      `json:"last_heard_ms"` // since the last authenticated packet; -1 = this node, or never
+}
+
+// The roles of a member.
+const (
+	RoleControl = "control"
+	RoleData    = "data"
+)
+
+// Event is one line of `show cluster history`, oldest first.
+type Event struct {
+	Time  time.Time `json:"time"`
+	From  string    `json:"from"` // state before; "" where the state did not change
+	To    string    `json:"to"`
+	Cause string    `json:"cause"`
+	Node  string    `json:"node"` // whom it happened to
+}
+
+// Health is what `show cluster health` says (HL3).
+type Health struct {
+	State      string  `json:"state"` // of this node
+	HoldTimeMS int64   `json:"hold_time_ms"`
+	LeaseMS    int64   `json:"lease_ms"` // until the fast path stops by itself (HL5); negative = it has
+	Checks     []Check `json:"checks"`
+}
+
+// Check is one thing that is watched about one member.
+type Check struct {
+	Member string     `json:"member"`
+	Name   string     `json:"name"` // heartbeat, interface inside, ...
+	OK     bool       `json:"ok"`
+	Cause  string     `json:"cause,omitempty"` // why it fails
+	Since  time.Time  `json:"since"`           // of the present state
+	Next   *time.Time `json:"next,omitempty"`  // next attempt to mend it
+}
+
+// Interface is one data interface or the cluster control link.
+type Interface struct {
+	Name      string         `json:"name"`
+	ID        uint8          `json:"id"` // 0 = the link
+	Device    string         `json:"device"`
+	Trust     uint8          `json:"trust"`
+	MTU       int            `json:"mtu"`
+	Up        bool           `json:"up"`
+	XDP       string         `json:"xdp"` // native, generic or none
+	Addresses []netip.Prefix `json:"addresses"`
+}
+
+// Counter counts one outcome of a packet or one kind of event since the
+// tables were made.
+type Counter struct {
+	Kind        string `json:"kind"` // pass, forward, punt, drop for packets; another word for the rest
+	Name        string `json:"name"`
+	Value       uint64 `json:"value"`
+	Description string `json:"description"`
+}
+
+// KindDrop is the Kind of drop reasons; they add up to all drops (MG5).
+const KindDrop = "drop"
+
+// Tables says how full the node's tables are.
+type Tables struct {
+	Owned       int `json:"owned"`  // connections this node owns
+	Copies      int `json:"copies"` // director and backup entries
+	Forwards    int `json:"forwards"`
+	MaxOwned    int `json:"max_owned"`
+	MaxCopies   int `json:"max_copies"`
+	MaxForwards int `json:"max_forwards"`
+}
