@@ -1,13 +1,15 @@
 package flowtable
 
+import "cohort/packet"
+
 // TCP flag bits, as in the header.
 const (
-	TCPFin = 0x01
-	TCPSyn = 0x02
-	TCPRst = 0x04
-	TCPPsh = 0x08
-	TCPAck = 0x10
-	TCPUrg = 0x20
+	TCPFin = packet.FIN
+	TCPSyn = packet.SYN
+	TCPRst = packet.RST
+	TCPPsh = packet.PSH
+	TCPAck = packet.ACK
+	TCPUrg = packet.URG
 )
 
 // TCPState is where a TCP connection stands, seen from a box in its path. The
