@@ -18,7 +18,7 @@ type xdpReader struct {
 }
 
 // find returns a copy of the first line of k's slot, and where it is.
-func (x *xdpReader) find(k packet.FlowKey) (line [8]uint64, r Ref, ok bool) {
+func (x *xdpReader) find(k packet.FlowKey) (line [16]uint64, r Ref, ok bool) {
 	mask := uint32(len(x.mem.Index) - 1)
 	h1, tag := hashKey(&x.seed, &k)
 	b := h1 & mask
@@ -42,14 +42,14 @@ func (x *xdpReader) find(k packet.FlowKey) (line [8]uint64, r Ref, ok bool) {
 }
 
 // read copies a line between two loads of its sequence word.
-func (x *xdpReader) read(slot uint32) (line [8]uint64, ok bool) {
+func (x *xdpReader) read(slot uint32) (line [16]uint64, ok bool) {
 	f := &x.mem.Flows[slot]
 	before := atomic.LoadUint32(&f.Seq)
 	if before&1 != 0 {
 		return line, false
 	}
 	words := (*[16]uint64)(unsafe.Pointer(f))
-	for i := range line {
+	for i := range flowWords {
 		if i == flowSeqWord { // two 32-bit words with their own stores
 			half := (*[2]uint32)(unsafe.Pointer(&line[i]))
 			half[0], half[1] = atomic.LoadUint32(&f.Seq), atomic.LoadUint32(&f.Gen)
@@ -148,7 +148,7 @@ func TestConcurrentReaderNeverSeesATornLine(t *testing.T) {
 // decides what the writer does between any two of them.
 type steppedReader struct {
 	slot   *FlowSlot
-	line   [8]uint64
+	line   [16]uint64 // only the first half is read
 	before uint32
 	step   int
 }
@@ -161,7 +161,7 @@ func (r *steppedReader) advance() *FlowSlot {
 		if r.before = r.slot.Seq; r.before&1 != 0 {
 			return nil // try again
 		}
-	case step <= len(r.line):
+	case step <= flowWords:
 		r.line[step-1] = words[step-1]
 	default:
 		r.step = 0
