@@ -81,6 +81,14 @@ type NextHop struct {
 // writes the entry or tolerates a stale answer.
 func (n *NextHop) Valid() bool { return n.Flags&NextHopValid != 0 }
 
+// Load returns a copy of a valid entry, as XDP would read it; false when it is
+// not valid or was changed meanwhile.
+func (n *NextHop) Load() (NextHop, bool) {
+	seq := atomic.LoadUint32(&n.Seq)
+	v := *n
+	return v, seq&1 == 0 && v.Valid() && atomic.LoadUint32(&n.Seq) == seq
+}
+
 // Store replaces the entry under its sequence word, so that XDP sees the old
 // one or the new one. One writer at a time.
 func (n *NextHop) Store(v NextHop) {

@@ -30,15 +30,19 @@ func (s *Socket) Fill() int {
 // Receive takes up to len(batch) descriptors and makes their frames the
 // caller's, then lends new frames to the kernel. A packet of several frames is
 // never split between two calls if batch holds at least MaxParts descriptors.
-func (s *Socket) Receive(batch []Desc) int {
+func (s *Socket) Receive(batch []Desc) int { return s.ReceivePackets(batch, len(batch)) }
+
+// ReceivePackets is Receive for at most that many packets.
+func (s *Socket) ReceivePackets(batch []Desc, packets int) int {
 	n := min(int(s.rx.ready()), len(batch))
 	start := s.rx.local
 	whole := 0 // descriptors up to the end of the last complete packet
-	for i := range n {
+	for i := 0; i < n && packets > 0; i++ {
 		d := s.rx.take()
 		batch[i] = d
 		if d.Options&RxMore == 0 {
 			whole = i + 1
+			packets--
 		}
 	}
 	s.rx.local = start + uint32(whole)
