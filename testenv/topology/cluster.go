@@ -1,96 +1,47 @@
 package topology
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
+
+	"cohort/api"
 )
 
 // ErrNotFormed is returned by WaitFormed with what each node said last.
 var ErrNotFormed = errors.New("the cluster has not formed")
 
-// Info is the part of `cohort show cluster info -o json` that tests decide by.
-type Info struct {
-	Epoch   uint64   `json:"epoch"`
-	Members []Member `json:"members"`
-}
+// stateInSync is the state of a member that takes part in everything (MG1).
+const stateInSync = "in sync"
 
-// Member is one row of it.
-type Member struct {
-	Name  string `json:"name"`
-	Role  string `json:"role"`  // control or data
-	State string `json:"state"` // in sync, joining, disabled or pending
-}
-
-// Show runs `cohort show ARGS -o json` against the node's daemon.
-func (n *Node) Show(ctx context.Context, args ...string) ([]byte, error) {
-	argv := append([]string{"--socket", n.Socket, "show"}, args...)
-	cmd := exec.Command(n.topo.cfg.CLI, append(argv, "-o", "json")...)
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	ns := n.Namespace()
-	if ns == nil {
-		return nil, fmt.Errorf("node %s: show: it is off", n.Name)
-	}
-	if err := ns.Run(ctx, cmd); err != nil {
-		return nil, fmt.Errorf("node %s: show %s: %w: %s", n.Name, strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))
-	}
-	return out.Bytes(), nil
-}
-
-// Info asks the node's daemon for the cluster as it sees it.
-func (n *Node) Info(ctx context.Context) (Info, error) {
-	var info Info
-	b, err := n.Show(ctx, "cluster", "info")
-	if err != nil {
-		return info, err
-	}
-	if err := json.Unmarshal(b, &info); err != nil {
-		return info, fmt.Errorf("node %s: show cluster info: %w", n.Name, err)
-	}
-	return info, nil
-}
-
-// control returns the name of the control node and how many members are in
-// sync; "" if there is not exactly one control node.
-func (i Info) control() (name string, inSync int) {
-	controls := 0
-	for _, m := range i.Members {
-		if strings.EqualFold(m.State, "in sync") {
-			inSync++
-		}
-		if strings.EqualFold(m.Role, "control") {
-			controls++
-			name = m.Name
-		}
-	}
-	if controls != 1 {
-		name = ""
-	}
-	return name, inSync
-}
-
-// Control returns the name of the control node, or "" if there is not exactly
-// one.
-func (i Info) Control() string { name, _ := i.control(); return name }
+// API returns the client of the node's daemon. It stays the same over
+// restarts.
+func (n *Node) API() *api.Client { return n.api }
 
 // agree reports whether all answers tell of the same formed cluster of n.
-func agree(infos []Info, n int) bool {
+func agree(infos []api.Info, n int) bool {
 	if len(infos) != n {
 		return false
 	}
+	first := infos[0]
 	for _, i := range infos {
-		control, inSync := i.control()
-		if inSync != n || len(i.Members) < n || control == "" ||
-			control != infos[0].Control() || i.Epoch != infos[0].Epoch {
+		if i.Control == "" || i.Control != first.Control || i.Term != first.Term || i.Epoch != first.Epoch ||
+			i.State != stateInSync || membersInSync(i) != n {
 			return false
 		}
 	}
 	return true
+}
+
+// membersInSync counts the members that take part.
+func membersInSync(i api.Info) (n int) {
+	for _, m := range i.Members {
+		if m.State == stateInSync {
+			n++
+		}
+	}
+	return n
 }
 
 // WaitFormed waits until n daemons run and every one of them says that the
@@ -98,19 +49,9 @@ func agree(infos []Info, n int) bool {
 func (t *Topology) WaitFormed(ctx context.Context, n int) error {
 	var last []string
 	err := poll(ctx, func() (bool, error) {
-		var infos []Info
-		last = last[:0]
-		for _, node := range t.Nodes {
-			if _, err := node.running(); err != nil {
-				continue
-			}
-			info, err := node.Info(ctx)
-			if err != nil {
-				last = append(last, err.Error())
-				continue
-			}
-			infos = append(infos, info)
-			last = append(last, fmt.Sprintf("%s: %+v", node.Name, info))
+		infos, said := t.ask(ctx)
+		if ctx.Err() == nil {
+			last = said
 		}
 		return agree(infos, n), nil
 	})
@@ -118,4 +59,37 @@ func (t *Topology) WaitFormed(ctx context.Context, n int) error {
 		return fmt.Errorf("%w with %d nodes: %w\n%s", ErrNotFormed, n, err, strings.Join(last, "\n"))
 	}
 	return nil
+}
+
+// ask collects the answers of all running daemons, and all answers in words.
+func (t *Topology) ask(ctx context.Context) (infos []api.Info, said []string) {
+	for _, n := range t.Nodes {
+		if _, err := n.running(); err != nil {
+			said = append(said, err.Error())
+			continue
+		}
+		info, err := n.api.Info(ctx)
+		if err != nil {
+			said = append(said, fmt.Sprintf("node %s: %v", n.Name, err))
+			continue
+		}
+		infos = append(infos, info)
+		said = append(said, fmt.Sprintf("node %s: %+v", n.Name, info))
+	}
+	return infos, said
+}
+
+// ControlNode returns the control node by the word of the running daemons, or
+// an error if they do not agree on one that runs.
+func (t *Topology) ControlNode(ctx context.Context) (*Node, error) {
+	infos, said := t.ask(ctx)
+	if len(infos) == 0 || !agree(infos, len(infos)) {
+		return nil, fmt.Errorf("no agreed control node:\n%s", strings.Join(said, "\n"))
+	}
+	for _, n := range t.Nodes {
+		if n.Name == infos[0].Control {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("control node %s is none of the topology", infos[0].Control)
 }

@@ -1,25 +1,36 @@
 package topology
 
-import "testing"
+import (
+	"testing"
+
+	"cohort/api"
+)
 
 func TestAgree_WantsOneFormedCluster(t *testing.T) {
-	two := func(epoch uint64, roleB, stateB string) Info {
-		return Info{Epoch: epoch, Members: []Member{
-			{Name: "fw-a", Role: "control", State: "in sync"}, {Name: "fw-b", Role: roleB, State: stateB},
+	info := func(change func(*api.Info)) api.Info {
+		i := api.Info{State: "in sync", Term: 1, Epoch: 3, Control: "fw-a", Members: []api.Member{
+			{Name: "fw-a", State: "in sync"}, {Name: "fw-b", State: "in sync"},
 		}}
+		if change != nil {
+			change(&i)
+		}
+		return i
 	}
-	good := two(3, "data", "in sync")
+	good := info(nil)
 	for name, c := range map[string]struct {
-		infos []Info
+		infos []api.Info
 		want  bool
 	}{
-		"formed":               {[]Info{good, good}, true},
-		"one node is silent":   {[]Info{good}, false},
-		"different epochs":     {[]Info{good, two(4, "data", "in sync")}, false},
-		"still joining":        {[]Info{good, two(3, "data", "joining")}, false},
-		"two control nodes":    {[]Info{two(3, "control", "in sync"), two(3, "control", "in sync")}, false},
-		"one sees itself only": {[]Info{good, {Epoch: 3, Members: good.Members[:1]}}, false},
+		"formed":               {[]api.Info{good, good}, true},
 		"nobody answers":       {nil, false},
+		"one node is silent":   {[]api.Info{good}, false},
+		"different epochs":     {[]api.Info{good, info(func(i *api.Info) { i.Epoch = 4 })}, false},
+		"different terms":      {[]api.Info{good, info(func(i *api.Info) { i.Term = 2 })}, false},
+		"different control":    {[]api.Info{good, info(func(i *api.Info) { i.Control = "fw-b" })}, false},
+		"no control":           {[]api.Info{info(func(i *api.Info) { i.Control = "" }), good}, false},
+		"member joins still":   {[]api.Info{good, info(func(i *api.Info) { i.Members[1].State = "joining" })}, false},
+		"node itself fenced":   {[]api.Info{good, info(func(i *api.Info) { i.State = "fenced" })}, false},
+		"one sees itself only": {[]api.Info{good, info(func(i *api.Info) { i.Members = i.Members[:1] })}, false},
 	} {
 		if got := agree(c.infos, 2); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)

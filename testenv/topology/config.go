@@ -38,7 +38,6 @@ type Config struct {
 	Track track.Config // how routers notice dead next hops
 
 	Daemon      string        // path of cohortd; bin/cohortd of the module
-	CLI         string        // path of cohort; beside Daemon
 	HoldTime    time.Duration // health.hold_time; 3 s
 	Election    time.Duration // health.election_timeout; 45 s
 	Connections int           // limits.connections and forwards; 131072

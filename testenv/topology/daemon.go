@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,11 +150,8 @@ func (n *Node) WaitReady(ctx context.Context) error {
 		if _, err := n.running(); err != nil {
 			return false, fmt.Errorf("%w\n%s", err, n.LogTail(20))
 		}
-		c, err := (&net.Dialer{}).DialContext(ctx, "unix", n.Socket)
-		if err != nil {
-			return false, nil
-		}
-		return true, c.Close()
+		_, err := n.api.Info(ctx)
+		return err == nil, nil
 	})
 }
 

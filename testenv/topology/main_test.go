@@ -2,6 +2,7 @@ package topology
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -14,8 +15,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childRole) != "" {
+	switch {
+	case os.Getenv(childRole) != "":
 		child()
+		return
+	case os.Getenv(daemonRole) != "":
+		if err := fakeDaemon(os.Args[len(os.Args)-1]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 		return
 	}
 	goleak.VerifyTestMain(m)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"cohort/api"
 	"cohort/testenv/netns"
 )
 
@@ -24,6 +25,7 @@ type Node struct {
 	LogFile string // standard output and error of all its daemons
 
 	topo *Topology
+	api  *api.Client
 
 	change sync.Mutex // held for a whole change of power, cable or daemon; taken before mu
 	mu     sync.Mutex // guards what follows
@@ -64,6 +66,7 @@ func newNode(t *Topology, i int) *Node {
 		Socket:  filepath.Join(dir, "control.sock"),
 		LogFile: filepath.Join(dir, "log"),
 		topo:    t,
+		api:     api.NewClient(filepath.Join(dir, "control.sock")),
 	}
 }
 

@@ -98,9 +98,6 @@ func (t *Topology) makeDir() (err error) {
 	if t.cfg.Daemon == "" {
 		t.cfg.Daemon = DefaultDaemon()
 	}
-	if t.cfg.CLI == "" {
-		t.cfg.CLI = filepath.Join(filepath.Dir(t.cfg.Daemon), "cohort")
-	}
 	t.Dir = t.cfg.Dir
 	if t.Dir == "" {
 		t.Dir, t.ownDir = filepath.Join(os.TempDir(), t.tag.String()), true
@@ -255,6 +252,7 @@ func (t *Topology) Close() error {
 		t.trackers.Wait()
 		for _, n := range t.Nodes {
 			n.change.Lock()
+			n.api.Close()
 			errs = append(errs, n.demolish(), n.unpin())
 			n.change.Unlock()
 		}
