@@ -33,6 +33,7 @@ type Config struct {
 	Membership membership.Config
 	Ownership  ownership.Config
 	Endpoint   ccl.EndpointConfig
+	MTUCheck   MTUCheck
 	IO         IO
 }
 
@@ -44,6 +45,7 @@ type Core struct {
 	own    *ownership.Core
 	link   *ccl.Endpoint
 	now    int64
+	trace  func(from, to wire.NodeID, m wire.Message)
 
 	view   *wire.View
 	self   wire.NodeID
@@ -51,6 +53,13 @@ type Core struct {
 	ids    map[netip.Addr]wire.NodeID
 	early  []earlySynced
 	rejoin bool
+
+	mtu      int
+	mtuCheck MTUCheck
+	mtuError error // of the newest probe that failed
+	probeID  uint32
+	probes   map[netip.Addr]*probe
+	order    []netip.Addr // of probes, by first contact
 }
 
 // earlySynced is news from a node that this one does not know as a member yet:
@@ -64,7 +73,10 @@ const maxEarly = 256
 
 // New wires a node. Start makes it look for its cluster.
 func New(cfg Config) (*Core, error) {
-	c := &Core{io: cfg.IO, name: cfg.Membership.Self.Name}
+	c := &Core{
+		io: cfg.IO, name: cfg.Membership.Self.Name,
+		mtu: cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
+	}
 	var err error
 	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {
 		return nil, err
@@ -85,6 +97,18 @@ func (c *Core) Start(now int64) {
 	c.now = now
 	c.member.Start(now)
 	c.link.Flush(now)
+}
+
+// Resume continues a membership that an earlier process of this node left
+// behind, with its flow table (HL5); instead of Start.
+func (c *Core) Resume(now int64, v *wire.View, id wire.NodeID) error {
+	c.now = now
+	if err := c.member.Resume(now, v, id); err != nil {
+		return err
+	}
+	(*memberOutput)(c).Apply(v)
+	c.link.Flush(now)
+	return nil
 }
 
 // Packet decides about a punted packet; see ownership.Core.Packet.
@@ -118,6 +142,7 @@ func (c *Core) Tick(now int64) {
 	if c.member.Next() <= now {
 		c.member.Tick(now)
 	}
+	c.tickProbes()
 	c.own.Tick(now)
 	c.link.Tick(now)
 	c.link.Flush(now)
@@ -131,6 +156,9 @@ func (c *Core) Owner() *ownership.Core { return c.own }
 
 // Link returns the protocol end, for status.
 func (c *Core) Link() *ccl.Endpoint { return c.link }
+
+// MTUError is the result of the newest MTU probe that failed, or nil.
+func (c *Core) MTUError() error { return c.mtuError }
 
 // View returns the applied view and this node's id in it; nil while fenced.
 func (c *Core) View() (*wire.View, wire.NodeID) { return c.view, c.self }

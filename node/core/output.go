@@ -63,6 +63,9 @@ func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
 	if to >= wire.MaxNodes || !c.addrs[to].IsValid() {
 		return errNoMember
 	}
+	if c.trace != nil {
+		c.trace(c.self, to, m)
+	}
 	a := c.addrs[to]
 	switch m := m.(type) { // by value: the link encodes it before it returns
 	case *wire.Claim:
@@ -96,7 +99,11 @@ type deliver Core
 
 func (d *deliver) state(from netip.Addr, m wire.Message) {
 	c := (*Core)(d)
-	if id := c.ids[from]; id != 0 {
+	id := c.ids[from]
+	if c.trace != nil {
+		c.trace(id, c.self, m) // from 0: not a member, ignored
+	}
+	if id != 0 {
 		c.own.Message(c.now, id, m)
 	}
 }
@@ -121,5 +128,14 @@ func (d *deliver) HandleSynced(from netip.Addr, m *wire.Synced) {
 
 func (d *deliver) HandleMembership(from netip.Addr, m wire.Message) {
 	c := (*Core)(d)
-	c.member.Step(c.now, from, m)
+	switch m := m.(type) {
+	case wire.Probe:
+		c.onProbe(from, m)
+	case wire.ProbeReply:
+		c.onProbeReply(from, m)
+	default:
+		if c.proved(from, m) {
+			c.member.Step(c.now, from, m)
+		}
+	}
 }

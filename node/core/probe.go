@@ -1,0 +1,106 @@
+package core
+
+import (
+	"net/netip"
+
+	"cohort/ccl"
+	"cohort/ccl/wire"
+	"cohort/cluster/membership"
+)
+
+// MTUCheck says what a failed MTU probe means (CL3).
+type MTUCheck uint8
+
+// The checks. The simulator has no MTU and uses MTUIgnore.
+const (
+	MTUIgnore  MTUCheck = iota // no probes
+	MTUWarn                    // an event, nothing else
+	MTUEnforce                 // a node that is not a member yet does not become one
+)
+
+// maxUnproved bounds what is kept of a peer until its probe has an answer.
+const maxUnproved = 8
+
+// probe is the MTU check of the path to one peer: what the peer says about
+// membership waits for its result.
+type probe struct {
+	prober *ccl.Prober
+	wait   []wire.Message
+	failed bool
+}
+
+// proved reports whether membership messages of a peer count yet. The first
+// one starts the probe.
+func (c *Core) proved(from netip.Addr, m wire.Message) bool {
+	if c.mtuCheck == MTUIgnore {
+		return true
+	}
+	p := c.probes[from]
+	if p == nil {
+		c.probeID++
+		p = &probe{prober: ccl.NewProber(c.now, from, c.mtu, c.probeID, func(to netip.Addr, m wire.Probe) { c.link.Datagram(c.now, to, m) })}
+		c.probes[from] = p
+		c.order = append(c.order, from)
+		p.prober.Tick(c.now)
+	}
+	if p.prober == nil {
+		return !p.failed || c.mtuCheck == MTUWarn
+	}
+	if len(p.wait) < maxUnproved {
+		p.wait = append(p.wait, m)
+	}
+	return false
+}
+
+// onProbe answers a peer's probe with the size that arrived.
+func (c *Core) onProbe(from netip.Addr, m wire.Probe) {
+	c.link.Datagram(c.now, from, wire.ProbeReply{ID: m.ID, Size: m.Size})
+}
+
+func (c *Core) onProbeReply(from netip.Addr, m wire.ProbeReply) {
+	if p := c.probes[from]; p != nil && p.prober != nil {
+		p.prober.Reply(from, m)
+		c.conclude(from, p)
+	}
+}
+
+func (c *Core) tickProbes() {
+	for _, from := range c.order {
+		if p := c.probes[from]; p.prober != nil {
+			p.prober.Tick(c.now)
+			c.conclude(from, p)
+		}
+	}
+}
+
+// conclude acts on a finished probe.
+func (c *Core) conclude(from netip.Addr, p *probe) {
+	done, err := p.prober.Done()
+	if !done {
+		return
+	}
+	p.prober, p.failed = nil, err != nil
+	wait := p.wait
+	p.wait = nil
+	if err != nil {
+		c.mtuError = err
+		s := c.member.Status(c.now)
+		c.io.Event(membership.Event{At: c.now, From: s.State, To: s.State, Cause: err.Error()})
+		if c.mtuCheck == MTUEnforce {
+			if c.view == nil {
+				c.member.Leave(c.now)
+			}
+			delete(c.probes, from) // a later message of the peer tries again
+			for i, a := range c.order {
+				if a == from {
+					c.order = append(c.order[:i:i], c.order[i+1:]...)
+					break
+				}
+			}
+			return
+		}
+	}
+	for _, m := range wait {
+		c.member.Step(c.now, from, m)
+	}
+}
