@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cohort/api"
+)
+
+// ask returns a command that asks the node one question and shows the answer.
+func ask[T any](o *options, use, short string, question func(*api.Client, context.Context) (T, error), print func(io.Writer, T) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := o.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			answer, err := question(client, c.Context())
+			if err != nil {
+				return err
+			}
+			if o.format == "json" {
+				return printJSON(o.out, answer)
+			}
+			return print(o.out, answer)
+		},
+	}
+}
+
+func showInfo(o *options) *cobra.Command {
+	return ask(o, "info", "Members, roles and states", (*api.Client).Info, func(w io.Writer, i api.Info) error {
+		control := i.Control
+		if control == "" {
+			control = "nobody"
+		}
+		fmt.Fprintf(w, "Cluster %s, view %d.%d, controlled by %s\n", i.Cluster, i.Term, i.Epoch, control)
+		fmt.Fprintf(w, "This node: %s, %s\n\n", i.Self, i.State)
+		t := newTable(">ID", "NAME", "ROLE", "STATE", ">PRIORITY", "VTEP", ">HEARD", "SERIAL", "INCARNATION")
+		for _, m := range i.Members {
+			heard := ago(m.LastHeardMS)
+			switch {
+			case m.Name == i.Self:
+				heard = "self"
+			case m.LastHeardMS < 0:
+				heard = "never"
+			}
+			t.row(fmt.Sprint(m.ID), m.Name, m.Role, m.State, fmt.Sprint(m.Priority), m.VTEP.String(), heard, m.Serial, m.Incarnation)
+		}
+		return t.print(w)
+	})
+}
+
+func showHistory(o *options) *cobra.Command {
+	return ask(o, "history", "What happened to the node, oldest first", (*api.Client).History, func(w io.Writer, events []api.Event) error {
+		t := newTable("TIME", "NODE", "FROM", "TO", "CAUSE")
+		for _, e := range events {
+			t.row(clock(e.Time), e.Node, e.From, e.To, e.Cause)
+		}
+		return t.print(w)
+	})
+}
+
+func showHealth(o *options) *cobra.Command {
+	return ask(o, "health", "What is watched, what fails and when it is tried again", (*api.Client).Health, func(w io.Writer, h api.Health) error {
+		lease := "forwards for another " + ago(h.LeaseMS) + " without its daemon"
+		if h.LeaseMS <= 0 {
+			lease = "forwards nothing: its lease ended " + ago(-h.LeaseMS) + " ago"
+		}
+		fmt.Fprintf(w, "This node: %s, hold time %s, %s\n\n", h.State, ago(h.HoldTimeMS), lease)
+		t := newTable("MEMBER", "CHECK", "OK", "SINCE", "NEXT ATTEMPT", "CAUSE")
+		for _, c := range h.Checks {
+			next := ""
+			if c.Next != nil {
+				next = clock(*c.Next)
+			}
+			t.row(c.Member, c.Name, yes(c.OK), clock(c.Since), next, c.Cause)
+		}
+		return t.print(w)
+	})
+}
+
+// clock prints a moment in local time, to the millisecond.
+func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }

@@ -1,0 +1,11 @@
+// Command cohort shows and checks nodes of a cluster.
+//
+//	cohort [--socket PATH] show cluster info | history | health
+//	cohort [--socket PATH] show conn [filters] [--count]
+//	cohort [--socket PATH] show counters | drops | interfaces
+//	cohort keygen FILE
+//	cohort check-config FILE...
+//
+// Every show takes -o json. Errors are one line on standard error, and the
+// exit status is 1 then.
+package main
