@@ -1,6 +1,6 @@
 // Package dataplane owns everything of a node that touches packets: the XDP
 // programs and their maps (Dataplane), the AF_XDP sockets over which XDP hands
-// packets to Go (IO), and the ICMP messages a router must send (Builder of
+// packets to Go (IO), and the ICMP messages a router must send (type ICMP in
 // icmp.go). It decides nothing: which packets go where is the caller's say.
 //
 // # Restart
