@@ -2,6 +2,7 @@ package bpf_test
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"testing"
@@ -150,13 +151,15 @@ func (n *node) mapMemory(size tableSize) {
 	n.members = mmapped[bpf.Member](n.t, n.maps.Members)
 	n.nexthops = mmapped[bpf.Nexthop](n.t, n.maps.Nexthops)
 	n.ifaces = mmapped[bpf.Iface](n.t, n.maps.Ifaces)
-	n.control.HashSeed = [10]uint64{11, 0x9e3779b97f4a7c15, 3 << 40, 5<<50 | 1, 7777777777777, 13, 1 << 45, 17<<33 | 9, 0x123456789abcdef1, 23<<47 | 3}
+	var err error
+	if n.control.HashSeed, err = flowtable.NewSeed(rand.NewChaCha8([32]byte{42})); err != nil {
+		n.t.Fatal(err)
+	}
 	mem := flowtable.Memory{
 		Index:    mmapped[flowtable.Bucket](n.t, n.maps.Index),
 		Flows:    mmapped[flowtable.FlowSlot](n.t, n.maps.Flows),
 		Forwards: mmapped[flowtable.ForwardSlot](n.t, n.maps.Forwards),
 	}
-	var err error
 	if n.table, err = flowtable.New(mem, n.control.HashSeed); err != nil {
 		n.t.Fatal(err)
 	}

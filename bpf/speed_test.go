@@ -1,0 +1,163 @@
+package bpf_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"cohort/bpf"
+	"cohort/bpf/internal/speed"
+	"cohort/packet"
+
+	"github.com/cilium/ebpf"
+)
+
+// keyOf is the key of connection i, as the generator writes it.
+func keyOf(i uint32) packet.FlowKey {
+	k := tcpKey
+	binary.BigEndian.PutUint32(k.Src[:], 0x0a000000|i)
+	var port [2]byte
+	binary.NativeEndian.PutUint16(port[:], uint16(i))
+	k.SrcPort = binary.BigEndian.Uint16(port[:])
+	return k
+}
+
+// role is one way through the programs.
+type role struct {
+	name string
+	want bpf.Outcome
+	ccl  bool
+	fill func(n *node, i uint32) // makes the entries of connection i
+}
+
+func ownerOf(n *node, i uint32) { n.addFlow(keyOf(i)) }
+
+var roles = []role{
+	{"owner", bpf.ForwardOwner, false, ownerOf},
+	{"forwarder", bpf.ForwardCCL, false, func(n *node, i uint32) { n.addForward(keyOf(i), 2) }},
+	{"owner_ccl", bpf.ForwardOwnerCCL, true, ownerOf},
+	{"miss", bpf.PuntMiss, false, func(n *node, i uint32) {
+		k := keyOf(i)
+		k.DstPort++
+		n.addFlow(k)
+	}},
+}
+
+// BenchmarkRole measures nanoseconds a packet for each role, with the packets
+// of that many connections in random order; the generator's own cost is
+// subtracted.
+func BenchmarkRole(b *testing.B) {
+	for _, r := range roles {
+		for _, size := range []struct {
+			name        string
+			connections int
+		}{{"1k", 1 << 10}, {"64k", 1 << 16}, {"1M", 1 << 20}} {
+			b.Run(fmt.Sprintf("%s/%s", r.name, size.name), func(b *testing.B) {
+				if testing.Short() && size.connections > 1<<16 {
+					b.Skip("a million flows")
+				}
+				newCourse(b, r, size.connections).measure(b)
+			})
+		}
+	}
+}
+
+// course is a node that plays one role, with a generator before its program.
+type course struct {
+	node *node
+	gen  speed.SpeedObjects
+	prog *ebpf.Program
+	in   []byte
+}
+
+func newCourse(t testing.TB, r role, connections int) *course {
+	t.Helper()
+	needRoot(t)
+	c := &course{node: &node{t: t, id: 1}}
+	n := c.node
+	size := tableSize{flows: connections, forwards: 1}
+	if r.want == bpf.ForwardCCL {
+		size = tableSize{flows: 1, forwards: connections}
+	}
+	n.load(size)
+	n.configure()
+	for i := range uint32(connections) {
+		r.fill(n, i)
+	}
+	c.in, c.prog = unpadded(t, from(keyOf(0))), n.data
+	l3 := uint32(14)
+	if r.ccl {
+		c.in, c.prog, l3 = carries(2, 1, c.in).bytes(t), n.ccl, bpf.CCLPayload
+	}
+
+	spec, err := speed.LoadSpeed()
+	must(t, err)
+	must(t, spec.Variables["connections"].Set(uint32(connections)))
+	must(t, spec.Variables["frame_len"].Set(uint32(len(c.in))))
+	must(t, spec.Variables["l3_off"].Set(l3))
+	must(t, spec.LoadAndAssign(&c.gen, nil))
+	t.Cleanup(func() { c.gen.Close() })
+	headers := make([]byte, bpf.CCLPayload)
+	copy(headers, c.in)
+	n.put(c.gen.Headers, uint32(0), headers)
+	return c
+}
+
+// run sends packets of random connections through the program, or through the
+// generator alone. It returns the time of one, as the kernel measured it (the
+// system call itself takes milliseconds), and what the counters say.
+func (c *course) run(prog *ebpf.Program, packets int) (each time.Duration, counted map[bpf.Outcome]uint64) {
+	n := c.node
+	n.t.Helper()
+	n.put(c.gen.Subject, uint32(0), uint32(prog.FD()))
+	before := n.counters()
+	_, each, err := c.gen.Generate.Benchmark(c.in, packets, nil)
+	must(n.t, err)
+	counted = n.counters()
+	for o, v := range before {
+		counted[o] -= v
+	}
+	return each, counted
+}
+
+// measure alternates between the generator alone and with the program, so that
+// a neighbour on the same machine disturbs both, and reports the medians.
+func (c *course) measure(b *testing.B) {
+	const chunk = 1 << 18
+	c.run(c.prog, chunk) // warm up
+	var own, all []time.Duration
+	for b.Loop() {
+		each, _ := c.run(c.gen.Nothing, chunk)
+		own = append(own, each)
+		each, _ = c.run(c.prog, chunk)
+		all = append(all, each)
+	}
+	slices.Sort(own)
+	slices.Sort(all)
+	generator, both := own[len(own)/2], all[len(all)/2]
+	b.ReportMetric(float64(generator), "ns-generator/packet")
+	b.ReportMetric(float64(both-generator), "ns/packet")
+	b.ReportMetric(0, "ns/op") // a chunk is no unit
+}
+
+// TestRolesMeasureWhatTheySay: each packet of a benchmark leaves by the outcome
+// of its role, however often the generator undid and repeated it.
+func TestRolesMeasureWhatTheySay(t *testing.T) {
+	const packets = 5000
+	for _, r := range roles {
+		t.Run(r.name, func(t *testing.T) {
+			c := newCourse(t, r, 100)
+			_, got := c.run(c.prog, packets)
+			for o, v := range got {
+				if o != r.want && v != 0 {
+					t.Errorf("%d packets left as %v", v, o)
+				}
+			}
+			if got[r.want] < packets { // an interrupted run starts over
+				t.Errorf("%d of %d packets left as %v", got[r.want], packets, r.want)
+			}
+		})
+	}
+}
