@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"cohort/dataplane"
 	"cohort/dataplane/internal/nstest"
@@ -35,7 +36,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	nstest.Enter(t)
-	w := &world{t: t, peer: nstest.NewNS(t), array: make([]dataplane.NextHop, 16)}
+	w := &world{t: t, peer: nstest.NewNS(t), array: sharedArray(t, 16)}
 	_, far := nstest.Veth(t, "in0", "r0", 1500)
 	nstest.Move(t, far, w.peer)
 	nstest.In(t, w.peer, func() {
@@ -49,6 +50,16 @@ func newWorld(t *testing.T) *world {
 	w.start()
 	t.Cleanup(func() { must(t, w.table.Close()) })
 	return w
+}
+
+// sharedArray is outside the Go heap like the real one: tests read it while
+// the table writes, as XDP does.
+func sharedArray(t *testing.T, n int) []dataplane.NextHop {
+	t.Helper()
+	b, err := unix.Mmap(-1, 0, n*int(unsafe.Sizeof(dataplane.NextHop{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_SHARED)
+	must(t, err)
+	t.Cleanup(func() { must(t, unix.Munmap(b)) })
+	return unsafe.Slice((*dataplane.NextHop)(unsafe.Pointer(&b[0])), n)
 }
 
 func (w *world) start() {

@@ -116,22 +116,36 @@ func Up(t testing.TB, name string, cidrs ...string) netlink.Link {
 func NoOffload(t testing.TB, name string) {
 	t.Helper()
 	const ethtoolSTXCSUM, ethtoolSTSO, ethtoolSGSO = 0x17, 0x1f, 0x24
+	for _, cmd := range []uint32{ethtoolSTXCSUM, ethtoolSTSO, ethtoolSGSO} {
+		ethtool(t, name, cmd, 0)
+	}
+}
+
+// GRO turns on generic receive offload: a veth without an XDP program needs it
+// to receive frames that its peer was redirected.
+func GRO(t testing.TB, name string) {
+	t.Helper()
+	const ethtoolSGRO = 0x2c
+	ethtool(t, name, ethtoolSGRO, 1)
+}
+
+// ethtool sets one of the old-style switches; drivers without it are fine.
+func ethtool(t testing.TB, name string, cmd, on uint32) {
+	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	check(t, err)
 	defer unix.Close(fd)
-	for _, cmd := range []uint32{ethtoolSTXCSUM, ethtoolSTSO, ethtoolSGSO} {
-		value := [2]uint32{cmd, 0}
-		var req struct {
-			name [unix.IFNAMSIZ]byte
-			data unsafe.Pointer
-			_    [16]byte
-		}
-		copy(req.name[:], name)
-		req.data = unsafe.Pointer(&value)
-		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req)))
-		if e != 0 && e != unix.EOPNOTSUPP {
-			t.Fatalf("ethtool %#x on %s: %v", cmd, name, e)
-		}
+	value := [2]uint32{cmd, on}
+	var req struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}
+	copy(req.name[:], name)
+	req.data = unsafe.Pointer(&value)
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req)))
+	if e != 0 && e != unix.EOPNOTSUPP {
+		t.Fatalf("ethtool %#x on %s: %v", cmd, name, e)
 	}
 }
 
