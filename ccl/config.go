@@ -1,0 +1,104 @@
+package ccl
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Ports of the link, UDP.
+const (
+	DefaultVXLANPort   = 4789
+	DefaultControlPort = 4790 // membership inside the VXLAN device; state uses the next one
+)
+
+// LinkConfig describes one node's end of the link.
+type LinkConfig struct {
+	Interface string       // the dedicated CCL interface (CL1)
+	Address   netip.Prefix // of the VTEP on it, IPv4; added when missing
+	VNI       uint32       // 1..2^24-1
+	MTU       int          // of the interface: largest data MTU + Allowance; 0 = DefaultMTU
+	Peers     []netip.Addr // VTEPs of the others
+	Name      string       // of the VXLAN device; "" = cohort-vx<vni>
+	VXLANPort int          // 0 = DefaultVXLANPort
+
+	// ControlPort takes membership messages, ControlPort + 1 state messages;
+	// 0 = DefaultControlPort.
+	ControlPort int
+}
+
+// Errors of OpenLink that a caller may tell apart.
+var (
+	ErrAddress = errors.New("not usable as a VTEP address")
+	ErrMTU     = errors.New("the device does not take the mtu")
+)
+
+func (c *LinkConfig) check() error {
+	if c.MTU == 0 {
+		c.MTU = DefaultMTU
+	}
+	if c.VXLANPort == 0 {
+		c.VXLANPort = DefaultVXLANPort
+	}
+	if c.ControlPort == 0 {
+		c.ControlPort = DefaultControlPort
+	}
+	if c.Name == "" {
+		c.Name = fmt.Sprintf("cohort-vx%d", c.VNI)
+		if len(c.Name) > 15 { // IFNAMSIZ
+			c.Name = fmt.Sprintf("cohvx%d", c.VNI)
+		}
+	}
+	switch {
+	case c.Interface == "":
+		return errors.New("ccl: link: no interface")
+	case c.VNI == 0 || c.VNI >= 1<<24:
+		return fmt.Errorf("ccl: link: vni %d is not in 1-%d", c.VNI, 1<<24-1)
+	case c.MTU < minMTU || c.MTU > MaxMTU:
+		return fmt.Errorf("ccl: link: mtu %d is not in %d-%d", c.MTU, minMTU, MaxMTU)
+	case len(c.Name) > 15:
+		return fmt.Errorf("ccl: link: device name %q is longer than 15 characters", c.Name)
+	case c.ControlPort < 1 || c.ControlPort > 65534 || c.VXLANPort < 1 || c.VXLANPort > 65535:
+		return fmt.Errorf("ccl: link: port %d or %d is out of range", c.VXLANPort, c.ControlPort)
+	}
+	return checkAddresses(c.Address, c.Peers)
+}
+
+// checkAddresses makes sure that every VTEP has its own inner address: the low
+// 16 bits, neither all zero nor all one.
+func checkAddresses(local netip.Prefix, peers []netip.Addr) error {
+	if !local.IsValid() {
+		return errors.New("ccl: link: no address")
+	}
+	owner := map[uint16]netip.Addr{}
+	for _, a := range append([]netip.Addr{local.Addr()}, peers...) {
+		if !a.Is4() {
+			return fmt.Errorf("ccl: link: address %v: not IPv4: %w", a, ErrAddress)
+		}
+		h := hostPart(a)
+		if h == 0 || h == 0xffff {
+			return fmt.Errorf("ccl: link: address %v: its last 16 bits must not be all zero or all one: %w", a, ErrAddress)
+		}
+		if o, taken := owner[h]; taken {
+			return fmt.Errorf("ccl: link: addresses %v and %v: the last 16 bits must differ: %w", o, a, ErrAddress)
+		}
+		owner[h] = a
+	}
+	return nil
+}
+
+// hostPart is what tells inner addresses apart.
+func hostPart(vtep netip.Addr) uint16 {
+	a := vtep.As4()
+	return uint16(a[2])<<8 | uint16(a[3])
+}
+
+// innerAddr is 169.254 and the host part of the VTEP.
+func innerAddr(host uint16) [4]byte { return [4]byte{169, 254, byte(host >> 8), byte(host)} }
+
+// innerMAC is 02:c0 and the VTEP: known without asking.
+func innerMAC(vtep netip.Addr) net.HardwareAddr {
+	a := vtep.As4()
+	return net.HardwareAddr{0x02, 0xc0, a[0], a[1], a[2], a[3]}
+}
