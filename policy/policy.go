@@ -49,7 +49,7 @@ func Compile(zones []Zone, rules []Rule) (*Policy, error) {
 		p.names = append(p.names, r.Name)
 		p.rules = append(p.rules, Verdict{Allow: r.Allow, Durability: r.Durability, Rule: uint16(i + 1)})
 	}
-	t, err := newTable(rules)
+	t, err := newTable(rules, maxWords)
 	if err != nil {
 		return nil, fmt.Errorf("compile policy: %w", err)
 	}

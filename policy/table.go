@@ -51,9 +51,9 @@ func (t *table) first(in, out uint8, key packet.FlowKey) uint16 {
 	return 0
 }
 
-// newTable builds the table of rules that have been checked. Rule numbers are
-// positions from 1.
-func newTable(rules []Rule) (table, error) {
+// newTable builds the table of rules that have been checked, with at most
+// budget words in its fields' sets. Rule numbers are positions from 1.
+func newTable(rules []Rule, budget int) (table, error) {
 	n := len(rules)
 	if n == 0 {
 		return table{}, nil
@@ -68,7 +68,6 @@ func newTable(rules []Rule) (table, error) {
 		dst.add(number, addresses(rules[i].Destination))
 		port.add(number, portIntervals(rules[i].Ports))
 	}
-	budget := maxWords
 	for _, f := range []struct {
 		builder *fieldBuilder
 		to      *field
