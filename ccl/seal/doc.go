@@ -16,8 +16,8 @@
 //
 // Within a session a sliding window (RFC 6479) refuses counters seen before.
 // A session that the receiver does not know proves nothing by its tag: it may
-// have been recorded last week. The receiver sends a challenge with a nonce;
-// only the living peer can answer it under that session. Then the session is
+// have been recorded last week. The receiver sends a challenge that names the
+// session, with a nonce; only the living peer can answer it under that session. Then the session is
 // current, the one before is dead for good, and every counter up to the
 // response's is refused. Until then nothing of it reaches the caller: the
 // sender repeats what matters once it has been challenged (see Opened).

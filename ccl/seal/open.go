@@ -134,15 +134,16 @@ func (s *Sealer) openInto(aead cipher.AEAD, sealed []byte) ([]byte, error) {
 	return plain, err
 }
 
-// challenged answers a challenge, from whatever session it comes: the answer
-// is worth something only to the one that made the nonce. Only a session that
+// challenged answers a challenge of our present session, from whatever session
+// it comes: the answer is worth something only to the one that made the nonce.
+// A challenge of another session was caused by a recording. Only a session that
 // is current can make us send anything again, or a recorded challenge could.
 func (s *Sealer) challenged(now int64, from netip.Addr, p *peer, ses *session, payload []byte) (o Opened, r Reason) {
-	if len(payload) != 1+nonceSize {
+	if len(payload) != challengeSize || binary.BigEndian.Uint64(payload[1:]) != s.session {
 		return o, BadHandshake
 	}
 	if p.response.take(now) {
-		s.response = append(append(s.response[:0], KindResponse), payload[1:]...)
+		s.response = append(append(s.response[:0], KindResponse), payload[9:]...)
 		o.Response = s.response
 	}
 	if ses == p.current {
@@ -162,7 +163,7 @@ func (s *Sealer) challenged(now int64, from netip.Addr, p *peer, ses *session, p
 // session existed when it was challenged, so the older one was dead by then
 // and cannot have answered any later challenge.
 func (s *Sealer) responded(now int64, from netip.Addr, p *peer, ses *session, counter uint64, payload []byte) (o Opened, r Reason) {
-	if len(payload) != 1+nonceSize {
+	if len(payload) != responseSize {
 		return o, BadHandshake
 	}
 	at, ok := s.issued(now, from, ses.id, payload[1:])
@@ -187,6 +188,7 @@ func (s *Sealer) challengeFor(now int64, from netip.Addr, p *peer, id uint64) []
 		return nil
 	}
 	nonce := s.nonceFor(from, id, now)
-	s.challenge = append(append(s.challenge[:0], KindChallenge), nonce[:]...)
+	s.challenge = binary.BigEndian.AppendUint64(append(s.challenge[:0], KindChallenge), id)
+	s.challenge = append(s.challenge, nonce[:]...)
 	return s.challenge
 }

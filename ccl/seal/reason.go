@@ -17,7 +17,7 @@ const (
 	Replay              // counter seen before, or too old to tell
 	StaleSession        // a session that a newer one replaced
 	Unproven            // a session that has not shown that it is alive
-	BadHandshake        // response to a challenge that was not sent
+	BadHandshake        // malformed, or about a session or a challenge that is not ours
 	TooManyPeers        // valid, but MaxPeers others are known
 	nReasons
 )

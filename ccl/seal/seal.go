@@ -30,6 +30,8 @@ const (
 	KindChallenge = 0xc0
 	KindResponse  = 0xc1
 	nonceSize     = 8 + 16 // time of the challenge and a MAC
+	challengeSize = 1 + 8 + nonceSize
+	responseSize  = 1 + nonceSize
 )
 
 // Config of a Sealer.

@@ -2,6 +2,8 @@ package seal
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"math/rand"
 	"net/netip"
@@ -109,6 +111,7 @@ func TestCL4AttacksAreRefusedByName(t *testing.T) {
 		{"other cluster key", addrA, evil.Seal(nil, addrB, msg), BadTag},
 		{"response nobody asked for", addrA, a.Seal(nil, addrB, append([]byte{KindResponse}, make([]byte, nonceSize)...)), BadHandshake},
 		{"short response", addrA, a.Seal(nil, addrB, []byte{KindResponse, 1}), BadHandshake},
+		{"challenge of another session", addrA, a.Seal(nil, addrB, append([]byte{KindChallenge}, make([]byte, challengeSize-1)...)), BadHandshake},
 		{"short challenge", addrA, a.Seal(nil, addrB, []byte{KindChallenge, 1}), BadHandshake},
 	}
 	for _, tt := range tests {
@@ -190,7 +193,7 @@ func TestNonceExpires(t *testing.T) {
 func TestNonceBelongsToOneSession(t *testing.T) {
 	a, other, b := newSealer(t, addrA, key1), newSealer(t, addrA, key1), newSealer(t, addrB, key1)
 	o := open(t, b, 0, addrA, a.Seal(nil, addrB, []byte{1}), Unproven)
-	answer := append([]byte{KindResponse}, o.Challenge[1:]...)
+	answer := append([]byte{KindResponse}, o.Challenge[9:]...)
 	open(t, b, 0, addrA, other.Seal(nil, addrB, answer), BadHandshake)
 }
 
@@ -200,13 +203,14 @@ func TestChallengesAndResponsesAreRationed(t *testing.T) {
 	a, b := newSealer(t, addrA, key1), newSealer(t, addrB, key1)
 	challenges, responses := 0, 0
 	old := newSealer(t, addrA, key1)
-	nonce := make([]byte, nonceSize)
+	asked := binary.BigEndian.AppendUint64([]byte{KindChallenge}, b.session)
+	asked = append(asked, make([]byte, nonceSize)...)
 	for range 1000 {
 		o := open(t, b, 0, addrA, a.Seal(nil, addrB, []byte{1}), Unproven)
-		challenges += len(o.Challenge) / (1 + nonceSize)
-		o = open(t, b, 0, addrA, old.Seal(nil, addrB, append([]byte{KindChallenge}, nonce...)), Handshake)
-		responses += len(o.Response) / (1 + nonceSize)
-		challenges += len(o.Challenge) / (1 + nonceSize)
+		challenges += len(o.Challenge) / challengeSize
+		o = open(t, b, 0, addrA, old.Seal(nil, addrB, asked), Handshake)
+		responses += len(o.Response) / responseSize
+		challenges += len(o.Challenge) / challengeSize
 		if o.Resend {
 			t.Fatal("an unproven session makes us send again")
 		}
@@ -326,5 +330,21 @@ func BenchmarkSealOpen1400(b *testing.B) {
 		if _, reason := r.Open(0, addrA, d); reason != Accepted {
 			b.Fatal(reason)
 		}
+	}
+}
+
+// The bytes of a sealed datagram, handshakes and payload, are fixed: nodes of
+// different versions share a link.
+func TestGoldenDatagram(t *testing.T) {
+	seed := bytes.Repeat([]byte{0x11}, 8+32)
+	a, err := New(Config{Local: addrA, Keys: []Key{key1}, Rand: bytes.NewReader(seed)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "" +
+		"11" + "01" + "1111111111111111" + "0000000000000001" + // broadcast, key 1, session, counter
+		"e6dc73406c24aeef7f4fcded2ebb79d7392beaf6fd61"
+	if got := hex.EncodeToString(a.Seal(nil, netip.Addr{}, []byte("\x01hello"))); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
