@@ -234,13 +234,24 @@ func (io *IO) mayForward() bool {
 }
 
 // Drops returns the packets the slow path dropped, by reason, and under "sent"
-// those it sent.
+// those it sent. The kernel's own reasons are of packets that XDP has punted and
+// the socket had no place for: kernel_ring_full, and kernel_no_frame, which
+// before Linux 6.6 is also said of packets larger than a frame.
 func (io *IO) Drops() map[string]uint64 {
-	all := make(map[string]uint64, numDrops)
+	all := make(map[string]uint64, numDrops+2)
 	for d, n := range io.drops {
 		all[Drop(d).String()] = n
 	}
 	all[Sent.String()] = io.sent
+	all["kernel_ring_full"], all["kernel_no_frame"] = 0, 0
+	for _, s := range io.sockets {
+		st, err := s.Statistics()
+		if err != nil {
+			continue // only of a closed socket
+		}
+		all["kernel_ring_full"] += st.Rx_ring_full
+		all["kernel_no_frame"] += st.Rx_dropped
+	}
 	return all
 }
 

@@ -379,6 +379,40 @@ func TestEveryDropOfTheSlowPathHasItsReason(t *testing.T) {
 	}
 }
 
+func TestWhatTheKernelDropsForWantOfRoomIsCounted(t *testing.T) {
+	n := newNode(t, 1500, IOConfig{Ring: 16})
+	near := nstest.OpenWire(t, "in1")
+	for range 20 { // nobody receives
+		near.Send(udp(t, 10))
+	}
+	nstest.Until(t, "the four that found no room are counted", func() bool {
+		d := n.io.Drops()
+		return d["kernel_no_frame"]+d["kernel_ring_full"] == 4
+	})
+	for _, f := range n.receive(16) {
+		n.io.Release(f)
+	}
+}
+
+func TestWaitingPacketsMakeADescriptorReadable(t *testing.T) {
+	n := newNode(t, 1500, IOConfig{})
+	var fds []unix.PollFd
+	for _, fd := range n.io.FDs() {
+		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	if len(fds) != 3 {
+		t.Fatalf("%d descriptors, want one a device", len(fds))
+	}
+	if ready, err := unix.Poll(fds, 0); err != nil || ready != 0 {
+		t.Fatalf("%d ready before any packet, %v", ready, err)
+	}
+	nstest.OpenWire(t, "in1").Send(udp(t, 10))
+	if ready, err := unix.Poll(fds, int(nstest.Wait.Milliseconds())); err != nil || ready != 1 {
+		t.Fatalf("%d ready, %v", ready, err)
+	}
+	n.io.Release(n.receive(1)[0])
+}
+
 func TestHL5_WithoutTheDaemonsSocketsXDPDropsWhatItWouldPunt(t *testing.T) {
 	n := newNode(t, 1500, IOConfig{})
 	must(t, n.io.Close())

@@ -19,7 +19,8 @@
 // next packet looks for it, at most once a second. (A UDP send to the discard
 // port would do the same, but needs a usable source address, passes the host's
 // packet filter, and reaches the neighbour.) Permanent entries are never
-// touched: NTF_USE would take the permanence away.
+// touched: NTF_USE would take the permanence away. For the same reason a
+// neighbour the table has not heard of is only ever created (NLM_F_EXCL).
 //
 // # Concurrency
 //

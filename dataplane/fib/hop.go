@@ -106,7 +106,8 @@ func (t *Table) refresh(nh uint16) bool {
 func (t *Table) probe(nh uint16) {
 	h := &t.keys[nh]
 	link := t.links[h.key.ifindex]
-	if link == nil || !link.Up || t.neighs[h.key].state&fixed != 0 {
+	n, known := t.neighs[h.key]
+	if link == nil || !link.Up || n.state&fixed != 0 {
 		return
 	}
 	now := t.now()
@@ -115,7 +116,7 @@ func (t *Table) probe(nh uint16) {
 	}
 	h.probed = now
 	t.stats.Probes++
-	if t.kernel.use(h.key) != nil {
+	if t.kernel.use(h.key, known) != nil {
 		t.stats.ProbeErrors++
 	}
 }

@@ -72,13 +72,23 @@ func refuses(err error) bool {
 	return false
 }
 
-// use tells the kernel that a packet was sent to the neighbour (NTF_USE).
-func (k *kernel) use(key hopKey) error {
-	return k.handle.NeighSet(&netlink.Neigh{
+// use tells the kernel that a packet was sent to the neighbour (NTF_USE). For
+// a neighbour the caller knows of nothing it only makes a new entry: there may
+// be a permanent one whose event is still on its way, and NTF_USE would take
+// the permanence away. If there is an entry, its event is all that is missing.
+func (k *kernel) use(key hopKey, known bool) error {
+	n := &netlink.Neigh{
 		LinkIndex: key.ifindex,
 		Family:    unix.AF_INET,
 		State:     netlink.NUD_NONE,
 		Flags:     netlink.NTF_USE,
 		IP:        net.IP(key.addr[:]),
-	})
+	}
+	if known {
+		return k.handle.NeighSet(n)
+	}
+	if err := k.handle.NeighAdd(n); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
 }

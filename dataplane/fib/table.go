@@ -53,6 +53,10 @@ type Config struct {
 	NextHops []dataplane.NextHop
 	// Destinations bounds the cache; 0 means 65536.
 	Destinations int
+	// Notify, if set, is called after every change besides the signal on
+	// Changed, for loops that wait in ppoll: it may write an eventfd. It runs
+	// with the table locked and must neither block nor call the table.
+	Notify func()
 	// Now is the clock of probe intervals; nil means time.Now.
 	Now func() time.Time
 }
@@ -91,6 +95,7 @@ type Stats struct {
 // Table resolves destinations to next hops.
 type Table struct {
 	now     func() time.Time
+	notify  func()
 	kernel  *kernel
 	watcher *watcher
 	changed chan struct{}
@@ -124,6 +129,7 @@ func New(cfg Config) (*Table, error) {
 	}
 	t := &Table{
 		now:     cfg.Now,
+		notify:  cfg.Notify,
 		changed: make(chan struct{}, 1),
 		array:   cfg.NextHops,
 		links:   make(map[int]*LinkState),
@@ -303,5 +309,8 @@ func (t *Table) signal(c Changes) {
 	select {
 	case t.changed <- struct{}{}:
 	default:
+	}
+	if t.notify != nil {
+		t.notify()
 	}
 }
