@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"cohort/api"
 )
@@ -18,6 +19,15 @@ const stateInSync = "in sync"
 // API returns the client of the node's daemon. It stays the same over
 // restarts.
 func (n *Node) API() *api.Client { return n.api }
+
+// askTimeout bounds one question, so that a frozen daemon holds up nobody.
+const askTimeout = 2 * time.Second
+
+func (n *Node) info(ctx context.Context) (api.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return n.api.Info(ctx)
+}
 
 // agree reports whether all answers tell of the same formed cluster of n.
 func agree(infos []api.Info, n int) bool {
@@ -68,7 +78,7 @@ func (t *Topology) ask(ctx context.Context) (infos []api.Info, said []string) {
 			said = append(said, err.Error())
 			continue
 		}
-		info, err := n.api.Info(ctx)
+		info, err := n.info(ctx)
 		if err != nil {
 			said = append(said, fmt.Sprintf("node %s: %v", n.Name, err))
 			continue

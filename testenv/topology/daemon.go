@@ -150,7 +150,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 		if _, err := n.running(); err != nil {
 			return false, fmt.Errorf("%w\n%s", err, n.LogTail(20))
 		}
-		_, err := n.api.Info(ctx)
+		_, err := n.info(ctx)
 		return err == nil, nil
 	})
 }

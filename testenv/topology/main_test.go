@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 // patient is a tracker for a busy machine: it must not lose a living hop.
 var patient = track.Config{Interval: 100 * time.Millisecond, Losses: 5}
 
+// calm is a tracker that changes nothing while a test counts packets.
+var calm = track.Config{Interval: time.Second, Losses: 30}
+
 // start makes a topology for one test.
 func start(t *testing.T, cfg Config) *Topology {
 	t.Helper()

@@ -8,7 +8,7 @@ import (
 // Flows are what ECMP spreads: each sticks to one node per direction, both
 // routers use every node, and the directions mostly differ.
 func TestECMP_SpreadsFlowsAndDirectionsDiffer(t *testing.T) {
-	top := start(t, Config{Mode: Forwarders, Track: patient})
+	top := start(t, Config{Mode: Forwarders, Track: calm})
 	server := udpEcho(t, top.Servers[0])
 	ctx := within(t, 60*time.Second)
 	const flows, packets = 48, 25
@@ -50,7 +50,7 @@ func TestECMP_SpreadsFlowsAndDirectionsDiffer(t *testing.T) {
 }
 
 func TestSpray_IsPerPacketAndUniform(t *testing.T) {
-	top := start(t, Config{Mode: Forwarders, Spray: true, Track: patient})
+	top := start(t, Config{Mode: Forwarders, Spray: true, Track: calm})
 	server := udpEcho(t, top.Servers[0])
 	c, err := top.Clients[0].Namespace.DialUDP(server)
 	if err != nil {
@@ -63,9 +63,6 @@ func TestSpray_IsPerPacketAndUniform(t *testing.T) {
 	portsIn := count(top.Inside.Sent())
 	for range packets {
 		exchange(t, c, ctx)
-	}
-	if live := len(top.Inside.Live()) + len(top.Outside.Live()); live != 8 {
-		t.Skipf("machine too busy: routers withdrew hops, %d of 8 left", live)
 	}
 	for name, r := range map[string]*Router{"inside": top.Inside, "outside": top.Outside} {
 		sent := count(r.Sprayed())
