@@ -41,6 +41,10 @@ type Config struct {
 	Timeouts flowtable.Timeouts
 	OrderKey [16]byte // cluster-wide key of the director order
 
+	// Trace sees every message that this node sends (from is itself) or gets.
+	// It must not keep m. May be nil.
+	Trace func(from, to wire.NodeID, m wire.Message)
+
 	// Bounds; zero values take the defaults.
 	MaxPending    int           // connections waiting for a director's answer (16384)
 	MaxHeld       int           // packets held for all of them (8192)
@@ -142,10 +146,16 @@ func (c *Core) Stats() Stats { return c.stats }
 // View returns the applied view, nil while fenced.
 func (c *Core) View() *wire.View { return c.view }
 
+// Order returns the director order of the applied view, nil before the first.
+func (c *Core) Order() *order.Order { return c.order }
+
 // Message handles one message from a member. Messages from nodes outside the
 // view are ignored: a stale node neither claims nor grants (EL6).
 func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 	c.now = now
+	if c.cfg.Trace != nil {
+		c.cfg.Trace(from, c.self, m)
+	}
 	if s, ok := m.(*wire.Synced); ok {
 		// A peer may have applied a view before this node has.
 		c.onSynced(from, s.View, s.Phase)
@@ -197,11 +207,19 @@ func (c *Core) send(to wire.NodeID, m wire.Message) bool {
 	if c.view.Member(to) == nil {
 		return true // left meanwhile: the change of view answers
 	}
-	if c.out.Send(to, m) != nil {
+	if c.emit(to, m) != nil {
 		c.sync.wantFull()
 		return false
 	}
 	return true
+}
+
+// emit queues a message on the link.
+func (c *Core) emit(to wire.NodeID, m wire.Message) error {
+	if c.cfg.Trace != nil {
+		c.cfg.Trace(c.self, to, m)
+	}
+	return c.out.Send(to, m)
 }
 
 func (c *Core) tick() uint32 { return flowtable.TickOf(c.now) }

@@ -45,7 +45,6 @@ type Core struct {
 	own    *ownership.Core
 	link   *ccl.Endpoint
 	now    int64
-	trace  func(from, to wire.NodeID, m wire.Message)
 
 	view   *wire.View
 	self   wire.NodeID

@@ -63,9 +63,6 @@ func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
 	if to >= wire.MaxNodes || !c.addrs[to].IsValid() {
 		return errNoMember
 	}
-	if c.trace != nil {
-		c.trace(c.self, to, m)
-	}
 	a := c.addrs[to]
 	switch m := m.(type) { // by value: the link encodes it before it returns
 	case *wire.Claim:
@@ -99,11 +96,7 @@ type deliver Core
 
 func (d *deliver) state(from netip.Addr, m wire.Message) {
 	c := (*Core)(d)
-	id := c.ids[from]
-	if c.trace != nil {
-		c.trace(id, c.self, m) // from 0: not a member, ignored
-	}
-	if id != 0 {
+	if id := c.ids[from]; id != 0 {
 		c.own.Message(c.now, id, m)
 	}
 }

@@ -1,0 +1,71 @@
+// Command cohortd is the daemon of one cluster node.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"cohort/dataplane"
+	"cohort/node"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	path := flag.String("config", "/etc/cohort/node.yaml", "bootstrap `file` of this node")
+	debug := flag.Bool("debug", false, "log more")
+	xdp := flag.String("xdp", "auto", "XDP `mode`: auto, native or generic")
+	slow := flag.Bool("no-fast-path", false, "handle every packet in the daemon (for comparison and debugging)")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("cohortd: unexpected argument %q", flag.Arg(0))
+	}
+	mode, ok := map[string]dataplane.Mode{"auto": dataplane.ModeAuto, "native": dataplane.ModeNative, "generic": dataplane.ModeGeneric}[*xdp]
+	if !ok {
+		return fmt.Errorf("cohortd: --xdp %q; use auto, native or generic", *xdp)
+	}
+	cfg, err := node.Load(*path)
+	if err != nil {
+		return err
+	}
+	cfg.Log, err = logger(*debug)
+	if err != nil {
+		return err
+	}
+	cfg.Log = cfg.Log.With(zap.String("node", cfg.Bootstrap.Name))
+	cfg.Mode, cfg.SlowPath = mode, *slow
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	n, err := node.New(cfg)
+	if err != nil {
+		return err
+	}
+	if err := n.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func logger(debug bool) (*zap.Logger, error) {
+	c := zap.NewProductionConfig()
+	c.Encoding = "console"
+	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	c.DisableCaller, c.DisableStacktrace = true, true
+	if debug {
+		c.Level.SetLevel(zapcore.DebugLevel)
+	}
+	return c.Build()
+}

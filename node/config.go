@@ -1,0 +1,94 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"go.uber.org/zap"
+
+	"cohort/config"
+	"cohort/dataplane"
+)
+
+// Version is what nodes compare when one joins (EL8).
+const Version = "0.1"
+
+// defaultPinRoot is where maps and links are pinned, one directory per node.
+const defaultPinRoot = "/sys/fs/bpf/cohort"
+
+// Config of a node.
+type Config struct {
+	Bootstrap *config.Node
+	Cluster   *config.Cluster
+	Key       config.Key
+	Log       *zap.Logger
+
+	PinRoot  string         // "" = /sys/fs/bpf/cohort
+	Mode     dataplane.Mode // of XDP
+	SlowPath bool           // no fast path: every packet through Go
+}
+
+func (c *Config) pinDir() string {
+	root := c.PinRoot
+	if root == "" {
+		root = defaultPinRoot
+	}
+	return filepath.Join(root, c.Bootstrap.Cluster+"-"+c.Bootstrap.Name)
+}
+
+// dataMTU is the largest MTU of the data interfaces.
+func (c *Config) dataMTU() int {
+	mtu := 0
+	for _, i := range c.Cluster.Interfaces {
+		mtu = max(mtu, int(i.MTU))
+	}
+	return mtu
+}
+
+// Load reads the files that a daemon is started with. Errors are ready to
+// show: file:line, what is wrong, what would be right.
+func Load(path string) (Config, error) {
+	boot, err := config.LoadNode(path)
+	if err != nil {
+		return Config{}, err
+	}
+	c := Config{Bootstrap: boot}
+	if c.Key, err = config.LoadKey(boot.KeyFile); err != nil {
+		return Config{}, err
+	}
+	if boot.Config == "" {
+		return Config{}, fmt.Errorf("%s: no cluster configuration: set config: to its file", path)
+	}
+	if c.Cluster, err = config.LoadCluster(boot.Config); err != nil {
+		return Config{}, err
+	}
+	if err := os.MkdirAll(boot.StateDir, 0o700); err != nil {
+		return Config{}, fmt.Errorf("state_dir: %w", err)
+	}
+	return c, nil
+}
+
+// localAddress returns the address that this node should have on an interface:
+// the pinned one, or the pool's n-th for the node with id n (EL7). Zero while
+// neither is known.
+func localAddress(i *config.Interface, name string, id int) netip.Prefix {
+	bits := i.ClusterAddress.Bits()
+	for _, p := range i.Pins {
+		if p.Node == name {
+			return netip.PrefixFrom(p.Address, bits)
+		}
+	}
+	if id == 0 || !i.Pool.First.IsValid() {
+		return netip.Prefix{}
+	}
+	a := i.Pool.First
+	for n := 1; n < id && a != i.Pool.Last; n++ {
+		a = a.Next()
+	}
+	return netip.PrefixFrom(a, bits)
+}
+
+var errNoKey = errors.New("node: no cluster key")

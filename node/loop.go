@@ -1,0 +1,224 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"cohort/api"
+	"cohort/api/metrics"
+	"cohort/ccl/wire"
+	"cohort/dataplane"
+	"cohort/flowtable"
+)
+
+const (
+	tickEvery = int64(10 * time.Millisecond)
+	slowEvery = int64(time.Second)
+
+	// linkBatch bounds the datagrams of one pass, so that packets and time get
+	// their turn.
+	linkBatch = 256
+	// holdFrames is how many packets may wait for a director or a neighbour.
+	holdFrames = 4096
+	// rerouteBatch is how many flows one tick re-resolves after a route change.
+	rerouteBatch = 20480
+)
+
+// loop is the node's only worker. Each pass handles a bounded share of every
+// source and sends what that produced as one batch.
+func (n *Node) loop(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, n.wakeUp)
+	defer stop()
+	fds := []unix.PollFd{{Fd: int32(n.wake), Events: unix.POLLIN}, {Fd: int32(n.link.FD()), Events: unix.POLLIN}}
+	for _, fd := range n.io.FDs() {
+		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	for ctx.Err() == nil {
+		now := dataplane.Now()
+		busy := n.packets(now)
+		busy = n.datagrams(now) || busy
+		n.serveRequests(now)
+		if now >= n.nextTick {
+			n.tick(now)
+			n.nextTick = now + tickEvery
+		}
+		n.core.Flush(now)
+		n.io.Flush()
+		if busy {
+			continue
+		}
+		wait := unix.NsecToTimespec(max(n.nextTick-dataplane.Now(), 0))
+		if _, err := unix.Ppoll(fds, &wait, nil); err != nil && err != unix.EINTR {
+			return err
+		}
+	}
+	n.planRestart()
+	return nil
+}
+
+// planRestart leaves the lease that a successor needs.
+func (n *Node) planRestart() {
+	now := dataplane.Now()
+	if until := n.core.Member().PlanRestart(now); until > 0 {
+		n.dp.RenewLease(until)
+	}
+	n.core.Flush(now)
+}
+
+// packets handles one batch of what XDP handed over.
+func (n *Node) packets(now int64) bool {
+	count := n.io.Receive(n.batch)
+	for _, f := range n.batch[:count] {
+		n.packet(now, f)
+	}
+	return count == len(n.batch)
+}
+
+func (n *Node) datagrams(now int64) bool {
+	count, err := n.link.Receive(linkBatch, func(from netip.Addr, b []byte) { n.core.Datagram(now, from, b) })
+	if err != nil {
+		n.errors.log(now, n.log, "control link", err)
+	}
+	return count >= linkBatch
+}
+
+// tick advances everything that lives by time.
+func (n *Node) tick(now int64) {
+	n.core.Tick(now)
+	if n.members.view != nil {
+		if until := n.core.Member().LeaseUntil(now); until > n.dp.Lease() {
+			n.dp.RenewLease(until)
+		}
+		if n.members.missing {
+			n.writeMembers()
+		}
+	}
+	n.kernelChanges()
+	n.continueReroute()
+	n.retryUnresolved(now)
+	if now >= n.nextSlow {
+		n.nextSlow = now + slowEvery
+		n.fib.Tick()
+		n.writeMembers()
+	}
+}
+
+// kernelChanges takes what netlink told about routes, neighbours and links.
+func (n *Node) kernelChanges() {
+	select {
+	case <-n.fib.Changed():
+	default:
+		return
+	}
+	ch := n.fib.Take()
+	if ch.Addrs {
+		if err := n.dp.SetLocalAddrs(n.fib.LocalAddrs()); err != nil {
+			n.log.Error("local addresses", zap.Error(err))
+		}
+		n.noteAddresses()
+	}
+	if ch.Links {
+		for _, l := range n.fib.Links() {
+			n.dp.SetInterface(l.ID, l.MAC, l.MTU)
+		}
+	}
+	if ch.Routes {
+		n.rerouted, n.reroute = true, 0
+	}
+}
+
+// continueReroute gives flows the next hops of the new routes, a slice a tick.
+func (n *Node) continueReroute() {
+	if !n.rerouted {
+		return
+	}
+	n.reroute = n.table.ScanFlows(n.reroute, rerouteBatch, func(slot uint32, f *flowtable.FlowSlot) bool {
+		there, _, _ := n.fib.Lookup(f.Key[0].Dst)
+		back, _, _ := n.fib.Lookup(f.Key[1].Dst)
+		if hops := [2]uint16{there, back}; hops != f.NextHop {
+			n.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.NextHop = hops })
+		}
+		return true
+	})
+	n.rerouted = n.reroute != 0
+}
+
+func (n *Node) wakeUp() {
+	one := [8]byte{1}
+	_, _ = unix.Write(n.wake, one[:]) // full means that it is awake already
+}
+
+// inLoop runs do in the loop and waits for it; false when ctx ended first.
+func (n *Node) inLoop(ctx context.Context, do func(now int64)) error {
+	r := request{do: do, done: make(chan struct{})}
+	n.wakeUp()
+	for {
+		select {
+		case n.requests <- r:
+			<-r.done
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// serveRequests runs what the API asks, one request a pass.
+func (n *Node) serveRequests(now int64) {
+	var b [8]byte
+	_, _ = unix.Read(n.wake, b[:])
+	select {
+	case r := <-n.requests:
+		r.do(now)
+		close(r.done)
+	default:
+	}
+}
+
+// members of the newest view, by id, for what shows them.
+func memberName(v *wire.View, id wire.NodeID) string {
+	if m := v.Member(id); m != nil {
+		return m.Name
+	}
+	return ""
+}
+
+// serveMetrics answers Prometheus until ctx ends.
+func serveMetrics(ctx context.Context, at netip.AddrPort, p api.Provider) error {
+	l, err := net.Listen("tcp", at.String())
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", metrics.Handler(p))
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	_ = s.Close()
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// errorLimit keeps a repeated error from filling the log: one line a second.
+type errorLimit struct{ next int64 }
+
+func (e *errorLimit) log(now int64, l *zap.Logger, what string, err error) {
+	if now >= e.next {
+		e.next = now + int64(time.Second)
+		l.Warn(what, zap.Error(err))
+	}
+}

@@ -1,0 +1,302 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"cohort/api"
+	"cohort/ccl"
+	"cohort/ccl/seal"
+	"cohort/ccl/wire"
+	"cohort/cluster/membership"
+	"cohort/cluster/ownership"
+	"cohort/dataplane"
+	"cohort/dataplane/fib"
+	"cohort/flowtable"
+	"cohort/node/core"
+	"cohort/packet"
+	"cohort/policy"
+)
+
+// Node is one running node.
+type Node struct {
+	cfg    Config
+	log    *zap.Logger
+	dp     *dataplane.Dataplane
+	io     *dataplane.IO
+	link   *ccl.Link
+	fib    *fib.Table
+	core   *core.Core
+	sealer *seal.Sealer
+	table  *flowtable.Table
+	copies *flowtable.BackupStore
+	policy *policy.Policy
+	state  *stateFile
+
+	incarnation wire.Incarnation
+	resumed     bool
+
+	wake     int // eventfd: the API has a request
+	requests chan request
+
+	batch    []*dataplane.Frame
+	frames   []*dataplane.Frame // by handle; nil = free
+	handles  []ownership.Handle // free ones
+	pkt      packet.Packet
+	owned    ownership.Packet
+	scratch  []byte
+	waiting  []unresolved
+	errors   errorLimit
+	drops    slowDrops
+	reroute  uint32 // cursor of re-resolving flows after a route change; 0 = idle
+	rerouted bool
+	members  memberMACs
+	icmp     icmpBucket
+
+	addresses [dataplane.MaxIfaces]packet.Addr // own, by logical interface
+	started   int64
+	nextTick  int64
+	nextSlow  int64
+}
+
+// request is a function that an API goroutine wants run in the loop.
+type request struct {
+	do   func(now int64)
+	done chan struct{}
+}
+
+// New opens everything. On an error nothing stays open and the node's fast
+// path is as it was.
+func New(cfg Config) (*Node, error) {
+	if cfg.Key == ([32]byte{}) {
+		return nil, errNoKey
+	}
+	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1}
+	if err := n.open(); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) open() error {
+	boot := n.cfg.Bootstrap
+	var err error
+	if n.policy, err = n.cfg.Cluster.CompilePolicy(); err != nil {
+		return err
+	}
+	if n.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return fmt.Errorf("node: eventfd: %w", err)
+	}
+	n.state = openState(boot.StateDir, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
+	if err := n.prepareInterfaces(); err != nil {
+		return err
+	}
+	n.link, err = ccl.OpenLink(ccl.LinkConfig{
+		Interface: boot.CCL.Interface, Address: boot.CCL.Address, VNI: boot.CCL.VNI,
+		MTU: n.cfg.dataMTU() + ccl.Allowance, Peers: boot.CCL.Peers,
+	})
+	if err != nil {
+		return err
+	}
+	if err := n.openDataplane(); err != nil {
+		return err
+	}
+	return n.openCore()
+}
+
+func (n *Node) openDataplane() error {
+	boot, cl := n.cfg.Bootstrap, n.cfg.Cluster
+	dcfg := dataplane.Config{
+		PinDir: n.cfg.pinDir(), CCL: boot.CCL.Interface, VTEP: boot.CCL.Address.Addr(), VNI: boot.CCL.VNI,
+		Flows: cl.Limits.Connections, Forwards: cl.Limits.Forwards, Mode: n.cfg.Mode, FastPath: !n.cfg.SlowPath,
+	}
+	for _, i := range cl.Interfaces {
+		dcfg.Interfaces = append(dcfg.Interfaces, dataplane.Interface{ID: i.ID, Name: i.Name, Device: i.Device})
+	}
+	var err error
+	if n.dp, err = dataplane.Open(dcfg); err != nil {
+		return err
+	}
+	if why := n.dp.Rebuilt(); why != "" {
+		n.log.Warn("flow table starts empty", zap.String("why", why))
+	}
+	for _, a := range n.dp.Status() {
+		n.log.Info("fast path attached", zap.String("device", a.Device), zap.Stringer("mode", a.Mode), zap.String("why", a.Reason))
+	}
+	if n.table, err = flowtable.New(n.dp.Table(), n.dp.HashSeed()); err != nil {
+		return err
+	}
+	seed, err := flowtable.NewSeed(rand.Reader)
+	if err != nil {
+		return err
+	}
+	n.copies = flowtable.NewBackupStore(seed, 2*cl.Limits.Connections)
+	fcfg := fib.Config{NextHops: n.dp.NextHops()}
+	for _, i := range cl.Interfaces {
+		fcfg.Interfaces = append(fcfg.Interfaces, fib.Interface{ID: i.ID, Ifindex: n.dp.Ifindex(i.ID)})
+	}
+	if n.fib, err = fib.New(fcfg); err != nil {
+		return err
+	}
+	if err := n.dp.SetLocalAddrs(n.fib.LocalAddrs()); err != nil {
+		return err
+	}
+	n.noteAddresses()
+	if n.io, err = n.dp.OpenIO(dataplane.IOConfig{Hold: holdFrames}); err != nil {
+		return err
+	}
+	n.batch = make([]*dataplane.Frame, 64)
+	n.scratch = make([]byte, 0, 2048)
+	return nil
+}
+
+func (n *Node) openCore() error {
+	boot, cl := n.cfg.Bootstrap, n.cfg.Cluster
+	n.incarnation = n.NewIncarnation()
+	was := n.state.load()
+	if was != nil && n.dp.Adopted() {
+		if tag, _, self := n.dp.View(); tag != 0 && tag == was.View.Tag() && self == was.ID {
+			n.incarnation, n.resumed = was.Incarnation, true
+		}
+	}
+	var err error
+	n.sealer, err = seal.New(seal.Config{
+		Local: boot.CCL.Address.Addr(), Rand: rand.Reader, Keys: []seal.Key{{ID: 1, Secret: n.cfg.Key}},
+	})
+	if err != nil {
+		return err
+	}
+	names := make([]string, 0, len(cl.Interfaces))
+	for _, i := range cl.Interfaces {
+		names = append(names, i.Name)
+	}
+	check := core.MTUEnforce
+	if boot.CCL.MTUCheck == "warn" {
+		check = core.MTUWarn
+	}
+	n.core, err = core.New(core.Config{
+		IO: n,
+		Membership: membership.Config{
+			Self: wire.Member{
+				Name: boot.Name, Serial: boot.Serial, VTEP: boot.CCL.Address.Addr(),
+				Incarnation: n.incarnation, Priority: boot.Priority,
+			},
+			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: names,
+			Peers: boot.CCL.Peers, Hold: cl.Health.HoldTime, ElectionWait: cl.Health.ElectionTimeout,
+		},
+		Ownership: ownership.Config{
+			Table: n.table, Copies: n.copies, Router: router{n}, Policy: n.policy,
+			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Key), MaxHeld: holdFrames / 2,
+		},
+		Endpoint: ccl.EndpointConfig{
+			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
+		},
+		MTUCheck: check,
+	})
+	if err != nil {
+		return err
+	}
+	now := dataplane.Now()
+	n.started = now
+	if n.resumed {
+		if err := n.core.Resume(now, was.View, was.ID); err == nil {
+			n.log.Info("took over the fast path of the daemon before", zap.Int("flows", n.table.Stats().Flows))
+			return nil
+		}
+		n.resumed = false
+	}
+	n.Fence("starting")
+	n.core.Owner().Reset(now)
+	n.core.Start(now)
+	return nil
+}
+
+// orderKey derives the key of the director order from the cluster's: the same
+// on every node, unknown outside.
+func orderKey(k [32]byte) (key [16]byte) {
+	sum := sha256.Sum256(append([]byte("cohort director order 1"), k[:]...))
+	copy(key[:], sum[:])
+	return key
+}
+
+// Run serves until ctx ends. The fast path stays pinned for a successor.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.close()
+	l, err := api.Listen(n.cfg.Bootstrap.ControlSocket)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return api.NewServer(provider{n}, nil).Run(ctx, l) })
+	if at := n.cfg.Bootstrap.Metrics; at.IsValid() {
+		g.Go(func() error { return serveMetrics(ctx, at, provider{n}) })
+	}
+	g.Go(func() error { return n.loop(ctx) })
+	return g.Wait()
+}
+
+// close lets go of what open opened, in the opposite order.
+func (n *Node) close() {
+	var errs []error
+	if n.io != nil {
+		errs = append(errs, n.io.Close())
+	}
+	if n.fib != nil {
+		errs = append(errs, n.fib.Close())
+	}
+	if n.dp != nil {
+		errs = append(errs, n.dp.Close(true))
+	}
+	if n.link != nil {
+		errs = append(errs, n.link.Close())
+	}
+	if n.state != nil {
+		n.state.close()
+	}
+	if n.wake >= 0 {
+		errs = append(errs, unix.Close(n.wake))
+	}
+	n.io, n.fib, n.dp, n.link, n.state, n.wake = nil, nil, nil, nil, nil, -1
+	if err := errors.Join(errs...); err != nil {
+		n.log.Warn("closing", zap.Error(err))
+	}
+}
+
+// NewIncarnation implements core.IO.
+func (n *Node) NewIncarnation() wire.Incarnation {
+	var b [8]byte
+	for {
+		rand.Read(b[:])
+		if i := wire.Incarnation(binary.NativeEndian.Uint64(b[:])); i != 0 && i.Tag() != n.incarnation.Tag() {
+			n.incarnation = i
+			return i
+		}
+	}
+}
+
+// Datagram implements core.IO.
+func (n *Node) Datagram(to netip.Addr, b []byte, control bool) {
+	if control {
+		n.link.SendControl(to, b)
+	} else {
+		n.link.Send(to, b)
+	}
+}
+
+// router answers the role logic from the kernel's routes.
+type router struct{ n *Node }
+
+func (r router) Route(dst packet.Addr) (uint16, uint8, bool) {
+	nh, iface, status := r.n.fib.Lookup(dst)
+	return nh, iface, status != fib.Unreachable
+}

@@ -1,0 +1,266 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sort"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"cohort/api"
+	"cohort/bpf"
+	"cohort/ccl/wire"
+	"cohort/cluster/membership"
+	"cohort/cluster/ownership"
+	"cohort/dataplane"
+	"cohort/packet"
+)
+
+// provider answers the management API. Everything that belongs to the loop is
+// copied inside it.
+type provider struct{ n *Node }
+
+var _ api.Provider = provider{}
+
+// Info implements api.Provider.
+func (p provider) Info(ctx context.Context) (api.Info, error) {
+	var s membership.Status
+	if err := p.n.inLoop(ctx, func(now int64) { s = p.n.core.Member().Status(now) }); err != nil {
+		return api.Info{}, err
+	}
+	info := api.Info{Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: membership.StateName(s.State)}
+	if s.View == nil {
+		return info, nil
+	}
+	info.Term, info.Epoch, info.Control = s.View.Term, s.View.Epoch, memberName(s.View, s.View.Control)
+	for i := range s.View.Members {
+		info.Members = append(info.Members, member(&s, &s.View.Members[i]))
+	}
+	return info, nil
+}
+
+func member(s *membership.Status, m *wire.Member) api.Member {
+	a := api.Member{
+		ID: uint8(m.ID), Name: m.Name, Serial: m.Serial, Priority: m.Priority, Role: api.RoleData,
+		State: membership.StateName(s.State), VTEP: m.VTEP, Incarnation: fmt.Sprintf("%016x", uint64(m.Incarnation)), LastHeardMS: -1,
+	}
+	if m.ID == s.View.Control {
+		a.Role = api.RoleControl
+	}
+	for i := range s.Peers {
+		if q := &s.Peers[i]; q.Addr == m.VTEP && m.Name != s.Self.Name {
+			a.State = membership.StateName(q.State)
+			if q.Heard {
+				a.LastHeardMS = q.LastHeard.Milliseconds()
+			}
+		}
+	}
+	return a
+}
+
+// wall turns an instant of the monotonic clock into the time of day.
+func wall(at int64) time.Time { return time.Now().Add(time.Duration(at - dataplane.Now())) }
+
+// History implements api.Provider.
+func (p provider) History(ctx context.Context) ([]api.Event, error) {
+	var s membership.Status
+	if err := p.n.inLoop(ctx, func(now int64) { s = p.n.core.Member().Status(now) }); err != nil {
+		return nil, err
+	}
+	list := make([]api.Event, 0, len(s.Events))
+	for _, e := range s.Events {
+		a := api.Event{Time: wall(e.At), To: membership.StateName(e.To), Cause: e.Cause, Node: s.Self.Name}
+		if e.From != e.To {
+			a.From = membership.StateName(e.From)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// Health implements api.Provider.
+func (p provider) Health(ctx context.Context) (api.Health, error) {
+	n := p.n
+	var s membership.Status
+	var lease, at int64
+	var mtu error
+	err := n.inLoop(ctx, func(now int64) {
+		s, lease, at, mtu = n.core.Member().Status(now), n.dp.Lease(), now, n.core.MTUError()
+	})
+	if err != nil {
+		return api.Health{}, err
+	}
+	h := api.Health{
+		State: membership.StateName(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds(),
+		LeaseMS: (lease - at) / 1e6,
+	}
+	for i := range s.Peers {
+		q := &s.Peers[i]
+		if q.Member.Name == "" {
+			continue
+		}
+		c := api.Check{Member: q.Member.Name, Name: "heartbeat", OK: q.Heard && q.LastHeard < n.cfg.Cluster.Health.HoldTime, Since: wall(at).Add(-q.LastHeard)}
+		if !c.OK {
+			c.Cause = fmt.Sprintf("silent for %v", q.LastHeard.Round(time.Millisecond))
+		}
+		h.Checks = append(h.Checks, c)
+	}
+	for _, l := range n.fib.Links() {
+		c := api.Check{Member: s.Self.Name, Name: "interface " + n.ifaceName(l.ID), OK: l.Up, Since: wall(n.started)}
+		if !l.Up {
+			c.Cause = "down or without carrier"
+		}
+		h.Checks = append(h.Checks, c)
+	}
+	if s.Refused != "" {
+		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "join", Cause: s.Refused, Since: wall(at)})
+	}
+	if mtu != nil {
+		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "control link mtu", Cause: mtu.Error(), Since: wall(at)})
+	}
+	return h, nil
+}
+
+// Interfaces implements api.Provider.
+func (p provider) Interfaces(context.Context) ([]api.Interface, error) {
+	n := p.n
+	modes := map[string]string{}
+	for _, a := range n.dp.Status() {
+		modes[a.Device] = a.Mode.String()
+	}
+	ccl := n.cfg.Bootstrap.CCL
+	list := []api.Interface{describeLink(api.Interface{Name: "control link", Device: ccl.Interface}, modes)}
+	for _, i := range n.cfg.Cluster.Interfaces {
+		list = append(list, describeLink(api.Interface{Name: i.Name, ID: i.ID, Device: i.Device, Trust: i.Trust}, modes))
+	}
+	return list, nil
+}
+
+func describeLink(i api.Interface, modes map[string]string) api.Interface {
+	i.XDP = modes[i.Device]
+	if i.XDP == "" {
+		i.XDP = "none"
+	}
+	l, err := netlink.LinkByName(i.Device)
+	if err != nil {
+		return i
+	}
+	i.MTU, i.Up = l.Attrs().MTU, l.Attrs().OperState == netlink.OperUp
+	addrs, _ := netlink.AddrList(l, netlink.FAMILY_V4)
+	for _, a := range addrs {
+		ones, _ := a.Mask.Size()
+		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
+			i.Addresses = append(i.Addresses, netip.PrefixFrom(ip, ones))
+		}
+	}
+	return i
+}
+
+func (n *Node) ifaceName(id uint8) string {
+	for _, i := range n.cfg.Cluster.Interfaces {
+		if i.ID == id {
+			return i.Name
+		}
+	}
+	return ""
+}
+
+// Tables implements api.Provider.
+func (p provider) Tables(ctx context.Context) (t api.Tables, err error) {
+	n := p.n
+	err = n.inLoop(ctx, func(int64) {
+		s := n.table.Stats()
+		t = api.Tables{Owned: s.Flows, Copies: n.copies.Len(), Forwards: s.Forwards}
+	})
+	l := n.cfg.Cluster.Limits
+	t.MaxOwned, t.MaxCopies, t.MaxForwards = l.Connections, 2*l.Connections, l.Forwards
+	return t, err
+}
+
+// Counters implements api.Provider. Every packet that reached this node is
+// counted once by XDP; one handed to Go is counted a second time by what Go
+// did with it.
+func (p provider) Counters(ctx context.Context) ([]api.Counter, error) {
+	n := p.n
+	xdp, err := n.dp.Counters()
+	if err != nil {
+		return nil, err
+	}
+	var list []api.Counter
+	for o := range bpf.Outcome(bpf.NumOutcomes) {
+		if o.Known() {
+			list = append(list, api.Counter{Kind: o.Kind().String(), Name: o.String(), Value: xdp[o.String()], Description: o.Description()})
+		}
+	}
+	err = n.inLoop(ctx, func(int64) { list = append(list, n.loopCounters()...) })
+	return list, err
+}
+
+// loopCounters are those of the slow path, the roles and the link.
+func (n *Node) loopCounters() []api.Counter {
+	var list []api.Counter
+	add := func(kind, name string, v uint64, text string) {
+		list = append(list, api.Counter{Kind: kind, Name: name, Value: v, Description: text})
+	}
+	for r := packet.Reject(1); packet.Reject.String(r) != "invalid"; r++ {
+		add(api.KindDrop, "slow_"+r.String(), n.drops.parse[r], "the slow path could not parse the packet")
+	}
+	for _, r := range ownership.Reasons() {
+		add(api.KindDrop, "slow_"+r.String(), n.drops.owner[r], r.Describe())
+	}
+	for r := range numReasons {
+		add(api.KindDrop, "slow_"+reasonNames[r][0], n.drops.own[r], reasonNames[r][1])
+	}
+	drops := n.io.Drops()
+	names := make([]string, 0, len(drops))
+	for name := range drops {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if name == dataplane.Sent.String() {
+			add("forward", "slow_sent", drops[name], "packets that Go sent on")
+			continue
+		}
+		add(api.KindDrop, "slow_io_"+name, drops[name], "the slow path could not send the packet")
+	}
+	s := n.core.Owner().Stats()
+	add("role", "connections_created", s.Created, "connections this node came to own by their first packet")
+	add("role", "connections_adopted", s.Adopted, "connections taken over from a dead owner (FR11)")
+	add("role", "connections_closed", s.Closed, "owned connections that ended")
+	add("role", "duplicate_owners", s.Duplicates, "provisional owners that lost to an earlier claim (FR14)")
+	add("role", "claims_sent", s.Claims, "claims sent to directors")
+	add("role", "queries_sent", s.Queries, "queries sent to directors")
+	add("role", "questions_answered", s.Answered, "claims and queries answered as director")
+	add("role", "questions_parked", s.Parked, "questions that waited at this director")
+	add("role", "reregistered", s.Reregister, "connections registered again after a change of view (FR12)")
+	add("role", "non_owner_packets", s.NonOwner, "packets in Go that met a node that does not own them")
+	add("role", "copies_full", s.CopiesFull, "director or backup entries that found no room")
+	l := n.link.Counters()
+	add("link", "link_received", l.Received, "datagrams of the control link")
+	add("link", "link_sent", l.Sent, "datagrams sent on the control link")
+	add("link", "link_unknown_peer", l.UnknownPeer, "datagrams from an address that is no configured peer")
+	add("link", "link_send_failed", l.SendFull+l.SendTooBig+l.SendFailed, "datagrams that could not be sent")
+	sealed := n.sealer.Counters()
+	add("link", "link_refused", sealed.Refused(), "datagrams that failed authentication or replay checks (CL4)")
+	return list
+}
+
+// Conns implements api.Provider. It copies a slice of the tables at a time
+// inside the loop, so that a long listing never stalls packets.
+func (p provider) Conns(ctx context.Context, f api.ConnFilter, visit func(*api.Conn) bool) error {
+	walk := connWalk{n: p.n, filter: f}
+	for !walk.done {
+		if err := p.n.inLoop(ctx, walk.slice); err != nil {
+			return err
+		}
+		for i := range walk.out {
+			if !visit(&walk.out[i]) {
+				return nil
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package node
+
+import (
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/membership"
+	"cohort/dataplane"
+)
+
+// memberMACs is what the fast path needs to reach the members: their Ethernet
+// addresses on the control link, which the kernel resolves for the VXLAN
+// device.
+type memberMACs struct {
+	view    *wire.View
+	self    wire.NodeID
+	missing bool // a member has no resolved address yet
+}
+
+// Apply implements core.IO: the fast path serves this view from here on.
+func (n *Node) Apply(v *wire.View, self wire.NodeID) {
+	was, _, _ := n.dp.View()
+	n.members = memberMACs{view: v, self: self}
+	n.writeMembers()
+	n.dp.SetView(v.Tag(), was, self)
+	n.dp.RenewLease(max(n.dp.Lease(), n.core.Member().LeaseUntil(dataplane.Now())))
+	n.state.put(saved{Incarnation: v.Member(self).Incarnation, ID: self, View: v})
+	n.assignAddresses(int(self))
+}
+
+// Fence implements core.IO: nothing is forwarded from here on.
+func (n *Node) Fence(why string) {
+	n.dp.RenewLease(0)
+	n.dp.SetView(0, 0, 0)
+	n.members = memberMACs{}
+	if err := n.dp.SetMembers(nil); err != nil {
+		n.log.Error("fence", zap.Error(err))
+	}
+	n.state.put(saved{})
+	n.log.Warn("fenced", zap.String("why", why))
+}
+
+// Event implements core.IO.
+func (n *Node) Event(e membership.Event) {
+	n.log.Info(e.Cause, zap.Stringer("state", stateName(e.To)), zap.Uint32("term", e.Term), zap.Uint32("epoch", e.Epoch))
+}
+
+// stateName makes a NodeState printable.
+type stateName wire.NodeState
+
+func (s stateName) String() string { return membership.StateName(wire.NodeState(s)) }
+
+// writeMembers tells the fast path the members whose addresses are resolved.
+func (n *Node) writeMembers() {
+	m := &n.members
+	if m.view == nil {
+		return
+	}
+	macs := n.cclNeighbours()
+	peers := make([]dataplane.Peer, 0, len(m.view.Members))
+	m.missing = false
+	for i := range m.view.Members {
+		mem := &m.view.Members[i]
+		p := dataplane.Peer{ID: mem.ID, VTEP: mem.VTEP, Incarnation: mem.Incarnation, Self: mem.ID == m.self}
+		mac, ok := macs[mem.VTEP.As4()]
+		if !ok && !p.Self {
+			m.missing = true
+			continue
+		}
+		p.MAC = mac
+		peers = append(peers, p)
+	}
+	if err := n.dp.SetMembers(peers); err != nil {
+		n.log.Error("members", zap.Error(err))
+	}
+}
+
+// cclNeighbours reads the kernel's neighbours on the control link.
+func (n *Node) cclNeighbours() map[[4]byte][6]byte {
+	macs := make(map[[4]byte][6]byte)
+	under, err := net.InterfaceByName(n.cfg.Bootstrap.CCL.Interface)
+	if err != nil {
+		return macs
+	}
+	list, err := netlink.NeighList(under.Index, netlink.FAMILY_V4)
+	if err != nil {
+		return macs
+	}
+	for _, e := range list {
+		ip := e.IP.To4()
+		if ip != nil && len(e.HardwareAddr) == 6 && e.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) == 0 {
+			macs[[4]byte(ip)] = [6]byte(e.HardwareAddr)
+		}
+	}
+	return macs
+}
