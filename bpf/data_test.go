@@ -9,6 +9,8 @@ import (
 	"cohort/bpf"
 	"cohort/flowtable"
 	"cohort/packet"
+
+	"github.com/cilium/ebpf"
 )
 
 // etherframe is a frame to this node of another protocol than IPv4.
@@ -298,5 +300,19 @@ func TestFullTableIsFound(t *testing.T) {
 	for _, k := range keys {
 		n.runData(from(k).bytes(t)).want(t, bpf.ForwardOwner)
 		n.runData(from(k.Reverse()).bytes(t)).want(t, bpf.ForwardOwner)
+	}
+}
+
+// TestProgramOfOneInterfaceDoesNotLookForIt: only_iface is set at load time.
+func TestProgramOfOneInterfaceDoesNotLookForIt(t *testing.T) {
+	needRoot(t)
+	n := &node{t: t, id: 1}
+	n.load(tableSize{flows: 7, forwards: 7}, func(s *ebpf.CollectionSpec) { must(t, s.Variables["only_iface"].Set(uint32(outside))) })
+	n.configure()
+	must(t, n.maps.IfindexToIface.Delete(uint32(loopback)))
+	n.addFlow(udpKey)
+	n.runData(from(udpKey.Reverse()).bytes(t)).want(t, bpf.ForwardOwner)
+	if r := n.runData(from(udpKey).bytes(t)).want(t, bpf.PuntWrongIface); r.punt.Iface != outside {
+		t.Errorf("interface %d, want %d", r.punt.Iface, outside)
 	}
 }

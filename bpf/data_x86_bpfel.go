@@ -157,6 +157,7 @@ const (
 	DataMapNexthops       = "nexthops"
 	DataMapXsks           = "xsks"
 	DataProgXdpData       = "xdp_data"
+	DataVarOnlyIface      = "only_iface"
 )
 
 // LoadData returns the embedded CollectionSpec for Data.
@@ -225,6 +226,7 @@ type DataMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DataVariableSpecs struct {
+	OnlyIface *ebpf.VariableSpec `ebpf:"only_iface"`
 }
 
 // DataObjects contains all objects after they have been loaded into the kernel.
@@ -280,6 +282,7 @@ func (m *DataMaps) Close() error {
 //
 // It can be passed to LoadDataObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DataVariables struct {
+	OnlyIface *ebpf.Variable `ebpf:"only_iface"`
 }
 
 // DataPrograms contains all programs after they have been loaded into the kernel.

@@ -86,13 +86,16 @@ func newNode(t testing.TB, id uint8) *node {
 	return n
 }
 
-func (n *node) load(size tableSize) {
+func (n *node) load(size tableSize, change ...func(*ebpf.CollectionSpec)) {
 	n.t.Helper()
 	dataSpec, err := bpf.LoadData()
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	resize(dataSpec, size)
+	for _, c := range change {
+		c(dataSpec)
+	}
 	var data bpf.DataObjects
 	if err := dataSpec.LoadAndAssign(&data, nil); err != nil {
 		n.t.Fatalf("load xdp_data: %+v", err)

@@ -36,7 +36,7 @@ struct packet {
 	void *data;
 	void *data_end;
 	struct iphdr *ip; /* always 14 bytes into data */
-	__u64 now;        /* CLOCK_MONOTONIC, ns */
+	__u64 now;        /* CLOCK_MONOTONIC, ns, as of the last timer tick */
 	struct tuple key;
 	__u32 h1;
 	__u32 tag;

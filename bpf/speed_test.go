@@ -53,7 +53,7 @@ func BenchmarkRole(b *testing.B) {
 		for _, size := range []struct {
 			name        string
 			connections int
-		}{{"1k", 1 << 10}, {"64k", 1 << 16}, {"1M", 1 << 20}} {
+		}{{"1k", 1 << 10}, {"16k", 1 << 14}, {"64k", 1 << 16}, {"1M", 1 << 20}} {
 			b.Run(fmt.Sprintf("%s/%s", r.name, size.name), func(b *testing.B) {
 				if testing.Short() && size.connections > 1<<16 {
 					b.Skip("a million flows")
@@ -81,7 +81,7 @@ func newCourse(t testing.TB, r role, connections int) *course {
 	if r.want == bpf.ForwardCCL {
 		size = tableSize{flows: 1, forwards: connections}
 	}
-	n.load(size)
+	n.load(size, func(s *ebpf.CollectionSpec) { must(t, s.Variables["only_iface"].Set(uint32(inside))) })
 	n.configure()
 	for i := range uint32(connections) {
 		r.fill(n, i)
@@ -122,8 +122,9 @@ func (c *course) run(prog *ebpf.Program, packets int) (each time.Duration, count
 	return each, counted
 }
 
-// measure alternates between the generator alone and with the program, so that
-// a neighbour on the same machine disturbs both, and reports the medians.
+// measure alternates between the generator alone and with the program. What it
+// reports is the best of all chunks, since neighbours on the same machine only
+// ever add, and the median, which shows how much they did.
 func (c *course) measure(b *testing.B) {
 	const chunk = 1 << 18
 	c.run(c.prog, chunk) // warm up
@@ -136,9 +137,9 @@ func (c *course) measure(b *testing.B) {
 	}
 	slices.Sort(own)
 	slices.Sort(all)
-	generator, both := own[len(own)/2], all[len(all)/2]
-	b.ReportMetric(float64(generator), "ns-generator/packet")
-	b.ReportMetric(float64(both-generator), "ns/packet")
+	b.ReportMetric(float64(own[0]), "ns-generator/packet")
+	b.ReportMetric(float64(all[0]-own[0]), "ns/packet")
+	b.ReportMetric(float64(all[len(all)/2]-own[len(own)/2]), "ns-median/packet")
 	b.ReportMetric(0, "ns/op") // a chunk is no unit
 }
 

@@ -4,20 +4,32 @@
 /* The program of every data interface. */
 #include "stages.h"
 
-/* Which interface is this, and is the frame for it? A zero MAC takes all. */
+/*
+ * Set at load time to the logical interface of a program that is attached to
+ * one interface only, and spares it looking for the interface. 0 = look.
+ */
+const volatile __u32 only_iface = 0;
+
+/* Which interface is this? */
 static __always_inline enum outcome enter(struct packet *p)
 {
 	__u32 ifindex = p->ctx->ingress_ifindex;
-	__u32 *id = bpf_map_lookup_elem(&ifindex_to_iface, &ifindex);
+	const __u32 *found;
+	__u32 id = only_iface;
 
-	if (!id || *id == 0 || *id >= MAX_IFACES)
+	if (!id) {
+		found = bpf_map_lookup_elem(&ifindex_to_iface, &ifindex);
+		id = found ? *found : 0;
+	}
+	if (id == 0 || id >= MAX_IFACES)
 		return DROP_UNKNOWN_IFACE;
-	p->iface = *id;
-	p->socket = *id;
+	p->iface = id;
+	p->socket = id;
 	p->entry = p->control->self;
 	return CONTINUE;
 }
 
+/* Is the frame for us? An interface whose MAC is zero takes all. */
 static __always_inline enum outcome check_destination_mac(struct packet *p)
 {
 	__u32 id = p->iface;
