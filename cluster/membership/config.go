@@ -34,6 +34,11 @@ type Config struct {
 	DataMTU    uint16
 	Interfaces []string // logical names, in any order
 
+	// LastTerm and LastEpoch are the newest that this node knew in a former
+	// life, from its state directory; 0 when there is none. With them, terms are
+	// never opened twice even by a node that restarts while it is alone.
+	LastTerm, LastEpoch uint32
+
 	// Peers are the VTEP addresses of all possible members. This node's own
 	// address may be among them. Messages from other addresses are ignored.
 	Peers []netip.Addr
@@ -85,6 +90,8 @@ func (c *Config) check() error {
 	case c.ElectionInterval <= 0 || c.ElectionWait < c.ElectionInterval || c.QuickWait < 0:
 		return bad("election interval %v, wait %v, quick wait %v do not fit together",
 			c.ElectionInterval, c.ElectionWait, c.QuickWait)
+	case !sane(c.LastTerm, c.LastEpoch):
+		return bad("saved view number %d/%d is out of range", c.LastTerm, c.LastEpoch)
 	case len(c.Peers) >= wire.MaxNodes-1:
 		return bad("%d peers; a cluster has at most %d nodes", len(c.Peers), wire.MaxNodes-1)
 	}

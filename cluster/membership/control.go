@@ -103,9 +103,6 @@ func (m *Machine) onLeave(now int64, p *peer, l *wire.Leave) {
 	}
 	p.left = l.From.Incarnation
 	p.join = nil
-	if m.state == wire.StateJoining && p == m.joining.target {
-		m.elect(now, "control node "+p.member.Name+" left")
-	}
 	// Members find it by looking who is alive.
 }
 
@@ -185,7 +182,12 @@ func (m *Machine) tickControl(now int64) {
 	}
 	for i := range m.view.Members {
 		mem := &m.view.Members[i]
-		if p := m.peers[mem.VTEP]; mem.ID != m.self.ID && !m.shows(p) && now-p.sent >= m.resend {
+		p := m.peers[mem.VTEP]
+		if mem.ID == m.self.ID {
+			continue
+		}
+		m.ask(now, p, mem.ID)
+		if !m.shows(p) && now-p.sent >= m.resend {
 			m.sendView(now, p)
 		}
 	}
@@ -212,7 +214,7 @@ func (m *Machine) nextControl() int64 {
 			continue
 		}
 		if p.is(mem) {
-			next = min(next, p.last+m.hold, p.hearsMe+m.hold+m.period)
+			next = min(next, p.last+m.hold, p.hearsMe+m.hold+m.period, m.nextAsk(p))
 		} else {
 			next = min(next, p.restarted+m.hold)
 		}
@@ -252,9 +254,10 @@ func (m *Machine) reform(now int64) {
 				continue
 			}
 			mem := p.join.From
-			if !fresh && slices.ContainsFunc(stay, func(s wire.Member) bool { return s.Name == mem.Name }) {
+			if slices.ContainsFunc(stay, func(s wire.Member) bool { return s.Name == mem.Name }) {
 				p.hearsMe = now
-				continue // never left here, only needs a newer term
+				news = append(news, mem.Name+" came back")
+				continue // it never left here, and needs a newer term
 			}
 			if fresh || taken[mem.ID] {
 				mem.ID = m.freeID(mem.Name, &taken)

@@ -96,6 +96,10 @@ func (m *Machine) settleDoubt(now int64, p *peer, h *wire.Heartbeat) {
 		h.Term != m.view.Term || h.Epoch != m.view.Epoch {
 		return
 	}
+	mem := m.view.Member(h.From.ID)
+	if mem == nil || !sameLife(mem, &h.From) {
+		return
+	}
 	if m.ruling() || h.From.ID == h.Control {
 		m.believe(now, p.member.Name+" confirms")
 	}

@@ -62,6 +62,7 @@ func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
 	m.answerDoubt(now, p, h)
 	m.settleDoubt(now, p, h)
 	m.catchUp(now, p, h)
+	m.reply(now, p, h)
 	if rules(h) && h.Term != m.view.Term {
 		m.rival(now, p)
 	}
@@ -82,9 +83,12 @@ func (m *Machine) lookAgain(now int64) {
 	}
 }
 
-// lookUp notices at once when a message showed that the control node is gone:
-// it left, or it is there in another life.
+// lookUp notices at once when a message showed that the control node, or the
+// one that we ask for admission, is gone: it left, or lives another life.
 func (m *Machine) lookUp(now int64) {
+	if m.state == wire.StateJoining {
+		m.tickJoining(now)
+	}
 	if m.state == wire.StateInSync && !m.ruling() && !m.follow.lost && !m.alive(now, m.view.Member(m.view.Control)) {
 		m.lookAgain(now)
 	}
@@ -158,7 +162,7 @@ func (m *Machine) tickMerge(now int64) {
 // watchControl compares our control node's heartbeat with our view.
 func (m *Machine) watchControl(now int64, p *peer, h *wire.Heartbeat) {
 	ruler := m.view.Member(m.view.Control)
-	if p.addr != ruler.VTEP || !p.is(ruler) || h.Control != h.From.ID {
+	if p.addr != ruler.VTEP || !p.is(ruler) || h.Control != h.From.ID || now < m.doubt.from {
 		return
 	}
 	switch newer := (&wire.View{Term: h.Term, Epoch: h.Epoch}).Newer(m.view); {
@@ -181,6 +185,7 @@ func (m *Machine) tickFollow(now int64) {
 		m.orphaned(now, p.beat.Term, ruler.Name+" follows another control node")
 	case m.alive(now, ruler):
 		m.follow.lost, m.follow.orphan = false, never
+		m.ask(now, p, ruler.ID)
 	default:
 		m.succeed(now, ruler, p)
 	}
@@ -288,7 +293,7 @@ func (m *Machine) nextFollow() int64 {
 		next = min(next, m.follow.orphan+m.hold)
 	}
 	if p := m.peers[m.view.Member(m.view.Control).VTEP]; p != nil {
-		return min(next, p.last+m.hold)
+		return min(next, p.last+m.hold, m.nextAsk(p))
 	}
 	return never
 }

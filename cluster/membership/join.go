@@ -9,13 +9,17 @@ import (
 // joining is the state of a node that asks a control node for admission.
 type joining struct {
 	target  *peer
-	next    int64  // next Join
-	refused string // the last reason (EL8)
+	life    wire.Incarnation // of the target
+	next    int64            // next Join
+	refused string           // the last reason (EL8)
 }
 
 // meet is called when p has shown that it is a control node and this node has
 // none.
 func (m *Machine) meet(now int64, p *peer) {
+	if p.left == p.member.Incarnation {
+		return // an old message of a node that has left
+	}
 	switch m.state {
 	case wire.StateElection:
 	case wire.StateJoining:
@@ -26,7 +30,7 @@ func (m *Machine) meet(now int64, p *peer) {
 	default:
 		return
 	}
-	m.joining = joining{target: p, next: now}
+	m.joining = joining{target: p, life: p.member.Incarnation, next: now}
 	m.become(now, wire.StateJoining, "asking control node "+p.member.Name)
 	m.tickJoining(now)
 }
@@ -37,8 +41,15 @@ func (p *peer) ruling() bool { return p.beatAt == never || rules(&p.beat) }
 
 func (m *Machine) tickJoining(now int64) {
 	t := m.joining.target
-	if m.silent(now, t) {
+	switch {
+	case m.silent(now, t):
 		m.elect(now, "control node "+t.member.Name+" is silent")
+		return
+	case t.member.Incarnation != m.joining.life:
+		m.elect(now, "control node "+t.member.Name+" restarted")
+		return
+	case t.left == m.joining.life:
+		m.elect(now, "control node "+t.member.Name+" left")
 		return
 	}
 	if now >= m.joining.next {

@@ -19,7 +19,8 @@ type Machine struct {
 	// Times derived from the hold time, nanoseconds.
 	hold   int64 // silence that means death
 	period int64 // between heartbeats
-	urgent int64 // between heartbeats while the control node is missing
+	urgent int64 // between heartbeats while the control node is missing, and between such questions
+	worry  int64 // silence after which a node is asked whether it is there
 	resend int64 // between repetitions of a view or a Join
 	lease  int64 // how long a heartbeat allows this node to forward
 	slack  int64 // how late a Tick may be before it is evidence of a stuck process
@@ -62,12 +63,16 @@ func New(cfg Config, out Output) (*Machine, error) {
 		hold:   hold,
 		period: hold / 3,
 		urgent: min(hold/12, int64(200*time.Millisecond)),
+		worry:  hold * 2 / 3,
 		resend: hold / 6,
 		lease:  hold * 6 / 10,
 		slack:  hold / 10,
 		self:   cfg.Self,
-		peers:  make(map[netip.Addr]*peer, len(cfg.Peers)),
-		due:    inf,
+
+		maxTerm: cfg.LastTerm, maxEpoch: cfg.LastEpoch,
+
+		peers: make(map[netip.Addr]*peer, len(cfg.Peers)),
+		due:   inf,
 	}
 	for _, a := range cfg.Peers {
 		p := newPeer(a)

@@ -15,39 +15,41 @@ import (
 // network runs machines on a virtual clock over a network that loses, delays
 // and reorders as told. It checks what must hold at every moment.
 type network struct {
-	now     int64
-	seq     int
-	queue   eventQueue
-	rand    *rand.Rand
-	nodes   []*testNode
-	cuts    map[[2]*testNode]bool // from, to
-	loss    float64
-	delay   func() int64
-	log     strings.Builder
-	broken  []string // violated invariants
-	rulers  map[uint32]string
-	content map[[2]uint32]string
-	life    wire.Incarnation
-	configs []Config
-	rejoin  time.Duration // fenced nodes come back after this; 0: never
+	now       int64
+	seq       int
+	queue     eventQueue
+	rand      *rand.Rand
+	nodes     []*testNode
+	cuts      map[[2]*testNode]bool // from, to
+	loss      float64
+	delay     func() int64
+	log       strings.Builder
+	broken    []string // violated invariants
+	disturbed int64    // when links last changed
+	rulers    map[uint32]string
+	content   map[[2]uint32]string
+	life      wire.Incarnation
+	rejoin    time.Duration // fenced nodes come back after this; 0: never
 }
 
 // testNode is one machine with its process: alive, paused or dead.
 type testNode struct {
-	net     *network
-	cfg     Config
-	m       *Machine
-	running bool
-	paused  bool
-	backlog []func() // what a paused process finds when it goes on
-	gen     int      // of the armed tick
-	applied *wire.View
-	saved   *wire.View // what a hitless restart finds
-	lease   int64      // what the fast path has
-	ticks   int
-	gone    int64 // when it stopped to run, for lease checks
-	fences  int
-	history []appliedView
+	net         *network
+	cfg         Config
+	m           *Machine
+	running     bool
+	paused      bool
+	backlog     []func() // what a paused process finds when it goes on
+	gen         int      // of the armed tick
+	applied     *wire.View
+	saved       *wire.View // what a hitless restart finds
+	term, epoch uint32     // of the newest view ever, in the state directory
+	lease       int64      // what the fast path has
+	ticks       int
+	gone        int64 // when it stopped to run, for lease checks
+	woke        int64 // when it went on after a pause
+	fences      int
+	history     []appliedView
 }
 
 type appliedView struct {
@@ -159,6 +161,7 @@ func (t *testNode) boot() {
 
 func (t *testNode) launch(life wire.Incarnation) {
 	cfg := t.cfg
+	cfg.LastTerm, cfg.LastEpoch = t.term, t.epoch
 	cfg.Self.Incarnation = life
 	m, err := New(cfg, t)
 	if err != nil {
@@ -188,7 +191,7 @@ func (t *testNode) kill() {
 func (t *testNode) pause() { t.paused, t.gone = true, t.net.now }
 
 func (t *testNode) unpause() {
-	t.paused = false
+	t.paused, t.woke = false, t.net.now
 	backlog := t.backlog
 	t.backlog = nil
 	for _, f := range backlog {
@@ -268,37 +271,43 @@ func (t *testNode) Apply(v *wire.View) {
 		n.violated("two views are %d/%d: %s and %s", v.Term, v.Epoch, c, text)
 	}
 	n.content[key] = text
-	t.applied, t.saved = v, v
+	n.checkLeases(t, t.applied, v)
+	t.applied, t.saved, t.term, t.epoch = v, v, v.Term, v.Epoch
 	t.history = append(t.history, appliedView{n.now, v})
-	n.checkLeases(t, v)
 }
 
 // checkLeases proves that a dead or stopped process's fast path is silent when
-// others take its connections (HL5). Only without loss: the lease rests on the
-// heartbeats having arrived.
-func (n *network) checkLeases(by *testNode, v *wire.View) {
+// others take its connections (HL5). Not under loss or cuts: the lease rests on
+// the last heartbeats having arrived.
+func (n *network) checkLeases(by *testNode, before, v *wire.View) {
+	if n.loss > 0 || len(n.cuts) > 0 || n.now-n.disturbed < 3*by.m.hold {
+		return
+	}
 	for _, o := range n.nodes {
-		stopped := !o.running || o.paused
-		if stopped && n.loss == 0 && len(n.cuts) == 0 && o.lease > n.now && v.Named(o.cfg.Self.Name) == nil &&
-			by.fences == 0 && len(by.history) > 1 {
+		self := &o.cfg.Self
+		was := before.Named(self.Name)
+		is := v.Named(self.Name)
+		removed := was != nil && was.Incarnation == self.Incarnation && (is == nil || is.Incarnation != self.Incarnation)
+		if removed && (!o.running || o.paused) && o.lease > n.now {
 			n.violated("HL5: %s is out of the view of %s %v before its lease ends",
-				o.cfg.Self.Name, by.cfg.Self.Name, time.Duration(o.lease-n.now))
+				self.Name, by.cfg.Self.Name, time.Duration(o.lease-n.now))
 		}
 	}
 }
 
 // Fenced implements Output: stop, flush, come back as a new incarnation. EL9:
-// somebody else must have been running until a moment ago.
+// somebody else must have been running until a moment ago, or this node was
+// stopped and finds in its queue that it was removed meanwhile.
 func (t *testNode) Fenced(why string) {
 	n := t.net
-	t.lease, t.applied, t.fences = 0, nil, t.fences+1
+	t.lease, t.applied, t.saved, t.fences = 0, nil, nil, t.fences+1
 	others := 0
 	for _, o := range n.nodes {
 		if o != t && (o.running && !o.paused || n.now-o.gone < 2*int64(max(o.cfg.Hold, DefaultHold))) {
 			others++
 		}
 	}
-	if others == 0 {
+	if others == 0 && n.now-t.woke > 3*t.m.hold {
 		n.violated("EL9: %s, the last node, is fenced: %s", t.cfg.Self.Name, why)
 	}
 	if n.rejoin == 0 {
@@ -326,8 +335,9 @@ func (t *testNode) Event(e Event) {
 	fmt.Fprintf(&t.net.log, "%9.3fs %s: %s: %s\n", float64(e.At-second)/1e9, t.cfg.Self.Name, state, e.Cause)
 }
 
-// cut separates groups of nodes from each other.
+// split separates groups of nodes from each other.
 func (n *network) split(groups ...[]*testNode) {
+	n.disturbed = n.now
 	n.cuts = map[[2]*testNode]bool{}
 	for i, g := range groups {
 		for j, h := range groups {
@@ -342,7 +352,9 @@ func (n *network) split(groups ...[]*testNode) {
 	}
 }
 
-func (n *network) heal() { n.cuts = map[[2]*testNode]bool{} }
+func (n *network) heal() {
+	n.cuts, n.loss, n.disturbed = map[[2]*testNode]bool{}, 0, n.now
+}
 
 // agreed returns the view that all running nodes are in, or why there is none.
 func (n *network) agreed() (*wire.View, string) {

@@ -20,7 +20,8 @@ type Output interface {
 	Apply(v *wire.View)
 	// Fenced says that the node is no member any more and that others may have
 	// adopted its connections: stop forwarding before anything else, revoke
-	// the lease, drop the flow table, and come back with Rejoin.
+	// the lease, drop the flow table and the saved view, and come back with
+	// Rejoin.
 	Fenced(why string)
 	// Event is a line for `show cluster history` and the log.
 	Event(e Event)

@@ -29,6 +29,10 @@ type peer struct {
 	beat   wire.Heartbeat
 	beatAt int64
 
+	// Questions after missing heartbeats.
+	asked int64 // it, by this node
+	told  int64 // this node, by it, and answered
+
 	// Election.
 	answered int64 // last election reply to this node
 	pinged   int64 // last election request sent to it alone
@@ -43,7 +47,7 @@ type peer struct {
 
 func newPeer(a netip.Addr) *peer {
 	return &peer{
-		addr: a, last: never, restarted: never, beatAt: never, answered: never,
+		addr: a, last: never, restarted: never, beatAt: never, asked: never, told: never, answered: never,
 		pinged: never, hearsMe: never, sent: never, lagging: never,
 	}
 }
@@ -128,6 +132,29 @@ func (m *Machine) alive(now int64, mem *wire.Member) bool {
 	}
 	p := m.peers[mem.VTEP]
 	return p != nil && p.is(mem) && p.left != mem.Incarnation && !m.silent(now, p)
+}
+
+// ask makes sure, before a member counts as dead, that its heartbeats were not
+// merely lost: it is sent a heartbeat that says so, and answers at once.
+func (m *Machine) ask(now int64, p *peer, id wire.NodeID) {
+	if now < m.nextAsk(p) {
+		return
+	}
+	p.asked = now
+	h := m.hello(now)
+	h.Alive &^= 1 << id
+	m.out.Send(p.addr, h)
+}
+
+func (m *Machine) nextAsk(p *peer) int64 { return max(p.last+m.worry, p.asked+m.urgent) }
+
+// reply answers a member of our view whose heartbeat says that it does not
+// hear us.
+func (m *Machine) reply(now int64, p *peer, h *wire.Heartbeat) {
+	if h.Term == m.view.Term && h.Epoch == m.view.Epoch && h.Alive&(1<<m.self.ID) == 0 && now-p.told >= m.urgent/2 {
+		p.told = now
+		m.out.Send(p.addr, m.hello(now))
+	}
 }
 
 // better orders candidates (EL1, EL2). Addresses break the tie of nodes that

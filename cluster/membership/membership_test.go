@@ -1,0 +1,288 @@
+package membership
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"cohort/ccl/wire"
+)
+
+// formed is a healthy cluster of count nodes.
+func formed(t *testing.T, count int) *network {
+	t.Helper()
+	n := newNetwork(1)
+	for i := range count {
+		n.add(fmt.Sprintf("n%d", i+1), uint8(i+1))
+	}
+	n.connect()
+	for _, node := range n.nodes {
+		node.boot()
+	}
+	n.run(5 * time.Second)
+	if _, why := n.agreed(); why != "" {
+		t.Fatal(why)
+	}
+	t.Cleanup(func() {
+		for _, b := range n.broken {
+			t.Error(b)
+		}
+	})
+	return n
+}
+
+func TestEL9_SixteenAndSixtyThreeNodes(t *testing.T) {
+	for _, count := range []int{1, 16, 63} {
+		n := formed(t, count)
+		if v := n.nodes[0].applied; len(v.Members) != count || v.Control != 1 {
+			t.Fatalf("%d nodes form %+v", count, v)
+		}
+		if views := len(n.nodes[0].history); views > 2 {
+			t.Errorf("%d nodes that boot together take %d views", count, views)
+		}
+		for _, node := range n.nodes[:count/2] { // the control node among them
+			node.kill()
+		}
+		n.run(3500 * time.Millisecond)
+		if _, why := n.agreed(); why != "" {
+			t.Errorf("%d nodes, half of them killed: %s", count, why)
+		}
+	}
+}
+
+// EL9: whatever dies, in whatever order, the last one goes on and forwards.
+func TestEL9_TheLastNodeStays(t *testing.T) {
+	n := formed(t, 5)
+	for _, i := range []int{2, 0, 4, 1} {
+		n.nodes[i].kill()
+		n.run(4 * time.Second)
+	}
+	last := n.nodes[3]
+	if v, why := n.agreed(); why != "" || !last.m.ruling() || len(v.Members) != 1 {
+		t.Fatalf("view %+v: %s", v, why)
+	}
+	if last.lease <= n.now {
+		t.Error("the last node may not forward")
+	}
+}
+
+// EL6: all members see the same sequence of views.
+func TestEL6_OneSequenceOfViews(t *testing.T) {
+	n := formed(t, 4)
+	n.nodes[3].kill()
+	n.run(4 * time.Second)
+	n.nodes[3].boot()
+	n.run(time.Second)
+	for _, node := range n.nodes[1:3] {
+		var a, b []*wire.View
+		for _, h := range n.nodes[0].history[1:] {
+			a = append(a, h.v)
+		}
+		for _, h := range node.history {
+			b = append(b, h.v)
+		}
+		if diff := cmp.Diff(a, b, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("views of n1 and %s differ:\n%s", node.cfg.Self.Name, diff)
+		}
+	}
+	if x, y := n.nodes[0].history[1].v.Tag(), n.nodes[0].applied.Tag(); x == y {
+		t.Errorf("two views have the tag %x", x)
+	}
+}
+
+// HL1: any authenticated packet keeps a node alive.
+func TestHL1_AnyPacketCounts(t *testing.T) {
+	n := formed(t, 2)
+	a, b := n.nodes[0], n.nodes[1]
+	b.kill()
+	for range 100 {
+		n.run(100 * time.Millisecond)
+		a.do(func() { a.m.Heard(n.now, b.cfg.Self.VTEP) })
+	}
+	// 10 s later it is still there, but has not acknowledged the control node.
+	var cause string
+	for _, e := range a.m.Status(n.now).Events {
+		cause = e.Cause
+	}
+	if !strings.Contains(cause, "does not hear the control node") {
+		t.Errorf("last event is %q", cause)
+	}
+}
+
+// HL5: lease times of a healthy node, and none for the others.
+func TestHL5_Lease(t *testing.T) {
+	n := newNetwork(1)
+	a := n.add("a", 1)
+	n.add("b", 2)
+	n.connect()
+	a.boot()
+	n.run(10 * time.Second)
+	if l := a.m.LeaseUntil(n.now); l != 0 {
+		t.Fatalf("a node without a view has a lease until %d", l)
+	}
+	n.nodes[1].boot()
+	n.run(10 * time.Second)
+	hold := int64(DefaultHold)
+	if l := a.m.LeaseUntil(n.now) - n.now; l <= hold*6/10-hold/3-int64(time.Millisecond) || l > hold*6/10 {
+		t.Errorf("lease ends in %v", time.Duration(l))
+	}
+	stuck := n.now + hold
+	if l := a.m.LeaseUntil(stuck); l != 0 {
+		t.Errorf("a node that did not run for the hold time renews until %d", l)
+	}
+	a.do(func() { a.m.Leave(n.now) })
+	if l := a.m.LeaseUntil(n.now); l != 0 {
+		t.Errorf("a node that left has a lease until %d", l)
+	}
+}
+
+// HL5: a planned restart leaves nearly a hold time.
+func TestHL5_PlannedRestart(t *testing.T) {
+	n := formed(t, 3)
+	b := n.nodes[1]
+	n.run(700 * time.Millisecond)
+	b.lease = b.m.PlanRestart(n.now)
+	b.kill()
+	n.run(2600 * time.Millisecond)
+	if b.lease <= n.now {
+		t.Error("the lease ended early")
+	}
+	b.resume()
+	n.run(10 * time.Millisecond)
+	if v, why := n.agreed(); why != "" || b.m.doubt.on {
+		t.Errorf("view %v: %s", v, why)
+	}
+	if len(b.history) != 1 || len(n.nodes[0].history) != 2 {
+		t.Error("the restart changed the view")
+	}
+	if b.m.PlanRestart(n.now) == 0 || func() int64 { b.m.Leave(n.now); return b.m.PlanRestart(n.now) }() != 0 {
+		t.Error("PlanRestart does not depend on the membership")
+	}
+}
+
+func TestResumeRefusesWhatIsNotItsOwn(t *testing.T) {
+	n := formed(t, 2)
+	b := n.nodes[1]
+	v := b.applied
+	for what, try := range map[string]func(m *Machine) error{
+		"no view":   func(m *Machine) error { return m.Resume(n.now, nil, 2) },
+		"other id":  func(m *Machine) error { return m.Resume(n.now, v, 1) },
+		"bad view":  func(m *Machine) error { return m.Resume(n.now, &wire.View{Term: 5, Epoch: 1}, 2) },
+		"new life":  func(m *Machine) error { m.self.Incarnation = 77; return m.Resume(n.now, v, 2) },
+		"running":   func(m *Machine) error { m.Start(n.now); return m.Resume(n.now, v, 2) },
+		"no rejoin": func(m *Machine) error { m.Start(n.now); return m.Rejoin(n.now, 99) },
+		"same life": func(m *Machine) error { return m.Rejoin(n.now, m.self.Incarnation) },
+	} {
+		b.launch(b.cfg.Self.Incarnation)
+		if err := try(b.m); err == nil || !strings.HasPrefix(err.Error(), "membership: ") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	good := Config{
+		Self:  wire.Member{Name: "a", VTEP: vtep(1), Priority: 1, Incarnation: 1},
+		Peers: []netip.Addr{vtep(1), vtep(2), vtep(2)},
+	}
+	if m, err := New(good, nil); err != nil || len(m.order) != 1 || m.cfg.Hold != DefaultHold {
+		t.Fatalf("%v", err)
+	}
+	for want, change := range map[string]func(*Config){
+		"no name":            func(c *Config) { c.Self.Name = "" },
+		"no CCL address":     func(c *Config) { c.Self.VTEP = netip.Addr{} },
+		"priority 0":         func(c *Config) { c.Self.Priority = 0 },
+		"priority 101":       func(c *Config) { c.Self.Priority = 101 },
+		"incarnation":        func(c *Config) { c.Self.Incarnation = 0 },
+		"has id 3":           func(c *Config) { c.Self.ID = 3 },
+		"hold time 1ms":      func(c *Config) { c.Hold = time.Millisecond },
+		"hold time 46s":      func(c *Config) { c.Hold = 46 * time.Second },
+		"do not fit":         func(c *Config) { c.ElectionWait = time.Second },
+		"is empty":           func(c *Config) { c.Peers = append(c.Peers, netip.Addr{}) },
+		"same low 12 bits":   func(c *Config) { c.Peers = append(c.Peers, netip.MustParseAddr("10.99.16.1")) },
+		"out of range":       func(c *Config) { c.LastTerm = math.MaxUint32 },
+		"at most 63 nodes":   func(c *Config) { c.Peers = manyPeers(63) },
+		"quick wait -1ns do": func(c *Config) { c.QuickWait = -1 },
+	} {
+		c := good
+		change(&c)
+		if _, err := New(c, nil); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+func manyPeers(count int) (list []netip.Addr) {
+	for i := range count {
+		list = append(list, vtep(2+i))
+	}
+	return list
+}
+
+// A cluster that is full says so.
+func TestEL8_FullCluster(t *testing.T) {
+	n := formed(t, 2)
+	a := n.nodes[0]
+	v := *a.m.view
+	for i := len(v.Members) + 1; i < wire.MaxNodes; i++ {
+		v.Members = append(v.Members, wire.Member{ID: wire.NodeID(i), Name: fmt.Sprint("x", i), VTEP: vtep(100 + i)})
+	}
+	a.m.view = &v
+	j := wire.Join{
+		From:    wire.Member{Name: "late", VTEP: vtep(99), Incarnation: 1, Priority: 1},
+		Cluster: "edge", Version: "1", DataMTU: 1500, Interfaces: []string{"outside", "inside"},
+	}
+	if got := a.m.objection(&j); got != "the cluster is full: 63 nodes" {
+		t.Errorf("objection %q", got)
+	}
+}
+
+func TestMG1_Status(t *testing.T) {
+	n := formed(t, 3)
+	n.nodes[2].kill()
+	n.run(1500 * time.Millisecond)
+	s := n.nodes[0].m.Status(n.now)
+	if !s.Control || s.State != wire.StateInSync || s.Self.ID != 1 || s.LeaseUntil <= n.now || len(s.Events) != 3 {
+		t.Errorf("%+v", s)
+	}
+	b, c := s.Peers[0], s.Peers[1]
+	if !b.Alive || !b.Applied || !b.HearsUs || b.Member.ID != 2 || b.LastHeard > time.Second || b.State != wire.StateInSync {
+		t.Errorf("n2: %+v", b)
+	}
+	if !c.Alive || c.LastHeard < 1500*time.Millisecond || c.Member.Name != "n3" {
+		t.Errorf("n3: %+v", c)
+	}
+	n.run(2 * time.Second)
+	if c := n.nodes[0].m.Status(n.now).Peers[1]; c.Alive || c.Member.ID != 0 || !c.Heard {
+		t.Errorf("n3 after its removal: %+v", c)
+	}
+}
+
+func TestHistoryKeepsTheNewest(t *testing.T) {
+	var h history
+	for i := range 300 {
+		h.add(Event{At: int64(i)})
+	}
+	l := h.list()
+	if len(l) != 128 || l[0].At != 172 || l[127].At != 299 {
+		t.Errorf("%d events, %d to %d", len(l), l[0].At, l[len(l)-1].At)
+	}
+}
+
+func TestTermsOfTwoNodesDiffer(t *testing.T) {
+	a, b := formed(t, 2).nodes[0].m, &Machine{}
+	b.self.VTEP = vtep(2)
+	for _, m := range []*Machine{a, b} {
+		m.maxTerm = 9 << termHostBits
+	}
+	if a.openTerm() == b.openTerm() || Round(a.openTerm()) != 10 || Round(b.openTerm()) != 10 {
+		t.Errorf("%x and %x", a.openTerm(), b.openTerm())
+	}
+}
