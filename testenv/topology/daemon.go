@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -127,20 +128,54 @@ func (n *Node) RestartDaemon() error {
 	return n.startDaemon()
 }
 
-// StopDaemon freezes the daemon (SIGSTOP): alive, but it does nothing.
-func (n *Node) StopDaemon() error { return n.signalDaemon(unix.SIGSTOP) }
-
-// ContDaemon lets a frozen daemon go on.
-func (n *Node) ContDaemon() error { return n.signalDaemon(unix.SIGCONT) }
-
-func (n *Node) signalDaemon(sig os.Signal) error {
+// StopDaemon freezes the daemon (SIGSTOP): alive, but it does nothing. When it
+// returns every thread has stopped, which takes a moment on a busy machine.
+func (n *Node) StopDaemon() error {
 	n.change.Lock()
 	defer n.change.Unlock()
 	p, err := n.running()
 	if err != nil {
 		return err
 	}
-	return p.Signal(sig)
+	if err := p.Signal(unix.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := poll(ctx, func() (bool, error) { return stopped(p.PID()) }); err != nil {
+		return fmt.Errorf("node %s: stop the daemon: %w", n.Name, err)
+	}
+	return nil
+}
+
+// stopped reports whether every thread of a process is in state T.
+func stopped(pid int) (bool, error) {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		return false, errors.Join(err, ErrNoDaemon)
+	}
+	for _, file := range stats {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// The state follows the command, which stands in parentheses.
+		if end := bytes.LastIndexByte(b, ')'); end < 0 || end+2 >= len(b) || b[end+2] != 'T' {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// ContDaemon lets a frozen daemon go on.
+func (n *Node) ContDaemon() error {
+	n.change.Lock()
+	defer n.change.Unlock()
+	p, err := n.running()
+	if err != nil {
+		return err
+	}
+	return p.Signal(unix.SIGCONT)
 }
 
 // WaitReady waits until the daemon's control socket answers. A daemon that
