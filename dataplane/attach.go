@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // Attachment is the state of one device's XDP program.
@@ -64,13 +65,10 @@ func (a *attachment) adopt(prog *ebpf.Program, mode Mode) (bool, error) {
 		if a.replace(prog, mode) {
 			return true, nil
 		}
-		_ = l.Close()
+		_ = release(l)
 		a.link = nil
 	}
-	if err := unpin(a.pin); err != nil {
-		return false, err
-	}
-	return false, nil
+	return false, unpin(a.pin)
 }
 
 func (a *attachment) replace(prog *ebpf.Program, mode Mode) bool {
@@ -158,5 +156,24 @@ func (a *attachment) detach() error {
 	if a.pin != "" {
 		errs = append(errs, unpin(a.pin))
 	}
-	return errors.Join(append(errs, a.link.Close())...)
+	return errors.Join(append(errs, release(a.link))...)
+}
+
+// release detaches at once: the kernel lets go of the reference of a pin only
+// some time after its removal, and until then the device would be taken.
+func release(l link.Link) error {
+	err := l.Detach()
+	if errors.Is(err, unix.ENOLINK) || errors.Is(err, unix.EINVAL) {
+		err = nil // the device is gone
+	}
+	return errors.Join(err, l.Close())
+}
+
+// detachPinned detaches the link pinned at path and removes the pin.
+func detachPinned(path string) error {
+	l, err := link.LoadPinnedLink(path, nil)
+	if err != nil {
+		return unpin(path) // not a link of this kernel: only the name is in the way
+	}
+	return errors.Join(release(l), unpin(path))
 }

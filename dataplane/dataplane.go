@@ -232,8 +232,8 @@ func (d *Dataplane) dropStrayLinks() error {
 	}
 	for _, path := range names {
 		if !wanted[strings.TrimPrefix(filepath.Base(path), linkPin)] {
-			if err := unpin(path); err != nil {
-				return err
+			if err := detachPinned(path); err != nil {
+				return fmt.Errorf("dataplane: detach %s: %w", filepath.Base(path), err)
 			}
 		}
 	}

@@ -148,6 +148,23 @@ func TestPuntedPacketLeavesByItsNextHop(t *testing.T) {
 	}
 }
 
+func TestGenericModePuntsToo(t *testing.T) {
+	h := newHost(t, 1500)
+	h.cfg.Mode = ModeGeneric
+	n := startNode(t, h.open(), selfID, IOConfig{})
+	far := nstest.OpenWire(t, "out1")
+	raw := udp(t, 100)
+	f := n.fromWire(raw)
+	if f.Punt.Reason != uint8(bpf.PuntMiss) || !bytes.Equal(f.Data, raw) {
+		t.Errorf("punt %+v with %d bytes", f.Punt, len(f.Data))
+	}
+	if d := n.io.Transmit(f, hopID); d != Sent {
+		t.Fatal(d)
+	}
+	n.io.Flush()
+	far.Receive(isIP)
+}
+
 func TestEthernetPaddingIsCutOff(t *testing.T) {
 	n := newNode(t, 1500, IOConfig{})
 	raw := udp(t, 1) // 43 bytes

@@ -176,6 +176,15 @@ func TestTR1_DestinationsBehindOneGatewayShareItsEntry(t *testing.T) {
 	}
 }
 
+func TestCachedLookupAllocatesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.ok("10.1.0.9")
+	dst := addr("10.1.0.9")
+	if n := testing.AllocsPerRun(100, func() { w.table.Lookup(dst) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestTR1_MultipathTakesOneOfTheGateways(t *testing.T) {
 	w := newWorld(t)
 	i := w.in.Attrs().Index
