@@ -13,8 +13,9 @@ import (
 // ErrNotFormed is returned by WaitFormed with what each node said last.
 var ErrNotFormed = errors.New("the cluster has not formed")
 
-// stateInSync is the state of a member that takes part in everything (MG1).
-const stateInSync = "in sync"
+// inSync reports whether a state is that of a member that takes part in
+// everything (MG1), spelt as in the specification or with a hyphen.
+func inSync(state string) bool { return state == "in sync" || state == "in-sync" }
 
 // API returns the client of the node's daemon. It stays the same over
 // restarts.
@@ -37,7 +38,7 @@ func agree(infos []api.Info, n int) bool {
 	first := infos[0]
 	for _, i := range infos {
 		if i.Control == "" || i.Control != first.Control || i.Term != first.Term || i.Epoch != first.Epoch ||
-			i.State != stateInSync || membersInSync(i) != n {
+			!inSync(i.State) || membersInSync(i) != n {
 			return false
 		}
 	}
@@ -47,7 +48,7 @@ func agree(infos []api.Info, n int) bool {
 // membersInSync counts the members that take part.
 func membersInSync(i api.Info) (n int) {
 	for _, m := range i.Members {
-		if m.State == stateInSync {
+		if inSync(m.State) {
 			n++
 		}
 	}
