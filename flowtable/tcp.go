@@ -143,11 +143,14 @@ func afterFin(s TCPState, dir int) (TCPState, bool) {
 }
 
 // Observe returns the state after the flags that XDP has noted for both
-// directions while it forwarded by itself: ageing calls it to learn of FINs
-// and resets that were never punted.
+// directions while it forwarded by itself: ageing calls it to learn of the ACK
+// that ended the handshake, of FINs and of resets that were never punted.
 func Observe(s TCPState, seen [2]uint8) TCPState {
 	if s == TCPNone {
 		return s
+	}
+	if seen[0]&TCPAck != 0 {
+		s, _ = Next(s, 0, TCPAck)
 	}
 	for dir, flags := range seen {
 		if flags&TCPFin != 0 {

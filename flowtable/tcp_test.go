@@ -126,6 +126,9 @@ func TestObserveLearnsWhatTheFastPathForwarded(t *testing.T) {
 		seen  [2]uint8
 		want  TCPState
 	}{
+		{TCPSynSent, [2]uint8{TCPSyn, TCPSyn | TCPAck}, TCPSynSent},
+		{TCPSynReceived, [2]uint8{TCPSyn, TCPSyn | TCPAck}, TCPSynReceived},
+		{TCPSynReceived, [2]uint8{TCPSyn | TCPAck, TCPSyn | TCPAck}, TCPEstablished},
 		{TCPEstablished, [2]uint8{ackOnly, ackOnly}, TCPEstablished},
 		{TCPEstablished, [2]uint8{TCPFin | TCPAck, ackOnly}, TCPFinWait},
 		{TCPEstablished, [2]uint8{ackOnly, TCPFin | TCPAck}, TCPCloseWait},
