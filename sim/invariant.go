@@ -1,6 +1,12 @@
 package sim
 
-import "cohort/flowtable"
+import (
+	"fmt"
+	"strings"
+
+	"cohort/cluster/order"
+	"cohort/flowtable"
+)
 
 // settleBound is how long after the last fault or view two nodes may still
 // both believe that they own a connection: a re-registration round with
@@ -36,6 +42,9 @@ func (k *checker) split() {
 func (k *checker) step() {
 	if now := k.w.clock.now; now >= k.nextFull {
 		k.nextFull = now + 5*ms
+		if now-k.lastMove > second {
+			k.nextFull += 45 * ms // nothing moves: a violation would stay
+		}
 		for _, c := range k.w.conns {
 			k.oneOwner(c)
 		}
@@ -128,8 +137,74 @@ func (k *checker) excuse(c *conn, why string) {
 	}
 }
 
-// converged holds once faults have ended and views have settled: one view, one
-// control node, one owner and no copy at the owner.
+// settled holds a while after the last fault: one view, and every connection
+// has one owner, which knows it for sure, and one copy, of this owner and
+// generation, at the first node of the order that is not the owner (FR3, FR12).
+func (k *checker) settled() {
+	w := k.w
+	v := w.nodes[0].view
+	for _, n := range w.nodes {
+		if n.tag == 0 || n.tag != w.nodes[0].tag {
+			w.fail("EL5: node %d is not in the common view", n.index+1)
+			return
+		}
+	}
+	o := order.New([16]byte{}, v)
+	for _, c := range w.conns {
+		var owner *node
+		for _, n := range w.nodes {
+			if ref := n.table.Lookup(c.key); ref != 0 && !ref.IsForward() {
+				if owner != nil {
+					w.fail("FR1: nodes %d and %d both own connection %d", owner.index+1, n.index+1, c.id)
+				}
+				owner = n
+			}
+		}
+		if owner == nil {
+			continue
+		}
+		f := owner.table.Flow(owner.table.Lookup(c.key).Slot())
+		if w.clock.now-int64(f.Created)<<flowtable.TickShift < second/2 {
+			continue // its claim may still be on its way
+		}
+		if f.Flags&flowtable.FlowProvisional != 0 {
+			w.fail("FR14: node %d still owns connection %d provisionally", owner.index+1, c.id)
+		}
+		holder := o.Backup(c.key, owner.self)
+		for _, n := range w.nodes {
+			switch e, copied := n.copies.Get(c.key); {
+			case n.self == holder && !copied:
+				w.fail("FR12: connection %d of node %d has no copy at node %d", c.id, owner.index+1, n.index+1)
+			case n.self == holder && (e.Owner != uint8(owner.self) || e.Gen != f.Gen):
+				w.fail("FR12: connection %d of node %d, generation %d: the copy at node %d names owner id %d, generation %d", c.id, owner.index+1, f.Gen, n.index+1, e.Owner, e.Gen)
+			case n.self != holder && copied:
+				w.fail("FR3: node %d keeps a copy of connection %d of node %d, which belongs to another", n.index+1, c.id, owner.index+1)
+			}
+		}
+	}
+}
+
+// finished reports whether every conversation has ended, one way or the other.
+func (k *checker) finished() bool {
+	for _, c := range k.w.conns {
+		if !c.done && !c.failed {
+			return false
+		}
+	}
+	return true
+}
+
+func (k *checker) allEmpty() bool {
+	for _, n := range k.w.nodes {
+		if s := n.table.Stats(); s.Flows+s.Forwards+n.copies.Len()+len(n.held) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// converged holds when all conversations have ended: one view, one control
+// node, no copy at an owner, and nothing is lost without an excuse.
 func (k *checker) converged() {
 	w := k.w
 	for _, n := range w.nodes {
@@ -155,10 +230,26 @@ func (k *checker) converged() {
 func (k *checker) empty() {
 	for _, n := range k.w.nodes {
 		if s := n.table.Stats(); s.Flows+s.Forwards+n.copies.Len() != 0 {
-			k.w.fail("FR15: node %d keeps %d flows, %d forward entries, %d copies", n.index+1, s.Flows, s.Forwards, n.copies.Len())
+			k.w.fail("FR15: node %d keeps %d flows, %d forward entries, %d copies%s", n.index+1, s.Flows, s.Forwards, n.copies.Len(), k.leftovers(n))
 		}
 		if len(n.held) != 0 {
-			k.w.fail("FR15: node %d holds %d packets for ever", n.index+1, len(n.held))
+			k.w.fail("FR15: node %d holds %d packets for ever%s", n.index+1, len(n.held), k.leftovers(n))
 		}
 	}
+}
+
+// leftovers names the conversations that a node still knows something of.
+func (k *checker) leftovers(n *node) string {
+	var b strings.Builder
+	for _, c := range k.w.conns {
+		_, copied := n.copies.Get(c.key)
+		held := false
+		for _, p := range n.held {
+			held = held || p.conn == c
+		}
+		if copied || held || n.table.Lookup(c.key) != 0 || n.table.Lookup(c.key.Reverse()) != 0 {
+			fmt.Fprintf(&b, ", connection %d", c.id)
+		}
+	}
+	return b.String()
 }

@@ -78,7 +78,7 @@ func (n *node) boot() {
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{}, Policy: allowOut{},
-			Timeouts: w.cfg.Timeouts, ForwardIdle: 3 * time.Second,
+			Timeouts: w.cfg.Timeouts, ForwardIdle: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
 	})
@@ -128,6 +128,7 @@ func (n *node) Apply(v *wire.View, self wire.NodeID) {
 
 // Fence implements core.IO.
 func (n *node) Fence(why string) {
+	n.w.check.dying(n) // it forgets what it owned, as if it had died
 	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0
 	n.w.note("node %d fenced: %s", n.index+1, why)
 }
@@ -167,3 +168,10 @@ func newByteReader(seed uint64) byteReader {
 }
 
 func (b byteReader) Read(p []byte) (int, error) { return b.r.Read(p) }
+
+func (n *node) trace() func(from, to wire.NodeID, m wire.Message) {
+	if n.w.cfg.Trace == nil {
+		return nil
+	}
+	return func(from, to wire.NodeID, m wire.Message) { n.w.traceMessage(n, from, to, m) }
+}

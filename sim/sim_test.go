@@ -10,6 +10,7 @@ var (
 	seeds   = flag.Int("seeds", 40, "seeds to play of every scenario")
 	first   = flag.Uint64("first", 1, "first seed")
 	history = flag.Bool("history", false, "print the history of every run (use with -seeds 1)")
+	watch   = flag.Int("watch", 0, "with -history: the conversation whose roles and messages are shown, from 1")
 )
 
 // scenarios are the weathers of the cluster. All of them are played with the
@@ -25,7 +26,7 @@ var scenarios = map[string]Config{
 
 func play(t *testing.T, name string, cfg Config, seed uint64) Result {
 	t.Helper()
-	cfg.Seed = seed
+	cfg.Seed, cfg.Watch = seed, *watch
 	if *history {
 		cfg.Trace = func(at int64, line string) { fmt.Printf("%10.3f ms  %s\n", float64(at-1000*second)/1e6, line) }
 	}

@@ -26,6 +26,7 @@ type Config struct {
 	Strikes  int     // how many (3)
 	Timeouts flowtable.Timeouts
 	Trace    func(at int64, line string) // may be nil
+	Watch    int                         // with Trace: conversation number whose roles and messages it shows, 0 = none
 }
 
 func (c *Config) defaults() {
@@ -51,7 +52,7 @@ func (c *Config) defaults() {
 		c.Link.MinDelay, c.Link.MaxDelay = 30*us, 300*us
 	}
 	if c.Timeouts == (flowtable.Timeouts{}) {
-		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 15, TCPClosing: 2, TCPTimeWait: 1, UDP: 15, UDPStream: 15, ICMP: 15, Other: 15}
+		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPClosing: 2, TCPTimeWait: 1, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
 	}
 }
 
@@ -80,6 +81,7 @@ type World struct {
 	drops    map[ownership.Reason]uint64
 	result   Result
 	check    checker
+	watched  string // roles of the watched conversation
 }
 
 // Run plays one seed to its end.
@@ -101,9 +103,11 @@ func Run(cfg Config) Result {
 	w.plan()
 	w.advance(int64(cfg.Duration))
 	w.mend()
-	w.advance(giveUp + 3*second) // the slowest conversation ends, views settle
+	w.advance(settleBound + second)
+	w.check.settled()
+	w.advanceUntil(giveUp+3*second, w.check.finished) // the slowest conversation ends
 	w.check.converged()
-	w.advance(int64(time.Duration(cfg.Timeouts.UDP)*time.Second) + 6*second)
+	w.advanceUntil(int64(time.Duration(cfg.Timeouts.UDP)*time.Second)+6*second, w.check.allEmpty)
 	w.check.empty()
 	w.sum()
 	return w.result
@@ -113,7 +117,15 @@ func (w *World) advance(d int64) {
 	w.clock.run(w.clock.now+d, func() {
 		w.result.Events++
 		w.check.step()
+		w.watch()
 	})
+}
+
+// advanceUntil is advance that ends early when the condition holds.
+func (w *World) advanceUntil(d int64, done func() bool) {
+	for end := w.clock.now + d; w.clock.now < end && !done(); {
+		w.advance(100 * ms)
+	}
 }
 
 // plan scatters conversations and faults over the run.
@@ -121,7 +133,7 @@ func (w *World) plan() {
 	d := int64(w.cfg.Duration)
 	kinds := []ownership.Kind{ownership.KindTCP, ownership.KindTCP, ownership.KindUDP, ownership.KindEchoRequest}
 	for i := range w.cfg.Conns {
-		c := &conn{w: w, id: i, kind: kinds[w.rng.IntN(len(kinds))], steps: 2 + w.rng.IntN(40)}
+		c := &conn{w: w, id: i + 1, kind: kinds[w.rng.IntN(len(kinds))], steps: 2 + w.rng.IntN(40)}
 		c.key = packet.FlowKey{Src: packet.Addr{10, 0, 0, byte(i%4 + 1)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(2000 + i), DstPort: 80, Proto: packet.ProtoTCP}
 		switch c.kind {
 		case ownership.KindUDP:

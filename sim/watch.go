@@ -1,0 +1,91 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// watch notes every change of the roles that the nodes play for the watched
+// conversation: a replay that shows where they went wrong.
+func (w *World) watch() {
+	if w.cfg.Trace == nil || w.cfg.Watch == 0 || w.cfg.Watch > len(w.conns) {
+		return
+	}
+	if s := w.roles(w.conns[w.cfg.Watch-1].key); s != w.watched {
+		w.watched = s
+		w.note("ROLES %s", s)
+	}
+}
+
+// roles says who owns k, who forwards it where, and who has copies of whom.
+func (w *World) roles(k packet.FlowKey) string {
+	var b strings.Builder
+	for _, n := range w.nodes {
+		for dir, key := range []packet.FlowKey{k, k.Reverse()} {
+			ref := n.table.Lookup(key)
+			switch {
+			case ref == 0:
+			case ref.IsForward():
+				f := n.table.Forward(ref.Slot())
+				fmt.Fprintf(&b, " %d:forward%d(to %d gen %d)", n.index+1, dir, f.Owner, f.Gen)
+			case dir == 0:
+				f := n.table.Flow(ref.Slot())
+				fmt.Fprintf(&b, " %d:OWNER(gen %d, %v", n.index+1, f.Gen, flowtable.TCPState(f.State))
+				if f.Flags&flowtable.FlowProvisional != 0 {
+					b.WriteString(", provisional")
+				}
+				b.WriteString(")")
+			}
+		}
+		if e, ok := n.copies.Get(k); ok {
+			fmt.Fprintf(&b, " %d:copy(of %d gen %d)", n.index+1, e.Owner, e.Gen)
+		}
+	}
+	return b.String()
+}
+
+// traceMessage notes what is said about the watched conversation, and what
+// nodes say about their re-registration.
+func (w *World) traceMessage(at *node, from, to wire.NodeID, m wire.Message) {
+	if w.cfg.Watch == 0 || w.cfg.Watch > len(w.conns) {
+		return
+	}
+	watched, _ := w.conns[w.cfg.Watch-1].key.Canonical()
+	if k, keyed := keyOf(m); keyed {
+		if k, _ = k.Canonical(); k != watched {
+			return
+		}
+	}
+	verb := "hears from"
+	who := from
+	if from == at.self && from != 0 {
+		verb, who = "says to", to
+	}
+	w.note("node %d (id %d) %s %d: %T%+v", at.index+1, at.self, verb, who, m, m)
+}
+
+func keyOf(m wire.Message) (packet.FlowKey, bool) {
+	switch m := m.(type) {
+	case *wire.Claim:
+		return m.Conn.Key, true
+	case *wire.Grant:
+		return m.Conn.Key, true
+	case *wire.Redirect:
+		return m.Key, true
+	case *wire.Query:
+		return m.Key, true
+	case *wire.Owner:
+		return m.Key, true
+	case *wire.Update:
+		return m.Conn.Key, true
+	case *wire.Close:
+		return m.Key, true
+	case *wire.Gone:
+		return m.Key, true
+	}
+	return packet.FlowKey{}, false
+}
