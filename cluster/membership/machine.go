@@ -10,8 +10,8 @@ import (
 )
 
 // Machine is the membership of one node. It is not safe for concurrent use:
-// one event loop owns it. Times are nanoseconds of any clock that never goes
-// back and stands still for nobody; all calls use the same clock.
+// one event loop owns it. Times are nanoseconds of a clock that never goes back
+// and, best, counts suspension (CLOCK_BOOTTIME); all calls use the same clock.
 type Machine struct {
 	cfg Config
 	out Output
@@ -220,20 +220,12 @@ func (m *Machine) ruling() bool { return m.view != nil && m.view.Control == m.se
 // apply makes v this node's membership. The caller sends a heartbeat next, which
 // shows it to the others.
 func (m *Machine) apply(now int64, v *wire.View, cause string) {
-	old := m.view
 	me := v.Named(m.self.Name)
 	m.view = v
 	m.self.ID = me.ID
 	m.note(v.Term, v.Epoch)
 	for i := range v.Members {
-		mem := &v.Members[i]
-		m.remember(mem.Name, mem.ID)
-		// The control node has heard it just now: give it time to be heard here.
-		if o := old.Named(mem.Name); o == nil || o.Incarnation != mem.Incarnation {
-			if p := m.peers[mem.VTEP]; p != nil && p.is(mem) {
-				p.last = max(p.last, now)
-			}
-		}
+		m.remember(v.Members[i].Name, v.Members[i].ID)
 	}
 	m.follow = follow{next: inf, orphan: never, behind: never}
 	m.joining = joining{next: inf}

@@ -226,6 +226,53 @@ func manyPeers(count int) (list []netip.Addr) {
 	return list
 }
 
+// A member that hears of newer views but gets none for the hold time is out:
+// others act without it.
+func TestEL6_AMemberThatGetsNoViewsStops(t *testing.T) {
+	n := formed(t, 2)
+	a, b := n.nodes[0], n.nodes[1]
+	h := a.m.hello(n.now)
+	h.Epoch++
+	a.kill()
+	for range 12 {
+		n.run(300 * time.Millisecond)
+		b.do(func() { b.m.Step(n.now, a.cfg.Self.VTEP, h) })
+	}
+	if b.fences != 1 || b.lease != 0 {
+		t.Errorf("fenced %d times, state %s", b.fences, StateName(b.m.state))
+	}
+}
+
+// A control node that was held up a little does not take its own deafness for
+// the death of others.
+func TestHL5_LateIsNotDeaf(t *testing.T) {
+	n := formed(t, 2)
+	a, b := n.nodes[0], n.nodes[1]
+	n.cuts[[2]*testNode{b, a}] = true
+	for n.now-a.m.order[0].last < 2*second || n.now-a.m.beatAt > second/10 {
+		n.run(10 * time.Millisecond)
+	}
+	a.pause()
+	n.run(1500 * time.Millisecond)
+	n.heal()
+	a.unpause()
+	n.run(time.Second)
+	if a.m.doubt.on || len(a.history) != 2 || len(b.history) != 1 {
+		t.Errorf("the view changed: %+v", a.m.Status(n.now).Events)
+	}
+}
+
+// CL4: nobody speaks for another address.
+func TestCL4_NobodySpeaksForAnother(t *testing.T) {
+	n := formed(t, 3)
+	a, b, c := n.nodes[0], n.nodes[1], n.nodes[2]
+	b.do(func() { b.m.Step(n.now, c.cfg.Self.VTEP, wire.Leave{From: a.m.self}) })
+	n.run(time.Second)
+	if b.m.ruling() || b.m.Status(n.now).Malformed != 1 {
+		t.Error("a forged Leave removed the control node")
+	}
+}
+
 // A cluster that is full says so.
 func TestEL8_FullCluster(t *testing.T) {
 	n := formed(t, 2)

@@ -40,19 +40,24 @@ func randomKey(r *rand.Rand) packet.FlowKey {
 
 func TestFR2_EachNodeDirectsItsShare(t *testing.T) {
 	const tuples = 1_000_000
+	var sizes []int
 	orders := make([]*Order, 17)
 	for n := 2; n <= 16; n++ {
+		if raceEnabled && n > 4 && n < 16 {
+			continue // no goroutines here, and ten times slower
+		}
 		orders[n] = New(seed, view(n))
+		sizes = append(sizes, n)
 	}
 	var count [17][17]int
 	r := rand.New(rand.NewPCG(1, 2))
 	for range tuples {
 		k := randomKey(r)
-		for n := 2; n <= 16; n++ {
+		for _, n := range sizes {
 			count[n][orders[n].Director(k)]++
 		}
 	}
-	for n := 2; n <= 16; n++ {
+	for _, n := range sizes {
 		want := float64(tuples) / float64(n)
 		for id := 1; id <= n; id++ {
 			if dev := float64(count[n][id])/want - 1; dev > 0.02 || dev < -0.02 {
