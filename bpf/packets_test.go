@@ -20,7 +20,6 @@ type pkt struct {
 	flags      string // TCP: letters of FSRPAU
 	seq, ack   uint32
 	window     uint16
-	reply      bool // ICMP: echo reply
 	icmpType   uint8
 	noUDPSum   bool
 	payload    []byte
