@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 2000, "random networks that each property is tried on")
+	seeds = flag.Int("seeds", defaultSeeds, "random networks that each property is tried on")
 	seed  = flag.Uint64("seed", 0, "try this one only, and print what happens")
 )
 
