@@ -10,7 +10,7 @@ type Info struct {
 	Cluster string   `json:"cluster"`
 	Self    string   `json:"self"`    // name of the node that answers
 	State   string   `json:"state"`   // of this node: disabled, election, joining, in sync, fenced
-	Term    uint32   `json:"term"`    // of the current view (EL6)
+	Term    uint32   `json:"term"`    // of the current view (EL6): rounds of elections
 	Epoch   uint32   `json:"epoch"`   // of the current view
 	Control string   `json:"control"` // name of the control node, "" = none
 	Members []Member `json:"members"` // sorted by id

@@ -65,6 +65,9 @@ func Load(path string) (Config, error) {
 	if c.Cluster, err = config.LoadCluster(boot.Config); err != nil {
 		return Config{}, err
 	}
+	if err := c.Cluster.Fits(boot.Config, boot); err != nil {
+		return Config{}, err
+	}
 	if err := os.MkdirAll(boot.StateDir, 0o700); err != nil {
 		return Config{}, fmt.Errorf("state_dir: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -30,11 +31,11 @@ func (p provider) Info(ctx context.Context) (api.Info, error) {
 	if err := p.n.inLoop(ctx, func(now int64) { s = p.n.core.Member().Status(now) }); err != nil {
 		return api.Info{}, err
 	}
-	info := api.Info{Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: membership.StateName(s.State)}
+	info := api.Info{Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: stateWord(s.State)}
 	if s.View == nil {
 		return info, nil
 	}
-	info.Term, info.Epoch, info.Control = s.View.Term, s.View.Epoch, memberName(s.View, s.View.Control)
+	info.Term, info.Epoch, info.Control = membership.Round(s.View.Term), s.View.Epoch, memberName(s.View, s.View.Control)
 	for i := range s.View.Members {
 		info.Members = append(info.Members, member(&s, &s.View.Members[i]))
 	}
@@ -44,20 +45,25 @@ func (p provider) Info(ctx context.Context) (api.Info, error) {
 func member(s *membership.Status, m *wire.Member) api.Member {
 	a := api.Member{
 		ID: uint8(m.ID), Name: m.Name, Serial: m.Serial, Priority: m.Priority, Role: api.RoleData,
-		State: membership.StateName(s.State), VTEP: m.VTEP, Incarnation: fmt.Sprintf("%016x", uint64(m.Incarnation)), LastHeardMS: -1,
+		State: stateWord(s.State), VTEP: m.VTEP, Incarnation: fmt.Sprintf("%016x", uint64(m.Incarnation)), LastHeardMS: -1,
 	}
 	if m.ID == s.View.Control {
 		a.Role = api.RoleControl
 	}
 	for i := range s.Peers {
 		if q := &s.Peers[i]; q.Addr == m.VTEP && m.Name != s.Self.Name {
-			a.State = membership.StateName(q.State)
+			a.State = stateWord(q.State)
 			if q.Heard {
 				a.LastHeardMS = q.LastHeard.Milliseconds()
 			}
 		}
 	}
 	return a
+}
+
+// stateWord is a state as users read it (MG1): in sync, joining, disabled.
+func stateWord(s wire.NodeState) string {
+	return strings.ReplaceAll(membership.StateName(s), "-", " ")
 }
 
 // wall turns an instant of the monotonic clock into the time of day.
@@ -71,9 +77,9 @@ func (p provider) History(ctx context.Context) ([]api.Event, error) {
 	}
 	list := make([]api.Event, 0, len(s.Events))
 	for _, e := range s.Events {
-		a := api.Event{Time: wall(e.At), To: membership.StateName(e.To), Cause: e.Cause, Node: s.Self.Name}
+		a := api.Event{Time: wall(e.At), To: stateWord(e.To), Cause: e.Cause, Node: s.Self.Name}
 		if e.From != e.To {
-			a.From = membership.StateName(e.From)
+			a.From = stateWord(e.From)
 		}
 		list = append(list, a)
 	}
@@ -93,7 +99,7 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 		return api.Health{}, err
 	}
 	h := api.Health{
-		State: membership.StateName(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds(),
+		State: stateWord(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds(),
 		LeaseMS: (lease - at) / 1e6,
 	}
 	for i := range s.Peers {

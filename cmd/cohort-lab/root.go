@@ -31,7 +31,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	root.SetOut(out)
 	root.PersistentFlags().StringVar(&name, "lab", "lab", "name of the lab")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(up(&name, out), keep(&name), status(&name, out), execute(&name), down(&name))
+	root.AddCommand(up(&name, out), keep(&name), status(&name, out), newDemo(out), execute(&name), down(&name))
 	return root
 }
 

@@ -42,17 +42,24 @@ func (s *shape) config() (topology.Config, error) {
 		s.cfg.Mode = topology.Forwarders
 		return s.cfg, nil
 	}
-	if s.cfg.Daemon == "" {
+	err := findDaemon(&s.cfg.Daemon)
+	return s.cfg, err
+}
+
+// findDaemon sets an empty path to the cohortd beside this program, and looks
+// that there is one.
+func findDaemon(path *string) error {
+	if *path == "" {
 		self, err := os.Executable()
 		if err != nil {
-			return s.cfg, fmt.Errorf("path of this program: %w", err)
+			return fmt.Errorf("path of this program: %w", err)
 		}
-		s.cfg.Daemon = filepath.Join(filepath.Dir(self), "cohortd")
+		*path = filepath.Join(filepath.Dir(self), "cohortd")
 	}
-	if _, err := os.Stat(s.cfg.Daemon); err != nil {
-		return s.cfg, fmt.Errorf("no daemon to run: %w (build it, name it with --daemon, or use --forwarders)", err)
+	if _, err := os.Stat(*path); err != nil {
+		return fmt.Errorf("no daemon to run: %w (build it, name it with --daemon, or use --forwarders)", err)
 	}
-	return s.cfg, nil
+	return nil
 }
 
 func up(name *string, out io.Writer) *cobra.Command {

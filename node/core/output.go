@@ -47,6 +47,7 @@ func (o *memberOutput) Fenced(why string) {
 	c := (*Core)(o)
 	c.io.Fence(why)
 	c.own.Reset(c.now)
+	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.view, c.self, c.ids = nil, 0, nil
 	c.rejoin = true
 }
@@ -114,7 +115,7 @@ func (d *deliver) HandleSynced(from netip.Addr, m *wire.Synced) {
 	c := (*Core)(d)
 	if c.ids[from] != 0 {
 		d.state(from, m)
-	} else if len(c.early) < maxEarly {
+	} else if m.Phase == wire.SyncApplied && len(c.early) < maxEarly {
 		c.early = append(c.early, earlySynced{from, *m})
 	}
 }
