@@ -198,3 +198,14 @@ func (e *Endpoint) Forget(a netip.Addr) {
 		}
 	}
 }
+
+// RestartState drops all state messages that are on the way to or from peers:
+// this node begins a new life, and what the former one said is void. Peers
+// learn it with the next state message and are told through their Reset.
+func (e *Endpoint) RestartState() {
+	for _, p := range e.order {
+		if p.state.Used() {
+			p.state.Restart()
+		}
+	}
+}

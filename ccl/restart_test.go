@@ -1,0 +1,35 @@
+package ccl
+
+import (
+	"testing"
+
+	"cohort/ccl/wire"
+)
+
+// A node begins a new life in the same process: state messages of the former
+// one, on the way or queued, are never delivered, and the peer is told.
+func TestRestartStateVoidsWhatTheFormerLifeSaid(t *testing.T) {
+	eachMode(t, func(t *testing.T, clear bool) {
+		w := worldIn(t, clear, 2)
+		a, b := w.nodes[0], w.nodes[1]
+		a.mustSend(b, wire.Synced{View: 1})
+		b.mustSend(a, wire.Synced{View: 1})
+		w.settle()
+		a.got, b.got = nil, nil
+		a.mustSend(b, wire.Synced{View: 2}) // queued
+		b.mustSend(a, wire.Synced{View: 3})
+		a.RestartState()
+		resets := b.resets
+		a.mustSend(b, wire.Synced{View: 4})
+		w.settle()
+		if len(b.got) != 1 || b.got[0] != wire.Message(wire.Synced{View: 4}) {
+			t.Errorf("the peer got %v, want what the new life said only", b.got)
+		}
+		if len(a.got) != 0 {
+			t.Errorf("the new life got %v, which was for the former one", a.got)
+		}
+		if b.resets != resets+1 {
+			t.Errorf("the peer was told %d times, want once", b.resets-resets)
+		}
+	})
+}
