@@ -27,7 +27,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	}
 	if c.order.Director(k) != c.self {
 		if reregister {
-			c.store(from, &conn) // this node's view is the older one
+			c.remember(from, conn) // this node's view is the older one
 			return
 		}
 		c.redirect(from, conn.Key, wire.OwnerRetry, 0)
@@ -50,7 +50,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		}
 	case c.alive(wire.NodeID(e.Owner), e.Incarnation):
 		old := wire.NodeID(e.Owner)
-		if conn.Gen <= e.Gen {
+		if conn.Gen < e.Gen || conn.Gen == e.Gen && (!reregister || c.confirmed(e)) {
 			c.redirect(from, conn.Key, old, e.Gen)
 			return
 		}
@@ -111,24 +111,53 @@ func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 	orphan := conn.Flags&wire.ConnOrphan != 0
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 		f := c.table.Flow(ref.Slot())
-		if orphan || f.Gen >= conn.Gen {
+		if orphan || f.Gen > conn.Gen || f.Gen == conn.Gen && from != c.order.Director(k) {
 			return
 		}
 		c.surrender(ref.Slot(), from, conn.Gen)
 	}
-	if e, known := c.dir.Get(k); known {
-		switch {
-		case conn.Gen < e.Gen,
-			orphan && conn.Gen == e.Gen,
-			conn.Gen == e.Gen && !c.isOwner(e, from) && c.alive(wire.NodeID(e.Owner), e.Incarnation):
-			return
-		}
-	}
 	if orphan {
 		from = nobody
 	}
-	c.store(from, &conn)
+	c.remember(from, conn)
 	c.unpark(k)
+}
+
+// remember stores a copy for from, nobody for a dead owner, unless a better one
+// is there. Of two owners of one generation (two sides of a partition granted
+// it) the director wins, for it redirects the other.
+func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
+	k, _ := conn.Key.Canonical()
+	e, known := c.dir.Get(k)
+	if !known {
+		c.store(from, &conn)
+		return
+	}
+	old := wire.NodeID(e.Owner)
+	live := c.alive(old, e.Incarnation)
+	rival := live && old != from
+	switch {
+	case conn.Gen > e.Gen && from == nobody && live:
+		// Two sides of a partition went on with it, and the owner on the side
+		// that was ahead is dead: the living one goes on in its place.
+		conn.Gen++
+		c.keep(old, &conn)
+		c.grant(old, conn, true)
+	case conn.Gen > e.Gen:
+		c.store(from, &conn)
+		if rival {
+			c.redirect(old, conn.Key, from, conn.Gen)
+		}
+	case conn.Gen == e.Gen:
+		if from != nobody && (!rival || from == c.order.Director(k)) {
+			c.store(from, &conn)
+		}
+	case from == nobody:
+	case rival:
+		c.redirect(from, conn.Key, old, e.Gen)
+	default:
+		c.adopt(from, e) // overruled by an owner that has died since
+	}
 }
 
 // onClose forgets what the sender owned.
@@ -179,6 +208,13 @@ func connOfCopy(e *flowtable.Backup) wire.Conn {
 		Key: e.Key.Unpack(), Gen: e.Gen, In: e.In, Out: e.Out,
 		State: e.State, Flags: e.Flags, Rule: e.Rule, Timeout: e.Timeout,
 	}
+}
+
+// confirmed reports whether the owner of an entry has said in this view that
+// it owns it. An older entry may be of an owner that lost the connection while
+// this node was on the other side of a partition.
+func (c *Core) confirmed(e *flowtable.Backup) bool {
+	return flowtable.Since(e.Confirmed, c.sync.viewAt) > 0
 }
 
 func (c *Core) isOwner(e *flowtable.Backup, id wire.NodeID) bool {

@@ -157,10 +157,19 @@ func (c *cluster) boot(id wire.NodeID) *testNode {
 
 // apply makes a view of the ids and applies it at all of them.
 func (c *cluster) apply(term, epoch uint32, ids ...wire.NodeID) {
+	c.applyAt(c.viewOf(term, epoch, ids...), ids...)
+}
+
+func (c *cluster) viewOf(term, epoch uint32, ids ...wire.NodeID) *wire.View {
 	v := &wire.View{Term: term, Epoch: epoch, Control: ids[0]}
 	for _, id := range ids {
 		v.Members = append(v.Members, wire.Member{ID: id, Name: fmt.Sprintf("fw-%d", id), VTEP: netip.AddrFrom4([4]byte{10, 99, 0, byte(id)}), Incarnation: c.nodes[id].inc, Priority: uint8(id)})
 	}
+	return v
+}
+
+// applyAt applies a view at some of its members.
+func (c *cluster) applyAt(v *wire.View, ids ...wire.NodeID) {
 	c.view = v
 	for _, id := range ids {
 		c.nodes[id].core.ApplyView(c.now, v, id)

@@ -116,16 +116,20 @@ func (c *Core) sendClose(key packet.FlowKey, gen uint32) {
 		c.msg.close = wire.Close{Key: key, Gen: gen}
 		c.send(holder, &c.msg.close)
 	}
-	c.dir.Delete(k)
 }
 
 // onGrant makes this node the owner.
 func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	k, _ := conn.Key.Canonical()
 	w := c.pending.get(k)
+	crossed := false
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 		c.confirm(ref.Slot(), &conn, adopted)
+		conn = c.connOf(c.table.Flow(ref.Slot()))
 	} else {
+		// A grant that crossed a full round of ours, which could not confirm
+		// the connection, would be swept by the director.
+		crossed = w == nil || w.askedAt <= c.sync.fullAt
 		if !adopted && w == nil {
 			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
 			return
@@ -143,7 +147,8 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 			c.stats.Created++
 		}
 	}
-	if director := c.order.Director(k); from != director || director == c.self {
+	c.dir.Delete(k) // the copy is never at the owner (FR3)
+	if director := c.order.Director(k); crossed || from != director || director == c.self {
 		// The copy lives elsewhere than at the granter: in the second node
 		// when the director is this one, or where a newer view put it.
 		c.claim(&conn, true)

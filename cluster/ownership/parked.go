@@ -119,17 +119,32 @@ func (c *Core) giveUp(a *ask) {
 	c.answer(a.from, a.conn.Key, 0, 0)
 }
 
-// tickParked expires questions, oldest first.
+// tickParked expires questions, oldest first. While owners re-register, a
+// question about what may have moved waits longer than a younger one.
 func (c *Core) tickParked() {
-	for s := c.parked.first; s != nil; s = c.parked.first {
-		if c.now < s.deadline {
+	for s := c.parked.first; s != nil; {
+		next := s.next
+		if c.now >= s.deadline {
+			c.parked.take(s)
+			for i := range s.asks {
+				c.giveUp(&s.asks[i])
+			}
+			c.parked.free = append(c.parked.free, s)
+		} else if c.sync.waiting == 0 {
 			return
 		}
-		c.parked.take(s)
-		for i := range s.asks {
-			c.giveUp(&s.asks[i])
+		if next != nil && c.parked.byKey[next.key] != next {
+			next = c.parked.first
 		}
-		c.parked.free = append(c.parked.free, s)
+		s = next
+	}
+}
+
+// hurryParked shortens the wait of questions that waited for the owners'
+// re-registration: from now on only a claim on its way can answer them.
+func (c *Core) hurryParked() {
+	for s := c.parked.first; s != nil; s = s.next {
+		s.deadline = min(s.deadline, c.now+int64(c.cfg.ParkTime))
 	}
 }
 

@@ -24,6 +24,7 @@ type wait struct {
 	conn     wire.Conn // waitClaim
 	deadline int64
 	retryAt  int64 // 0 = not scheduled
+	askedAt  int64 // when the question was put first
 	held     []Packet
 
 	prev, next *wait
@@ -105,7 +106,7 @@ func (c *Core) ask(p *Packet, k packet.FlowKey, kind waitKind, conn *wire.Conn) 
 	if conn != nil {
 		w.conn = *conn
 	}
-	w.deadline = c.now + int64(c.cfg.AnswerTimeout)
+	w.deadline, w.askedAt = c.now+int64(c.cfg.AnswerTimeout), c.now
 	w.held = append(w.held, *p)
 	c.pending.held++
 	c.question(w)

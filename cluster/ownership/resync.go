@@ -28,6 +28,8 @@ type resync struct {
 	again   bool // a full round is wanted after this one
 	cursor  uint32
 	gate    int64        // start registering at the latest
+	fullAt  int64        // when the newest full round began
+	viewAt  uint32       // tick of the view's application
 	applied [64]uint32   // newest view tag that a member said it applied
 	ended   [64]uint32   // newest view tag that a member finished registering for
 	begun   [64]uint32   // tick of the member's SyncFullBegin
@@ -66,12 +68,14 @@ func (c *Core) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	c.view, c.self = v, self
 	c.order = order.New(c.cfg.OrderKey, v)
 	s := &c.sync
-	if s.step != syncIdle || s.base == nil || v.Epoch != last.Epoch+1 {
+	if s.step != syncIdle || s.base == nil || v.Epoch != last.Epoch+1 || v.Term != last.Term {
 		// Flows may be registered for a view in between; or there was one that
-		// this node never saw, in which the others took it for dead.
+		// this node never saw, in which the others took it for dead. A new term
+		// may come after such a view on the other side of a partition, even
+		// when the epochs follow each other.
 		s.full = true
 	}
-	s.step, s.cursor = syncGate, 0
+	s.step, s.cursor, s.viewAt = syncGate, 0, c.tick()
 	s.gate = now + int64(c.cfg.SettleTime)/4
 	s.waiting, s.joined, s.missing, s.clean = 0, 0, 0, false
 	s.deadline = now + int64(c.cfg.SettleTime)
@@ -129,9 +133,20 @@ func (c *Core) Reset(now int64) {
 	c.dir.Scan(0, all, func(*flowtable.Backup) bool { return false })
 }
 
-// PeerReset says that messages to a member were lost for good: its channel
-// started over. Everything is confirmed again.
-func (c *Core) PeerReset() { c.sync.wantFull() }
+// PeerReset says that messages to and from a member were lost for good: its
+// channel started over. Everything is confirmed again, by a round that begins
+// after the loss, and open questions are repeated.
+func (c *Core) PeerReset() {
+	s := &c.sync
+	if s.step == syncFlows || s.step == syncCopies {
+		s.step, s.full, s.cursor = syncGate, true, 0
+	} else {
+		s.wantFull()
+	}
+	for w := c.pending.first; w != nil; w = w.next {
+		w.retryAt = max(c.now, 1)
+	}
+}
 
 func sameLife(v *wire.View, m *wire.Member) bool {
 	o := v.Member(m.ID)
@@ -142,7 +157,7 @@ func (c *Core) broadcast(p wire.SyncPhase) {
 	for i := range c.view.Members {
 		if id := c.view.Members[i].ID; id != c.self {
 			c.msg.synced = wire.Synced{View: c.view.Tag(), Phase: p}
-			if c.out.Send(id, &c.msg.synced) != nil {
+			if c.emit(id, &c.msg.synced) != nil {
 				c.sync.wantFull()
 			}
 		}
@@ -192,6 +207,7 @@ func (c *Core) settle(clean bool) {
 	s.waiting, s.joined, s.clean = 0, 0, clean
 	s.whole, s.wholeOf = c.order, c.view
 	c.reopenClaims()
+	c.hurryParked()
 }
 
 // complete reports whether this director knows every connection that hashes to
@@ -215,13 +231,15 @@ func (c *Core) tickSync() {
 		c.settle(false)
 	}
 	if s.step == syncIdle && s.again {
-		s.step, s.full, s.again, s.cursor, s.gate = syncGate, true, false, 0, c.now
+		s.step, s.full, s.again, s.cursor = syncGate, true, false, 0
+		s.gate = c.now + int64(c.cfg.SettleTime)/4
 	}
 	if s.step == syncGate {
 		if c.now < s.gate && !c.everybodyApplied() {
 			return
 		}
 		if s.full {
+			s.fullAt = c.now
 			c.broadcast(wire.SyncFullBegin)
 		}
 		s.step, s.cursor = syncFlows, 0
@@ -253,6 +271,10 @@ func (c *Core) endRound() {
 	s.step, s.full = syncIdle, false
 	s.base, s.baseOf = c.order, c.view
 	c.broadcast(p)
+	if !c.everybodyApplied() {
+		// Who had not applied the view yet did not take us for a member.
+		s.again = true
+	}
 }
 
 // batch is how many entries one tick may look at: a million flows are walked
@@ -295,13 +317,13 @@ func (c *Core) stays(k packet.FlowKey, holder wire.NodeID) bool {
 func (c *Core) trySend(k packet.FlowKey, conn *wire.Conn, holder wire.NodeID) bool {
 	if holder == c.order.Director(k) {
 		c.msg.claim = wire.Claim{Conn: *conn, Reregister: true}
-		return c.out.Send(holder, &c.msg.claim) == nil
+		return c.emit(holder, &c.msg.claim) == nil
 	}
 	if conn.Flags&wire.ConnNoCopy != 0 {
 		return true
 	}
 	c.msg.update = wire.Update{Conn: *conn}
-	return c.out.Send(holder, &c.msg.update) == nil
+	return c.emit(holder, &c.msg.update) == nil
 }
 
 // handOver gives copies of dead owners' connections to their new director;
@@ -318,7 +340,7 @@ func (c *Core) handOver() bool {
 			conn := connOfCopy(e)
 			conn.Flags |= wire.ConnOrphan
 			c.msg.update = wire.Update{Conn: conn}
-			blocked = c.out.Send(d, &c.msg.update) != nil
+			blocked = c.emit(d, &c.msg.update) != nil
 		}
 		return true
 	})

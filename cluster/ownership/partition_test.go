@@ -1,0 +1,234 @@
+package ownership
+
+import (
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// wantCopy fails unless node holder, and no other, has a copy of k, of this
+// owner and generation.
+func (c *cluster) wantCopy(k packet.FlowKey, holder, owner wire.NodeID, gen uint32) {
+	c.t.Helper()
+	for id, n := range c.nodes {
+		e, ok := n.copies.Get(k)
+		switch {
+		case ok != (id == holder):
+			c.t.Fatalf("node %d has a copy: %v (%+v), want it at %d only", id, ok, e, holder)
+		case ok && (e.Owner != uint8(owner) || e.Gen != gen):
+			c.t.Fatalf("copy at %d names owner %d, generation %d, want %d and %d", id, e.Owner, e.Gen, owner, gen)
+		}
+	}
+}
+
+// flow returns the flow of k at its owner.
+func (c *cluster) flow(id wire.NodeID, k packet.FlowKey) *flowtable.FlowSlot {
+	c.t.Helper()
+	ref := c.nodes[id].table.Lookup(k)
+	if ref == 0 || ref.IsForward() {
+		c.t.Fatalf("node %d does not own %v", id, k)
+	}
+	return c.nodes[id].table.Flow(ref.Slot())
+}
+
+// Both sides of a partition granted the same connection in the same generation;
+// the director owns it on its side. It wins, and the loser keeps the copy.
+func TestFR1_FR3_EqualGenerationsAfterAPartition(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	k := c.keyDirectedBy(packet.ProtoUDP, 1)
+	c.apply(2, 2, 1)
+	c.apply(3, 2, 2)
+	c.at(1, udp(k))
+	c.at(2, udp(k))
+	if got := len(c.owners(k)); got != 2 {
+		t.Fatalf("%d owners while the cluster is cut, want one on each side", got)
+	}
+	c.apply(4, 3, 1, 2)
+	c.run(1500 * ms)
+	if owner := c.oneOwner(k); owner != 1 {
+		t.Fatalf("owner %d, want the director", owner)
+	}
+	c.wantCopy(k, 2, 1, 1)
+}
+
+// The owner closed while the node with the copy was on the other side. Epochs
+// follow each other on both sides; only the term tells that there was a cut.
+func TestFR15_CloseDuringAPartitionIsMadeUpAfterIt(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3)
+	c.at(2, udp(k))
+	c.run(20 * ms)
+	c.wantCopy(k, 3, 2, 1)
+	c.apply(2, 2, 1, 2)
+	c.apply(3, 2, 3)
+	n := c.nodes[2]
+	n.core.closeFlow(n.table.Lookup(k).Slot())
+	c.run(20 * ms)
+	c.apply(4, 3, 1, 2, 3)
+	c.run(1500 * ms)
+	c.wantCopy(k, 0, 0, 0)
+}
+
+// A director comes back from the other side with an entry whose owner has lost
+// the connection meanwhile: who registers it now wins.
+func TestFR1_EntryFromBeforeThePartitionDoesNotOverruleTheOwner(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3)
+	c.at(2, udp(k))
+	c.run(20 * ms)
+	conn := c.nodes[2].core.connOf(c.flow(2, k))
+	c.apply(2, 2, 1, 2)
+	c.apply(3, 2, 3)
+	c.nodes[2].table.RemoveFlow(c.nodes[2].table.Lookup(k).Slot())
+	if _, r := c.nodes[1].core.install(&conn, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	c.apply(4, 3, 1, 2, 3)
+	c.run(1500 * ms)
+	if owner := c.oneOwner(k); owner != 1 {
+		t.Fatalf("owner %d, want 1", owner)
+	}
+	c.wantCopy(k, 3, 1, 1)
+}
+
+// The copy of a dead owner from one side overtakes the living owner of the
+// other side: the living one goes on, one generation later.
+func TestFR11_OrphanOfALaterGenerationGoesToTheLivingOwner(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 2)
+	c.at(1, udp(k))
+	c.run(20 * ms)
+	conn := c.nodes[1].core.connOf(c.flow(1, k))
+	conn.Gen, conn.Flags = 2, wire.ConnOrphan
+	c.nodes[2].core.Message(c.now, 3, &wire.Update{Conn: conn})
+	c.run(20 * ms)
+	_, v := c.at(3, udp(k))
+	wantForward(t, v)
+	if c.oneOwner(k) != 1 {
+		t.Fatalf("owners %v, want 1", c.owners(k))
+	}
+	c.wantCopy(k, 2, 1, c.flow(1, k).Gen)
+	if gen := c.flow(1, k).Gen; gen != 3 {
+		t.Fatalf("generation %d, want one more than the orphan's 2", gen)
+	}
+}
+
+// A re-registration of an overruled owner reaches a node that is not the
+// director: the better copy stays, and the sender learns who owns it.
+func TestFR14_ReregistrationDoesNotOverwriteABetterCopy(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 1)
+	c.at(1, udp(k)) // its own director: the copy is elsewhere
+	c.run(20 * ms)
+	holder := c.order().Backup(k, 1)
+	conn := c.nodes[1].core.connOf(c.flow(1, k))
+	n := c.nodes[1]
+	n.table.UpdateFlow(n.table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) { f.Gen = 3 })
+	n.core.replicate(c.flow(1, k))
+	c.run(20 * ms)
+	other := 2 + 3 - holder
+	if _, r := c.nodes[other].core.install(&conn, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	c.nodes[holder].core.Message(c.now, other, &wire.Claim{Conn: conn, Reregister: true})
+	c.run(20 * ms)
+	c.wantCopy(k, holder, 1, 3)
+	if c.oneOwner(k) != 1 {
+		t.Fatalf("owners %v, want 1", c.owners(k))
+	}
+}
+
+// A grant crosses a full round of the node that gets it. The round did not
+// confirm the connection, but the director must not sweep it.
+func TestFR12_GrantThatCrossesAFullRoundStaysProtected(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3)
+	c.at(2, udp(k))
+	c.run(20 * ms)
+	c.kill(2)
+	c.apply(1, 2, 1, 3)
+	c.run(50 * ms)
+	c.now += 5*ms - c.now%(10*ms) // ticks are not due now
+	p := udp(k)
+	p.Handle = 1
+	c.nodes[1].core.Packet(c.now, &p)
+	c.delay = func() int64 { return 30 * ms }
+	c.run(ms) // node 3 has granted; the grant takes long
+	c.delay = func() int64 { return 100_000 }
+	c.nodes[1].core.sync.wantFull()
+	c.run(50 * ms)
+	wantForward(t, c.nodes[1].released[1])
+	c.run(2000 * ms)
+	c.wantCopy(k, 3, 1, 2)
+}
+
+// A node becomes the owner of what it has an old copy of.
+func TestFR3_NewOwnerDropsItsCopy(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3)
+	old := flowtable.Backup{Key: flowtable.Pack(k), Gen: 1, Owner: 2, Incarnation: c.nodes[2].inc.Tag(), Timeout: 60}
+	if err := c.nodes[1].copies.Put(old); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[1].core.sync.clean = false // ageing may not drop it as misplaced
+	c.at(1, udp(k))
+	c.run(20 * ms)
+	c.wantCopy(k, 3, 1, 1)
+}
+
+// A node merges its side into one whose members apply the view late: what it
+// registered before they took it for a member is registered again.
+func TestFR12_RegistrationBeforeOthersHaveAppliedIsRepeated(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 2)
+	c.apply(2, 2, 1, 2)
+	c.apply(3, 2, 3)
+	c.at(3, udp(k))
+	merged := c.viewOf(4, 3, 1, 2, 3)
+	c.applyAt(merged, 3)
+	c.run(1000 * ms)
+	c.applyAt(merged, 1, 2)
+	c.run(1000 * ms)
+	if c.oneOwner(k) != 3 {
+		t.Fatalf("owners %v, want 3", c.owners(k))
+	}
+	c.wantCopy(k, 2, 3, 1)
+}
+
+// A question that waited for owners to re-register is answered soon after the
+// last one has, not when the wait would have ended.
+func TestFR15_ParkedQueryIsAnsweredWhenEverybodyHasRegistered(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 1)
+	c.boot(2).dead = true
+	c.apply(1, 2, 1, 2, 3)
+	p := tcp(k, ACK)
+	p.Handle = 1
+	c.nodes[3].core.Packet(c.now, &p)
+	c.run(400 * ms)
+	if _, ok := c.nodes[3].released[1]; ok {
+		t.Fatal("the director invented an answer before node 2 had registered")
+	}
+	c.nodes[2].dead = false
+	c.run(560 * ms) // it heard nobody apply the view: it registers 750 ms after
+	v, ok := c.nodes[3].released[1]
+	if !ok {
+		t.Fatal("no answer 200 ms after everybody had registered")
+	}
+	wantDrop(t, v, ReasonNoConnection)
+}
+
+// The channel to the director started over: what was asked is asked again.
+func TestFR15_QuestionLostWithTheChannelIsRepeated(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	k := c.keyDirectedBy(packet.ProtoUDP, 2)
+	p := udp(k)
+	p.Handle = 1
+	c.nodes[1].core.Packet(c.now, &p)
+	c.queue = nil
+	c.nodes[1].core.PeerReset()
+	c.run(30 * ms)
+	wantForward(t, c.nodes[1].released[1])
+}
