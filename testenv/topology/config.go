@@ -42,6 +42,7 @@ type Config struct {
 	Election    time.Duration // health.election_timeout; 45 s
 	Connections int           // limits.connections and forwards; 131072
 	Rules       []string      // policy rules, each a YAML mapping in braces
+	Timeouts    string        // timeouts of connections, a YAML mapping in braces
 	ClusterYAML string        // whole cluster configuration instead of all the above
 	Env         []string      // added to the daemons' environment
 

@@ -59,6 +59,9 @@ func (t *Topology) clusterYAML() string {
 			fmt.Fprintf(&b, "    - %s\n", r)
 		}
 	}
+	if t.cfg.Timeouts != "" {
+		fmt.Fprintf(&b, "timeouts: %s\n", t.cfg.Timeouts)
+	}
 	fmt.Fprintf(&b, "health: {hold_time: %v, election_timeout: %v}\n", t.cfg.HoldTime, t.cfg.Election)
 	fmt.Fprintf(&b, "limits: {connections: %d, forwards: %[1]d}\n", t.cfg.Connections)
 	return b.String()
@@ -90,10 +93,13 @@ config: %s
 		CCLIface, host(cclNet, n.Index), peers, t.keyFile(), t.clusterFile())
 }
 
+// PinDir is where the node's daemons pin their maps and links.
+func (n *Node) PinDir() string { return filepath.Join(pinRoot, n.topo.clusterName()+"-"+n.Name) }
+
 // unpin forgets what BPF kept for the node, as a power cut does.
 func (n *Node) unpin() error {
 	return errors.Join(
-		os.RemoveAll(filepath.Join(pinRoot, n.topo.clusterName()+"-"+n.Name)),
+		os.RemoveAll(n.PinDir()),
 		unmountBelow(n.Dir))
 }
 

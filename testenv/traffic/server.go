@@ -66,6 +66,17 @@ func (s *Server) track(c net.Conn, open bool) bool {
 	return !s.closed
 }
 
+// EachTCP calls visit for every open connection of ServeEcho.
+func (s *Server) EachTCP(visit func(*net.TCPConn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if tcp, ok := c.(*net.TCPConn); ok {
+			visit(tcp)
+		}
+	}
+}
+
 // ServeUDPEcho answers datagrams with themselves, until Close.
 func ServeUDPEcho(n *netns.Namespace, addr netip.AddrPort) (*Server, error) {
 	c, err := n.ListenPacket("udp4", addr.String())
