@@ -38,6 +38,8 @@ type Config struct {
 	Track track.Config // how routers notice dead next hops
 
 	Daemon      string        // path of cohortd; bin/cohortd of the module
+	DaemonArgs  []string      // more arguments for it
+	OutsideMTU  int           // of the nodes' outside interfaces where it differs; MTU
 	HoldTime    time.Duration // health.hold_time; 3 s
 	Election    time.Duration // health.election_timeout; 45 s
 	Connections int           // limits.connections and forwards; 131072
@@ -71,6 +73,9 @@ func (c *Config) setDefaults() error {
 		if *f.value < f.low || *f.value > f.high {
 			return fmt.Errorf("topology: %d %s, want %d to %d", *f.value, f.name, f.low, f.high)
 		}
+	}
+	if c.OutsideMTU == 0 {
+		c.OutsideMTU = c.MTU
 	}
 	if c.HoldTime == 0 {
 		c.HoldTime = 3 * time.Second

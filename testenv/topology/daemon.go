@@ -44,7 +44,7 @@ func (n *Node) startDaemon() error {
 	}
 	defer log.Close() // the daemon has its own
 	fmt.Fprintf(log, "--- %s start\n", time.Now().Format(time.RFC3339Nano))
-	cmd := exec.Command(n.topo.cfg.Daemon, "--config", n.bootstrapFile())
+	cmd := exec.Command(n.topo.cfg.Daemon, append([]string{"--config", n.bootstrapFile()}, n.topo.cfg.DaemonArgs...)...)
 	cmd.Dir = n.Dir
 	cmd.Env = append(os.Environ(), n.topo.cfg.Env...)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -52,7 +52,7 @@ func (t *Topology) clusterYAML() string {
 		strings.Join(inPins, ", "), t.cfg.MTU)
 	fmt.Fprintf(&b, "  outside: {device: %s, trust: 0, cluster_address: %v, pool: %v-%v, pin: {%s}, mtu: %d}\n",
 		OutsideIface, host(outsideNet, clusterHost), host(outsideNet, 1).Addr(), host(outsideNet, MaxNodes).Addr(),
-		strings.Join(outPins, ", "), t.cfg.MTU)
+		strings.Join(outPins, ", "), t.cfg.OutsideMTU)
 	if len(t.cfg.Rules) > 0 {
 		fmt.Fprintln(&b, "policy:\n  rules:")
 		for _, r := range t.cfg.Rules {
