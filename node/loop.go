@@ -107,6 +107,9 @@ func (n *Node) tick(now int64) {
 		n.nextSlow = now + slowEvery
 		n.fib.Tick()
 		n.writeMembers()
+		if n.members.view == nil {
+			n.cclNeighbours()
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
@@ -92,6 +93,10 @@ func (n *Node) cclNeighbours() map[[4]byte][6]byte {
 	}
 	for _, e := range list {
 		ip := e.IP.To4()
+		if ip != nil && e.State&unix.NUD_FAILED != 0 {
+			// Nobody answers ARP there: no reason to wait 45 s for its vote.
+			n.core.Member().Absent(dataplane.Now(), netip.AddrFrom4([4]byte(ip)))
+		}
 		if ip != nil && len(e.HardwareAddr) == 6 && e.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) == 0 {
 			macs[[4]byte(ip)] = [6]byte(e.HardwareAddr)
 		}

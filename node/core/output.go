@@ -49,6 +49,7 @@ func (o *memberOutput) Fenced(why string) {
 	c.own.Reset(c.now)
 	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.view, c.self, c.ids = nil, 0, nil
+	c.forgetProbes()
 	c.rejoin = true
 }
 

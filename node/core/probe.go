@@ -32,8 +32,8 @@ type probe struct {
 // proved reports whether membership messages of a peer count yet. The first
 // one starts the probe.
 func (c *Core) proved(from netip.Addr, m wire.Message) bool {
-	if c.mtuCheck == MTUIgnore {
-		return true
+	if c.mtuCheck == MTUIgnore || c.ids[from] != 0 {
+		return true // a member's word counts: the path was proved when it joined
 	}
 	p := c.probes[from]
 	if p == nil {
@@ -52,6 +52,13 @@ func (c *Core) proved(from netip.Addr, m wire.Message) bool {
 	return false
 }
 
+// forgetProbes makes every path be proved again: a node that was out of the
+// cluster joins anew (CL3).
+func (c *Core) forgetProbes() {
+	clear(c.probes)
+	c.order = nil
+}
+
 // onProbe answers a peer's probe with the size that arrived.
 func (c *Core) onProbe(from netip.Addr, m wire.Probe) {
 	c.link.Datagram(c.now, from, wire.ProbeReply{ID: m.ID, Size: m.Size})
@@ -66,7 +73,7 @@ func (c *Core) onProbeReply(from netip.Addr, m wire.ProbeReply) {
 
 func (c *Core) tickProbes() {
 	for _, from := range c.order {
-		if p := c.probes[from]; p.prober != nil {
+		if p := c.probes[from]; p != nil && p.prober != nil {
 			p.prober.Tick(c.now)
 			c.conclude(from, p)
 		}
