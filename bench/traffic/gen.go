@@ -1,0 +1,3 @@
+package traffic
+
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -target amd64 traffic traffic.bpf.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu

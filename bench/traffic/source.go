@@ -1,0 +1,112 @@
+package traffic
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Source makes packets. Not safe for concurrent use.
+type Source struct {
+	objs  trafficObjects
+	frame []byte
+}
+
+// NewSource loads a source. Out is the interface that Send sends by, an index
+// in the namespace of the thread that will call it; 0 for a source that only
+// does Repeat.
+func NewSource(shape Shape, out int) (*Source, error) {
+	if shape.Flows < 1 || shape.Flows > MaxFlows {
+		return nil, fmt.Errorf("traffic: %d connections, want 1 to %d", shape.Flows, MaxFlows)
+	}
+	spec, err := loadTraffic()
+	if err != nil {
+		return nil, fmt.Errorf("traffic: %w", err)
+	}
+	if err := shape.configure(spec, out); err != nil {
+		return nil, fmt.Errorf("traffic: %w", err)
+	}
+	s := &Source{frame: shape.template(0)[:shape.frameLen()]}
+	if err := spec.LoadAndAssign(&s.objs, nil); err != nil {
+		return nil, fmt.Errorf("traffic: load: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Shape) configure(spec *ebpf.CollectionSpec, out int) error {
+	var frames [2][words]uint64
+	var ip, l4, at [2]uint32
+	for kind := range frames {
+		b := s.template(kind)
+		for w := range words {
+			frames[kind][w] = binary.NativeEndian.Uint64(b[8*w:])
+		}
+		ip[kind], l4[kind], at[kind] = s.sums(b)
+	}
+	flag := func(b bool) uint32 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	var m [2]byte
+	binary.BigEndian.PutUint16(m[:], mark)
+	var errs []error
+	for name, value := range map[string]any{
+		"frames": frames, "ip_sum": ip, "l4_sum": l4, "check_at": at,
+		"frame_len": uint32(s.frameLen()), "l3_off": uint32(s.l3()), "flows": uint32(s.Flows),
+		"mixed": flag(s.UDP), "reply": flag(s.Reply), "sequential": flag(s.Sequential),
+		"out": uint32(out), "mark": binary.NativeEndian.Uint16(m[:]),
+	} {
+		errs = append(errs, spec.Variables[name].Set(value))
+	}
+	return errors.Join(errs...)
+}
+
+// Send puts packets on the interface and returns when all of them are where
+// they go, as far as the calling CPU takes them. The caller is on a locked
+// thread in the namespace of the interface. Each call is rounded up to whole
+// batches of 64.
+func (s *Source) Send(packets int) error {
+	const batch = 64
+	packets = (packets + batch - 1) / batch * batch
+	_, err := run(s.objs.Send, s.frame, 0, packets, liveFrames)
+	return err
+}
+
+// Repeat sends packets through a program, as if they came in by an interface
+// of the calling thread's namespace, and returns the time of each with the
+// source's own. A nil program measures the source alone.
+func (s *Source) Repeat(p *ebpf.Program, ifindex, packets int) (each time.Duration, err error) {
+	if p == nil {
+		p = s.objs.Nothing
+	}
+	if err := s.objs.Subject.Put(uint32(0), uint32(p.FD())); err != nil {
+		return 0, fmt.Errorf("traffic: subject: %w", err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for {
+		each, err = run(s.objs.Repeat, s.frame, ifindex, packets, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return each, err
+		}
+	}
+}
+
+// One returns the packet of one connection: the frame that the program makes,
+// for tests.
+func (s *Source) One() ([]byte, error) {
+	out := make([]byte, len(s.frame))
+	opts := ebpf.RunOptions{Data: s.frame, DataOut: out}
+	_, err := s.objs.Send.Run(&opts)
+	return opts.DataOut, err
+}
+
+// Close releases the programs.
+func (s *Source) Close() error { return s.objs.Close() }

@@ -1,0 +1,166 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A source of packets of many connections, and a sink that counts them.
+ *
+ * The source writes a whole frame from a template each time: pages of live
+ * frames come back as the last receiver left them, and prog-run without live
+ * frames repeats one buffer, which would stay in the cache with all it touches.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define WORDS 16 /* of 8 bytes; room for the headers of a data frame on the CCL */
+
+/* Set at load time by Go. */
+const volatile __u64 frames[2][WORDS]; /* even connections; odd ones */
+const volatile __u32 ip_sum[2];        /* of the IP header without checksum and moving address */
+const volatile __u32 l4_sum[2];        /* of the segment with its pseudo header, without what moves */
+const volatile __u32 check_at[2];      /* transport checksum, from the IP header */
+const volatile __u32 frame_len = WORDS * 8;
+const volatile __u32 l3_off = ETH_HLEN;
+const volatile __u32 flows = 1;
+const volatile __u32 mixed;      /* odd connections use the second template */
+const volatile __u32 reply;      /* the connection is told by the destination */
+const volatile __u32 sequential; /* one connection after the other, not at random */
+const volatile __u32 out;        /* interface that send() sends by */
+const volatile __u16 mark;       /* IP identification of all our packets */
+
+__u64 state = 88172645463325252ULL; /* of the random numbers */
+__u32 turn;                         /* of a sequential source */
+
+/* What repeat() measures. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} subject SEC(".maps");
+
+/* Packets that the sink took. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} taken SEC(".maps");
+
+/* xorshift: cheaper than the helper, and the same connections in each run. */
+static __always_inline __u32 any_flow(void)
+{
+	__u64 x = state;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	state = x;
+	return (x >> 32) * flows >> 32;
+}
+
+static __always_inline __u32 next_flow(void)
+{
+	__u32 i = turn;
+
+	turn = i + 1 < flows ? i + 1 : 0;
+	return i;
+}
+
+static __always_inline __u16 finish_sum(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* Makes the frame the next packet of some connection; see Key in flow.go. */
+static __always_inline int write_frame(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 i = sequential ? next_flow() : any_flow();
+	__u32 kind = i & mixed & 1;
+	__be32 addr = bpf_htonl(0x0a000000 | i);
+	__be16 port = bpf_htons(0x4000 | (i & 0x3fff));
+	__u32 moving = (addr & 0xffff) + (addr >> 16);
+	__u32 len = frame_len;
+	__u64 *word = data;
+	struct iphdr *ip;
+	__u16 *check;
+
+	if (data + len > end || data + l3_off + sizeof(*ip) + 4 > end)
+		return -1;
+#pragma unroll
+	for (int w = 0; w < WORDS; w++)
+		if (w * 8 < len)
+			word[w] = frames[kind][w];
+	ip = data + l3_off;
+	*(reply ? &ip->daddr : &ip->saddr) = addr;
+	ip->check = finish_sum(ip_sum[kind] + moving);
+	((__be16 *)(ip + 1))[reply ? 1 : 0] = port;
+	check = (void *)ip + (check_at[kind] & 0x3f);
+	if ((void *)(check + 1) > end)
+		return -1;
+	*check = finish_sum(l4_sum[kind] + moving + port);
+	return 0;
+}
+
+/* Live frames: each packet goes out by an interface. */
+SEC("xdp.frags")
+int send(struct xdp_md *ctx)
+{
+	if (write_frame(ctx))
+		return XDP_ABORTED;
+	return bpf_redirect(out, 0);
+}
+
+/* What the subject did to the buffer the last time. */
+static __always_inline int undo(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	long meta = data - (void *)(long)ctx->data_meta;
+	long grown = (void *)(long)ctx->data_end - data - frame_len;
+
+	if (meta && bpf_xdp_adjust_meta(ctx, meta))
+		return -1;
+	return grown ? bpf_xdp_adjust_head(ctx, grown) : 0;
+}
+
+/* Prog-run: each packet goes through another program. */
+SEC("xdp.frags")
+int repeat(struct xdp_md *ctx)
+{
+	if (undo(ctx) || write_frame(ctx))
+		return XDP_ABORTED;
+	bpf_tail_call(ctx, &subject, 0);
+	return XDP_ABORTED;
+}
+
+/* The subject whose time is that of repeat() alone. */
+SEC("xdp.frags")
+int nothing(struct xdp_md *ctx)
+{
+	return XDP_DROP;
+}
+
+/* Counts and drops our packets; the rest (ARP) is the host's. */
+SEC("xdp.frags")
+int sink(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = data + l3_off;
+	__u32 zero = 0;
+	__u64 *n;
+
+	if ((void *)(ip + 1) > end || ip->id != mark || ip->version != 4)
+		return XDP_PASS;
+	n = bpf_map_lookup_elem(&taken, &zero);
+	if (n)
+		*n += 1;
+	return XDP_DROP;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
