@@ -1,0 +1,91 @@
+package node
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"cohort/ccl/wire"
+	"cohort/config"
+)
+
+func TestEL7_LocalAddressIsPinnedOrFollowsTheID(t *testing.T) {
+	i := &config.Interface{
+		ClusterAddress: netip.MustParsePrefix("10.1.0.254/24"),
+		Pool:           config.Range{First: netip.MustParseAddr("10.1.0.1"), Last: netip.MustParseAddr("10.1.0.4")},
+		Pins:           []config.Pin{{Node: "fw-b", Address: netip.MustParseAddr("10.1.0.9")}},
+	}
+	for _, c := range []struct {
+		name string
+		id   int
+		want string
+	}{
+		{"fw-b", 0, "10.1.0.9/24"}, {"fw-b", 3, "10.1.0.9/24"},
+		{"fw-a", 0, "invalid Prefix"}, {"fw-a", 1, "10.1.0.1/24"}, {"fw-a", 4, "10.1.0.4/24"},
+		{"fw-a", 9, "10.1.0.4/24"}, // never outside the pool
+	} {
+		if got := localAddress(i, c.name, c.id).String(); got != c.want {
+			t.Errorf("node %s with id %d: %s, want %s", c.name, c.id, got, c.want)
+		}
+	}
+}
+
+func TestICMPErrorsAreLimited(t *testing.T) {
+	var b icmpBucket
+	now := int64(1e12)
+	sent := 0
+	for range 10 * icmpBurst {
+		if b.take(now) {
+			sent++
+		}
+	}
+	if sent != icmpBurst {
+		t.Fatalf("%d at one instant, want the burst of %d", sent, icmpBurst)
+	}
+	for end := now + int64(time.Second); now < end; now += 1e5 {
+		if b.take(now) {
+			sent++
+		}
+	}
+	if got := sent - icmpBurst; got < icmpPerSecond-1 || got > icmpPerSecond+1 {
+		t.Fatalf("%d in the next second, want %d", got, icmpPerSecond)
+	}
+}
+
+func TestStateFileKeepsTheNewest(t *testing.T) {
+	dir := t.TempDir()
+	fail := func(err error) { t.Error(err) }
+	s := openState(dir, fail)
+	if s.load() != nil {
+		t.Error("a state out of nothing")
+	}
+	for i := range 200 {
+		s.put(saved{Incarnation: 7, ID: 3, View: &wire.View{Term: 1, Epoch: uint32(i + 1)}})
+	}
+	s.close()
+	s = openState(dir, fail)
+	defer s.close()
+	got := s.load()
+	if got == nil || got.View.Epoch != 200 || got.ID != 3 || got.Incarnation != 7 {
+		t.Fatalf("loaded %+v, want epoch 200", got)
+	}
+	for _, bad := range []string{"", "{", `{"ID":3}`, `{"Incarnation":1,"ID":2,"View":null}`, "null"} {
+		if err := os.WriteFile(filepath.Join(dir, "membership.json"), []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if v := s.load(); v != nil {
+			t.Errorf("%q was taken for %+v", bad, v)
+		}
+	}
+}
+
+func TestDirectorOrderKeyFollowsTheClusterKey(t *testing.T) {
+	if orderKey([32]byte{1}) == orderKey([32]byte{2}) {
+		t.Fatal("two cluster keys have one director order")
+	}
+	if orderKey([32]byte{1}) != orderKey([32]byte{1}) {
+		t.Fatal("the order key is not a function of the cluster key")
+	}
+}
