@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,6 +62,7 @@ func OpenTalks(ctx context.Context, from *netns.Namespace, to netip.AddrPort, cf
 		})
 	}
 	if err := g.Wait(); err != nil {
+		t.talks = slices.DeleteFunc(t.talks, func(k *talk) bool { return k == nil })
 		t.Close()
 		return nil, err
 	}
@@ -207,8 +209,6 @@ func (t *Talks) Finish() []error {
 func (t *Talks) Close() {
 	t.Finish()
 	for _, k := range t.talks {
-		if k != nil {
-			k.conn.Close()
-		}
+		k.conn.Close()
 	}
 }
