@@ -45,11 +45,33 @@ func (c *Core) ageFlows() {
 		case f.Expired(now):
 			c.closeFlow(slot)
 		case f.Flags&flowtable.FlowProvisional != 0 && flowtable.Since(now, f.Created) > int32(flowtable.TickOf(int64(reclaimAfter))):
-			conn := c.connOf(f)
-			c.claim(&conn, false)
+			c.claimAgain(slot, f)
 		}
 		return true
 	})
+}
+
+// claimAgain repeats the claim of a flow whose owner this node is only as far
+// as it knows. A node that has become the director of such a flow meanwhile
+// decides by what the owners have registered.
+func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
+	conn := c.connOf(f)
+	k, _ := conn.Key.Canonical()
+	if c.order.Director(k) != c.self {
+		c.claim(&conn, false)
+		return
+	}
+	if !c.complete(k) {
+		return
+	}
+	if e, known := c.dir.Get(k); known {
+		if owner := wire.NodeID(e.Owner); owner != c.self && c.alive(owner, e.Incarnation) && e.Gen >= conn.Gen {
+			c.surrender(slot, owner, e.Gen)
+			return
+		}
+		conn.Gen = max(conn.Gen, e.Gen+1)
+	}
+	c.onGrant(c.self, conn, false)
 }
 
 // note applies the FINs and resets that the fast path forwarded and flagged,

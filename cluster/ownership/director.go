@@ -19,7 +19,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		case from == c.self:
 			c.onGrant(c.self, c.connOf(f), false)
 			return
-		case f.Gen >= conn.Gen:
+		case f.Gen > conn.Gen, f.Gen == conn.Gen && !(reregister && f.Flags&flowtable.FlowProvisional != 0):
 			c.redirect(from, conn.Key, c.self, f.Gen)
 			return
 		}
@@ -53,6 +53,13 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		if conn.Gen < e.Gen || conn.Gen == e.Gen && (!reregister || c.confirmed(e)) {
 			c.redirect(from, conn.Key, old, e.Gen)
 			return
+		}
+		if conn.Gen == e.Gen {
+			// An earlier answer may have told the claimant the opposite: a new
+			// generation overrules it, for both.
+			conn.Gen++
+			c.keep(from, &conn)
+			c.grant(from, conn, true)
 		}
 		c.redirect(old, conn.Key, from, conn.Gen)
 	case e.Flags&wire.ConnNoCopy != 0:
@@ -155,6 +162,8 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 	case from == nobody:
 	case rival:
 		c.redirect(from, conn.Key, old, e.Gen)
+	case live:
+		c.grant(from, connOfCopy(e), true) // it has not heard of that yet
 	default:
 		c.adopt(from, e) // overruled by an owner that has died since
 	}
@@ -197,6 +206,9 @@ func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 	}
 	if owner != nobody {
 		b.Incarnation = c.incarnation(owner)
+		if begun := c.sync.begun[owner]; begun != 0 && flowtable.Since(begun, b.Confirmed) > 0 {
+			b.Confirmed = begun // within a bracket that began in this tick
+		}
 	}
 	if c.dir.Put(b) != nil {
 		c.stats.CopiesFull++

@@ -90,14 +90,21 @@ func (c *Core) setState(slot uint32, f *flowtable.FlowSlot, next flowtable.TCPSt
 
 // replicate sends the newest state to the holder of the copy.
 func (c *Core) replicate(f *flowtable.FlowSlot) {
-	if f.Replication&wire.ConnNoCopy != 0 {
+	k, _ := f.Key[0].Canonical()
+	if f.Replication&wire.ConnNoCopy != 0 || c.undecided(k, f) {
 		return
 	}
-	k, _ := f.Key[0].Canonical()
 	if holder := c.order.Backup(k, c.self); holder != 0 {
 		c.msg.update = wire.Update{Conn: c.connOf(f)}
 		c.send(holder, &c.msg.update)
 	}
+}
+
+// undecided reports whether this node is the director of a flow that it owns
+// only as far as it knows: it says so to nobody before claimAgain has decided,
+// because a director's word overrules other owners.
+func (c *Core) undecided(k packet.FlowKey, f *flowtable.FlowSlot) bool {
+	return f.Flags&flowtable.FlowProvisional != 0 && c.order.Director(k) == c.self
 }
 
 // closeFlow ends an owned connection everywhere (FR15).
@@ -177,8 +184,13 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 	k, _ := key.Canonical()
 	if ref := c.table.Lookup(key); ref != 0 && !ref.IsForward() {
 		f := c.table.Flow(ref.Slot())
-		if owner == wire.OwnerRetry || owner == c.self || c.view.Member(owner) == nil {
+		if owner == wire.OwnerRetry || owner == c.self {
 			return // still provisional: ageing claims again
+		}
+		if c.view.Member(owner) == nil {
+			// The winner is in a view that this node has not applied yet.
+			c.table.UpdateFlow(ref.Slot(), func(f *flowtable.FlowSlot) { f.Flags |= flowtable.FlowProvisional })
+			return
 		}
 		if gen < f.Gen {
 			conn := c.connOf(f)

@@ -13,6 +13,9 @@ import (
 func (c *cluster) wantCopy(k packet.FlowKey, holder, owner wire.NodeID, gen uint32) {
 	c.t.Helper()
 	for id, n := range c.nodes {
+		if n.dead {
+			continue
+		}
 		e, ok := n.copies.Get(k)
 		switch {
 		case ok != (id == holder):
@@ -90,7 +93,29 @@ func TestFR1_EntryFromBeforeThePartitionDoesNotOverruleTheOwner(t *testing.T) {
 	if owner := c.oneOwner(k); owner != 1 {
 		t.Fatalf("owner %d, want 1", owner)
 	}
-	c.wantCopy(k, 3, 1, 1)
+	c.wantCopy(k, 3, 1, 2)
+}
+
+// The same with two living owners, and a claim of the newcomer that the
+// partition had delayed: the director refuses it and then takes the
+// registration behind it. One of the two remains.
+func TestFR14_ContradictingAnswersLeaveOneOwner(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3)
+	c.at(2, udp(k))
+	c.run(20 * ms)
+	conn := c.nodes[2].core.connOf(c.flow(2, k))
+	if _, r := c.nodes[1].core.install(&conn, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	c.nodes[3].core.sync.viewAt = c.nodes[3].core.tick() // a view in which nobody has registered yet
+	c.nodes[3].core.Message(c.now, 1, &wire.Claim{Conn: conn})
+	c.nodes[3].core.Message(c.now, 1, &wire.Claim{Conn: conn, Reregister: true})
+	c.run(20 * ms)
+	if owner := c.oneOwner(k); owner != 1 {
+		t.Fatalf("owner %d, want 1", owner)
+	}
+	c.wantCopy(k, 3, 1, 2)
 }
 
 // The copy of a dead owner from one side overtakes the living owner of the
@@ -231,4 +256,129 @@ func TestFR15_QuestionLostWithTheChannelIsRepeated(t *testing.T) {
 	c.nodes[1].core.PeerReset()
 	c.run(30 * ms)
 	wantForward(t, c.nodes[1].released[1])
+}
+
+// The director dies before it has answered a claim, and the claimant is the
+// next director: it need not ask anybody any more.
+func TestFR14_ClaimantThatBecomesTheDirectorIsTheOwner(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 3)
+	for c.order().Backup(k, 3) != 1 || c.order().Director(k) != 3 {
+		k.SrcPort++
+	}
+	c.nodes[3].dead = true
+	_, v := c.at(1, tcp(k, SYN))
+	wantForward(t, v)
+	c.apply(1, 2, 1, 2)
+	c.run(1500 * ms)
+	if f := c.flow(1, k); f.Flags&flowtable.FlowProvisional != 0 {
+		t.Fatal("the flow is provisional for ever")
+	}
+	c.wantCopy(k, 2, 1, 1)
+}
+
+// The same, but another owner has registered with the new director: it wins
+// over what is provisional.
+func TestFR14_RegisteredOwnerWinsOverAProvisionalDirector(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 3)
+	for c.order().Backup(k, 3) != 1 || c.order().Director(k) != 3 {
+		k.SrcPort++
+	}
+	c.at(2, tcp(k, SYN)) // granted
+	c.run(20 * ms)
+	c.nodes[3].dead = true
+	syn := tcp(k, SYN)
+	c.nodes[1].core.Packet(c.now, &syn)
+	c.apply(1, 2, 1, 2)
+	c.run(1500 * ms)
+	if owner := c.oneOwner(k); owner != 2 {
+		t.Fatalf("owner %d, want 2, which was granted it", owner)
+	}
+	c.wantCopy(k, 1, 2, 1)
+}
+
+// A loser is told of a winner that joined in a view it has not applied yet: it
+// asks again instead of staying an owner.
+func TestFR14_RedirectToANodeOfALaterViewIsAskedAgain(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 2)
+	c.at(1, udp(k))
+	c.run(20 * ms)
+	conn := c.nodes[1].core.connOf(c.flow(1, k))
+	if _, r := c.nodes[3].core.install(&conn, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	c.nodes[2].core.store(3, &conn)
+	c.nodes[1].core.Message(c.now, 2, &wire.Redirect{Key: k, Owner: 9, Gen: 1})
+	c.run(1500 * ms)
+	if owner := c.oneOwner(k); owner != 3 {
+		t.Fatalf("owner %d, want 3", owner)
+	}
+}
+
+// A node joins from another side, by a view that follows the owner's last one
+// in every number. It has a copy of what the owner closed meanwhile.
+func TestFR15_JoinerForgetsWhatItsOwnerHasClosed(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3)
+	c.at(2, udp(k))
+	c.run(20 * ms)
+	c.apply(2, 2, 2, 3)
+	c.run(1000 * ms)
+	c.wantCopy(k, 3, 2, 1)
+	c.apply(3, 3, 1, 2) // without node 3, which does not learn it
+	c.run(1000 * ms)
+	n := c.nodes[2]
+	n.core.closeFlow(n.table.Lookup(k).Slot())
+	c.run(20 * ms)
+	c.apply(3, 4, 1, 2, 3)
+	c.run(1500 * ms)
+	c.wantCopy(k, 0, 0, 0)
+}
+
+// A registration that was long on the way comes in the same instant as the
+// round that does not confirm it any more.
+func TestFR15_SweepTellsOrderWithinATick(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	k := c.keyDirectedBy(packet.ProtoUDP, 1)
+	k2 := k
+	for k2.Src[3]++; c.order().Director(k2) != 1; {
+		k2.SrcPort++
+	}
+	conn := wire.Conn{Key: k, Gen: 1, In: 1, Out: 2, Timeout: 60}
+	conn2 := conn
+	conn2.Key = k2
+	d := c.nodes[1].core
+	tag := c.view.Tag()
+	d.Message(c.now, 2, &wire.Synced{View: tag, Phase: wire.SyncFullBegin})
+	d.Message(c.now, 2, &wire.Claim{Conn: conn, Reregister: true})
+	d.Message(c.now, 2, &wire.Synced{View: tag, Phase: wire.SyncFullEnd})
+	d.Message(c.now, 2, &wire.Synced{View: tag, Phase: wire.SyncFullBegin})
+	d.Message(c.now, 2, &wire.Claim{Conn: conn2, Reregister: true})
+	d.Message(c.now, 2, &wire.Synced{View: tag, Phase: wire.SyncFullEnd})
+	c.run(1500 * ms)
+	c.wantCopy(k, 0, 0, 0)
+	c.wantCopy(k2, 1, 2, 1)
+}
+
+// An overruled owner repeats itself before it has heard that it goes on in a
+// later generation: the answers end.
+func TestFR11_RepeatedUpdateGetsTheSameGeneration(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	k := c.keyDirectedBy(packet.ProtoUDP, 1)
+	c.at(1, udp(k))
+	c.run(20 * ms)
+	conn := c.nodes[1].core.connOf(c.flow(1, k))
+	orphan := conn
+	orphan.Gen, orphan.Flags = 2, wire.ConnOrphan
+	c.nodes[2].copies.Delete(k)
+	c.nodes[2].core.Message(c.now, 1, &wire.Update{Conn: orphan})
+	c.nodes[2].core.Message(c.now, 1, &wire.Update{Conn: conn})
+	c.nodes[2].core.Message(c.now, 1, &wire.Update{Conn: conn})
+	c.run(100 * ms)
+	c.wantCopy(k, 2, 1, 3)
+	if gen := c.flow(1, k).Gen; gen != 3 {
+		t.Fatalf("generation %d after two repetitions, want 3", gen)
+	}
 }

@@ -32,7 +32,7 @@ type resync struct {
 	viewAt  uint32       // tick of the view's application
 	applied [64]uint32   // newest view tag that a member said it applied
 	ended   [64]uint32   // newest view tag that a member finished registering for
-	begun   [64]uint32   // tick of the member's SyncFullBegin
+	begun   [64]uint32   // tick after the member's SyncFullBegin, 0 = none
 	sweep   [64]uint32   // copies of this owner confirmed before are void, 0 = none
 	base    *order.Order // order for which everything we own is registered
 	baseOf  *wire.View
@@ -156,11 +156,15 @@ func sameLife(v *wire.View, m *wire.Member) bool {
 func (c *Core) broadcast(p wire.SyncPhase) {
 	for i := range c.view.Members {
 		if id := c.view.Members[i].ID; id != c.self {
-			c.msg.synced = wire.Synced{View: c.view.Tag(), Phase: p}
-			if c.emit(id, &c.msg.synced) != nil {
-				c.sync.wantFull()
-			}
+			c.tellSynced(id, p)
 		}
+	}
+}
+
+func (c *Core) tellSynced(to wire.NodeID, p wire.SyncPhase) {
+	c.msg.synced = wire.Synced{View: c.view.Tag(), Phase: p}
+	if c.emit(to, &c.msg.synced) != nil {
+		c.sync.wantFull()
 	}
 }
 
@@ -175,7 +179,13 @@ func (c *Core) onSynced(from wire.NodeID, tag uint32, p wire.SyncPhase) {
 	case wire.SyncApplied:
 		s.applied[from] = tag
 	case wire.SyncFullBegin:
-		s.begun[from] = c.tick()
+		// Later than anything confirmed until now, even in this very tick or in
+		// an earlier bracket of it. Store moves what follows on as well.
+		begun := c.tick()
+		if old := s.begun[from]; old != 0 && flowtable.Since(old, begun) > 0 {
+			begun = old
+		}
+		s.begun[from] = begun + 1
 	case wire.SyncFullEnd, wire.SyncEnd:
 		s.applied[from], s.ended[from] = tag, tag
 		if p == wire.SyncFullEnd && s.begun[from] != 0 {
@@ -238,10 +248,7 @@ func (c *Core) tickSync() {
 		if c.now < s.gate && !c.everybodyApplied() {
 			return
 		}
-		if s.full {
-			s.fullAt = c.now
-			c.broadcast(wire.SyncFullBegin)
-		}
+		c.beginRound()
 		s.step, s.cursor = syncFlows, 0
 	}
 	if s.step == syncFlows && c.registerFlows() {
@@ -262,15 +269,36 @@ func (c *Core) everybodyApplied() bool {
 	return true
 }
 
+// resent reports whether this round sends a member everything that belongs
+// there: every round does so to one that joined. It may have been a member of
+// another side, with copies of what we have closed since.
+func (c *Core) resent(m *wire.Member) bool {
+	return c.sync.full || !sameLife(c.sync.baseOf, m)
+}
+
+func (c *Core) beginRound() {
+	for i := range c.view.Members {
+		if m := &c.view.Members[i]; m.ID != c.self && c.resent(m) {
+			c.sync.fullAt = c.now
+			c.tellSynced(m.ID, wire.SyncFullBegin)
+		}
+	}
+}
+
 func (c *Core) endRound() {
 	s := &c.sync
-	p := wire.SyncEnd
-	if s.full {
-		p = wire.SyncFullEnd
+	for i := range c.view.Members {
+		m := &c.view.Members[i]
+		switch {
+		case m.ID == c.self:
+		case c.resent(m):
+			c.tellSynced(m.ID, wire.SyncFullEnd)
+		default:
+			c.tellSynced(m.ID, wire.SyncEnd)
+		}
 	}
 	s.step, s.full = syncIdle, false
 	s.base, s.baseOf = c.order, c.view
-	c.broadcast(p)
 	if !c.everybodyApplied() {
 		// Who had not applied the view yet did not take us for a member.
 		s.again = true
@@ -288,7 +316,7 @@ func (c *Core) registerFlows() bool {
 	next := c.table.ScanFlows(s.cursor, batch, func(slot uint32, f *flowtable.FlowSlot) bool {
 		k, _ := f.Key[0].Canonical()
 		holder := c.order.Backup(k, c.self)
-		if holder == 0 || !s.full && c.stays(k, holder) {
+		if holder == 0 || !s.full && c.stays(k, holder) || c.undecided(k, f) {
 			return true
 		}
 		conn := c.connOf(f)
