@@ -64,7 +64,7 @@ func Stop(w *World) {
 // Partition cuts the control link between two random sides.
 func Partition(w *World) {
 	side := w.rng.Uint64()
-	w.note("FAULT partition %04b", side&(1<<len(w.nodes)-1))
+	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
 	w.check.split()
 	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
 }
