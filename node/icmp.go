@@ -58,6 +58,7 @@ func (n *Node) answer(now int64, f *dataplane.Frame, icmpType, code uint8, mtu u
 		return
 	}
 	n.scratch = n.pkt.AppendICMPError(n.scratch[:0], from, icmpType, code, mtu)
+	n.generated++
 	n.io.Inject(n.scratch, nh)
 }
 

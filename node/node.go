@@ -62,6 +62,8 @@ type Node struct {
 	members  memberMACs
 	icmp     icmpBucket
 
+	generated uint64 // ICMP errors made here
+
 	addresses [dataplane.MaxIfaces]packet.Addr // own, by logical interface
 	started   int64
 	nextTick  int64

@@ -186,8 +186,8 @@ func (p provider) Tables(ctx context.Context) (t api.Tables, err error) {
 }
 
 // Counters implements api.Provider. Every packet that reached this node is
-// counted once by XDP; one handed to Go is counted a second time by what Go
-// did with it.
+// counted once by XDP. One handed to Go is counted a second time by what Go did
+// with it, so that at rest: punts + icmp_errors = slow_sent + slow drops.
 func (p provider) Counters(ctx context.Context) ([]api.Counter, error) {
 	n := p.n
 	xdp, err := n.dp.Counters()
@@ -227,7 +227,8 @@ func (n *Node) loopCounters() []api.Counter {
 	sort.Strings(names)
 	for _, name := range names {
 		if name == dataplane.Sent.String() {
-			add("forward", "slow_sent", drops[name], "packets that Go sent on")
+			add("forward", "slow_sent", drops[name], "packets that Go sent: handed over by XDP, and ICMP errors made here")
+			add("role", "icmp_errors", n.generated, "ICMP errors that this node made as a router")
 			continue
 		}
 		add(api.KindDrop, "slow_io_"+name, drops[name], "the slow path could not send the packet")

@@ -62,7 +62,7 @@ func (n *Node) packet(now int64, f *dataplane.Frame) {
 		// Released inside the call: the director is this node.
 	case v.Op == ownership.OpHold:
 		if !n.io.Hold(f) {
-			n.forget(h)
+			n.frames[h] = nil // the number stays taken until the core lets go of it
 			n.io.Release(f)
 		}
 	default:
@@ -125,10 +125,10 @@ func (n *Node) forget(h ownership.Handle) {
 // Release implements core.IO: a held packet has its answer.
 func (n *Node) Release(h ownership.Handle, v ownership.Verdict) {
 	f := n.frames[h]
+	n.forget(h)
 	if f == nil {
 		return // there was no room to hold it
 	}
-	n.forget(h)
 	n.execute(dataplane.Now(), f, v)
 }
 
@@ -193,8 +193,12 @@ type unresolved struct {
 
 // awaitNeighbour keeps a packet until the kernel has resolved its next hop.
 func (n *Node) awaitNeighbour(now int64, f *dataplane.Frame, v ownership.Verdict) {
-	if len(n.waiting) >= maxUnresolved || !n.io.Hold(f) {
+	if len(n.waiting) >= maxUnresolved {
 		n.drops.own[reasonUnresolved]++
+		n.io.Release(f)
+		return
+	}
+	if !n.io.Hold(f) { // which counts it
 		n.io.Release(f)
 		return
 	}
