@@ -1,7 +1,5 @@
 package sim
 
-import "container/heap"
-
 const (
 	us     = int64(1e3)
 	ms     = int64(1e6)
@@ -16,39 +14,65 @@ type event struct {
 	do  func()
 }
 
-type eventQueue []event
+func (e *event) before(o *event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }
 
-func (q eventQueue) Len() int { return len(q) }
-func (q eventQueue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
-}
-func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *eventQueue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*q = old[:len(old)-1]
-	return e
-}
-
-// clock is virtual time: it jumps from event to event.
+// clock is virtual time: it jumps from event to event. The queue is a binary
+// heap (container/heap would allocate for every event).
 type clock struct {
 	now   int64
 	seq   uint64
-	queue eventQueue
+	queue []event
 }
 
 // after schedules do.
 func (c *clock) after(d int64, do func()) {
 	c.seq++
-	heap.Push(&c.queue, event{at: c.now + max(d, 0), seq: c.seq, do: do})
+	e := event{at: c.now + max(d, 0), seq: c.seq, do: do}
+	c.queue = append(c.queue, e)
+	i := len(c.queue) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !e.before(&c.queue[up]) {
+			break
+		}
+		c.queue[i] = c.queue[up]
+		i = up
+	}
+	c.queue[i] = e
+}
+
+// pop takes the earliest event.
+func (c *clock) pop() event {
+	first := c.queue[0]
+	n := len(c.queue) - 1
+	e := c.queue[n]
+	c.queue[n] = event{}
+	c.queue = c.queue[:n]
+	i := 0
+	for {
+		down := 2*i + 1
+		if down >= n {
+			break
+		}
+		if right := down + 1; right < n && c.queue[right].before(&c.queue[down]) {
+			down = right
+		}
+		if !c.queue[down].before(&e) {
+			break
+		}
+		c.queue[i] = c.queue[down]
+		i = down
+	}
+	if n > 0 {
+		c.queue[i] = e
+	}
+	return first
 }
 
 // run executes events until the given instant.
 func (c *clock) run(until int64, step func()) {
 	for len(c.queue) > 0 && c.queue[0].at <= until {
-		e := heap.Pop(&c.queue).(event)
+		e := c.pop()
 		c.now = e.at
 		e.do()
 		step()
