@@ -382,3 +382,32 @@ func TestFR11_RepeatedUpdateGetsTheSameGeneration(t *testing.T) {
 		t.Fatalf("generation %d after two repetitions, want 3", gen)
 	}
 }
+
+// The owner dies in the same view in which its key gets a new director: the
+// former one hands the copy over.
+func TestFR11_CopyOfADeadOwnerFollowsTheDirector(t *testing.T) {
+	c := newCluster(t, 1, 2, 3, 4)
+	k := c.keyDirectedBy(packet.ProtoTCP, 4)
+	c.kill(4)
+	c.apply(1, 2, 1, 2, 3)
+	c.run(50 * ms)
+	owner := c.order().Director(k)%3 + 1 // not the director
+	c.at(owner, tcp(k, SYN))
+	c.at(owner, tcp(k.Reverse(), SYN|ACK))
+	c.at(owner, tcp(k, ACK))
+	c.run(20 * ms)
+	c.kill(owner)
+	c.boot(4)
+	left := []wire.NodeID{}
+	for id := wire.NodeID(1); id <= 4; id++ {
+		if id != owner {
+			left = append(left, id)
+		}
+	}
+	c.apply(1, 3, left...)
+	_, v := c.at(left[0], tcp(k, ACK))
+	wantForward(t, v)
+	if f := c.flow(c.oneOwner(k), k); f.Gen != 2 || f.State != uint8(flowtable.TCPEstablished) {
+		t.Fatalf("adopted in state %v, generation %d, want established and 2", flowtable.TCPState(f.State), f.Gen)
+	}
+}
