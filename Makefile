@@ -74,3 +74,14 @@ fmt:
 
 clean:
 	rm -rf bin .cache
+
+# The proof campaigns at full size, on real daemons in namespaces; results go
+# to docs/results. RUN selects tests, ROUNDS shortens those that go in rounds:
+# make campaign RUN=Kills/daemon ROUNDS=20
+RUN    ?= .
+ROUNDS ?= 0
+
+.PHONY: campaign
+campaign: setup build
+	$(GO) test -count=1 -v -timeout 4h ./testenv/campaign -run '$(RUN)' -campaign.full -campaign.rounds $(ROUNDS) \
+		-campaign.out '$(CURDIR)/docs/results' -campaign.command "make campaign RUN='$(RUN)' ROUNDS=$(ROUNDS)"

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,7 @@ type Talks struct {
 	cfg    TalksConfig
 	talks  []*talk
 	done   chan struct{}
+	silent atomic.Bool
 	stop   sync.Once
 	ending sync.WaitGroup
 }
@@ -56,6 +58,7 @@ func OpenTalks(ctx context.Context, from *netns.Namespace, to netip.AddrPort, cf
 		g.Go(func() error {
 			c, err := from.DialTCP(ctx, to)
 			if err == nil {
+				c.SetKeepAlive(false) // an idle connection is silent
 				t.talks[i] = &talk{conn: c, last: time.Now()}
 			}
 			return err
@@ -83,6 +86,9 @@ func (t *Talks) run(i int, k *talk) {
 		select {
 		case <-timer.C:
 			timer.Reset(t.cfg.Every)
+			if t.silent.Load() {
+				continue
+			}
 		case <-t.done:
 			more = false
 		}
@@ -135,6 +141,10 @@ func (t *Talks) Mark() {
 	}
 }
 
+// Silence makes all of them say nothing, or go on. An exchange that has begun
+// goes to its end.
+func (t *Talks) Silence(on bool) { t.silent.Store(on) }
+
 // AllSince reports whether every living connection exchanged a block after at.
 func (t *Talks) AllSince(at time.Time) bool {
 	for _, k := range t.talks {
@@ -170,6 +180,18 @@ func (t *Talks) Lost() []error {
 		k.mu.Unlock()
 	}
 	return lost
+}
+
+// DeadKeys are the connections that died.
+func (t *Talks) DeadKeys() (keys []Key) {
+	for _, k := range t.talks {
+		k.mu.Lock()
+		if k.err != nil {
+			keys = append(keys, keyOf("tcp", k.conn))
+		}
+		k.mu.Unlock()
+	}
+	return keys
 }
 
 // Retransmissions sums what the clients' kernels sent again.
