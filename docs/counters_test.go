@@ -44,8 +44,8 @@ func countersPage(t *testing.T) string {
 		"`cohort show counters` shows all that are not zero, `cohort show drops` the drops; `--all` shows the rest too.\n" +
 		"Prometheus has them as `cohort_dropped_packets_total{reason}`, `cohort_packets_total{outcome,reason}` (pass, forward, punt)\n" +
 		"and `cohort_events_total{kind,name}`.\n\n" +
-		"XDP counts every packet once, under one outcome. A packet that it punts to Go is counted there a second time: as `slow_sent` (so are\n" +
-		"packets that Go makes itself, such as ICMP errors), or under one `slow_` reason. XDP's counters live in a pinned map and survive a restart of the daemon; the others start at zero.\n")
+		"XDP counts every packet once, under one outcome. A packet that it punts to Go is counted there a second time: as `slow_sent`, or\n" +
+		"under one `slow_` reason. At rest: punts + `icmp_errors` = `slow_sent` + slow drops. XDP's counters live in a pinned map and survive a restart of the daemon; the others start at zero.\n")
 	for _, s := range []struct {
 		kind       bpf.Kind
 		title, say string
