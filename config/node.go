@@ -33,7 +33,7 @@ type Node struct {
 	ControlSocket string // default /run/cohort/NODE.sock
 	CCL           CCL
 	KeyFile       string         // see LoadKey
-	Config        string         // cluster configuration; "" = this node only joins
+	Config        string         // cluster configuration; the daemon needs one
 	Metrics       netip.AddrPort // where Prometheus may ask; invalid = nowhere
 }
 

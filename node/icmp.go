@@ -35,8 +35,8 @@ func (n *Node) tooOld(now int64, f *dataplane.Frame) {
 	n.io.Release(f)
 }
 
-// tooBig answers a packet that must not be fragmented (RFC 1191), and
-// fragments one that may.
+// tooBig answers a packet that does not fit the next hop's MTU (RFC 1191) and
+// drops it, whether it may be fragmented or not: this router does not fragment.
 func (n *Node) tooBig(now int64, f *dataplane.Frame, mtu uint16) {
 	n.drops.own[reasonTooBig]++
 	n.answer(now, f, packet.ICMPUnreachable, packet.CodeFragmentNeeded, mtu)

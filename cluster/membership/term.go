@@ -11,9 +11,9 @@ import (
 // opened it: two nodes that open a term in the same round, on two sides of a
 // partition, open two different terms. Nobody has to agree for that.
 //
-// Epochs do not start again with a term. So View.Tag, which keeps the host
-// part of the term and the low bits of the epoch, differs between any two views
-// that can meet.
+// Epochs do not start again with a term: a later view has the higher epoch
+// whoever made it. View.Tag mixes both numbers, so two views that can meet have
+// different tags but for one chance in 2^32.
 const (
 	termHostBits = 12
 	maxRound     = 1 << 19 // higher ones are refused, so that rounds cannot run out

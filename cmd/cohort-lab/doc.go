@@ -7,6 +7,9 @@
 //	cohort-lab exec c1 -- ping 192.0.2.1
 //	cohort-lab exec fw-b -- cohort show cluster info
 //	cohort-lab down
+//	cohort-lab demo
+//
+// The last builds a network of its own, plays the demo and removes it.
 //
 // See package testenv/topology for the network. Several labs may exist beside
 // each other under different names (--lab).
