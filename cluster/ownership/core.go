@@ -106,7 +106,8 @@ type Core struct {
 	view  *wire.View
 	order *order.Order
 	self  wire.NodeID
-	now   int64 // of the call in progress, monotonic ns
+	lives [wire.MaxNodes]wire.Incarnation // newest one known of every member
+	now   int64                           // of the call in progress, monotonic ns
 
 	pending pendingTable
 	parked  parkedTable

@@ -129,6 +129,9 @@ func (c *Core) sendClose(key packet.FlowKey, gen uint32) {
 func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	k, _ := conn.Key.Canonical()
 	w := c.pending.get(k)
+	if c.overtaken(from, k, &conn) {
+		return
+	}
 	crossed := false
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 		c.confirm(ref.Slot(), &conn, adopted)
@@ -163,6 +166,30 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if w != nil {
 		c.answered(w)
 	}
+}
+
+// overtaken handles a grant of another node that arrives when this one has
+// become the director and knows an owner. The later generation wins: either the
+// grant is returned, or the other owner learns of it.
+func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bool {
+	e, known := c.dir.Get(k)
+	if from == c.self || !known || c.order.Director(k) != c.self {
+		return false
+	}
+	owner, gen := wire.NodeID(e.Owner), e.Gen
+	if owner == c.self || !c.alive(owner, e.Incarnation) {
+		return false
+	}
+	if gen < conn.Gen { // it lost, but was not told
+		c.redirect(owner, conn.Key, c.self, conn.Gen)
+		return false
+	}
+	c.msg.close = wire.Close{Key: conn.Key, Gen: conn.Gen}
+	c.send(from, &c.msg.close)
+	if w := c.pending.get(k); w != nil {
+		c.pointTo(w, owner, gen)
+	}
+	return true
 }
 
 // confirm ends the provisional time of an owned flow.

@@ -411,3 +411,51 @@ func TestFR11_CopyOfADeadOwnerFollowsTheDirector(t *testing.T) {
 		t.Fatalf("adopted in state %v, generation %d, want established and 2", flowtable.TCPState(f.State), f.Gen)
 	}
 }
+
+// Entries carry eight bits of an incarnation. A new life with the same ones is
+// not taken for the old owner.
+func TestFR11_NewLifeWithTheSameTagIsNotTheOwner(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 3)
+	c.at(1, tcp(k, SYN))
+	c.at(2, tcp(k.Reverse(), SYN|ACK))
+	c.at(1, tcp(k, ACK))
+	c.run(20 * ms)
+	tag := c.nodes[1].inc
+	c.kill(1)
+	c.boot(1).inc = tag + 1<<8
+	c.apply(1, 2, 1, 2, 3)
+	c.run(50 * ms)
+	_, v := c.at(2, tcp(k.Reverse(), ACK))
+	wantForward(t, v)
+	if f := c.flow(c.oneOwner(k), k); f.Gen != 2 {
+		t.Fatalf("generation %d, want a takeover", f.Gen)
+	}
+}
+
+// A grant of the former director arrives when its receiver has become the
+// director and knows another owner. The later generation wins.
+func TestFR14_LateGrantAtTheNewDirector(t *testing.T) {
+	for _, gen := range []uint32{1, 2, 3} {
+		c := newCluster(t, 1, 2, 3)
+		k := c.keyDirectedBy(packet.ProtoUDP, 1)
+		c.at(2, udp(k))
+		c.run(20 * ms)
+		n := c.nodes[2]
+		n.table.UpdateFlow(n.table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) { f.Gen = 2 })
+		n.core.replicate(c.flow(2, k))
+		c.run(20 * ms)
+		conn := n.core.connOf(c.flow(2, k))
+		conn.Gen = gen
+		c.nodes[1].core.Message(c.now, 3, &wire.Grant{Conn: conn, Adopted: true})
+		c.run(20 * ms)
+		want := wire.NodeID(2)
+		if gen > 2 {
+			want = 1
+		}
+		if owner := c.oneOwner(k); owner != want {
+			t.Fatalf("grant of generation %d: owner %d, want %d", gen, owner, want)
+		}
+		c.wantCopy(k, c.order().Backup(k, want), want, max(gen, 2))
+	}
+}

@@ -92,10 +92,43 @@ func (c *Core) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 			}
 		}
 	}
+	c.meet(v)
 	c.broadcast(wire.SyncApplied)
 	c.settleIfHeard()
 	c.reaskAll()
 	c.tickSync()
+}
+
+// meet notes the incarnations of a view. Entries carry only the tag of one: a
+// node whose new life has the tag of its former one, one time in 256, would be
+// taken for the owner of what died with that.
+func (c *Core) meet(v *wire.View) {
+	for i := range v.Members {
+		m := &v.Members[i]
+		old := c.lives[m.ID]
+		c.lives[m.ID] = m.Incarnation
+		if old != 0 && old != m.Incarnation && old.Tag() == m.Incarnation.Tag() {
+			c.bury(m.ID)
+		}
+	}
+}
+
+// bury makes orphans of a former life's connections and drops the forward
+// entries to it.
+func (c *Core) bury(id wire.NodeID) {
+	all := int(^uint(0) >> 1)
+	c.dir.Scan(0, all, func(e *flowtable.Backup) bool {
+		if wire.NodeID(e.Owner) == id {
+			e.Owner, e.Incarnation, e.Confirmed = uint8(nobody), 0, c.tick()
+		}
+		return true
+	})
+	c.table.ScanForwards(0, all, func(slot uint32, f *flowtable.ForwardSlot) bool {
+		if wire.NodeID(f.Owner) == id {
+			c.table.RemoveForward(slot)
+		}
+		return true
+	})
 }
 
 // Fence takes the node out: nothing is forwarded, held packets are dropped.
