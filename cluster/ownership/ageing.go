@@ -117,9 +117,18 @@ func (c *Core) ageCopies() {
 		if owner != nobody {
 			e.Owner, e.Confirmed = uint8(nobody), now // orphaned: its time starts now
 		}
-		if c.sync.clean && c.sync.step == syncIdle && c.order.Director(k) != c.self {
-			return false // handed over
+		if c.handedOver() && c.order.Director(k) != c.self {
+			return false
 		}
 		return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(e.Timeout))
 	})
+}
+
+// handedOver reports whether copies of dead owners that belong elsewhere may
+// go. They stay a while after the hand-over: the new director may be dead
+// already, and nobody else has them.
+func (c *Core) handedOver() bool {
+	s := &c.sync
+	return s.clean && s.step == syncIdle &&
+		flowtable.Since(c.tick(), s.viewAt) > int32(flowtable.TickOf(int64(c.cfg.SettleTime)))
 }

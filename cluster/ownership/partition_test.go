@@ -459,3 +459,26 @@ func TestFR14_LateGrantAtTheNewDirector(t *testing.T) {
 		c.wantCopy(k, c.order().Backup(k, want), want, max(gen, 2))
 	}
 }
+
+// The new director dies right after it was given a dead owner's copy: the giver
+// still has it.
+func TestFR11_HandedOverCopySurvivesTheNewDirector(t *testing.T) {
+	c := newCluster(t, 1, 2, 3, 4)
+	k := c.keyDirectedBy(packet.ProtoTCP, 4)
+	c.kill(4)
+	c.apply(1, 2, 1, 2, 3)
+	c.run(50 * ms)
+	holder := c.order().Director(k)
+	owner := holder%3 + 1
+	c.at(owner, tcp(k, SYN))
+	c.run(20 * ms)
+	c.kill(owner)
+	c.boot(4)
+	third := 6 - holder - owner
+	c.apply(1, 3, holder, third, 4)
+	c.run(1200 * ms)
+	c.kill(4)
+	c.apply(1, 4, min(holder, third), max(holder, third))
+	_, v := c.at(third, tcp(k.Reverse(), SYN|ACK))
+	wantForward(t, v)
+}
