@@ -107,11 +107,11 @@ type kill struct {
 }
 
 var kills = []kill{
-	{name: "owner", role: "owner", short: 3, whole: 200},
+	{name: "owner", role: "owner", short: 2, whole: 200},
 	{name: "director", role: "director", short: 1, whole: 40},
 	{name: "backup", role: "backup", short: 1, whole: 40},
 	{name: "control", role: "control", short: 1, whole: 40},
-	{name: "daemon", role: "owner", daemon: true, short: 2, whole: 60},
+	{name: "daemon", role: "owner", daemon: true, short: 1, whole: 60},
 }
 
 // The owner (director, backup, control node) of running connections dies at

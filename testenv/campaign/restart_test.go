@@ -142,6 +142,7 @@ func (m *steadyLoad) end(t *testing.T) (tally Tally, lost []error, resent [2]uin
 // the routers' probes. They move away, the others take its connections over,
 // and none is lost. When it goes on, it comes back as a member.
 func TestHL5_HangingDaemonForwardsNothing(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, topology.Config{HoldTime: time.Second, Track: quick}, 2*time.Minute)
 	o := startLoad(t, l)
 	l.protected(t, o.keys())
