@@ -45,22 +45,12 @@ func forwarded(c map[string]uint64) (sum uint64) {
 	return sum
 }
 
-// dropped sums the outcomes that are drops.
-func dropped(c map[string]uint64) (sum uint64) {
-	for o := range bpf.Outcome(bpf.NumOutcomes) {
-		if o.Known() && o.Kind() == bpf.KindDrop {
-			sum += c[o.String()]
-		}
-	}
-	return sum
-}
-
-// SumCounters adds up the counters of all nodes that answer, slow path and
-// roles included.
-func SumCounters(ctx context.Context, top *topology.Topology) (map[string]uint64, error) {
+// SumCounters adds up the counters of all nodes that answer but one (or nil),
+// slow path and roles included.
+func SumCounters(ctx context.Context, top *topology.Topology, but *topology.Node) (map[string]uint64, error) {
 	sum := make(map[string]uint64)
 	for _, n := range top.Nodes {
-		if _, err := n.Daemon(); err != nil {
+		if _, err := n.Daemon(); err != nil || n == but {
 			continue
 		}
 		list, err := n.API().Counters(ctx)

@@ -129,7 +129,7 @@ func killCampaign(t *testing.T, k kill) {
 	l := newLab(t, topology.Config{HoldTime: time.Second, Track: quick}, time.Duration(n)*30*time.Second+time.Minute)
 	o := startLoad(t, l)
 	keys := o.keys()
-	var s kept
+	s := kept{dropped: map[string]uint64{}}
 	for i := range n {
 		l.protected(t, keys)
 		victim := role(l, t, k.role, keys)
@@ -189,6 +189,7 @@ func killCampaign(t *testing.T, k kill) {
 	r.Add("longest TCP stall (its retransmission timer doubles)", Distribute(s.stall), "")
 	r.Add("connections of living owners protected again after the new view (FR12)", Distribute(s.healed), "")
 	r.Add("rounds in which more than one view followed", s.disturbed, "")
+	r.Add("survivors dropped from kill to recovery, in all rounds", drops(s.dropped), "")
 	if k.daemon {
 		r.Add("packets that the dead daemon's fast path forwarded after the new view", s.zombie, "0")
 		r.Add("packets that it dropped by lease", s.expired, "")
@@ -202,12 +203,13 @@ type one struct {
 
 	views           int
 	zombie, expired uint64
+	dropped         map[string]uint64 // by the survivors
 }
 
 func (r one) String() string {
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
-	return fmt.Sprintf("routers %s, detection %s (spread %s), gap-detection %s, tcp stall %s, healed %s ms; views %d, zombie %d, lease drops %d",
-		ms(r.routers), ms(r.detection), ms(r.spread), ms(r.blackout), ms(r.stall), ms(r.healed), r.views, r.zombie, r.expired)
+	return fmt.Sprintf("routers %s, detection %s (spread %s), gap-detection %s, tcp stall %s, healed %s ms; views %d, zombie %d, lease drops %d, survivors dropped: %s",
+		ms(r.routers), ms(r.detection), ms(r.spread), ms(r.blackout), ms(r.stall), ms(r.healed), r.views, r.zombie, r.expired, drops(r.dropped))
 }
 
 // kept are the measures of all rounds.
@@ -216,6 +218,7 @@ type kept struct {
 
 	disturbed       int
 	zombie, expired uint64
+	dropped         map[string]uint64
 	lost            int
 }
 
@@ -229,6 +232,9 @@ func (s *kept) add(r one) {
 	s.healed = append(s.healed, r.healed)
 	if r.views > 1 {
 		s.disturbed++
+	}
+	for name, n := range r.dropped {
+		s.dropped[name] += n
 	}
 	s.zombie += r.zombie
 	s.expired += r.expired
@@ -255,6 +261,10 @@ func (o *load) round(l *lab, k kill, victim *topology.Node) (r one, err error) {
 	ctx, cancel := context.WithTimeout(l.ctx, 25*time.Second)
 	defer cancel()
 	was, err := TakeCensus(ctx, l.Topology, api.ConnFilter{})
+	if err != nil {
+		return r, err
+	}
+	others, err := SumCounters(ctx, l.Topology, victim)
 	if err != nil {
 		return r, err
 	}
@@ -302,6 +312,11 @@ func (o *load) round(l *lab, k kill, victim *topology.Node) (r one, err error) {
 	if err := awaitProtected(ctx, l, keys); err != nil {
 		return r, err
 	}
+	othersNow, err := SumCounters(ctx, l.Topology, victim)
+	if err != nil {
+		return r, err
+	}
+	r.dropped = growth(others, othersNow)
 	for _, g := range o.streams.Gaps() {
 		r.gap = max(r.gap, g.Length())
 	}

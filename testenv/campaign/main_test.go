@@ -134,7 +134,7 @@ func (l *lab) census(t *testing.T) Census {
 // counters of all nodes together.
 func (l *lab) counters(t *testing.T) map[string]uint64 {
 	t.Helper()
-	c, err := SumCounters(l.ctx, l.Topology)
+	c, err := SumCounters(l.ctx, l.Topology, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
