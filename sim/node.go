@@ -51,6 +51,7 @@ func (n *node) boot() {
 	w := n.w
 	n.powered, n.stopped, n.dead = true, false, false
 	n.life++
+	w.check.moved() // a node is not expected to be a member before it has booted
 	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0
 	n.held = map[ownership.Handle]pkt{}
 	var seed [10]uint64

@@ -64,6 +64,9 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		c.redirect(old, conn.Key, from, conn.Gen)
 	case e.Flags&wire.ConnNoCopy != 0:
 		conn.Gen = max(conn.Gen, e.Gen+1)
+	case !reregister && c.leftover(k, e):
+		c.park(k, ask{from: from, claim: true, conn: conn})
+		return
 	case !reregister || conn.Gen < e.Gen:
 		c.adopt(from, e)
 		c.unpark(k)
@@ -105,6 +108,8 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
 	case e.Flags&wire.ConnNoCopy != 0:
 		c.answer(from, key, 0, 0)
+	case c.leftover(k, e):
+		c.park(k, ask{from: from, conn: wire.Conn{Key: key}})
 	default:
 		c.adopt(from, e)
 		c.unpark(k)
@@ -184,6 +189,14 @@ func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
 	conn.Gen++
 	c.keep(to, &conn)
 	c.grant(to, conn, true)
+}
+
+// leftover reports whether a copy without an owner is from an earlier view or
+// from another holder while owners still re-register: one of them may have
+// adopted the connection meanwhile. A copy that names the owner who has just
+// died is not: nobody else could have.
+func (c *Core) leftover(k packet.FlowKey, e *flowtable.Backup) bool {
+	return wire.NodeID(e.Owner) == nobody && !c.complete(k)
 }
 
 // keep records an owner at its director. The director's own connections stand

@@ -148,12 +148,13 @@ func (c *Core) hurryParked() {
 	}
 }
 
-// reopenClaims puts the claims that waited for re-registration again.
+// reopenClaims puts again the claims that waited for re-registration, and what
+// is asked about connections that are known.
 func (c *Core) reopenClaims() {
 	for s := c.parked.first; s != nil; {
 		next := s.next
 		for i := range s.asks {
-			if s.asks[i].claim {
+			if _, known := c.dir.Get(s.key); known || s.asks[i].claim {
 				c.reopen(s)
 				break
 			}

@@ -482,3 +482,35 @@ func TestFR11_HandedOverCopySurvivesTheNewDirector(t *testing.T) {
 	_, v := c.at(third, tcp(k.Reverse(), SYN|ACK))
 	wantForward(t, v)
 }
+
+// A node that was given a copy away and becomes the director again does not hand
+// it to the first who asks: it was adopted meanwhile, and the owner registers.
+func TestFR1_LeftoverCopyWaitsForTheOwnersToRegister(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3)
+	for c.order().Backup(k, 3) != 1 || c.order().Director(k) != 3 {
+		k.SrcPort++
+	}
+	c.at(2, udp(k))
+	c.run(20 * ms)
+	n := c.nodes[2]
+	old := n.core.connOf(c.flow(2, k))
+	n.table.UpdateFlow(n.table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) { f.Gen = 2 })
+	c.nodes[1].core.store(nobody, &old)
+	c.kill(3)
+	v := c.viewOf(1, 2, 1, 2)
+	c.applyAt(v, 1)
+	p := udp(k)
+	p.Handle = 1
+	c.nodes[1].core.Packet(c.now, &p)
+	c.run(5 * ms)
+	c.applyAt(v, 2)
+	c.run(100 * ms)
+	if owner := c.oneOwner(k); owner != 2 {
+		t.Fatalf("owner %d, want 2", owner)
+	}
+	if got := c.nodes[1].released[1]; got.Op != OpSend || got.Node != 2 {
+		t.Fatalf("verdict %+v, want the packet sent to the owner", got)
+	}
+	c.wantCopy(k, 1, 2, 2)
+}
