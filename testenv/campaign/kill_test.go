@@ -102,6 +102,7 @@ type kill struct {
 	name   string
 	role   string
 	daemon bool // kill -9 of the daemon alone instead of the power
+	spray  bool // every packet meets a random node
 	short  int  // rounds of the slice
 	whole  int  // and of the whole proof
 }
@@ -112,6 +113,7 @@ var kills = []kill{
 	{name: "backup", role: "backup", short: 1, whole: 40},
 	{name: "control", role: "control", short: 1, whole: 40},
 	{name: "daemon", role: "owner", daemon: true, short: 1, whole: 60},
+	{name: "sprayed", role: "owner", spray: true, short: 1, whole: 40},
 }
 
 // The owner (director, backup, control node) of running connections dies at
@@ -126,7 +128,7 @@ func TestFR11_FR12_EL4_HL5_KillsLoseNoConnection(t *testing.T) {
 
 func killCampaign(t *testing.T, k kill) {
 	n := killRounds(k.short, k.whole)
-	l := newLab(t, topology.Config{HoldTime: time.Second, Track: quick}, time.Duration(n)*30*time.Second+time.Minute)
+	l := newLab(t, topology.Config{Spray: k.spray, HoldTime: time.Second, Track: quick}, time.Duration(n)*30*time.Second+time.Minute)
 	o := startLoad(t, l)
 	keys := o.keys()
 	s := kept{dropped: map[string]uint64{}}
