@@ -10,6 +10,7 @@ type Info struct {
 	Cluster string   `json:"cluster"`
 	Self    string   `json:"self"`    // name of the node that answers
 	State   string   `json:"state"`   // of this node: disabled, election, joining, in sync, fenced
+	View    string   `json:"view"`    // the current view as history names it: round.opener/epoch
 	Term    uint32   `json:"term"`    // of the current view (EL6): rounds of elections
 	Epoch   uint32   `json:"epoch"`   // of the current view
 	Control string   `json:"control"` // name of the control node, "" = none
@@ -48,7 +49,7 @@ type Event struct {
 type Health struct {
 	State      string  `json:"state"` // of this node
 	HoldTimeMS int64   `json:"hold_time_ms"`
-	LeaseMS    int64   `json:"lease_ms"` // until the fast path stops by itself (HL5); negative = it has
+	LeaseMS    int64   `json:"lease_ms"` // until the fast path stops by itself (HL5); negative = it has, 0 = there is none
 	Checks     []Check `json:"checks"`
 }
 

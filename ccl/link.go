@@ -134,6 +134,9 @@ func (l *Link) drain(s *socket, f func(from netip.Addr, b []byte)) (int, error) 
 	for i := range n {
 		l.count.Received++
 		from, b, truncated := s.datagram(i)
+		if from == netip.AddrFrom4(innerAddr(hostPart(l.cfg.Address.Addr()))) {
+			continue // our own broadcast
+		}
 		a := from.As4()
 		vtep, known := l.byHost[uint16(a[2])<<8|uint16(a[3])]
 		switch {

@@ -167,7 +167,7 @@ health: {hold_time: 3s}
 // single values.
 func TestOrderOfSectionsDoesNotMatter(t *testing.T) {
 	c, err := ParseCluster("c.yaml", []byte(`
-policy: {rules: [{name: r, from: b, to: any, source: any, destination: [10.0.0.1, 0.0.0.0/0], protocol: 6, ports: [5-7, 8, 1-5], action: deny, durability: sync}]}
+policy: {rules: [{name: r, from: b, to: any, source: any, destination: [10.0.0.1, 0.0.0.0/0], protocol: 6, ports: [5-7, 8, 1-5], action: deny, durability: none}]}
 interfaces:
   b: {device: b0, trust: 1, cluster_address: 10.2.0.1/24, pool: 10.2.0.2}
   a: {device: a0, trust: 2, cluster_address: 10.1.0.1/24, pool: 10.1.0.2-10.1.0.9, mtu: 9044}
@@ -175,7 +175,7 @@ interfaces:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Rule{{Name: "r", From: "b", Protocol: 6, Ports: []policy.Ports{{First: 1, Last: 8}}, Durability: policy.Sync}}
+	want := []Rule{{Name: "r", From: "b", Protocol: 6, Ports: []policy.Ports{{First: 1, Last: 8}}, Durability: policy.None}}
 	if diff := cmp.Diff(want, c.Rules, compareAddrs); diff != "" {
 		t.Error(diff)
 	}

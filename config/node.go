@@ -136,6 +136,12 @@ func (c *CCL) read(v value) {
 	}
 }
 
+// low12 is what a term of the membership keeps of its opener's address.
+func low12(a netip.Addr) uint16 {
+	b := a.As4()
+	return uint16(b[2]&0xf)<<8 | uint16(b[3])
+}
+
 // addPeers adds an address or a range. The node itself is left out, so that
 // every node may have the same range in its file.
 func (c *CCL) addPeers(v value) {
@@ -160,6 +166,12 @@ func (c *CCL) addPeers(v value) {
 		if slices.Contains(c.Peers, a) {
 			v.wrong("%s is listed twice", a)
 			return
+		}
+		for _, o := range append([]netip.Addr{c.Address.Addr()}, c.Peers...) {
+			if low12(o) == low12(a) {
+				v.wrong("%s and %s end in the same 12 bits, by which members are told apart in elections", o, a)
+				return
+			}
 		}
 		c.Peers = append(c.Peers, a)
 	}

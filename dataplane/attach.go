@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// errTaken tells what to do about a device that is in use.
+var errTaken = errors.New("another XDP program holds the device: one of another node or cluster name that is still pinned (rm -r /sys/fs/bpf/cohort/NAME), or a foreign one (bpftool net list; ip link set dev DEVICE xdp off)")
+
 // Attachment is the state of one device's XDP program.
 type Attachment struct {
 	Device  string
@@ -118,6 +121,9 @@ func (a *attachment) create(prog *ebpf.Program, mode Mode) error {
 	a.Mode = ModeGeneric
 	var err error
 	if a.link, err = attachXDP(prog, a.Ifindex, link.XDPGenericMode); err != nil {
+		if errors.Is(err, errTaken) {
+			return err
+		}
 		return errors.Join(native, err)
 	}
 	return nil
@@ -125,6 +131,9 @@ func (a *attachment) create(prog *ebpf.Program, mode Mode) error {
 
 func attachXDP(prog *ebpf.Program, ifindex int, flags link.XDPAttachFlags) (link.Link, error) {
 	l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: ifindex, Flags: flags})
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+		return nil, errTaken
+	}
 	if err != nil {
 		return nil, fmt.Errorf("attach %s XDP: %w", map[bool]string{true: "generic", false: "native"}[flags == link.XDPGenericMode], err)
 	}

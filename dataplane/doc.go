@@ -1,7 +1,7 @@
 // Package dataplane owns everything of a node that touches packets: the XDP
-// programs and their maps (Dataplane), the AF_XDP sockets over which XDP hands
-// packets to Go (IO), and the ICMP messages a router must send (type ICMP in
-// icmp.go). It decides nothing: which packets go where is the caller's say.
+// programs and their maps (Dataplane) and the AF_XDP sockets over which XDP
+// hands packets to Go (IO). It decides nothing: which packets go where is the
+// caller's say.
 //
 // # Restart
 //

@@ -15,7 +15,7 @@ import (
 // prepareInterfaces makes the data interfaces ready: up, their MTU, no kernel
 // forwarding around the dataplane, and the pinned addresses.
 func (n *Node) prepareInterfaces() error {
-	if err := noKernelForwarding(); err != nil {
+	if _, err := noKernelForwarding(); err != nil {
 		return err
 	}
 	for i := range n.cfg.Cluster.Interfaces {
@@ -79,16 +79,28 @@ func hasAddressOf(l netlink.Link, first, last netip.Addr) bool {
 	return false
 }
 
+// watchForwarding turns kernel forwarding off again when somebody (a routing
+// daemon, a sysctl file) has turned it on.
+func (n *Node) watchForwarding() {
+	switch was, err := noKernelForwarding(); {
+	case err != nil:
+		n.log.Error("kernel forwarding", zap.Error(err))
+	case was:
+		n.log.Warn("kernel forwarding had been turned on; it is off again: packets must not pass around the dataplane")
+	}
+}
+
 // noKernelForwarding turns the kernel's own forwarding off: there must be no
-// way around the dataplane (HL5, DESIGN 6).
-func noKernelForwarding() error {
+// way around the dataplane (HL5, DESIGN 6). It reports whether it was on.
+func noKernelForwarding() (was bool, err error) {
 	for _, f := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
 		if b, err := os.ReadFile(f); err != nil || len(b) > 0 && b[0] == '0' {
 			continue // off, or a kernel without that protocol
 		}
 		if err := os.WriteFile(f, []byte("0\n"), 0); err != nil {
-			return fmt.Errorf("kernel forwarding cannot be turned off: %w", err)
+			return true, fmt.Errorf("kernel forwarding cannot be turned off: %w", err)
 		}
+		was = true
 	}
-	return nil
+	return was, nil
 }

@@ -39,6 +39,15 @@ func (c *Config) pinDir() string {
 	return filepath.Join(root, c.Bootstrap.Cluster+"-"+c.Bootstrap.Name)
 }
 
+// interfaceNames lists the data interfaces in the order of their ids.
+func (c *Config) interfaceNames() []string {
+	names := make([]string, 0, len(c.Cluster.Interfaces))
+	for _, i := range c.Cluster.Interfaces {
+		names = append(names, i.Name)
+	}
+	return names
+}
+
 // dataMTU is the largest MTU of the data interfaces.
 func (c *Config) dataMTU() int {
 	mtu := 0

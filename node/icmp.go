@@ -35,11 +35,28 @@ func (n *Node) tooOld(now int64, f *dataplane.Frame) {
 	n.io.Release(f)
 }
 
-// tooBig answers a packet that does not fit the next hop's MTU (RFC 1191) and
-// drops it, whether it may be fragmented or not: this router does not fragment.
-func (n *Node) tooBig(now int64, f *dataplane.Frame, mtu uint16) {
+// tooBig answers a packet that must not be fragmented (RFC 1191), and
+// fragments one that may (RFC 1812, 4.2.2.7).
+func (n *Node) tooBig(now int64, f *dataplane.Frame, nh, mtu uint16) {
+	if !n.pkt.DontFragment {
+		n.fragment(f, nh, int(mtu))
+		return
+	}
 	n.drops.own[reasonTooBig]++
 	n.answer(now, f, packet.ICMPUnreachable, packet.CodeFragmentNeeded, mtu)
+	n.io.Release(f)
+}
+
+// fragment sends the parsed packet in parts.
+func (n *Node) fragment(f *dataplane.Frame, nh uint16, mtu int) {
+	n.pkt.DecrementTTL()
+	for offset, more := 0, true; more; n.fragments++ {
+		var next int
+		n.scratch, next = n.pkt.AppendFragment(n.scratch[:0], mtu, offset)
+		n.io.Inject(n.scratch, nh)
+		offset, more = next, next != 0
+	}
+	n.fragments-- // the packet itself was counted when it came
 	n.io.Release(f)
 }
 

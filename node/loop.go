@@ -106,6 +106,7 @@ func (n *Node) tick(now int64) {
 	if now >= n.nextSlow {
 		n.nextSlow = now + slowEvery
 		n.fib.Tick()
+		n.watchForwarding()
 		n.writeMembers()
 		if n.members.view == nil {
 			n.cclNeighbours()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -63,6 +64,7 @@ type Node struct {
 	icmp     icmpBucket
 
 	generated uint64 // ICMP errors made here
+	fragments uint64 // made here, beyond the first of each packet
 
 	addresses [dataplane.MaxIfaces]packet.Addr // own, by logical interface
 	started   int64
@@ -133,7 +135,7 @@ func (n *Node) openDataplane() error {
 		n.log.Warn("flow table starts empty", zap.String("why", why))
 	}
 	for _, a := range n.dp.Status() {
-		n.log.Info("fast path attached", zap.String("device", a.Device), zap.Stringer("mode", a.Mode), zap.String("why", a.Reason))
+		n.log.Info("fast path attached", zap.String("device", a.Device), zap.Stringer("mode", a.Mode), reasonField(a.Reason))
 	}
 	if n.table, err = flowtable.New(n.dp.Table(), n.dp.HashSeed()); err != nil {
 		return err
@@ -166,7 +168,7 @@ func (n *Node) openCore() error {
 	boot, cl := n.cfg.Bootstrap, n.cfg.Cluster
 	n.incarnation = n.NewIncarnation()
 	was := n.state.load()
-	if was != nil && n.dp.Adopted() {
+	if was != nil && n.dp.Adopted() && slices.Equal(was.Interfaces, n.cfg.interfaceNames()) {
 		if tag, _, self := n.dp.View(); tag != 0 && tag == was.View.Tag() && self == was.ID {
 			n.incarnation, n.resumed = was.Incarnation, true
 		}
@@ -177,10 +179,6 @@ func (n *Node) openCore() error {
 	})
 	if err != nil {
 		return err
-	}
-	names := make([]string, 0, len(cl.Interfaces))
-	for _, i := range cl.Interfaces {
-		names = append(names, i.Name)
 	}
 	check := core.MTUEnforce
 	if boot.CCL.MTUCheck == "warn" {
@@ -193,7 +191,7 @@ func (n *Node) openCore() error {
 				Name: boot.Name, Serial: boot.Serial, VTEP: boot.CCL.Address.Addr(),
 				Incarnation: n.incarnation, Priority: boot.Priority,
 			},
-			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: names,
+			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: n.cfg.interfaceNames(),
 			Peers: boot.CCL.Peers, Hold: cl.Health.HoldTime, ElectionWait: cl.Health.ElectionTimeout,
 		},
 		Ownership: ownership.Config{
@@ -217,10 +215,18 @@ func (n *Node) openCore() error {
 		}
 		n.resumed = false
 	}
-	n.Fence("starting")
+	n.Fence(starting)
 	n.core.Owner().Reset(now)
 	n.core.Start(now)
 	return nil
+}
+
+// reasonField is left out of a line that needs no reason.
+func reasonField(why string) zap.Field {
+	if why == "" {
+		return zap.Skip()
+	}
+	return zap.String("why", why)
 }
 
 // orderKey derives the key of the director order from the cluster's: the same

@@ -31,10 +31,11 @@ func (p provider) Info(ctx context.Context) (api.Info, error) {
 	if err := p.n.inLoop(ctx, func(now int64) { s = p.n.core.Member().Status(now) }); err != nil {
 		return api.Info{}, err
 	}
-	info := api.Info{Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: stateWord(s.State)}
+	info := api.Info{Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: membership.StateName(s.State)}
 	if s.View == nil {
 		return info, nil
 	}
+	info.View = membership.ViewName(s.View.Term, s.View.Epoch)
 	info.Term, info.Epoch, info.Control = membership.Round(s.View.Term), s.View.Epoch, memberName(s.View, s.View.Control)
 	for i := range s.View.Members {
 		info.Members = append(info.Members, member(&s, &s.View.Members[i]))
@@ -45,25 +46,20 @@ func (p provider) Info(ctx context.Context) (api.Info, error) {
 func member(s *membership.Status, m *wire.Member) api.Member {
 	a := api.Member{
 		ID: uint8(m.ID), Name: m.Name, Serial: m.Serial, Priority: m.Priority, Role: api.RoleData,
-		State: stateWord(s.State), VTEP: m.VTEP, Incarnation: fmt.Sprintf("%016x", uint64(m.Incarnation)), LastHeardMS: -1,
+		State: membership.StateName(s.State), VTEP: m.VTEP, Incarnation: fmt.Sprintf("%016x", uint64(m.Incarnation)), LastHeardMS: -1,
 	}
 	if m.ID == s.View.Control {
 		a.Role = api.RoleControl
 	}
 	for i := range s.Peers {
 		if q := &s.Peers[i]; q.Addr == m.VTEP && m.Name != s.Self.Name {
-			a.State = stateWord(q.State)
+			a.State = membership.StateName(q.State)
 			if q.Heard {
 				a.LastHeardMS = q.LastHeard.Milliseconds()
 			}
 		}
 	}
 	return a
-}
-
-// stateWord is a state as users read it (MG1): in sync, joining, disabled.
-func stateWord(s wire.NodeState) string {
-	return strings.ReplaceAll(membership.StateName(s), "-", " ")
 }
 
 // wall turns an instant of the monotonic clock into the time of day.
@@ -77,9 +73,9 @@ func (p provider) History(ctx context.Context) ([]api.Event, error) {
 	}
 	list := make([]api.Event, 0, len(s.Events))
 	for _, e := range s.Events {
-		a := api.Event{Time: wall(e.At), To: stateWord(e.To), Cause: e.Cause, Node: s.Self.Name}
+		a := api.Event{Time: wall(e.At), To: membership.StateName(e.To), Cause: e.Cause, Node: s.Self.Name}
 		if e.From != e.To {
-			a.From = stateWord(e.From)
+			a.From = membership.StateName(e.From)
 		}
 		list = append(list, a)
 	}
@@ -98,9 +94,9 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 	if err != nil {
 		return api.Health{}, err
 	}
-	h := api.Health{
-		State: stateWord(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds(),
-		LeaseMS: (lease - at) / 1e6,
+	h := api.Health{State: membership.StateName(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds()}
+	if lease != 0 {
+		h.LeaseMS = (lease - at) / 1e6
 	}
 	for i := range s.Peers {
 		q := &s.Peers[i]
@@ -108,7 +104,10 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 			continue
 		}
 		c := api.Check{Member: q.Member.Name, Name: "heartbeat", OK: q.Heard && q.LastHeard < n.cfg.Cluster.Health.HoldTime, Since: wall(at).Add(-q.LastHeard)}
-		if !c.OK {
+		switch {
+		case s.Doubt:
+			c.OK, c.Cause = false, "restarted; waiting for the cluster to confirm the membership"
+		case !c.OK:
 			c.Cause = fmt.Sprintf("silent for %v", q.LastHeard.Round(time.Millisecond))
 		}
 		h.Checks = append(h.Checks, c)
@@ -187,7 +186,8 @@ func (p provider) Tables(ctx context.Context) (t api.Tables, err error) {
 
 // Counters implements api.Provider. Every packet that reached this node is
 // counted once by XDP. One handed to Go is counted a second time by what Go did
-// with it, so that at rest: punts + icmp_errors = slow_sent + slow drops.
+// with it, so that at rest:
+// punts + icmp_errors + extra_fragments = slow_sent + slow drops.
 func (p provider) Counters(ctx context.Context) ([]api.Counter, error) {
 	n := p.n
 	xdp, err := n.dp.Counters()
@@ -211,7 +211,7 @@ func (n *Node) loopCounters() []api.Counter {
 		list = append(list, api.Counter{Kind: kind, Name: name, Value: v, Description: text})
 	}
 	for r := packet.Reject(1); packet.Reject.String(r) != "invalid"; r++ {
-		add(api.KindDrop, "slow_"+r.String(), n.drops.parse[r], "the slow path could not parse the packet")
+		add(api.KindDrop, "slow_"+strings.ReplaceAll(r.String(), "-", "_"), n.drops.parse[r], "the slow path could not parse the packet")
 	}
 	for _, r := range ownership.Reasons() {
 		add(api.KindDrop, "slow_"+r.String(), n.drops.owner[r], r.Describe())
@@ -227,7 +227,8 @@ func (n *Node) loopCounters() []api.Counter {
 	sort.Strings(names)
 	for _, name := range names {
 		if name == dataplane.Sent.String() {
-			add("forward", "slow_sent", drops[name], "packets that Go sent: handed over by XDP, and ICMP errors made here")
+			add("forward", "slow_sent", drops[name], "packets that Go sent: handed over by XDP, and ICMP errors and fragments made here")
+			add("role", "extra_fragments", n.fragments, "fragments that this node made, beyond the first of each packet")
 			add("role", "icmp_errors", n.generated, "ICMP errors that this node made as a router")
 			continue
 		}

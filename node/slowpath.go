@@ -164,7 +164,7 @@ func (n *Node) transmit(now int64, f *dataplane.Frame, v ownership.Verdict) {
 	}
 	n.pkt.Parse(f.Data) // it parsed before; the packet may have been held since
 	if n.pkt.End-n.pkt.L3 > int(hop.MTU) {
-		n.tooBig(now, f, hop.MTU)
+		n.tooBig(now, f, nh, hop.MTU)
 		return
 	}
 	n.pkt.DecrementTTL()

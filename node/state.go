@@ -17,6 +17,7 @@ type saved struct {
 	Incarnation wire.Incarnation
 	ID          wire.NodeID
 	View        *wire.View
+	Interfaces  []string // in the order of their ids: the flow table speaks of ids
 }
 
 // stateFile writes the membership in the background: the loop never waits for

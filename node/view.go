@@ -29,9 +29,12 @@ func (n *Node) Apply(v *wire.View, self wire.NodeID) {
 	n.writeMembers()
 	n.dp.SetView(v.Tag(), was, self)
 	n.dp.RenewLease(max(n.dp.Lease(), n.core.Member().LeaseUntil(dataplane.Now())))
-	n.state.put(saved{Incarnation: v.Member(self).Incarnation, ID: self, View: v})
+	n.state.put(saved{Incarnation: v.Member(self).Incarnation, ID: self, View: v, Interfaces: n.cfg.interfaceNames()})
 	n.assignAddresses(int(self))
 }
+
+// starting is why a node that has just begun forwards nothing.
+const starting = "starting"
 
 // Fence implements core.IO: nothing is forwarded from here on.
 func (n *Node) Fence(why string) {
@@ -42,18 +45,15 @@ func (n *Node) Fence(why string) {
 		n.log.Error("fence", zap.Error(err))
 	}
 	n.state.put(saved{})
-	n.log.Warn("fenced", zap.String("why", why))
+	if why != starting {
+		n.log.Warn("fenced", zap.String("why", why))
+	}
 }
 
 // Event implements core.IO.
 func (n *Node) Event(e membership.Event) {
-	n.log.Info(e.Cause, zap.Stringer("state", stateName(e.To)), zap.Uint32("term", e.Term), zap.Uint32("epoch", e.Epoch))
+	n.log.Info(e.Cause, zap.String("state", membership.StateName(e.To)), zap.String("view", membership.ViewName(e.Term, e.Epoch)))
 }
-
-// stateName makes a NodeState printable.
-type stateName wire.NodeState
-
-func (s stateName) String() string { return membership.StateName(wire.NodeState(s)) }
 
 // writeMembers tells the fast path the members whose addresses are resolved.
 func (n *Node) writeMembers() {

@@ -285,7 +285,7 @@ func (m *Machine) publish(now int64, members, former []wire.Member, cause string
 	if !m.ruling() || m.view.Term < m.maxTerm {
 		v.Term = m.openTerm()
 	}
-	m.apply(now, v, fmt.Sprintf("view %s: %s", viewName(v.Term, v.Epoch), cause))
+	m.apply(now, v, fmt.Sprintf("view %s: %s", ViewName(v.Term, v.Epoch), cause))
 	for i := range members {
 		if p := m.peers[members[i].VTEP]; p != nil {
 			m.sendView(now, p)

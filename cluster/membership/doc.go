@@ -8,7 +8,7 @@
 //
 // # The life of a node
 //
-//	disabled -> election -> joining -> in-sync -> fenced -> (Rejoin) election
+//	disabled -> election -> joining -> in sync -> fenced -> (Rejoin) election
 //	                \----- control node -----/
 //
 // A node without a cluster broadcasts election requests. It becomes control

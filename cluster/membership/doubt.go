@@ -37,7 +37,7 @@ func (m *Machine) Resume(now int64, v *wire.View, id wire.NodeID) error {
 	for i := range v.Members {
 		m.remember(v.Members[i].Name, v.Members[i].ID)
 	}
-	m.become(now, wire.StateInSync, fmt.Sprintf("view %s: resumed after a restart", viewName(v.Term, v.Epoch)))
+	m.become(now, wire.StateInSync, fmt.Sprintf("view %s: resumed after a restart", ViewName(v.Term, v.Epoch)))
 	m.enterDoubt(now, now)
 	m.heartbeat(now)
 	m.rearm()

@@ -106,9 +106,9 @@ func (m *Machine) onView(now int64, p *peer, v *wire.View) {
 	case m.named(v):
 		m.fence(now, fmt.Sprintf("id %d was given to somebody else while we were apart", m.self.ID))
 	case v.Term == m.view.Term, !m.ruling() && sameLife(v.Member(v.Control), ruler):
-		m.fence(now, fmt.Sprintf("removed from the cluster by %s in view %s", ruler.Name, viewName(v.Term, v.Epoch)))
+		m.fence(now, fmt.Sprintf("removed from the cluster by %s in view %s", ruler.Name, ViewName(v.Term, v.Epoch)))
 	case m.doubt.on:
-		m.fence(now, fmt.Sprintf("view %s was made without this node while it did not run", viewName(v.Term, v.Epoch)))
+		m.fence(now, fmt.Sprintf("view %s was made without this node while it did not run", ViewName(v.Term, v.Epoch)))
 	}
 	// Else it is the view of another side; heartbeats decide who joins whom.
 }
@@ -119,7 +119,7 @@ func sameLife(a, b *wire.Member) bool { return a.Name == b.Name && a.Incarnation
 // adopt applies a view made by another node.
 func (m *Machine) adopt(now int64, v *wire.View, cause string) {
 	was := m.ruling()
-	cause = fmt.Sprintf("view %s: %s", viewName(v.Term, v.Epoch), cause)
+	cause = fmt.Sprintf("view %s: %s", ViewName(v.Term, v.Epoch), cause)
 	if was {
 		cause += "; no longer control node"
 	}

@@ -272,7 +272,7 @@ func (m *Machine) tell(now int64, format string, args ...any) {
 
 // StateName is the word for a state in texts and commands (MG1).
 func StateName(s wire.NodeState) string {
-	names := []string{"disabled", "election", "joining", "in-sync", "fenced"}
+	names := []string{"disabled", "election", "joining", "in sync", "fenced"}
 	if int(s) < len(names) {
 		return names[s]
 	}

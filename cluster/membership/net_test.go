@@ -370,7 +370,7 @@ func (n *network) agreed() (*wire.View, string) {
 			return nil, fmt.Sprintf("%s is %s", name, StateName(t.m.state))
 		case v != nil && (v.Term != t.applied.Term || v.Epoch != t.applied.Epoch):
 			return nil, fmt.Sprintf("%s is in view %s, others in %s", name,
-				viewName(t.applied.Term, t.applied.Epoch), viewName(v.Term, v.Epoch))
+				ViewName(t.applied.Term, t.applied.Epoch), ViewName(v.Term, v.Epoch))
 		}
 		v = t.applied
 		names = append(names, name)

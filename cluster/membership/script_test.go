@@ -206,7 +206,7 @@ func (n *network) show() {
 		s := o.m.Status(n.now)
 		line := fmt.Sprintf("  %s: %s", o.cfg.Self.Name, StateName(s.State))
 		if s.View != nil {
-			line += " in " + viewName(s.View.Term, s.View.Epoch) + ","
+			line += " in " + ViewName(s.View.Term, s.View.Epoch) + ","
 			for _, m := range s.View.Members {
 				line += fmt.Sprintf(" %d=%s", m.ID, m.Name)
 				if m.ID == s.View.Control {

@@ -32,8 +32,8 @@ func hostBits(a netip.Addr) uint32 {
 // Round is the number of elections that led to a term, for people to read.
 func Round(term uint32) uint32 { return term >> termHostBits }
 
-// viewName is how texts speak of a view: round.host/epoch.
-func viewName(term, epoch uint32) string {
+// ViewName is how texts speak of a view: round.host/epoch.
+func ViewName(term, epoch uint32) string {
 	return fmt.Sprintf("%d.%d/%d", Round(term), term&(1<<termHostBits-1), epoch)
 }
 

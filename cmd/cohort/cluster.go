@@ -39,7 +39,7 @@ func showInfo(o *options) *cobra.Command {
 		if control == "" {
 			control = "nobody"
 		}
-		fmt.Fprintf(w, "Cluster %s, view %d.%d, controlled by %s\n", i.Cluster, i.Term, i.Epoch, control)
+		fmt.Fprintf(w, "Cluster %s, view %s, controlled by %s\n", i.Cluster, i.View, control)
 		fmt.Fprintf(w, "This node: %s, %s\n\n", i.Self, i.State)
 		t := newTable(">ID", "NAME", "ROLE", "STATE", ">PRIORITY", "VTEP", ">HEARD", "SERIAL", "INCARNATION")
 		for _, m := range i.Members {
@@ -69,7 +69,10 @@ func showHistory(o *options) *cobra.Command {
 func showHealth(o *options) *cobra.Command {
 	return ask(o, "health", "What is watched, what fails and when it is tried again", (*api.Client).Health, func(w io.Writer, h api.Health) error {
 		lease := "forwards for another " + ago(h.LeaseMS) + " without its daemon"
-		if h.LeaseMS <= 0 {
+		switch {
+		case h.LeaseMS == 0:
+			lease = "forwards nothing: it has no lease"
+		case h.LeaseMS < 0:
 			lease = "forwards nothing: its lease ended " + ago(-h.LeaseMS) + " ago"
 		}
 		fmt.Fprintf(w, "This node: %s, hold time %s, %s\n\n", h.State, ago(h.HoldTimeMS), lease)

@@ -52,7 +52,7 @@ func balanced(t *testing.T, n *topology.Node) {
 		in, out = 0, 0
 		for _, c := range list {
 			switch {
-			case c.Kind == "punt", c.Name == "icmp_errors":
+			case c.Kind == "punt", c.Name == "icmp_errors", c.Name == "extra_fragments":
 				in += c.Value
 			case c.Name == "slow_sent", c.Kind == api.KindDrop && strings.HasPrefix(c.Name, "slow_"):
 				out += c.Value

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
@@ -8,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"cohort/testenv/netns"
 	"cohort/testenv/topology"
 	"cohort/testenv/traffic"
 )
@@ -47,6 +51,10 @@ func TestTR1_PathMTU(t *testing.T) {
 		if !strings.Contains(out, "mtu = 1400") && !strings.Contains(out, "mtu=1400") {
 			t.Errorf("one byte more:\n%s\nwant an answer that names MTU 1400", out)
 		}
+		oneWay(t, client, server, 1450)
+		if counter(t, top, "extra_fragments") == 0 {
+			t.Error("a packet that may be fragmented was not")
+		}
 		to := netip.AddrPortFrom(server.Addr, 8080)
 		echo, err := traffic.ServeEcho(server.Namespace, to)
 		if err != nil {
@@ -58,6 +66,46 @@ func TestTR1_PathMTU(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// oneWay sends a datagram without DF, as large as the client's own interface
+// takes it, that its receiver must get whole.
+func oneWay(t *testing.T, from *netns.Namespace, server *topology.Host, size int) {
+	t.Helper()
+	to := netip.AddrPortFrom(server.Addr, 9)
+	l, err := server.Namespace.ListenPacket("udp4", to.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := from.DialUDP(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_INTERFACE); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := bytes.Repeat([]byte("cohort"), size/6)
+	if _, err := c.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 2*size)
+	if n, _, err := l.ReadFrom(got); err != nil || !bytes.Equal(got[:n], sent) {
+		t.Errorf("fragmented datagram of %d bytes: %d came, %v", len(sent), n, err)
+	}
 }
 
 // TestTR1_TrafficToTheNodeItself reaches the host: ping and a TCP service on
