@@ -50,6 +50,9 @@ func Stop(w *World) {
 		return
 	}
 	w.check.dying(n)
+	// Two that are stopped one after the other each go on alone for a while:
+	// both sides of that may grant the same, as with a cut.
+	w.check.torn = true
 	w.note("FAULT daemon of node %d is stopped", n.index+1)
 	n.stopped = true
 	life := n.life

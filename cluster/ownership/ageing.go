@@ -112,7 +112,7 @@ func (c *Core) ageCopies() {
 			if sweep := c.sync.sweep[owner]; sweep != 0 && flowtable.Since(e.Confirmed, sweep) < 0 {
 				return false
 			}
-			return !c.sync.clean || c.order.Backup(k, owner) == c.self
+			return !c.handedOver() || c.order.Backup(k, owner) == c.self
 		}
 		if owner != nobody {
 			e.Owner, e.Confirmed = uint8(nobody), now // orphaned: its time starts now
@@ -124,9 +124,9 @@ func (c *Core) ageCopies() {
 	})
 }
 
-// handedOver reports whether copies of dead owners that belong elsewhere may
-// go. They stay a while after the hand-over: the new director may be dead
-// already, and nobody else has them.
+// handedOver reports whether copies that belong elsewhere may go. They stay a
+// while after everybody has registered: the new holder may be dead already, or
+// its copy still on the way, and nobody else has one.
 func (c *Core) handedOver() bool {
 	s := &c.sync
 	return s.clean && s.step == syncIdle &&

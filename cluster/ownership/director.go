@@ -191,12 +191,13 @@ func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
 	c.grant(to, conn, true)
 }
 
-// leftover reports whether a copy without an owner is from an earlier view or
+// leftover reports whether a copy of a dead owner is from an earlier view or
 // from another holder while owners still re-register: one of them may have
-// adopted the connection meanwhile. A copy that names the owner who has just
-// died is not: nobody else could have.
+// adopted the connection meanwhile. A copy is not left over when its place was
+// here for the owner that it names: nobody else could have.
 func (c *Core) leftover(k packet.FlowKey, e *flowtable.Backup) bool {
-	return wire.NodeID(e.Owner) == nobody && !c.complete(k)
+	owner := wire.NodeID(e.Owner)
+	return !c.complete(k) && (owner == nobody || c.sync.whole == nil || c.sync.whole.Backup(k, owner) != c.self)
 }
 
 // keep records an owner at its director. The director's own connections stand
