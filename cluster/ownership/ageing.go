@@ -109,7 +109,7 @@ func (c *Core) ageCopies() {
 		k, _ := e.Key.Canonical()
 		owner := wire.NodeID(e.Owner)
 		if c.alive(owner, e.Incarnation) {
-			if sweep := c.sync.sweep[owner]; sweep != 0 && flowtable.Since(e.Confirmed, sweep) < 0 {
+			if sweep := c.sync.sweep[owner]; sweep != 0 && c.handedOver() && flowtable.Since(e.Confirmed, sweep) < 0 {
 				return false
 			}
 			return !c.handedOver() || c.order.Backup(k, owner) == c.self

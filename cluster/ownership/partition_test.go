@@ -49,7 +49,7 @@ func TestFR1_FR3_EqualGenerationsAfterAPartition(t *testing.T) {
 		t.Fatalf("%d owners while the cluster is cut, want one on each side", got)
 	}
 	c.apply(4, 3, 1, 2)
-	c.run(1500 * ms)
+	c.run(4500 * ms)
 	if owner := c.oneOwner(k); owner != 1 {
 		t.Fatalf("owner %d, want the director", owner)
 	}
@@ -70,7 +70,7 @@ func TestFR15_CloseDuringAPartitionIsMadeUpAfterIt(t *testing.T) {
 	n.core.closeFlow(n.table.Lookup(k).Slot())
 	c.run(20 * ms)
 	c.apply(4, 3, 1, 2, 3)
-	c.run(1500 * ms)
+	c.run(4500 * ms)
 	c.wantCopy(k, 0, 0, 0)
 }
 
@@ -89,7 +89,7 @@ func TestFR1_EntryFromBeforeThePartitionDoesNotOverruleTheOwner(t *testing.T) {
 		t.Fatal(r)
 	}
 	c.apply(4, 3, 1, 2, 3)
-	c.run(1500 * ms)
+	c.run(4500 * ms)
 	if owner := c.oneOwner(k); owner != 1 {
 		t.Fatalf("owner %d, want 1", owner)
 	}
@@ -270,7 +270,7 @@ func TestFR14_ClaimantThatBecomesTheDirectorIsTheOwner(t *testing.T) {
 	_, v := c.at(1, tcp(k, SYN))
 	wantForward(t, v)
 	c.apply(1, 2, 1, 2)
-	c.run(1500 * ms)
+	c.run(4500 * ms)
 	if f := c.flow(1, k); f.Flags&flowtable.FlowProvisional != 0 {
 		t.Fatal("the flow is provisional for ever")
 	}
@@ -291,7 +291,7 @@ func TestFR14_RegisteredOwnerWinsOverAProvisionalDirector(t *testing.T) {
 	syn := tcp(k, SYN)
 	c.nodes[1].core.Packet(c.now, &syn)
 	c.apply(1, 2, 1, 2)
-	c.run(1500 * ms)
+	c.run(4500 * ms)
 	if owner := c.oneOwner(k); owner != 2 {
 		t.Fatalf("owner %d, want 2, which was granted it", owner)
 	}
@@ -311,7 +311,7 @@ func TestFR14_RedirectToANodeOfALaterViewIsAskedAgain(t *testing.T) {
 	}
 	c.nodes[2].core.store(3, &conn)
 	c.nodes[1].core.Message(c.now, 2, &wire.Redirect{Key: k, Owner: 9, Gen: 1})
-	c.run(1500 * ms)
+	c.run(4500 * ms)
 	if owner := c.oneOwner(k); owner != 3 {
 		t.Fatalf("owner %d, want 3", owner)
 	}
@@ -333,7 +333,7 @@ func TestFR15_JoinerForgetsWhatItsOwnerHasClosed(t *testing.T) {
 	n.core.closeFlow(n.table.Lookup(k).Slot())
 	c.run(20 * ms)
 	c.apply(3, 4, 1, 2, 3)
-	c.run(1500 * ms)
+	c.run(4500 * ms)
 	c.wantCopy(k, 0, 0, 0)
 }
 
@@ -357,7 +357,7 @@ func TestFR15_SweepTellsOrderWithinATick(t *testing.T) {
 	d.Message(c.now, 2, &wire.Synced{View: tag, Phase: wire.SyncFullBegin})
 	d.Message(c.now, 2, &wire.Claim{Conn: conn2, Reregister: true})
 	d.Message(c.now, 2, &wire.Synced{View: tag, Phase: wire.SyncFullEnd})
-	c.run(1500 * ms)
+	c.run(4500 * ms)
 	c.wantCopy(k, 0, 0, 0)
 	c.wantCopy(k2, 1, 2, 1)
 }
