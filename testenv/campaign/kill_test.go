@@ -2,8 +2,11 @@ package campaign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +186,7 @@ func killCampaign(t *testing.T, k kill) {
 	r.Add("UDP flows at each kill", len(o.streams.flows), "")
 	r.Add("UDP packets sent / lost there / lost back in all rounds", fmt.Sprintf("%d / %d / %d", tally.Sent, tally.LostThere, tally.LostBack), "")
 	r.Add("short connections opened and closed meanwhile", churned.Done, "")
+	r.Add("of them failed, in words", broken(churned), "")
 	r.Add("routers withdraw the node after, min / median / p99 / max", Distribute(s.routers), "")
 	r.Add("detection: until the last node has the new view", Distribute(s.detection), "")
 	r.Add("between the first and the last node's view", Distribute(s.spread), "")
@@ -197,6 +201,21 @@ func killCampaign(t *testing.T, k kill) {
 		r.Add("packets that it dropped by lease", s.expired, "")
 	}
 	finish(t, r)
+}
+
+// broken lists the first short connections that failed before the end. With
+// durability async one may die with its owner before its copy is made.
+func broken(r *traffic.Report) string {
+	var list []string
+	for _, err := range r.Errors {
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
+			list = append(list, err.Error())
+		}
+	}
+	if list == nil {
+		return "none"
+	}
+	return strings.Join(list, "; ")
 }
 
 // one is what a round measured.
