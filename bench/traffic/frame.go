@@ -38,10 +38,12 @@ type CCLFrame struct {
 // Shape says which packets a Source makes.
 type Shape struct {
 	Flows      int
+	Hosts      int  // that open them, a power of two of at least 512; 0 = every connection has its own
 	UDP        bool // odd connections are UDP, else all are TCP
 	Reply      bool // packets of the server instead of the client
 	Flags      uint8
 	Sequential bool    // connection 0, 1, 2 ... instead of random ones
+	Rate       int     // packets per second that Send keeps to; 0 = as fast as it goes
 	DMAC       [6]byte // destination of frames from a host
 	CCL        *CCLFrame
 }

@@ -31,8 +31,8 @@ const (
 )
 
 // run is one BPF_PROG_TEST_RUN. With an ifindex the packets come in by that
-// interface of the calling thread's namespace. A signal ends it early with
-// EINTR.
+// interface of the calling thread's namespace. Signals wait meanwhile: the
+// kernel would give up early.
 func run(p *ebpf.Program, data []byte, ifindex int, repeat int, flags uint32) (each time.Duration, err error) {
 	md := xdpMD{dataEnd: uint32(len(data)), ifindex: uint32(ifindex)}
 	attr := testRun{
@@ -46,7 +46,19 @@ func run(p *ebpf.Program, data []byte, ifindex int, repeat int, flags uint32) (e
 	pin.Pin(&data[0])
 	pin.Pin(&md)
 	defer pin.Unpin()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return 0, fmt.Errorf("block signals: %w", err)
+	}
 	_, _, errno := unix.Syscall(unix.SYS_BPF, cmdProgTestRun, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
+		return 0, fmt.Errorf("unblock signals: %w", err)
+	}
 	if errno != 0 {
 		return 0, fmt.Errorf("prog-run of %v: %w", p, errno)
 	}

@@ -4,11 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 )
 
 // Source makes packets. Not safe for concurrent use.
@@ -48,11 +46,16 @@ func (s *Shape) configure(spec *ebpf.CollectionSpec, out int) error {
 		}
 		ip[kind], l4[kind], at[kind] = s.sums(b)
 	}
+	mask, shift := s.hosts()
 	flag := func(b bool) uint32 {
 		if b {
 			return 1
 		}
 		return 0
+	}
+	var pause uint64
+	if s.Rate > 0 {
+		pause = batch * uint64(time.Second) / uint64(s.Rate)
 	}
 	var m [2]byte
 	binary.BigEndian.PutUint16(m[:], mark)
@@ -61,7 +64,8 @@ func (s *Shape) configure(spec *ebpf.CollectionSpec, out int) error {
 		"frames": frames, "ip_sum": ip, "l4_sum": l4, "check_at": at,
 		"frame_len": uint32(s.frameLen()), "l3_off": uint32(s.l3()), "flows": uint32(s.Flows),
 		"mixed": flag(s.UDP), "reply": flag(s.Reply), "sequential": flag(s.Sequential),
-		"out": uint32(out), "mark": binary.NativeEndian.Uint16(m[:]),
+		"out": uint32(out), "pause": pause, "host_mask": mask, "port_shift": shift,
+		"mark": binary.NativeEndian.Uint16(m[:]),
 	} {
 		errs = append(errs, spec.Variables[name].Set(value))
 	}
@@ -73,10 +77,16 @@ func (s *Shape) configure(spec *ebpf.CollectionSpec, out int) error {
 // thread in the namespace of the interface. Each call is rounded up to whole
 // batches of 64.
 func (s *Source) Send(packets int) error {
-	const batch = 64
-	packets = (packets + batch - 1) / batch * batch
-	_, err := run(s.objs.Send, s.frame, 0, packets, liveFrames)
+	_, err := run(s.objs.Send, s.frame, 0, Batches(packets), liveFrames)
 	return err
+}
+
+// batch is the kernel's default for live frames.
+const batch = 64
+
+// Batches is how many packets Send really sends.
+func Batches(packets int) int {
+	return (packets + batch - 1) / batch * batch
 }
 
 // Repeat sends packets through a program, as if they came in by an interface
@@ -89,14 +99,7 @@ func (s *Source) Repeat(p *ebpf.Program, ifindex, packets int) (each time.Durati
 	if err := s.objs.Subject.Put(uint32(0), uint32(p.FD())); err != nil {
 		return 0, fmt.Errorf("traffic: subject: %w", err)
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	for {
-		each, err = run(s.objs.Repeat, s.frame, ifindex, packets, 0)
-		if !errors.Is(err, unix.EINTR) {
-			return each, err
-		}
-	}
+	return run(s.objs.Repeat, s.frame, ifindex, packets, 0)
 }
 
 // One returns the packet of one connection: the frame that the program makes,

@@ -15,6 +15,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#define BATCH 64 /* live frames that the kernel sends before it looks at receivers */
 #define WORDS 16 /* of 8 bytes; room for the headers of a data frame on the CCL */
 
 /* Set at load time by Go. */
@@ -25,14 +26,19 @@ const volatile __u32 check_at[2];      /* transport checksum, from the IP header
 const volatile __u32 frame_len = WORDS * 8;
 const volatile __u32 l3_off = ETH_HLEN;
 const volatile __u32 flows = 1;
+const volatile __u32 host_mask;  /* bits of a connection's number that tell its host */
+const volatile __u32 port_shift; /* the port begins at this bit of the number */
 const volatile __u32 mixed;      /* odd connections use the second template */
 const volatile __u32 reply;      /* the connection is told by the destination */
 const volatile __u32 sequential; /* one connection after the other, not at random */
 const volatile __u32 out;        /* interface that send() sends by */
+const volatile __u64 pause;      /* ns from one batch of live frames to the next */
 const volatile __u16 mark;       /* IP identification of all our packets */
 
 __u64 state = 88172645463325252ULL; /* of the random numbers */
 __u32 turn;                         /* of a sequential source */
+__u32 sent;                         /* packets since a batch began */
+__u64 due;                          /* when the next batch may go */
 
 /* What repeat() measures. */
 struct {
@@ -83,8 +89,8 @@ static __always_inline int write_frame(struct xdp_md *ctx)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 i = sequential ? next_flow() : any_flow();
 	__u32 kind = i & mixed & 1;
-	__be32 addr = bpf_htonl(0x0a000000 | i);
-	__be16 port = bpf_htons(0x4000 | (i & 0x3fff));
+	__be32 addr = bpf_htonl(0x0a800000 | (i & host_mask));
+	__be16 port = bpf_htons(0x4000 | (i >> port_shift & 0x3fff));
 	__u32 moving = (addr & 0xffff) + (addr >> 16);
 	__u32 len = frame_len;
 	__u64 *word = data;
@@ -108,10 +114,30 @@ static __always_inline int write_frame(struct xdp_md *ctx)
 	return 0;
 }
 
+static long too_early(__u32 turns, void *unused)
+{
+	return bpf_ktime_get_ns() >= due;
+}
+
+/* Waits at the head of a batch, busily: a system call for each batch would cost far more. */
+static __always_inline void pace(void)
+{
+	__u64 now;
+
+	if (!pause || sent++ % BATCH)
+		return;
+	now = bpf_ktime_get_ns();
+	if (now > due + 8 * pause)
+		due = now; /* what was missed is not made up for */
+	bpf_loop(1 << 16, too_early, 0, 0);
+	due += pause;
+}
+
 /* Live frames: each packet goes out by an interface. */
 SEC("xdp.frags")
 int send(struct xdp_md *ctx)
 {
+	pace();
 	if (write_frame(ctx))
 		return XDP_ABORTED;
 	return bpf_redirect(out, 0);

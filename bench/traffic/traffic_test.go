@@ -31,7 +31,7 @@ func newSource(t *testing.T, shape Shape) *Source {
 func TestFramesAreWhatTheKeySays(t *testing.T) {
 	ccl := &CCLFrame{From: netip.MustParseAddr("10.99.0.2"), To: netip.MustParseAddr("10.99.0.1"), VNI: 7, Node: 2, View: 0x10007, Iface: 1}
 	for name, shape := range map[string]Shape{
-		"syn": {Flags: SYN}, "reply": {Reply: true, Flags: SYNACK}, "ack": {Flags: ACK, UDP: true},
+		"syn": {Flags: SYN}, "few hosts": {Flags: SYN, Hosts: 2}, "reply": {Reply: true, Flags: SYNACK}, "ack": {Flags: ACK, UDP: true},
 		"replies": {Reply: true, Flags: ACK, UDP: true}, "ccl": {Flags: ACK, CCL: ccl},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,16 +23,21 @@ const (
 	trafficProgSend      = "send"
 	trafficProgSink      = "sink"
 	trafficVarCheckAt    = "check_at"
+	trafficVarDue        = "due"
 	trafficVarFlows      = "flows"
 	trafficVarFrameLen   = "frame_len"
 	trafficVarFrames     = "frames"
+	trafficVarHostMask   = "host_mask"
 	trafficVarIpSum      = "ip_sum"
 	trafficVarL3Off      = "l3_off"
 	trafficVarL4Sum      = "l4_sum"
 	trafficVarMark       = "mark"
 	trafficVarMixed      = "mixed"
 	trafficVarOut        = "out"
+	trafficVarPause      = "pause"
+	trafficVarPortShift  = "port_shift"
 	trafficVarReply      = "reply"
+	trafficVarSent       = "sent"
 	trafficVarSequential = "sequential"
 	trafficVarState      = "state"
 	trafficVarTurn       = "turn"
@@ -99,16 +104,21 @@ type trafficMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type trafficVariableSpecs struct {
 	CheckAt    *ebpf.VariableSpec `ebpf:"check_at"`
+	Due        *ebpf.VariableSpec `ebpf:"due"`
 	Flows      *ebpf.VariableSpec `ebpf:"flows"`
 	FrameLen   *ebpf.VariableSpec `ebpf:"frame_len"`
 	Frames     *ebpf.VariableSpec `ebpf:"frames"`
+	HostMask   *ebpf.VariableSpec `ebpf:"host_mask"`
 	IpSum      *ebpf.VariableSpec `ebpf:"ip_sum"`
 	L3Off      *ebpf.VariableSpec `ebpf:"l3_off"`
 	L4Sum      *ebpf.VariableSpec `ebpf:"l4_sum"`
 	Mark       *ebpf.VariableSpec `ebpf:"mark"`
 	Mixed      *ebpf.VariableSpec `ebpf:"mixed"`
 	Out        *ebpf.VariableSpec `ebpf:"out"`
+	Pause      *ebpf.VariableSpec `ebpf:"pause"`
+	PortShift  *ebpf.VariableSpec `ebpf:"port_shift"`
 	Reply      *ebpf.VariableSpec `ebpf:"reply"`
+	Sent       *ebpf.VariableSpec `ebpf:"sent"`
 	Sequential *ebpf.VariableSpec `ebpf:"sequential"`
 	State      *ebpf.VariableSpec `ebpf:"state"`
 	Turn       *ebpf.VariableSpec `ebpf:"turn"`
@@ -150,16 +160,21 @@ func (m *trafficMaps) Close() error {
 // It can be passed to loadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trafficVariables struct {
 	CheckAt    *ebpf.Variable `ebpf:"check_at"`
+	Due        *ebpf.Variable `ebpf:"due"`
 	Flows      *ebpf.Variable `ebpf:"flows"`
 	FrameLen   *ebpf.Variable `ebpf:"frame_len"`
 	Frames     *ebpf.Variable `ebpf:"frames"`
+	HostMask   *ebpf.Variable `ebpf:"host_mask"`
 	IpSum      *ebpf.Variable `ebpf:"ip_sum"`
 	L3Off      *ebpf.Variable `ebpf:"l3_off"`
 	L4Sum      *ebpf.Variable `ebpf:"l4_sum"`
 	Mark       *ebpf.Variable `ebpf:"mark"`
 	Mixed      *ebpf.Variable `ebpf:"mixed"`
 	Out        *ebpf.Variable `ebpf:"out"`
+	Pause      *ebpf.Variable `ebpf:"pause"`
+	PortShift  *ebpf.Variable `ebpf:"port_shift"`
 	Reply      *ebpf.Variable `ebpf:"reply"`
+	Sent       *ebpf.Variable `ebpf:"sent"`
 	Sequential *ebpf.Variable `ebpf:"sequential"`
 	State      *ebpf.Variable `ebpf:"state"`
 	Turn       *ebpf.Variable `ebpf:"turn"`

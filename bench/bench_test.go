@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cohort/bench/stat"
+)
+
+func TestMain(m *testing.M) {
+	if isDaemon() {
+		if err := runDaemon(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip(errNotRoot)
+	}
+}
+
+// measured runs some parts, small; each part checks by counters that packets
+// went the way it says.
+func measured(t *testing.T, only ...string) *Report {
+	t.Helper()
+	needRoot(t)
+	r, err := measure(t.Context(), options{parts: only}, planFor(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRolesAndPathAreMeasured(t *testing.T) {
+	r := measured(t, "roles", "path")
+	if len(r.Roles) != len(roles) {
+		t.Errorf("%d roles, want %d", len(r.Roles), len(roles))
+	}
+	for _, name := range []string{"owner", "forwarder", "forwarder+owner", "linux", "conntrack"} {
+		if r.Path.Net[name].N == 0 || r.Path.Whole[name].Median <= 0 {
+			t.Errorf("%s: %+v", name, r.Path.Net[name])
+		}
+	}
+	for _, name := range []string{"owner/conntrack", "owner/linux", "forwarder/conntrack"} {
+		if r.Path.Ratio[name].N == 0 {
+			t.Errorf("no ratio %s", name)
+		}
+	}
+}
+
+func TestConnectionsAndMemoryAreMeasured(t *testing.T) {
+	needRoot(t)
+	p := planFor(true)
+	res, rss, err := measureConnect(t.Context(), 2, p.connect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Connections < uint64(p.connect.connections) || res.PerCPUSecond <= 0 || res.BackupMicros <= 0 {
+		t.Errorf("%+v", res)
+	}
+	if len(rss) != 3 {
+		t.Fatalf("memory of %d roles, want 3", len(rss))
+	}
+	for _, m := range rss {
+		if m.Entries == 0 || m.RSS == 0 || m.Mapped == 0 {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
+// TestBytesPerEntry: the sizes of DESIGN 3, index included where it is promised.
+func TestBytesPerEntry(t *testing.T) {
+	all, err := entryBytes(1 << 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := map[string]int{"owner": 128, "forwarder": 48, "backup": 32}
+	for _, e := range all {
+		if e.Slot > most[e.Role] || e.Slot == 0 || e.Total < float64(e.Slot) {
+			t.Errorf("%+v, want a slot of at most %d bytes", e, most[e.Role])
+		}
+	}
+	if len(all) != len(most) {
+		t.Errorf("%d roles, want %d", len(all), len(most))
+	}
+}
+
+func TestReportIsReadable(t *testing.T) {
+	one := stat.Of([]float64{1, 2, 3})
+	r := Report{
+		Environment: environment(),
+		Roles:       []RoleResult{{Role: "owner", Flows: 1 << 16, Net: one}},
+		Path:        &PathResult{Flows: 5, Net: map[string]stat.Summary{"owner": one}, Ratio: map[string]stat.Summary{"owner/conntrack": one}},
+		Connect:     []ConnectResult{{Nodes: 2, Hosts: 4096}, {Nodes: 1}},
+		Entries:     []EntryResult{{Role: "owner"}},
+		RSS:         []RSSResult{{Role: "owner"}},
+	}
+	var out bytes.Buffer
+	if err := r.print(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"aim 130: met", "aim 0.35: missed", "2, 4096", "all new", r.Environment.Kernel} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	file := filepath.Join(t.TempDir(), "sub", "bench.json")
+	if err := r.write(file); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(b, &back); err != nil || back.Path.Ratio["owner/conntrack"] != one {
+		t.Errorf("%+v, %v", back, err)
+	}
+}
+
+func TestParse(t *testing.T) {
+	if o, err := parse(nil); err != nil || len(o.parts) != len(parts) || o.json == "" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if _, err := parse([]string{"-only", "roles,nonsense"}); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
+		t.Error(err)
+	}
+}
+
+// TestDisturbedRoundsAreThrownAway: they count as long as there are enough
+// quiet ones.
+func TestDisturbedRoundsAreThrownAway(t *testing.T) {
+	f := &field{tracks: []*track{{name: "generator"}, {name: "owner"}, {name: "conntrack"}, {name: "linux"}, {name: "forwarder"}, {name: "forwarder+owner"}}}
+	one := func(owner float64, quiet bool) round {
+		return round{quiet: quiet, ns: map[string]float64{
+			"generator": 100, "owner": owner, "conntrack": 1100, "linux": 600, "forwarder": 300, "forwarder+owner": 700,
+		}}
+	}
+	r := &runner{field: f, cfg: pathConfig{rounds: 4}}
+	got := r.result([]round{one(400, true), one(9000, false), one(420, true), one(380, true), one(400, true)})
+	if got.Rejected != 1 || got.Rounds != 4 || got.Disturbed || got.Ratio["owner/conntrack"].Median != 0.3 {
+		t.Errorf("%+v", got)
+	}
+	got = r.result([]round{one(400, false), one(500, false), one(600, false)})
+	if got.Rejected != 3 || got.Rounds != 3 || !got.Disturbed || got.Ratio["owner/conntrack"].Median != 0.4 {
+		t.Errorf("%+v", got)
+	}
+	if s := (spent{wall: time.Second, ours: 900 * time.Millisecond}); s.disturbed() < 0.099 || s.disturbed() > 0.101 {
+		t.Errorf("disturbed %v", s.disturbed())
+	}
+}

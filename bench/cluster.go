@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"cohort/bench/traffic"
+	"cohort/testenv/netns"
+	"cohort/testenv/topology"
+)
+
+// clusterConfig says which daemons to start.
+type clusterConfig struct {
+	nodes   int
+	flows   int    // room in every table
+	profile string // directory for CPU profiles, or ""
+}
+
+// cluster is real daemons in the test network. Everything that the first node
+// forwards ends in a sink at the far end of its cables, so that nobody answers
+// and nothing but the nodes costs time.
+type cluster struct {
+	*lab
+	*topology.Topology
+	inside, outside *traffic.Sink
+}
+
+// clusterYAML has long timeouts: a half-open connection must not age away while
+// the table is being filled.
+const clusterYAML = `interfaces:
+  inside:  {device: in0, trust: 100, cluster_address: 10.1.0.254/24, pool: 10.1.0.1-10.1.0.16, pin: {fw-a: 10.1.0.1, fw-b: 10.1.0.2}}
+  outside: {device: out0, trust: 0, cluster_address: 198.51.100.254/24, pool: 198.51.100.1-198.51.100.16, pin: {fw-a: 198.51.100.1, fw-b: 198.51.100.2}}
+timeouts: {tcp_syn: 10m}
+health: {hold_time: 3s, election_timeout: 4s}
+limits: {connections: %d, forwards: %[1]d}
+`
+
+func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLab()
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{lab: l}
+	c.Topology, err = topology.New(ctx, topology.Config{
+		Nodes: cfg.nodes, Daemon: self, ClusterYAML: fmt.Sprintf(clusterYAML, cfg.flows), Tag: l.tag,
+		Env: []string{envDaemon + "=1", envProfile + "=" + cfg.profile},
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.onClose(c.Topology.Close)
+	if err := c.form(ctx); err != nil {
+		_ = l.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *cluster) form(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := c.WaitFormed(ctx, len(c.Nodes)); err != nil {
+		return fmt.Errorf("%w; log of %s:\n%s", err, c.Nodes[0].Name, c.Nodes[0].LogTail(10))
+	}
+	if c.inside, err = c.sinkBehind("rin"); err != nil {
+		return err
+	}
+	c.outside, err = c.sinkBehind("rout")
+	return err
+}
+
+// sinkBehind puts a sink on a router's cable to the first node.
+func (c *cluster) sinkBehind(router string) (*traffic.Sink, error) {
+	p, err := c.routerPort(router, c.Nodes[0])
+	if err != nil {
+		return nil, err
+	}
+	var s *traffic.Sink
+	err = p.ns.Do(func() (err error) {
+		s, err = traffic.NewSink(p.index, false)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.onClose(s.Close)
+	return s, nil
+}
+
+// routerPort is the router's end of its cable to a node; mac is the node's.
+func (c *cluster) routerPort(router string, n *topology.Node) (port, error) {
+	ns, iface := c.Namespaces()[router], topology.InsideIface
+	if router == "rout" {
+		iface = topology.OutsideIface
+	}
+	near, err := ns.Netlink().LinkByName(n.Name)
+	if err != nil {
+		return port{}, fmt.Errorf("%s: cable to %s: %w", router, n.Name, err)
+	}
+	far, err := n.Namespace().Netlink().LinkByName(iface)
+	if err != nil {
+		return port{}, fmt.Errorf("%s: %s: %w", n.Name, iface, err)
+	}
+	p := port{ns: ns, name: n.Name, index: near.Attrs().Index}
+	copy(p.mac[:], far.Attrs().HardwareAddr)
+	return p, nil
+}
+
+// source makes packets of a router's side for a node.
+func (c *cluster) source(router string, n *topology.Node, shape traffic.Shape) (*traffic.Source, *netns.Namespace, error) {
+	p, err := c.routerPort(router, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	shape.DMAC = p.mac
+	s, err := traffic.NewSource(shape, p.index)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.onClose(s.Close)
+	return s, p.ns, nil
+}
+
+// counter asks a daemon for one of its counters.
+func counter(ctx context.Context, n *topology.Node, name string) (uint64, error) {
+	all, err := n.API().Counters(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range all {
+		if c.Name == name {
+			return c.Value, nil
+		}
+	}
+	return 0, fmt.Errorf("%s has no counter %s", n.Name, name)
+}

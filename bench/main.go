@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cilium/ebpf/rlimit"
+
+	"cohort/testenv/topology"
+)
+
+func main() {
+	err := error(nil)
+	if isDaemon() {
+		err = runDaemon(os.Args[1:])
+	} else {
+		err = run(os.Args[1:])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line.
+type options struct {
+	parts   []string
+	json    string
+	quick   bool
+	profile string
+}
+
+var parts = []string{"roles", "path", "connect", "memory"}
+
+func parse(args []string) (o options, err error) {
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	only := set.String("only", strings.Join(parts, ","), "comma-separated `parts` to measure")
+	set.StringVar(&o.json, "json", "docs/results/bench.json", "`file` for the results; empty = none")
+	set.BoolVar(&o.quick, "quick", false, "small and short: shows that it works, and nothing else")
+	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect)")
+	if err := set.Parse(args); err != nil {
+		return o, err
+	}
+	o.parts = strings.Split(*only, ",")
+	for _, p := range o.parts {
+		if !slices.Contains(parts, p) {
+			return o, fmt.Errorf("no part %q; there are %s", p, strings.Join(parts, ", "))
+		}
+	}
+	if o.profile != "" {
+		if o.profile, err = filepath.Abs(o.profile); err == nil {
+			err = os.MkdirAll(o.profile, 0o755)
+		}
+	}
+	return o, err
+}
+
+var errNotRoot = errors.New("needs root: makes network namespaces and loads BPF programs")
+
+func run(args []string) error {
+	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errNotRoot
+	}
+	_ = rlimit.RemoveMemlock() // kernels since 5.11 charge the cgroup instead
+	if err := topology.Sweep(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r, err := measure(ctx, o, planFor(o.quick))
+	if err != nil {
+		return err
+	}
+	if o.json != "" {
+		if err := r.write(o.json); err != nil {
+			return err
+		}
+	}
+	return r.print(os.Stdout)
+}
+
+// measure runs the wanted parts one after the other.
+func measure(ctx context.Context, o options, p plan) (*Report, error) {
+	start := time.Now()
+	r := &Report{Environment: environment()}
+	p.connect.profile = o.profile
+	for _, part := range o.parts {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(os.Stderr, "bench: %s\n", part)
+		if err := r.part(ctx, part, p); err != nil {
+			return nil, fmt.Errorf("%s: %w", part, err)
+		}
+	}
+	r.Seconds = time.Since(start).Round(time.Second).Seconds()
+	r.Environment.LoadAfter = load()
+	return r, nil
+}
+
+func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
+	switch name {
+	case "roles":
+		r.Roles, err = measureRoles(ctx, p.roles)
+	case "path":
+		r.Path, err = measurePath(ctx, p.path)
+	case "connect":
+		err = r.connect(ctx, p)
+	case "memory":
+		r.Entries, err = entryBytes(p.entries)
+	}
+	return err
+}
+
+// connect measures one node, one node whose every client is new to it, and two
+// nodes, which go on to the memory of the roles.
+func (r *Report) connect(ctx context.Context, p plan) error {
+	for _, c := range []struct{ nodes, hosts, connections int }{
+		{1, p.connect.hosts, p.connect.connections / 4}, {1, 0, p.connect.connections / 8}, {2, p.connect.hosts, p.connect.connections},
+	} {
+		cfg := p.connect
+		cfg.hosts, cfg.connections = c.hosts, c.connections
+		if c.nodes == 1 {
+			cfg.time /= 3
+		}
+		res, rss, err := measureConnect(ctx, c.nodes, cfg)
+		if err != nil {
+			return err
+		}
+		r.Connect = append(r.Connect, *res)
+		r.RSS = append(r.RSS, rss...)
+	}
+	return nil
+}

@@ -1,0 +1,360 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"cohort/bench/traffic"
+	"cohort/ccl/wire"
+	"cohort/dataplane"
+	"cohort/flowtable"
+	"cohort/packet"
+	"cohort/testenv/netns"
+)
+
+// track is one way from the generator to a sink, through something.
+type track struct {
+	name   string
+	source *traffic.Source
+	sink   *traffic.Sink
+	check  func() error // after the measurement: did it go the way it should?
+}
+
+// field is all tracks, side by side between one generator and one receiver.
+type field struct {
+	*lab
+	gen, far *netns.Namespace
+	shape    traffic.Shape
+	tracks   []*track
+}
+
+func newField(flows int) (*field, error) {
+	l, err := newLab()
+	if err != nil {
+		return nil, err
+	}
+	f := &field{lab: l, shape: traffic.Shape{Flows: flows, UDP: true, Flags: traffic.ACK}}
+	if f.gen, err = l.space("gen"); err == nil {
+		f.far, err = l.space("far")
+	}
+	for _, build := range []func() error{f.addFloor, f.addOwner, f.addForwarder, f.addChain, f.addLinux, f.addConntrack} {
+		if err == nil {
+			err = build()
+		}
+	}
+	if err != nil {
+		_ = l.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// add makes a track: the source sends from near to the MAC at the other end of
+// its cable, the sink sits on far.
+func (f *field) add(name string, near, first, far port, ccl bool) (*track, error) {
+	t := &track{name: name, check: func() error { return nil }}
+	shape := f.shape
+	shape.DMAC = first.mac
+	var err error
+	if t.source, err = traffic.NewSource(shape, near.index); err != nil {
+		return nil, err
+	}
+	f.onClose(t.source.Close)
+	err = far.ns.Do(func() (err error) {
+		t.sink, err = traffic.NewSink(far.index, ccl)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.onClose(t.sink.Close)
+	f.tracks = append(f.tracks, t)
+	return t, nil
+}
+
+// addFloor is the generator with nothing behind it: what must be subtracted.
+func (f *field) addFloor() error {
+	ns, err := f.space("floor")
+	if err != nil {
+		return err
+	}
+	near, in, err := cable(f.gen, ns, "floor", "in0")
+	if err != nil {
+		return err
+	}
+	_, err = f.add("generator", near, in, in, false)
+	return err
+}
+
+// place is a namespace with in0 towards the generator and out0 towards the
+// receiver.
+type place struct {
+	ns       *netns.Namespace
+	near, in port
+	out, far port
+}
+
+func (f *field) place(name string) (p place, err error) {
+	if p.ns, err = f.space(name); err != nil {
+		return p, err
+	}
+	if p.near, p.in, err = cable(f.gen, p.ns, name, "in0"); err != nil {
+		return p, err
+	}
+	p.out, p.far, err = cable(p.ns, f.far, "out0", name)
+	return p, err
+}
+
+func (f *field) addOwner() error {
+	p, err := f.place("owner")
+	if err != nil {
+		return err
+	}
+	if _, _, err = cable(p.ns, f.far, "ccl0", "owner-ccl"); err != nil {
+		return err
+	}
+	n, err := f.openFastNode(p.ns, 1, f.shape.Flows, 0, []dataplane.Peer{{ID: 1, VTEP: vtep(1), Self: true}})
+	if err != nil {
+		return err
+	}
+	if err := n.own(&f.shape, p); err != nil {
+		return err
+	}
+	t, err := f.add("owner", p.near, p.in, p.far, false)
+	if err != nil {
+		return err
+	}
+	t.check = n.only("forward_owner")
+	return nil
+}
+
+// own installs every connection as established and owned.
+func (n *fastNode) own(shape *traffic.Shape, p place) error {
+	n.sendsTo(p.out, p.far)
+	for i := range shape.Flows {
+		if _, err := n.table.InsertFlow(ownedFlow(shape.Key(i))); err != nil {
+			return fmt.Errorf("connection %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func ownedFlow(k packet.FlowKey) flowtable.FlowSlot {
+	return flowtable.FlowSlot{
+		Key: [2]packet.FlowKey{k, k.Reverse()}, NextHop: [2]uint16{nextHop, nextHop},
+		Iface: [2]uint8{inside, outside}, State: uint8(flowtable.TCPEstablished), Timeout: 3600,
+	}
+}
+
+// only returns a check that all packets left by one outcome.
+func (n *fastNode) only(want string) func() error {
+	return func() error {
+		all, err := n.dp.Counters()
+		if err != nil {
+			return err
+		}
+		var total uint64
+		for _, v := range all {
+			total += v
+		}
+		if all[want] == 0 || total-all[want] > total/1000 {
+			return fmt.Errorf("%s: of %d packets %d left by %s", n.ns.Name(), total, all[want], want)
+		}
+		return nil
+	}
+}
+
+// peers are the members 1 and 2, as node self sees them.
+func peers(self wire.NodeID, macs [2][6]byte) []dataplane.Peer {
+	list := make([]dataplane.Peer, 2)
+	for i := range list {
+		id := wire.NodeID(i + 1)
+		list[i] = dataplane.Peer{ID: id, VTEP: vtep(id), MAC: macs[i], Incarnation: wire.Incarnation(id), Self: id == self}
+	}
+	return list
+}
+
+// forwards installs a forward entry to node 2 for every connection.
+func (n *fastNode) forwards(shape *traffic.Shape) error {
+	for i := range shape.Flows {
+		if _, err := n.table.InsertForward(forwardOf(shape.Key(i))); err != nil {
+			return fmt.Errorf("connection %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func forwardOf(k packet.FlowKey) flowtable.ForwardSlot {
+	return flowtable.ForwardSlot{Key: k, Owner: 2, Incarnation: wire.Incarnation(2).Tag(), Iface: inside, Gen: 1}
+}
+
+// addForwarder is a node that owns nothing; the sink takes its data frames.
+func (f *field) addForwarder() error {
+	p, err := f.place("forwarder")
+	if err != nil {
+		return err
+	}
+	near, far, err := cable(p.ns, f.far, "ccl0", "fwd-ccl")
+	if err != nil {
+		return err
+	}
+	n, err := f.openFastNode(p.ns, 1, 0, f.shape.Flows, peers(1, [2][6]byte{near.mac, far.mac}))
+	if err != nil {
+		return err
+	}
+	if err := n.forwards(&f.shape); err != nil {
+		return err
+	}
+	t, err := f.add("forwarder", p.near, p.in, far, true)
+	if err != nil {
+		return err
+	}
+	t.check = n.only("forward_ccl")
+	return nil
+}
+
+// addChain is the whole asymmetric path: a forwarder, the CCL, the owner.
+func (f *field) addChain() error {
+	a, err := f.place("chain-a")
+	if err != nil {
+		return err
+	}
+	b, err := f.place("chain-b")
+	if err != nil {
+		return err
+	}
+	ccl1, ccl2, err := cable(a.ns, b.ns, "ccl0", "ccl0")
+	if err != nil {
+		return err
+	}
+	macs := [2][6]byte{ccl1.mac, ccl2.mac}
+	first, err := f.openFastNode(a.ns, 1, 0, f.shape.Flows, peers(1, macs))
+	if err != nil {
+		return err
+	}
+	second, err := f.openFastNode(b.ns, 2, f.shape.Flows, 0, peers(2, macs))
+	if err != nil {
+		return err
+	}
+	if err := first.forwards(&f.shape); err != nil {
+		return err
+	}
+	if err := second.own(&f.shape, b); err != nil {
+		return err
+	}
+	t, err := f.add("forwarder+owner", a.near, a.in, b.far, false)
+	if err != nil {
+		return err
+	}
+	t.check = second.only("forward_owner_ccl")
+	return nil
+}
+
+// linuxRouter makes a place forward by the kernel's routing table.
+func (f *field) linuxRouter(name string) (p place, err error) {
+	if p, err = f.place(name); err != nil {
+		return p, err
+	}
+	if err := p.ns.Sysctl("net/ipv4/ip_forward", "1"); err != nil {
+		return p, err
+	}
+	client, server := netip.MustParseAddr("172.16.0.2"), netip.MustParseAddr("172.17.0.2")
+	if err := p.in.address(netip.MustParsePrefix("172.16.0.1/24"), client, p.near.mac); err != nil {
+		return p, err
+	}
+	if err := p.out.address(netip.MustParsePrefix("172.17.0.1/24"), server, p.far.mac); err != nil {
+		return p, err
+	}
+	if err := route(p.ns, netip.MustParsePrefix("10.0.0.0/8"), client); err != nil {
+		return p, err
+	}
+	return p, route(p.ns, netip.PrefixFrom(traffic.Server, 24).Masked(), server)
+}
+
+func (f *field) addLinux() error {
+	p, err := f.linuxRouter("linux")
+	if err != nil {
+		return err
+	}
+	_, err = f.add("linux", p.near, p.in, p.far, false)
+	return err
+}
+
+// ruleset is a stateful firewall as people write it.
+const ruleset = `table inet filter {
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		ct state established,related accept
+		ct state invalid drop
+		iifname "in0" oifname "out0" ct state new accept
+	}
+}
+`
+
+func (f *field) addConntrack() error {
+	p, err := f.linuxRouter("conntrack")
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin, cmd.Stderr = strings.NewReader(ruleset), os.Stderr
+	if err := p.ns.Run(context.Background(), cmd); err != nil {
+		return fmt.Errorf("nft: %w", err)
+	}
+	t, err := f.add("conntrack", p.near, p.in, p.far, false)
+	if err != nil {
+		return err
+	}
+	t.check = func() error { return tracks(p.ns, f.shape.Flows) }
+	return f.establish(p)
+}
+
+// establish opens every connection in both directions, as conntrack wants it
+// for an established one.
+func (f *field) establish(p place) error {
+	for _, step := range []struct {
+		flags uint8
+		reply bool
+	}{{traffic.SYN, false}, {traffic.SYNACK, true}, {traffic.ACK, false}} {
+		shape := f.shape
+		shape.Flags, shape.Reply, shape.Sequential = step.flags, step.reply, true
+		from := p.near
+		shape.DMAC = p.in.mac
+		if step.reply {
+			from, shape.DMAC = p.far, p.out.mac
+		}
+		if err := sendOnce(shape, from); err != nil {
+			return err
+		}
+	}
+	return tracks(p.ns, f.shape.Flows)
+}
+
+// sendOnce sends one packet of every connection.
+func sendOnce(shape traffic.Shape, from port) error {
+	s, err := traffic.NewSource(shape, from.index)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return from.ns.Do(func() error { return s.Send(shape.Flows) })
+}
+
+// tracks checks that conntrack knows exactly these connections.
+func tracks(ns *netns.Namespace, flows int) error {
+	return ns.Do(func() error {
+		b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+		if err != nil {
+			return err
+		}
+		if n, _ := strconv.Atoi(strings.TrimSpace(string(b))); n != flows {
+			return fmt.Errorf("conntrack has %d connections, not %d", n, flows)
+		}
+		return nil
+	})
+}
