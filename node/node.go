@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -197,6 +198,8 @@ func (n *Node) openCore() error {
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: n.policy,
 			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Key), MaxHeld: holdFrames / 2,
+			// A member that died unnoticed is waited for until it is removed.
+			SettleTime: max(3*time.Second, cl.Health.HoldTime),
 		},
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
