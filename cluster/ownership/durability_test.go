@@ -22,9 +22,9 @@ func TestFR13_NoneIsFoundButNotInherited(t *testing.T) {
 		c := newCluster(t, 1, 2, 3)
 		c.nodes[1].core.cfg.Policy = none{}
 		k := c.keyDirectedBy(proto, 3)
-		first, later := tcp(k, SYN), tcp(k, ACK)
+		first, later, why := tcp(k, SYN), tcp(k, ACK), ReasonNoConnection
 		if proto == packet.ProtoUDP {
-			first, later = udp(k), udp(k.Reverse())
+			first, later, why = udp(k), udp(k.Reverse()), ReasonPolicyDenied
 		}
 		_, v := c.at(1, first)
 		wantForward(t, v)
@@ -38,7 +38,7 @@ func TestFR13_NoneIsFoundButNotInherited(t *testing.T) {
 		c.apply(1, 2, 2, 3)
 		c.run(50 * ms)
 		_, v = c.at(2, later)
-		wantDrop(t, v, ReasonNoConnection)
+		wantDrop(t, v, why)
 		if got := c.owners(k); len(got) != 0 {
 			t.Fatalf("%s: %v took over a connection of durability none", packet.ProtoName(proto), got)
 		}

@@ -156,10 +156,14 @@ func (c *Core) refuse(w *wait, r Reason) {
 	}
 	c.pending.take(w)
 	for i := range w.held {
-		if p := &w.held[i]; p.From != 0 {
+		p, why := &w.held[i], r
+		if p.From != 0 {
 			c.tellGone(p.From, p.Key)
 		}
-		c.out.Release(w.held[i].Handle, drop(r))
+		if p.refused && r == ReasonNoConnection {
+			why = ReasonPolicyDenied
+		}
+		c.out.Release(p.Handle, drop(why))
 	}
 	c.pending.recycle(w)
 }

@@ -121,6 +121,7 @@ func (c *Core) miss(p *Packet) Verdict {
 		}
 		// A refused UDP packet may be the reply of a flow that another node
 		// owns: the director knows.
+		p.refused = true
 	}
 	return c.ask(p, k, waitQuery, nil)
 }

@@ -107,7 +107,7 @@ func TestFR7_ReplyAtAnotherNodeReachesTheOwner(t *testing.T) {
 		t.Fatalf("reply left through %d, want 1", out)
 	}
 	_, v = c.at(2, udp(packet.FlowKey{Src: packet.Addr{192, 0, 2, 9}, Dst: packet.Addr{10, 0, 0, 1}, SrcPort: 5, DstPort: 6, Proto: 17}))
-	wantDrop(t, v, ReasonNoConnection)
+	wantDrop(t, v, ReasonPolicyDenied)
 }
 
 // Echo request and reply at different nodes, ICMP error at a third.
