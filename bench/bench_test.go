@@ -131,7 +131,7 @@ func TestReportIsReadable(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	if o, err := parse(nil); err != nil || len(o.parts) != len(parts) || o.json == "" {
+	if o, err := parse(nil); err != nil || len(o.parts) != len(parts) || o.out == "" {
 		t.Errorf("%+v, %v", o, err)
 	}
 	if _, err := parse([]string{"-only", "roles,nonsense"}); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {

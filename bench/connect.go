@@ -16,6 +16,7 @@ import (
 type connectConfig struct {
 	connections int           // wanted
 	hosts       int           // that open them; 0 = each connection its own
+	rate        int           // packets a second
 	time        time.Duration // at most, of each phase
 	profile     string
 }
@@ -30,6 +31,7 @@ type ConnectResult struct {
 	OwnerMicros  float64 `json:"owner_us_per_connection"`
 	BackupMicros float64 `json:"backup_us_per_connection,omitempty"` // at the other node
 	Seconds      float64 `json:"seconds"`                            // of the clock
+	Rate         int     `json:"offered_per_second"`
 
 	offered int // packets sent
 }
@@ -106,15 +108,10 @@ func (c *cluster) apart() error {
 	return nil
 }
 
-// offered is how fast new connections come, in packets per second: more than a
-// daemon takes, and what its rings cannot hold costs it nothing.
-const offered = 400_000
-
 // flood sends until done says so or the time is over, and returns how many
 // packets it sent.
 func (c *cluster) flood(ctx context.Context, router string, n *topology.Node, shape traffic.Shape, most time.Duration, done func() (bool, error)) (int, error) {
-	const burst = offered / 10
-	shape.Rate = offered
+	burst := max(shape.Rate/10, 64)
 	source, ns, err := c.source(router, n, shape)
 	if err != nil {
 		return 0, err
@@ -127,7 +124,7 @@ func (c *cluster) flood(ctx context.Context, router string, n *topology.Node, sh
 		if err := ns.Do(func() error { return source.Send(burst) }); err != nil {
 			return sent, err
 		}
-		sent += burst
+		sent += traffic.Batches(burst)
 		if ok, err := done(); ok || err != nil {
 			return sent, err
 		}
@@ -163,8 +160,8 @@ func (c *cluster) open(ctx context.Context, cfg connectConfig) (*ConnectResult, 
 		return nil, err
 	}
 	start, created := time.Now(), uint64(0)
-	shape := traffic.Shape{Flows: traffic.MaxFlows, Hosts: cfg.hosts, Sequential: true, Flags: traffic.SYN}
-	res := &ConnectResult{Nodes: len(c.Nodes), Hosts: cfg.hosts}
+	shape := traffic.Shape{Flows: traffic.MaxFlows, Hosts: cfg.hosts, Rate: cfg.rate, Sequential: true, Flags: traffic.SYN}
+	res := &ConnectResult{Nodes: len(c.Nodes), Hosts: cfg.hosts, Rate: cfg.rate}
 	res.offered, err = c.flood(ctx, "rin", owner, shape, cfg.time, func() (bool, error) {
 		now, err := counter(ctx, owner, "connections_created")
 		created = now - before
@@ -206,7 +203,7 @@ func (c *cluster) fill(ctx context.Context, cfg connectConfig, res *ConnectResul
 	}
 	backup.Role, backup.Entries, backup.Empty = "backup", uint64(tables.Copies), empty[1].RSS
 
-	shape := traffic.Shape{Flows: min(res.offered, traffic.MaxFlows), Hosts: cfg.hosts, Sequential: true, Reply: true, Flags: traffic.ACK}
+	shape := traffic.Shape{Flows: min(res.offered, traffic.MaxFlows), Hosts: cfg.hosts, Rate: cfg.rate, Sequential: true, Reply: true, Flags: traffic.ACK}
 	_, err = c.flood(ctx, "rout", c.Nodes[1], shape, cfg.time, func() (bool, error) {
 		var err error
 		tables, err = c.Nodes[1].API().Tables(ctx)

@@ -20,6 +20,9 @@ type Environment struct {
 	Virtual bool      `json:"virtual_machine"`
 	Go      string    `json:"go"`
 	Commit  string    `json:"commit,omitempty"`
+	// RandomRead is ns of one dependent read from memory of so many MiB: what
+	// a cache miss of a table of that size costs on this machine now.
+	RandomRead map[int]float64 `json:"random_read_ns"`
 	// LoadBefore and LoadAfter are the load averages of the last minute. The
 	// benchmark itself makes about one.
 	LoadBefore string `json:"load_before"`
@@ -35,6 +38,10 @@ func environment() Environment {
 	e.CPU = cpuField("model name")
 	e.Virtual = strings.Contains(" "+cpuField("flags")+" ", " hypervisor ")
 	e.Cache = firstWord("/sys/devices/system/cpu/cpu0/cache/index3/size")
+	e.RandomRead = make(map[int]float64)
+	for _, mib := range []int{1, 10, 160} { // tables of 1k, 64k and 1M connections, roughly
+		e.RandomRead[mib] = randomRead(mib)
+	}
 	if b, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range b.Settings {
 			if s.Key == "vcs.revision" {

@@ -15,7 +15,7 @@ func planFor(quick bool) plan {
 	p := plan{
 		roles:   rolesConfig{sizes: []int{1 << 10, 1 << 16, 1 << 20}, packets: 1 << 17, rounds: 9, time: 4 * time.Second, cpu: lastCPU()},
 		path:    pathConfig{flows: 60_000, packets: 1 << 17, rounds: 25, time: 60 * time.Second, cpu: lastCPU()},
-		connect: connectConfig{connections: 1 << 20, hosts: 4096, time: 20 * time.Second},
+		connect: connectConfig{connections: 1 << 20, hosts: 4096, rate: 80_000, time: 20 * time.Second},
 		entries: 1 << 20,
 	}
 	if quick {

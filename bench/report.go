@@ -46,6 +46,8 @@ func (r *Report) print(out io.Writer) error {
 	e := &r.Environment
 	fmt.Fprintf(out, "%s, kernel %s, %d x %s, load %s before and %s after\n",
 		e.Date.Format("2006-01-02 15:04 MST"), e.Kernel, e.CPUs, e.CPU, e.LoadBefore, e.LoadAfter)
+	fmt.Fprintf(out, "one random read from 1 MiB: %.0f ns, from 10 MiB: %.0f ns, from 160 MiB: %.0f ns\n",
+		e.RandomRead[1], e.RandomRead[10], e.RandomRead[160])
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	r.printRoles(w)
 	r.printPath(w)

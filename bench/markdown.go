@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bytes"
+	"os"
+)
+
+const preface = `# Benchmarks
+
+Written by ` + "`make bench`" + `; the same figures with everything about them are in
+[bench.json](bench.json). Absolute figures mean little on a shared machine; look
+at the ratios, which come from peers that ran alternately in the same minutes.
+
+- **XDP program**: prog-run of the programs that are attached to a node, by role.
+  A program in front of them makes each packet one of another random connection,
+  so that tables are met cold, and undoes what the last run did; its own time is
+  measured alternately and subtracted. Sending the packet afterwards is not in it.
+  All packets are TCP.
+- **End to end**: live frames (64 bytes, TCP and UDP, random connections, one
+  direction) enter a veth, go through one node and end in XDP_DROP behind the next
+  veth, all on one CPU. Node: the real dataplane with the real flow table, filled
+  directly, without a daemon, which no packet of these would meet. Peers: Linux
+  forwarding, and the same with nftables (established accept, invalid drop, new by
+  interface, policy drop) after a handshake of every connection. The generator is
+  what the same frames cost with XDP_DROP directly behind the first veth. The unit is CPU
+  time of the sending thread and of the CPU's softirq thread. A round is A B C C B A; rounds in which
+  somebody else had more than 2 % of the time are thrown away while enough are
+  left.
+- **New connections**: SYNs that nobody answers, through real daemons. CPU time of
+  the whole daemon, system calls and what the kernel does inside them included.
+- **Memory**: bytes of a full table for each entry, and what is resident of the
+  daemons after the two-node run: the owner, its backup, and that backup after it
+  became the forwarder of the replies too.
+
+Intervals hold the median with 95 % confidence (order statistics).
+
+`
+
+// writeMarkdown stores the report for people.
+func (r *Report) writeMarkdown(file string) error {
+	var b bytes.Buffer
+	b.WriteString(preface + "```\n")
+	if err := r.print(&b); err != nil {
+		return err
+	}
+	b.WriteString("```\n")
+	return os.WriteFile(file, b.Bytes(), 0o644)
+}
