@@ -124,6 +124,7 @@ var kills = []kill{
 // kill -9 of the daemon alone the fast path that it leaves behind stops before
 // anybody else takes its connections (HL5), so nothing is owned twice.
 func TestFR11_FR12_EL4_HL5_KillsLoseNoConnection(t *testing.T) {
+	beside(t)
 	for _, k := range kills {
 		t.Run(k.name, func(t *testing.T) { killCampaign(t, k) })
 	}

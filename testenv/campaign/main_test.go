@@ -56,6 +56,15 @@ func buildDaemon() error {
 // of a second does, so that what remains is the cluster's.
 var quick = track.Config{Interval: 30 * time.Millisecond, Losses: 4, Answers: 2}
 
+// beside lets the tests of the slice, which mostly wait, run two at a time; the
+// whole proof measures, so there each has the machine to itself.
+func beside(t *testing.T) {
+	t.Helper()
+	if !*full {
+		t.Parallel()
+	}
+}
+
 // size is a number that depends on the flags.
 func size(short, whole int) int {
 	if *full {

@@ -35,6 +35,7 @@ func crash(_ context.Context, n *topology.Node) error { return n.RestartDaemon()
 // A daemon is replaced while established connections run through its node as
 // owner, director, backup and forwarder: not one packet of them is lost.
 func TestHL5_RestartWithinTheLeaseLosesNoPacket(t *testing.T) {
+	beside(t)
 	for _, how := range restarts {
 		t.Run(how.name, func(t *testing.T) {
 			n := killRounds(1, 20)
@@ -178,7 +179,7 @@ func (m *steadyLoad) end(t *testing.T) (tally Tally, lost []error, resent [2]uin
 // the routers' probes. They move away, the others take its connections over,
 // and none is lost. When it goes on, it comes back as a member.
 func TestHL5_HangingDaemonForwardsNothing(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	l := newLab(t, topology.Config{HoldTime: time.Second, Track: quick}, 2*time.Minute)
 	o := startLoad(t, l)
 	l.protected(t, o.keys())

@@ -12,7 +12,7 @@ import (
 // return of the node changes the directors (FR11). All of them live when they
 // speak again.
 func TestFR11_SilentConnectionsSurviveDeathAndReturn(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	n := killRounds(1, 10)
 	l := newLab(t, topology.Config{HoldTime: time.Second, Track: quick}, time.Duration(n)*30*time.Second+30*time.Second)
 	conns, lost := 0, 0

@@ -15,7 +15,7 @@ import (
 // After load has ended and time-outs have passed, every table of every node is
 // empty again, also after deaths in the middle of it (FR15).
 func TestFR15_TablesEmptyAfterChurn(t *testing.T) {
-	t.Parallel() // most of its time it waits
+	beside(t)
 	l := newLab(t, topology.Config{
 		HoldTime: time.Second, Track: quick,
 		Timeouts: "{tcp_syn: 2s, tcp_established: 10s, tcp_closing: 2s, tcp_time_wait: 1s, udp: 2s, udp_stream: 2s, icmp: 2s, other: 2s}",

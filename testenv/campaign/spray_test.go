@@ -22,6 +22,7 @@ const resolveWithin = time.Second
 // Every single packet takes a random one of four nodes. Connections with data
 // both ways, UDP exchanges and pings all complete, and each has one owner.
 func TestFR1_FR7_FR9_SprayedConnectionsComplete(t *testing.T) {
+	beside(t)
 	l := newLab(t, topology.Config{
 		Spray: true,
 		// Nothing dies here, and a machine under load must not say so.
