@@ -5,7 +5,7 @@
 // Its tests are a short slice by default. Flags make them the whole proof and
 // write what was measured:
 //
-//	go test ./testenv/campaign                       the slice, part of make test
+//	go test ./testenv/campaign                       the slice, part of make test, two tests at a time
 //	make campaign                                    full size, results in docs/results
 //	make campaign RUN=TestFR11 ROUNDS=20             a part of it
 //

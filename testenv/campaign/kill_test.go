@@ -161,10 +161,12 @@ func killCampaign(t *testing.T, k kill) {
 			t.Errorf("round %d: the fast path of %s dropped nothing by lease", i+1, victim.Name)
 		}
 		if lost := o.lost(); len(lost) > s.lost {
-			t.Errorf("round %d: killing %s lost %d connections: %v", i+1, victim.Name, len(lost)-s.lost, lost[s.lost:])
+			t.Errorf("round %d: killing %s lost %d connections (%d views followed; more than 1 means that another node was taken for dead): %v",
+				i+1, victim.Name, len(lost)-s.lost, r.views, lost[s.lost:])
 			s.lost = len(lost)
+			c := l.census(t)
 			for _, key := range keys {
-				if c := l.census(t); len(c[key]) == 0 {
+				if len(c[key]) == 0 {
 					t.Logf("nobody holds %v", key)
 				}
 			}
