@@ -15,7 +15,7 @@ import (
 	"cohort/api/metrics"
 	"cohort/ccl/wire"
 	"cohort/dataplane"
-	"cohort/flowtable"
+	"cohort/packet"
 )
 
 const (
@@ -27,8 +27,6 @@ const (
 	linkBatch = 256
 	// holdFrames is how many packets may wait for a director or a neighbour.
 	holdFrames = 4096
-	// rerouteBatch is how many flows one tick re-resolves after a route change.
-	rerouteBatch = 20480
 )
 
 // loop is the node's only worker. Each pass handles a bounded share of every
@@ -101,7 +99,7 @@ func (n *Node) tick(now int64) {
 		}
 	}
 	n.kernelChanges()
-	n.continueReroute()
+	n.reroute.step(n.table, n.nextHop, dataplane.Now)
 	n.retryUnresolved(now)
 	if now >= n.nextSlow {
 		n.nextSlow = now + slowEvery
@@ -134,24 +132,14 @@ func (n *Node) kernelChanges() {
 		}
 	}
 	if ch.Routes {
-		n.rerouted, n.reroute = true, 0
+		n.reroute.start()
 	}
 }
 
-// continueReroute gives flows the next hops of the new routes, a slice a tick.
-func (n *Node) continueReroute() {
-	if !n.rerouted {
-		return
-	}
-	n.reroute = n.table.ScanFlows(n.reroute, rerouteBatch, func(slot uint32, f *flowtable.FlowSlot) bool {
-		there, _, _ := n.fib.Lookup(f.Key[0].Dst)
-		back, _, _ := n.fib.Lookup(f.Key[1].Dst)
-		if hops := [2]uint16{there, back}; hops != f.NextHop {
-			n.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.NextHop = hops })
-		}
-		return true
-	})
-	n.rerouted = n.reroute != 0
+// nextHop is fib.Table.Lookup for a flow's next hop.
+func (n *Node) nextHop(dst packet.Addr) uint16 {
+	nh, _, _ := n.fib.Lookup(dst)
+	return nh
 }
 
 func (n *Node) wakeUp() {

@@ -50,19 +50,18 @@ type Node struct {
 	wake     int // eventfd: the API has a request
 	requests chan request
 
-	batch    []*dataplane.Frame
-	frames   []*dataplane.Frame // by handle; nil = free
-	handles  []ownership.Handle // free ones
-	pkt      packet.Packet
-	owned    ownership.Packet
-	scratch  []byte
-	waiting  []unresolved
-	errors   errorLimit
-	drops    slowDrops
-	reroute  uint32 // cursor of re-resolving flows after a route change; 0 = idle
-	rerouted bool
-	members  memberMACs
-	icmp     icmpBucket
+	batch   []*dataplane.Frame
+	frames  []*dataplane.Frame // by handle; nil = free
+	handles []ownership.Handle // free ones
+	pkt     packet.Packet
+	owned   ownership.Packet
+	scratch []byte
+	waiting []unresolved
+	errors  errorLimit
+	drops   slowDrops
+	reroute reroute
+	members memberMACs
+	icmp    icmpBucket
 
 	generated uint64 // ICMP errors made here
 	fragments uint64 // made here, beyond the first of each packet

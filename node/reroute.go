@@ -1,0 +1,44 @@
+package node
+
+import (
+	"time"
+
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// rerouteBudget is how long one tick may look up routes: an answer that is not
+// cached costs some fifty microseconds, and a table of distinct remote
+// addresses would hold the loop up, heartbeats and lease included, for seconds.
+const rerouteBudget = int64(5 * time.Millisecond)
+
+// reroute gives flows the next hops of changed routes, a slice a tick.
+type reroute struct {
+	on     bool
+	again  bool // the routes changed during the round
+	cursor uint32
+}
+
+// start begins a round. One that is under way goes on, and another one follows
+// it: routes that change all the time must not keep the last slots waiting.
+func (r *reroute) start() {
+	r.again = r.on
+	r.on = true
+}
+
+// step goes on for one tick.
+func (r *reroute) step(t *flowtable.Table, nextHop func(packet.Addr) uint16, clock func() int64) {
+	if !r.on {
+		return
+	}
+	end := clock() + rerouteBudget
+	r.cursor = t.ScanFlows(r.cursor, t.Slots(), func(slot uint32, f *flowtable.FlowSlot) bool {
+		if hops := [2]uint16{nextHop(f.Key[0].Dst), nextHop(f.Key[1].Dst)}; hops != f.NextHop {
+			t.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.NextHop = hops })
+		}
+		return clock() < end
+	})
+	if r.cursor == 0 {
+		r.on, r.again = r.again, false
+	}
+}

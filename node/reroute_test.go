@@ -1,0 +1,84 @@
+package node
+
+import (
+	"testing"
+
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// flowsTo makes a table of n flows with destinations of their own.
+func flowsTo(t *testing.T, n int) *flowtable.Table {
+	var seed [10]uint64
+	for i := range seed {
+		seed[i] = uint64(i)*0x9e3779b97f4a7c15 + 1
+	}
+	table, err := flowtable.New(flowtable.NewMemory(n, 1), seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		k := packet.FlowKey{Src: packet.Addr{10, 1, byte(i >> 8), byte(i)}, Dst: packet.Addr{192, 0, byte(i >> 8), byte(i)}, SrcPort: 1, DstPort: 2, Proto: packet.ProtoUDP}
+		if _, err := table.InsertFlow(flowtable.FlowSlot{Key: [2]packet.FlowKey{k, k.Reverse()}, NextHop: [2]uint16{1, 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return table
+}
+
+// stale counts the flows that do not have this next hop.
+func stale(t *flowtable.Table, nh uint16) (n int) {
+	t.ScanFlows(0, t.Slots(), func(_ uint32, f *flowtable.FlowSlot) bool {
+		if f.NextHop != [2]uint16{nh, nh} {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
+// Heartbeats and the lease live in the same loop: looking up the routes of many
+// flows must not hold it up (HL5).
+func TestTR1_RouteChangeDoesNotHoldTheLoopUp(t *testing.T) {
+	const lookup = 50_000 // ns
+	table := flowsTo(t, 1000)
+	now := int64(1e12)
+	clock := func() int64 { return now }
+	hop := func(packet.Addr) uint16 { now += lookup; return 7 }
+	var r reroute
+	r.start()
+	for ticks := 0; r.on; ticks++ {
+		if ticks > 1000 {
+			t.Fatal("the round does not end")
+		}
+		began := now
+		r.step(table, hop, clock)
+		if took := now - began; took > rerouteBudget+2*lookup {
+			t.Fatalf("one tick took %d ms", took/1e6)
+		}
+	}
+	if n := stale(table, 7); n != 0 {
+		t.Fatalf("%d flows kept the old next hop", n)
+	}
+}
+
+func TestTR1_RoutesThatKeepChangingReachAllFlows(t *testing.T) {
+	table := flowsTo(t, 1000)
+	now := int64(1e12)
+	clock := func() int64 { return now }
+	hop := func(packet.Addr) uint16 { now += 50_000; return 7 }
+	var r reroute
+	for range 100 {
+		r.start()
+		r.step(table, hop, clock)
+	}
+	if n := stale(table, 7); n != 0 {
+		t.Fatalf("%d flows still have the next hop of long ago", n)
+	}
+	for range 100 {
+		r.step(table, hop, clock)
+	}
+	if r.on {
+		t.Error("the last round does not end")
+	}
+}
