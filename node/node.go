@@ -213,6 +213,7 @@ func (n *Node) openCore() error {
 	if n.resumed {
 		if err := n.core.Resume(now, was.View, was.ID); err == nil {
 			n.log.Info("took over the fast path of the daemon before", zap.Int("flows", n.table.Stats().Flows))
+			n.reroute.start() // nobody told the flows what changed meanwhile
 			return nil
 		}
 		n.resumed = false
