@@ -100,11 +100,15 @@ func (n *Node) tick(now int64) {
 	}
 	n.kernelChanges()
 	n.reroute.step(n.table, n.nextHop, dataplane.Now)
+	n.hops.step(n.table, n.fib.Collect)
 	n.retryUnresolved(now)
 	if now >= n.nextSlow {
 		n.nextSlow = now + slowEvery
 		n.fib.Tick()
 		n.watchForwarding()
+		if n.fib.Stats().NextHopEntries > hopsLow {
+			n.hops.start()
+		}
 		n.writeMembers()
 		if n.members.view == nil {
 			n.cclNeighbours()
@@ -136,9 +140,9 @@ func (n *Node) kernelChanges() {
 	}
 }
 
-// nextHop is fib.Table.Lookup for a flow's next hop.
+// nextHop is where a flow's packets to dst go; 0 = nowhere.
 func (n *Node) nextHop(dst packet.Addr) uint16 {
-	nh, _, _ := n.fib.Lookup(dst)
+	nh, _, _ := n.lookup(dst)
 	return nh
 }
 

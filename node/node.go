@@ -60,6 +60,7 @@ type Node struct {
 	errors  errorLimit
 	drops   slowDrops
 	reroute reroute
+	hops    hopUse
 	members memberMACs
 	icmp    icmpBucket
 
@@ -308,6 +309,5 @@ func (n *Node) Datagram(to netip.Addr, b []byte, control bool) {
 type router struct{ n *Node }
 
 func (r router) Route(dst packet.Addr) (uint16, uint8, bool) {
-	nh, iface, status := r.n.fib.Lookup(dst)
-	return nh, iface, status != fib.Unreachable
+	return r.n.lookup(dst)
 }

@@ -42,12 +42,13 @@ func (c *cache) put(a packet.Addr, d destination) {
 
 func (c *cache) len() int { return len(c.young) + len(c.old) }
 
-// each calls f for every remembered answer.
-func (c *cache) each(f func(destination)) {
-	for _, d := range c.young {
-		f(d)
-	}
-	for _, d := range c.old {
-		f(d)
+// forget removes the answers that gone says so of.
+func (c *cache) forget(gone func(destination) bool) {
+	for _, half := range [2]map[packet.Addr]destination{c.young, c.old} {
+		for a, d := range half {
+			if gone(d) {
+				delete(half, a)
+			}
+		}
 	}
 }

@@ -34,7 +34,7 @@ func TestCacheReplacesInEitherHalf(t *testing.T) {
 		t.Errorf("got entry %d after replacing it", d.nh)
 	}
 	seen := 0
-	c.each(func(destination) { seen++ })
+	c.forget(func(destination) bool { seen++; return false })
 	if seen != c.len() || seen != 3 {
 		t.Errorf("%d remembered, %d counted, want 3", seen, c.len())
 	}

@@ -30,5 +30,6 @@
 // of the nexthop array.
 //
 // An entry's number is never given to another neighbour while a flow may still
-// hold it: Collect frees numbers, and asks about each of them.
+// hold it: Collect frees numbers, and asks about each of them. It must be called
+// before they run out: a scan of a network takes one for every address.
 package fib

@@ -136,23 +136,18 @@ func (t *Table) Tick() {
 	}
 }
 
-// Collect frees the numbers that neither the caller nor the cache uses and
-// returns how many. held must answer for every number a flow or a waiting
-// packet holds; it is called with the table locked.
+// Collect frees the numbers that the caller does not use and returns how many;
+// what the cache remembers of them is forgotten. held must answer for every
+// number that a flow or a waiting packet holds, or that came from a Lookup
+// whose answer is still to be stored; it is called with the table locked.
 func (t *Table) Collect(held func(nh uint16) bool) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	cached := make([]bool, len(t.keys))
-	t.cache.each(func(d destination) {
-		if d.gen == t.gen {
-			cached[d.nh] = true
-		}
-	})
 	freed := 0
 	for i := 1; i < len(t.keys); i++ {
 		nh := uint16(i)
 		h := &t.keys[i]
-		if !h.inUse || cached[i] || held(nh) {
+		if !h.inUse || held(nh) {
 			continue
 		}
 		if t.hops[h.key] == nh {
@@ -162,6 +157,9 @@ func (t *Table) Collect(held func(nh uint16) bool) int {
 		t.array[i].Store(dataplane.NextHop{})
 		t.unused = append(t.unused, nh)
 		freed++
+	}
+	if freed > 0 {
+		t.cache.forget(func(d destination) bool { return d.nh != 0 && !t.keys[d.nh].inUse })
 	}
 	return freed
 }

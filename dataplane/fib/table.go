@@ -234,7 +234,7 @@ func (t *Table) route(dst packet.Addr) destination {
 		d.nh = t.hop(hopKey{ifindex, via})
 		if d.nh == 0 {
 			t.stats.NextHopsFull++
-			return d // not remembered: Collect may make room
+			return d // not remembered: Collect makes room
 		}
 	}
 	t.cache.put(dst, d)
