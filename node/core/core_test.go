@@ -197,3 +197,37 @@ func TestHL5_ResumedNodeHearsThatItWasRemoved(t *testing.T) {
 		t.Fatalf("resumed although it was removed: %v", silent.events)
 	}
 }
+
+// A peer that dies after its first words says nothing about the link: the node
+// goes on looking, and forms its cluster when the peer is back.
+func TestCL3_PeerThatDiesDuringTheProbeDisablesNobody(t *testing.T) {
+	for words := range 8 {
+		p := newPair(t, MTUEnforce, 1654)
+		heard := 0
+		for end := p.now + 6*int64(time.Second); p.now < end; p.now += 10 * ms {
+			for i, n := range p.nodes {
+				if i == 0 || heard < words {
+					n.core.Tick(p.now)
+				}
+			}
+			for len(p.queue) > 0 {
+				q := p.queue[0]
+				p.queue = p.queue[1:]
+				if heard < words {
+					p.nodes[q.to].core.Datagram(p.now, q.from, q.b)
+					p.nodes[q.to].core.Flush(p.now)
+					heard += 1 - q.to
+				}
+			}
+		}
+		n := p.nodes[0]
+		if s := n.core.Member().Status(p.now); s.State == wire.StateDisabled {
+			t.Fatalf("%d words: %s: %v", words, membership.StateName(s.State), n.events)
+		}
+		p.boot(1, MTUEnforce).core.Start(p.now)
+		p.run(3 * time.Second)
+		if n.members() != 2 {
+			t.Fatalf("%d words: %d members after the peer came back: %v", words, n.members(), n.events)
+		}
+	}
+}

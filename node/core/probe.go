@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"net/netip"
 
 	"cohort/ccl"
@@ -26,7 +27,16 @@ const maxUnproved = 8
 type probe struct {
 	prober *ccl.Prober
 	wait   []wire.Message
+	began  int64
+	heard  int64 // the peer's newest message
 	failed bool
+}
+
+// silent reports whether the peer went away: it answered no size, and has said
+// nothing for the second half of the probe's time. That proves nothing about
+// the link. A peer that goes on talking is there, and its link is bad.
+func (p *probe) silent(now int64, err error) bool {
+	return errors.Is(err, ccl.ErrNoProbeAnswer) && 2*(now-p.heard) > now-p.began
 }
 
 // proved reports whether membership messages of a peer count yet. The first
@@ -38,7 +48,7 @@ func (c *Core) proved(from netip.Addr, m wire.Message) bool {
 	p := c.probes[from]
 	if p == nil {
 		c.probeID++
-		p = &probe{prober: ccl.NewProber(c.now, from, c.mtu, c.probeID, func(to netip.Addr, m wire.Probe) { c.link.Datagram(c.now, to, m) })}
+		p = &probe{began: c.now, prober: ccl.NewProber(c.now, from, c.mtu, c.probeID, func(to netip.Addr, m wire.Probe) { c.link.Datagram(c.now, to, m) })}
 		c.probes[from] = p
 		c.order = append(c.order, from)
 		p.prober.Tick(c.now)
@@ -46,6 +56,7 @@ func (c *Core) proved(from netip.Addr, m wire.Message) bool {
 	if p.prober == nil {
 		return !p.failed || c.mtuCheck == MTUWarn
 	}
+	p.heard = c.now
 	if len(p.wait) < maxUnproved {
 		p.wait = append(p.wait, m)
 	}
@@ -57,6 +68,17 @@ func (c *Core) proved(from netip.Addr, m wire.Message) bool {
 func (c *Core) forgetProbes() {
 	clear(c.probes)
 	c.order = nil
+}
+
+// forgetProbe lets a later message of the peer try again.
+func (c *Core) forgetProbe(peer netip.Addr) {
+	delete(c.probes, peer)
+	for i, a := range c.order {
+		if a == peer {
+			c.order = append(c.order[:i:i], c.order[i+1:]...)
+			break
+		}
+	}
 }
 
 // onProbe answers a peer's probe with the size that arrived.
@@ -89,6 +111,10 @@ func (c *Core) conclude(from netip.Addr, p *probe) {
 	p.prober, p.failed = nil, err != nil
 	wait := p.wait
 	p.wait = nil
+	if err != nil && p.silent(c.now, err) {
+		c.forgetProbe(from)
+		return
+	}
 	if err != nil {
 		c.mtuError = err
 		s := c.member.Status(c.now)
@@ -97,13 +123,7 @@ func (c *Core) conclude(from netip.Addr, p *probe) {
 			if c.view == nil {
 				c.member.Leave(c.now)
 			}
-			delete(c.probes, from) // a later message of the peer tries again
-			for i, a := range c.order {
-				if a == from {
-					c.order = append(c.order[:i:i], c.order[i+1:]...)
-					break
-				}
-			}
+			c.forgetProbe(from)
 			return
 		}
 	}
