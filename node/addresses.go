@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
@@ -15,7 +16,7 @@ import (
 // prepareInterfaces makes the data interfaces ready: up, their MTU, no kernel
 // forwarding around the dataplane, and the pinned addresses.
 func (n *Node) prepareInterfaces() error {
-	if _, err := noKernelForwarding(); err != nil {
+	if _, err := noKernelForwarding(sysctls, n.devices()); err != nil {
 		return err
 	}
 	for i := range n.cfg.Cluster.Interfaces {
@@ -79,10 +80,22 @@ func hasAddressOf(l netlink.Link, first, last netip.Addr) bool {
 	return false
 }
 
+// sysctls is where the kernel's network switches are.
+const sysctls = "/proc/sys/net"
+
+// devices lists the devices of the control link and the data interfaces.
+func (n *Node) devices() []string {
+	all := []string{n.cfg.Bootstrap.CCL.Interface}
+	for _, c := range n.cfg.Cluster.Interfaces {
+		all = append(all, c.Device)
+	}
+	return all
+}
+
 // watchForwarding turns kernel forwarding off again when somebody (a routing
 // daemon, a sysctl file) has turned it on.
 func (n *Node) watchForwarding() {
-	switch was, err := noKernelForwarding(); {
+	switch was, err := noKernelForwarding(sysctls, n.devices()); {
 	case err != nil:
 		n.log.Error("kernel forwarding", zap.Error(err))
 	case was:
@@ -91,9 +104,17 @@ func (n *Node) watchForwarding() {
 }
 
 // noKernelForwarding turns the kernel's own forwarding off: there must be no
-// way around the dataplane (HL5, DESIGN 6). It reports whether it was on.
-func noKernelForwarding() (was bool, err error) {
-	for _, f := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
+// way around the dataplane (HL5, DESIGN 6). The kernel asks the interface where
+// a packet came in, not the switch for all, which may be off while theirs are
+// on; a device that is made anew begins with the default. It reports whether
+// any was on.
+func noKernelForwarding(sysctl string, devices []string) (was bool, err error) {
+	var files []string
+	for _, d := range append([]string{"all", "default"}, devices...) {
+		files = append(files, "ipv4/conf/"+d+"/forwarding", "ipv6/conf/"+d+"/forwarding")
+	}
+	for _, f := range files {
+		f = filepath.Join(sysctl, f)
 		if b, err := os.ReadFile(f); err != nil || len(b) > 0 && b[0] == '0' {
 			continue // off, or a kernel without that protocol
 		}

@@ -89,3 +89,34 @@ func TestDirectorOrderKeyFollowsTheClusterKey(t *testing.T) {
 		t.Fatal("the order key is not a function of the cluster key")
 	}
 }
+
+// The switch for all may be off while an interface forwards (HL5).
+func TestHL5_NoInterfaceForwardsAroundTheDataplane(t *testing.T) {
+	dir := t.TempDir()
+	file := func(proto, device string) string { return filepath.Join(dir, proto, "conf", device, "forwarding") }
+	devices := []string{"in0", "out0.7"}
+	for _, proto := range []string{"ipv4", "ipv6"} {
+		for device, on := range map[string]string{"all": "0", "default": "1", "in0": "1", "out0.7": "1", "docker0": "1"} {
+			f := file(proto, device)
+			if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(f, []byte(on+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := noKernelForwarding(dir, devices); err != nil {
+		t.Fatal(err)
+	}
+	for _, proto := range []string{"ipv4", "ipv6"} {
+		for device, want := range map[string]string{"all": "0", "default": "0", "in0": "0", "out0.7": "0", "docker0": "1"} {
+			if b, err := os.ReadFile(file(proto, device)); err != nil || string(b[:1]) != want {
+				t.Errorf("%s of %s: %q %v, want %s", proto, device, b, err, want)
+			}
+		}
+	}
+	if _, err := noKernelForwarding(dir, []string{"missing"}); err != nil {
+		t.Errorf("a device without IPv6: %v", err)
+	}
+}
