@@ -55,6 +55,12 @@ func TestMG5_EveryOutcomeHappens(t *testing.T) {
 		return k
 	}
 	none := func(*node, *flowtable.FlowSlot) {}
+	vxlan := func(dst string) packet.FlowKey {
+		k := to(udpKey, dst)
+		k.DstPort = 4789
+		return k
+	}
+	local := localAddr.String()
 	onCCL := func(change func(*frame)) []byte {
 		f := carries(2, 1, from(tcpKey).bytes(t))
 		change(&f)
@@ -155,6 +161,14 @@ func TestMG5_EveryOutcomeHappens(t *testing.T) {
 		{name: "bad frame", want: bpf.DropBadFrame, in: onCCL(func(f *frame) { f.version = 9 }), ccl: true},
 		{name: "bad view", want: bpf.DropBadView, in: onCCL(func(f *frame) { f.view++ }), ccl: true},
 		{name: "unknown peer", want: bpf.DropUnknownPeer, in: onCCL(func(f *frame) { f.src = 3 }), ccl: true},
+		{name: "CL1 vxlan to this node", want: bpf.DropStrayVxlan, in: from(vxlan(local)).bytes(t)},
+		{name: "CL1 its first fragment", want: bpf.DropStrayVxlan, in: mod(t, vxlan(local), func(p *pkt) { p.moreFrags = true })},
+		{name: "CL1 a later fragment", want: bpf.PassLocal, in: mod(t, vxlan(local), func(p *pkt) { p.fragOffset = 8 })},
+		{name: "CL1 vxlan at its last hop", want: bpf.DropStrayVxlan, in: mod(t, vxlan(local), func(p *pkt) { p.ttl = 1 })},
+		{name: "CL1 vxlan with options", want: bpf.DropStrayVxlan, in: mod(t, vxlan(local), func(p *pkt) { p.options = true })},
+		{name: "CL1 vxlan to everybody", want: bpf.DropStrayVxlan, in: from(vxlan("255.255.255.255")).bytes(t)},
+		{name: "CL1 vxlan in a broadcast", want: bpf.DropStrayVxlan, in: mod(t, vxlan(local), func(p *pkt) { p.dmac = [6]byte{255, 255, 255, 255, 255, 255} })},
+		{name: "vxlan that passes through", want: bpf.PuntMiss, in: from(vxlan("192.0.2.80")).bytes(t)},
 		{name: "hop limit", want: bpf.DropHopLimit, in: onCCL(func(f *frame) { f.hops = 200 }), ccl: true},
 	}
 	happened := make(map[bpf.Outcome]bool)

@@ -17,6 +17,7 @@
 #include "packet.h"
 
 #define IP_DF 0x4000
+#define IP_OFFSET 0x1fff
 #define IP_FRAGMENT 0x3fff /* more fragments, or an offset */
 
 /* <linux/icmp.h> needs the C library; this is all of it that matters here. */

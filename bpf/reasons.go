@@ -44,6 +44,7 @@ const (
 	DropBadView      Outcome = 92 // A data frame on the CCL sent under another view of the cluster.
 	DropUnknownPeer  Outcome = 93 // A data frame on the CCL from an address that is not its sender's.
 	DropHopLimit     Outcome = 94 // A data frame on the CCL was passed on too often.
+	DropStrayVxlan   Outcome = 95 // VXLAN to this node on a data interface: it belongs on the CCL alone (CL1).
 )
 
 var outcomes = [NumOutcomes]struct{ name, description string }{
@@ -87,4 +88,5 @@ var outcomes = [NumOutcomes]struct{ name, description string }{
 	DropBadView:      {"drop_bad_view", "A data frame on the CCL sent under another view of the cluster."},
 	DropUnknownPeer:  {"drop_unknown_peer", "A data frame on the CCL from an address that is not its sender's."},
 	DropHopLimit:     {"drop_hop_limit", "A data frame on the CCL was passed on too often."},
+	DropStrayVxlan:   {"drop_stray_vxlan", "VXLAN to this node on a data interface: it belongs on the CCL alone (CL1)."},
 }

@@ -51,7 +51,8 @@
 	X(91, DROP, BAD_FRAME, "A frame on the CCL whose VXLAN or cluster header is malformed.")             \
 	X(92, DROP, BAD_VIEW, "A data frame on the CCL sent under another view of the cluster.")             \
 	X(93, DROP, UNKNOWN_PEER, "A data frame on the CCL from an address that is not its sender's.")       \
-	X(94, DROP, HOP_LIMIT, "A data frame on the CCL was passed on too often.")
+	X(94, DROP, HOP_LIMIT, "A data frame on the CCL was passed on too often.")                           \
+	X(95, DROP, STRAY_VXLAN, "VXLAN to this node on a data interface: it belongs on the CCL alone (CL1).")
 
 #define OUTCOME_ENUM(number, kind, name, description) kind##_##name = number,
 

@@ -71,6 +71,30 @@ static __always_inline enum outcome to_host(struct packet *p, enum outcome o)
 	return bpf_map_lookup_elem(&local_addrs, &daddr) ? PASS_LOCAL : o;
 }
 
+/*
+ * CL1: VXLAN belongs on the CCL alone. The kernel's VXLAN socket listens on
+ * every address of the host and does not ask where a frame came in, so a
+ * stranger could put frames on the cluster's own network. Later fragments are
+ * nothing without the first, which has the ports.
+ */
+static __always_inline int is_vxlan(const struct packet *p)
+{
+	const struct iphdr *ip = p->data + ETH_HLEN;
+	const struct udphdr *udp;
+
+	if ((void *)(ip + 1) > p->data_end || ip->protocol != IPPROTO_UDP)
+		return 0;
+	if (ip->frag_off & bpf_htons(IP_OFFSET))
+		return 0;
+	udp = (void *)ip + ip->ihl * 4;
+	return (void *)(udp + 1) > p->data_end || udp->dest == bpf_htons(VXLAN_PORT);
+}
+
+static __always_inline enum outcome refuse_vxlan(const struct packet *p, enum outcome o)
+{
+	return (o == PASS_LOCAL || o == PASS_MULTICAST) && is_vxlan(p) ? DROP_STRAY_VXLAN : o;
+}
+
 SEC("xdp.frags")
 int xdp_data(struct xdp_md *ctx)
 {
@@ -79,7 +103,7 @@ int xdp_data(struct xdp_md *ctx)
 	if (!p.control)
 		return XDP_DROP;
 	reload(&p);
-	return finish(&p, to_host(&p, transit(&p)));
+	return finish(&p, refuse_vxlan(&p, to_host(&p, transit(&p))));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
