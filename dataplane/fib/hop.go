@@ -32,6 +32,7 @@ type neighbour struct {
 type hop struct {
 	key    hopKey
 	inUse  bool
+	known  bool // it has answered once
 	probed time.Time
 }
 
@@ -86,6 +87,9 @@ func (t *Table) refresh(nh uint16) bool {
 	want := dataplane.NextHop{
 		SMAC: link.MAC, Ifindex: uint32(key.ifindex), MTU: uint16(min(link.MTU, math.MaxUint16)),
 		Iface: link.ID, Addr: key.addr,
+	}
+	if n.state&usable != 0 {
+		t.keys[nh].known = true
 	}
 	if n.state&usable != 0 && link.Up {
 		want.DMAC, want.Flags = n.mac, dataplane.NextHopValid

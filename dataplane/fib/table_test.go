@@ -252,6 +252,34 @@ func TestDeletedNeighbourInUseIsResolvedAgainUnasked(t *testing.T) {
 	})
 }
 
+// Addresses that nobody has must not be asked for over and over: the kernel's
+// table of neighbours is small, and the control link needs its own in it.
+func TestNeighbourThatNeverAnsweredIsNotAskedForUnasked(t *testing.T) {
+	w := newWorld(t)
+	w.table.mu.Lock()
+	now := w.table.now()
+	w.table.now = func() time.Time { now = now.Add(2 * probeInterval); return now } // every probe is due
+	w.table.mu.Unlock()
+	if _, _, s := w.table.Lookup(addr("10.1.0.77")); s != Unresolved {
+		t.Fatalf("status %v", s)
+	}
+	key := hopKey{w.in.Attrs().Index, addr("10.1.0.77")}
+	heard := func() bool {
+		w.table.mu.Lock()
+		defer w.table.mu.Unlock()
+		_, ok := w.table.neighs[key]
+		return ok
+	}
+	nstest.Until(t, "the kernel has the entry", heard)
+	asked := w.table.Stats().Probes
+	must(t, netlink.NeighDel(w.neigh("10.1.0.77", 0, nil)))
+	nstest.Until(t, "the kernel dropped it", func() bool { return !heard() })
+	time.Sleep(50 * time.Millisecond)
+	if n := w.table.Stats().Probes; n != asked || heard() {
+		t.Errorf("%d more probes for an address that nobody asked for again", n-asked)
+	}
+}
+
 func TestStaleNeighbourInUseIsConfirmed(t *testing.T) {
 	w := newWorld(t)
 	must(t, os.WriteFile("/proc/sys/net/ipv4/neigh/in0/delay_first_probe_time", []byte("1"), 0o644))

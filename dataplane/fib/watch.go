@@ -116,7 +116,7 @@ func (t *Table) neigh(n *netlink.Neigh, gone bool) bool {
 		return false
 	}
 	changed := t.refresh(nh)
-	if gone {
+	if gone && t.keys[nh].known {
 		t.probe(nh) // collected by the kernel, but we still use it
 	}
 	return changed
