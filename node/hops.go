@@ -9,8 +9,9 @@ import (
 
 const (
 	// hopsLow is how many next hops may be in use before the unused ones are
-	// looked for. A scan of a network behind us takes one for every address.
-	hopsLow = dataplane.MaxNextHops * 3 / 4
+	// looked for. A scan of a network behind us takes one for every address, and
+	// while it is in use its neighbour is asked for.
+	hopsLow = 256
 	// hopBatch is how many flows one tick asks for theirs.
 	hopBatch = 20480
 )

@@ -14,6 +14,12 @@ import (
 // kernel's own resolution takes three seconds until it gives up.
 const probeInterval = time.Second
 
+// strangerRate bounds the addresses that are asked for without ever having
+// answered, each second. Each is an entry of the kernel's table for three
+// seconds, which holds 1024 for all interfaces and cannot let go of them: a
+// scan must not take the room of the control link's neighbours.
+const strangerRate = 100
+
 // usable are the neighbour states whose hardware address may be sent to
 // (NUD_VALID in the kernel).
 const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE |
@@ -118,6 +124,10 @@ func (t *Table) probe(nh uint16) {
 	if !h.probed.IsZero() && now.Sub(h.probed) < probeInterval {
 		return
 	}
+	if !h.known && !t.strangers.take(now) {
+		t.stats.ProbesHeld++ // the next packet asks again
+		return
+	}
 	h.probed = now
 	t.stats.Probes++
 	if t.kernel.use(h.key, known) != nil {
@@ -166,4 +176,19 @@ func (t *Table) Collect(held func(nh uint16) bool) int {
 		t.cache.forget(func(d destination) bool { return d.nh != 0 && !t.keys[d.nh].inUse })
 	}
 	return freed
+}
+
+// bucket lets strangerRate through a second, and as many at once.
+type bucket struct{ spent time.Time }
+
+func (b *bucket) take(now time.Time) bool {
+	const cost = time.Second / strangerRate
+	if full := now.Add(-time.Second); b.spent.Before(full) {
+		b.spent = full
+	}
+	if b.spent.Add(cost).After(now) {
+		return false
+	}
+	b.spent = b.spent.Add(cost)
+	return true
 }

@@ -86,6 +86,7 @@ type Stats struct {
 	RouteErrors    uint64 // that failed for another reason than "no route"
 	Probes         uint64 // resolutions and refreshes asked of the kernel
 	ProbeErrors    uint64
+	ProbesHeld     uint64 // not asked: too many addresses that never answered
 	NextHopsFull   uint64 // destinations refused because the array is full
 	Resyncs        uint64 // times the kernel dropped events and all was read again
 	Destinations   int    // in the cache
@@ -100,19 +101,21 @@ type Table struct {
 	watcher *watcher
 	changed chan struct{}
 
-	mu      sync.Mutex // guards everything below and writes to array
-	array   []dataplane.NextHop
-	links   map[int]*LinkState // by ifindex
-	locals  map[netip.Addr]int // address -> number of interfaces that have it
-	neighs  map[hopKey]neighbour
-	hops    map[hopKey]uint16
-	keys    []hop // by number
-	unused  []uint16
-	cache   cache
-	gen     uint64 // of routes
-	pending Changes
-	stats   Stats
-	closed  bool
+	mu     sync.Mutex // guards everything below and writes to array
+	array  []dataplane.NextHop
+	links  map[int]*LinkState // by ifindex
+	locals map[netip.Addr]int // address -> number of interfaces that have it
+	neighs map[hopKey]neighbour
+	hops   map[hopKey]uint16
+	keys   []hop // by number
+	unused []uint16
+	cache  cache
+
+	strangers bucket
+	gen       uint64 // of routes
+	pending   Changes
+	stats     Stats
+	closed    bool
 }
 
 // hopKey is a neighbour: an address on an interface.

@@ -280,6 +280,38 @@ func TestNeighbourThatNeverAnsweredIsNotAskedForUnasked(t *testing.T) {
 	}
 }
 
+func TestCL5_ScanLeavesTheKernelRoomForOtherNeighbours(t *testing.T) {
+	var b bucket
+	now := time.Unix(1e9, 0)
+	sent := 0
+	for range 2000 { // two seconds of a scan
+		now = now.Add(time.Millisecond)
+		if b.take(now) {
+			sent++
+		}
+	}
+	if sent < 2*strangerRate || sent > 3*strangerRate+1 {
+		t.Errorf("%d asked for in two seconds, want the burst and %d a second", sent, strangerRate)
+	}
+	w := newWorld(t)
+	w.ok("10.1.0.9")
+	w.table.mu.Lock()
+	now = time.Now()
+	w.table.now = func() time.Time { return now }
+	w.table.strangers.spent = now
+	w.table.mu.Unlock()
+	asked := w.table.Stats().Probes
+	w.table.Lookup(addr("10.1.0.77"))
+	if s := w.table.Stats(); s.Probes != asked || s.ProbesHeld != 1 {
+		t.Errorf("%d probes beyond the bound, %d held", s.Probes-asked, s.ProbesHeld)
+	}
+	now = now.Add(2 * time.Second)
+	w.table.Lookup(addr("10.1.0.77"))
+	if s := w.table.Stats(); s.Probes != asked+1 {
+		t.Error("the address is never asked for")
+	}
+}
+
 func TestStaleNeighbourInUseIsConfirmed(t *testing.T) {
 	w := newWorld(t)
 	must(t, os.WriteFile("/proc/sys/net/ipv4/neigh/in0/delay_first_probe_time", []byte("1"), 0o644))
