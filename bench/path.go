@@ -102,7 +102,7 @@ func (r *runner) round() (round, error) {
 	order := slices.Clone(r.tracks)
 	for range 2 {
 		for _, t := range order {
-			s, err := r.sample(t)
+			s, err := r.patient(t)
 			if err != nil {
 				return one, err
 			}
@@ -117,6 +117,16 @@ func (r *runner) round() (round, error) {
 
 // maxLost is the share of packets that may be lost before a round says nothing.
 const maxLost = 0.01
+
+// patient takes a sample again, twice at most, when it was disturbed.
+func (r *runner) patient(t *track) (s sample, err error) {
+	for range 3 {
+		if s, err = r.sample(t); err != nil || s.disturbed() <= maxDisturbed && s.lost <= maxLost {
+			break
+		}
+	}
+	return s, err
+}
 
 // sample is one measurement of one track.
 type sample struct {
