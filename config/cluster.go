@@ -237,6 +237,7 @@ func readTimeouts(v value, t *flowtable.Timeouts) {
 	v.fields(
 		seconds("tcp_syn", "30s", &t.TCPSyn),
 		seconds("tcp_established", "1h", &t.TCPEstablished),
+		seconds("tcp_half_closed", "4m", &t.TCPHalfClosed),
 		seconds("tcp_closing", "30s", &t.TCPClosing),
 		seconds("tcp_time_wait", "10s", &t.TCPTimeWait),
 		seconds("udp", "2m", &t.UDP),

@@ -272,11 +272,11 @@ var clusterMistakes = []mistake{
 	},
 	{
 		"nat", "health:", "nat:\n  pools: {egress: {addresses: [203.0.113.10-203.0.113.11]}}\nhealth:",
-		"cluster.yaml:26: nat is not available in this version; remove the nat section",
+		"cluster.yaml:27: nat is not available in this version; remove the nat section",
 	},
 	{
 		"unknown section", "health:", "helth:",
-		"cluster.yaml:25: unknown field helth; did you mean health?",
+		"cluster.yaml:26: unknown field helth; did you mean health?",
 	},
 	{
 		"unknown field of an interface", "device: out0, trust", "devise: out0, trust",
@@ -448,19 +448,19 @@ var clusterMistakes = []mistake{
 	},
 	{
 		"hold_time too short", "hold_time: 3s", "hold_time: 299ms",
-		"cluster.yaml:26: health.hold_time 299ms is outside 300ms to 45s; write hold_time: 3s",
+		"cluster.yaml:27: health.hold_time 299ms is outside 300ms to 45s; write hold_time: 3s",
 	},
 	{
 		"hold_time too long", "hold_time: 3s", "hold_time: 46s",
-		"cluster.yaml:26: health.hold_time 46s is outside 300ms to 45s; write hold_time: 3s",
+		"cluster.yaml:27: health.hold_time 46s is outside 300ms to 45s; write hold_time: 3s",
 	},
 	{
 		"hold_time without unit", "hold_time: 3s", "hold_time: 3",
-		"cluster.yaml:26: health.hold_time 3 is not a time with a unit (ms, s, m, h); write hold_time: 3s",
+		"cluster.yaml:27: health.hold_time 3 is not a time with a unit (ms, s, m, h); write hold_time: 3s",
 	},
 	{
 		"timeout of a fraction", "udp: 2m", "udp: 1500ms",
-		"cluster.yaml:21: timeouts.udp 1.5s is not a whole number of seconds; write udp: 2m",
+		"cluster.yaml:22: timeouts.udp 1.5s is not a whole number of seconds; write udp: 2m",
 	},
 	{
 		"timeout too long", "tcp_established: 1h", "tcp_established: 19h",
@@ -468,6 +468,6 @@ var clusterMistakes = []mistake{
 	},
 	{
 		"limits", "connections: 1048576", "connections: 10",
-		"cluster.yaml:29: limits.connections 10 is outside 1024-67108864; write connections: 1048576",
+		"cluster.yaml:30: limits.connections 10 is outside 1024-67108864; write connections: 1048576",
 	},
 }

@@ -159,7 +159,7 @@ func TestTimeouts(t *testing.T) {
 		answered uint16
 	}{
 		{6, TCPSynSent, 30, 30}, {6, TCPSynReceived, 30, 30}, {6, TCPEstablished, 3600, 3600},
-		{6, TCPFinWait, 30, 30}, {6, TCPCloseWait, 30, 30}, {6, TCPClosing, 30, 30},
+		{6, TCPFinWait, 240, 240}, {6, TCPCloseWait, 240, 240}, {6, TCPClosing, 30, 30},
 		{6, TCPTimeWait, 10, 10}, {6, TCPClosed, 10, 10},
 		{17, TCPNone, 120, 300}, {1, TCPNone, 30, 30}, {47, TCPNone, 600, 600},
 	} {

@@ -6,7 +6,8 @@ import "cohort/packet"
 type Timeouts struct {
 	TCPSyn         uint16 // handshake not complete
 	TCPEstablished uint16
-	TCPClosing     uint16 // one or both FINs seen
+	TCPHalfClosed  uint16 // one FIN seen: the other side may go on for long
+	TCPClosing     uint16 // both FINs seen
 	TCPTimeWait    uint16 // closed, or reset
 	UDP            uint16 // one direction seen
 	UDPStream      uint16 // both directions seen
@@ -15,11 +16,11 @@ type Timeouts struct {
 }
 
 // DefaultTimeouts returns the values used where the configuration says nothing.
-// UDP is at least the two minutes of RFC 4787, REQ-5, and its recommended five
+// A half-closed connection gets four minutes (RFC 5382, REQ-5). UDP is at least the two minutes of RFC 4787, REQ-5, and its recommended five
 // once both sides have spoken.
 func DefaultTimeouts() Timeouts {
 	return Timeouts{
-		TCPSyn: 30, TCPEstablished: 3600, TCPClosing: 30, TCPTimeWait: 10,
+		TCPSyn: 30, TCPEstablished: 3600, TCPHalfClosed: 240, TCPClosing: 30, TCPTimeWait: 10,
 		UDP: 120, UDPStream: 300, ICMP: 30, Other: 600,
 	}
 }
@@ -29,7 +30,9 @@ func (t *Timeouts) TCP(s TCPState) uint16 {
 	switch s {
 	case TCPEstablished:
 		return t.TCPEstablished
-	case TCPFinWait, TCPCloseWait, TCPClosing:
+	case TCPFinWait, TCPCloseWait:
+		return t.TCPHalfClosed
+	case TCPClosing:
 		return t.TCPClosing
 	case TCPTimeWait, TCPClosed:
 		return t.TCPTimeWait

@@ -52,7 +52,7 @@ func (c *Config) defaults() {
 		c.Link.MinDelay, c.Link.MaxDelay = 30*us, 300*us
 	}
 	if c.Timeouts == (flowtable.Timeouts{}) {
-		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPClosing: 2, TCPTimeWait: 1, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
+		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
 	}
 }
 

@@ -105,6 +105,11 @@ func (c *Core) ageForwards() {
 // entry of a living owner has no timer of its own: the owner's Close ends it.
 func (c *Core) ageCopies() {
 	now := c.tick()
+	for i := range c.sync.sweep { // done long ago; ticks that far apart do not compare
+		if s := c.sync.sweep[i]; s != 0 && uint32(flowtable.Since(now, s)) > flowtable.Ticks(3600) {
+			c.sync.sweep[i] = 0
+		}
+	}
 	c.ageing.copies = c.dir.Scan(c.ageing.copies, c.share(c.dir.Slots()), func(e *flowtable.Backup) bool {
 		k, _ := e.Key.Canonical()
 		owner := wire.NodeID(e.Owner)

@@ -39,6 +39,7 @@ type Packet struct {
 	SeqLen uint32      // TCP: sequence space used: payload + SYN + FIN
 	Handle Handle
 
+	reused  bool // its connection was over here: a SYN that was forwarded begins the next
 	refused bool // policy lets it pass only as part of a connection that exists
 
 	asked uint8 // questions asked for this packet so far

@@ -38,6 +38,7 @@ type pendingTable struct {
 	last     *wait
 	free     []*wait
 	held     int
+	refused  int // of them
 	proposal wire.Conn
 }
 
@@ -70,6 +71,11 @@ func (t *pendingTable) add(k packet.FlowKey, kind waitKind) *wait {
 func (t *pendingTable) take(w *wait) {
 	delete(t.byKey, w.key)
 	t.held -= len(w.held)
+	for i := range w.held {
+		if w.held[i].refused {
+			t.refused--
+		}
+	}
 	if w.prev != nil {
 		w.prev.next = w.next
 	} else {
@@ -84,19 +90,38 @@ func (t *pendingTable) take(w *wait) {
 
 func (t *pendingTable) recycle(w *wait) { t.free = append(t.free, w) }
 
+// keep puts a packet into a wait.
+func (t *pendingTable) keep(w *wait, p *Packet) {
+	w.held = append(w.held, *p)
+	t.held++
+	if p.refused {
+		t.refused++
+	}
+}
+
+// mayHold shares the room for held packets out, so that a flood of what nobody
+// allowed does not keep new connections waiting outside: a quarter at most for
+// packets that policy refused, a quarter always for claims.
+func (c *Core) mayHold(p *Packet, kind waitKind) bool {
+	room := c.cfg.MaxHeld
+	if kind == waitQuery {
+		room -= room / 4
+	}
+	return c.pending.held < room && (!p.refused || c.pending.refused < c.cfg.MaxHeld/4)
+}
+
 // hold adds a packet to a wait.
 func (c *Core) hold(w *wait, p *Packet) Verdict {
-	if len(w.held) >= c.cfg.HoldPerKey || c.pending.held >= c.cfg.MaxHeld {
+	if len(w.held) >= c.cfg.HoldPerKey || !c.mayHold(p, w.kind) {
 		return drop(ReasonHoldLimit)
 	}
-	w.held = append(w.held, *p)
-	c.pending.held++
+	c.pending.keep(w, p)
 	return Verdict{Op: OpHold}
 }
 
 // ask holds p and puts the question to the director of k.
 func (c *Core) ask(p *Packet, k packet.FlowKey, kind waitKind, conn *wire.Conn) Verdict {
-	if len(c.pending.byKey) >= c.cfg.MaxPending || c.pending.held >= c.cfg.MaxHeld {
+	if len(c.pending.byKey) >= c.cfg.MaxPending || !c.mayHold(p, kind) {
 		return drop(ReasonHoldLimit)
 	}
 	if p.asked++; p.asked > maxAsked {
@@ -107,8 +132,7 @@ func (c *Core) ask(p *Packet, k packet.FlowKey, kind waitKind, conn *wire.Conn) 
 		w.conn = *conn
 	}
 	w.deadline, w.askedAt = c.now+int64(c.cfg.AnswerTimeout), c.now
-	w.held = append(w.held, *p)
-	c.pending.held++
+	c.pending.keep(w, p)
 	c.question(w)
 	return Verdict{Op: OpHold}
 }

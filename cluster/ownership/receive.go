@@ -51,9 +51,17 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 	if p.Kind == KindICMPError {
 		return Verdict{Op: OpForward, Slot: slot, Dir: uint8(d), Gen: f.Gen}
 	}
+	if p.In != f.Iface[d] && !c.moved(p, slot, d) {
+		return drop(ReasonReversePath)
+	}
 	if p.Kind == KindTCP {
+		if p.Flags&(SYN|ACK|RST|FIN) == SYN {
+			c.note(slot, f) // what the fast path saw and ageing has not yet
+			c.note(slot, f)
+		}
 		if flowtable.TCPState(f.State) >= flowtable.TCPTimeWait && p.Flags&(SYN|ACK|RST|FIN) == SYN {
-			c.closeFlow(slot) // the same ports begin a new connection
+			c.closeFlow(slot) // the same ports begin a new connection, here
+			p.reused = true
 			return c.miss(p)
 		}
 		if r := c.trackTCP(p, slot, f, d); r != ReasonNone {
@@ -64,6 +72,17 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 	}
 	f.Account(d, c.tick(), int(p.Len))
 	return Verdict{Op: OpForward, Slot: slot, Dir: uint8(d), Gen: f.Gen}
+}
+
+// moved reports whether direction d of a flow rightly enters by another
+// interface than before: the route back to its sender leads there now. Anything
+// else is somebody with a forged source.
+func (c *Core) moved(p *Packet, slot uint32, d int) bool {
+	if _, back, ok := c.cfg.Router.Route(p.Key.Src); !ok || back != p.In {
+		return false
+	}
+	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Iface[d] = p.In })
+	return true
 }
 
 // trackTCP moves the connection's TCP state, or says why the packet must go.
@@ -111,7 +130,7 @@ func (c *Core) miss(p *Packet) Verdict {
 	if w := c.pending.get(k); w != nil {
 		return c.hold(w, p)
 	}
-	if p.From == 0 && startsConnection(p) {
+	if (p.From == 0 || p.reused) && startsConnection(p) {
 		conn, v := c.propose(p)
 		switch {
 		case v.Op != OpDrop:

@@ -18,7 +18,7 @@ func TestFR15_TablesEmptyAfterChurn(t *testing.T) {
 	beside(t)
 	l := newLab(t, topology.Config{
 		HoldTime: time.Second, Track: quick,
-		Timeouts: "{tcp_syn: 2s, tcp_established: 10s, tcp_closing: 2s, tcp_time_wait: 1s, udp: 2s, udp_stream: 2s, icmp: 2s, other: 2s}",
+		Timeouts: "{tcp_syn: 2s, tcp_established: 10s, tcp_half_closed: 2s, tcp_closing: 2s, tcp_time_wait: 1s, udp: 2s, udp_stream: 2s, icmp: 2s, other: 2s}",
 	}, time.Duration(size(80, 600))*time.Second)
 	o := startLoad(t, l)
 	for range killRounds(1, 20) {
