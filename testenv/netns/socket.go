@@ -17,7 +17,7 @@ import (
 func (n *Namespace) Listen(address string) (l net.Listener, err error) {
 	err = n.Do(func() error {
 		cfg := net.ListenConfig{KeepAlive: -1} // no packets of its own either
-		cfg.SetMultipathTCP(false) // its extra options are not what is tested
+		cfg.SetMultipathTCP(false)             // its extra options are not what is tested
 		l, err = cfg.Listen(context.Background(), "tcp4", address)
 		return err
 	})
