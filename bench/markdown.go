@@ -24,7 +24,7 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   interface, policy drop) after a handshake of every connection. The generator is
   what the same frames cost with XDP_DROP directly behind the first veth. The unit is CPU
   time of the sending thread and of the CPU's softirq thread. A round is A B C C B A. A sample in
-  which somebody else had more than 3 % of the time is repeated, a round that keeps
+  which somebody else had more than 3 % of the time is repeated once, a round that keeps
   one is thrown away while enough are left, and one with lost packets always.
 - **New connections**: SYNs that nobody answers, through real daemons. CPU time of
   the whole daemon, system calls and what the kernel does inside them included.

@@ -118,9 +118,9 @@ func (r *runner) round() (round, error) {
 // maxLost is the share of packets that may be lost before a round says nothing.
 const maxLost = 0.01
 
-// patient takes a sample again, twice at most, when it was disturbed.
+// patient takes a sample again, once, when it was disturbed.
 func (r *runner) patient(t *track) (s sample, err error) {
-	for range 3 {
+	for range 2 {
 		if s, err = r.sample(t); err != nil || s.disturbed() <= maxDisturbed && s.lost <= maxLost {
 			break
 		}
