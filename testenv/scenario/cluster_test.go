@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cohort/api"
 	"cohort/testenv/netns"
 	"cohort/testenv/topology"
 	"cohort/testenv/track"
@@ -64,6 +65,11 @@ func formed(t *testing.T, cfg topology.Config) *topology.Topology {
 	}
 	cfg.Track = track.Config{Interval: 100 * time.Millisecond, Losses: 5}
 	top := topology.Start(t, cfg)
+	t.Cleanup(func() {
+		if t.Failed() {
+			showDrops(t, top)
+		}
+	})
 	ctx := within(t, 60*time.Second)
 	if err := top.WaitFormed(ctx, cfg.Nodes); err != nil {
 		t.Fatal(err)
@@ -76,6 +82,21 @@ func formed(t *testing.T, cfg topology.Config) *topology.Topology {
 		}
 	}
 	return top
+}
+
+// showDrops logs what every node dropped, for a test that failed.
+func showDrops(t *testing.T, top *topology.Topology) {
+	for _, n := range top.Nodes {
+		list, err := n.API().Counters(context.WithoutCancel(t.Context()))
+		if err != nil {
+			continue // its daemon is dead, which may be what was tested
+		}
+		for _, c := range list {
+			if c.Value != 0 && (c.Kind == api.KindDrop || c.Kind == "punt" || c.Kind == "role") {
+				t.Logf("%s %s %d", n.Name, c.Name, c.Value)
+			}
+		}
+	}
 }
 
 // within gives a context that no step should ever need all of.
