@@ -197,16 +197,21 @@ func (d *Dataplane) setIface(id uint8, a *netlink.LinkAttrs) {
 }
 
 func (d *Dataplane) attachAll(specs *specs) error {
-	data, ccl, err := specs.load(d.maps)
-	if err != nil {
-		return err
-	}
-	d.programs = []*ebpf.Program{data, ccl}
-	for _, dev := range d.devices {
+	for n, dev := range d.devices {
+		data, err := specs.loadData(d.maps, d.cfg.Interfaces[n].ID)
+		if err != nil {
+			return err
+		}
+		d.programs = append(d.programs, data)
 		if err := d.attachOne(data, dev); err != nil {
 			return err
 		}
 	}
+	ccl, err := specs.loadCCL(d.maps)
+	if err != nil {
+		return err
+	}
+	d.programs = append(d.programs, ccl)
 	return d.attachOne(ccl, d.ccl)
 }
 

@@ -33,16 +33,19 @@ func programSpecs(cfg *Config) (*specs, error) {
 // maps are the specs of the shared maps; both programs declare the same.
 func (s *specs) maps() map[string]*ebpf.MapSpec { return s.data.Maps }
 
-// load loads both programs onto the same maps.
-func (s *specs) load(maps mapSet) (data, ccl *ebpf.Program, err error) {
-	if data, err = loadProgram(s.data, bpf.DataProgXdpData, maps); err != nil {
-		return nil, nil, err
+// loadData loads the data program for one interface: it knows its logical id
+// and looks nothing up to learn it.
+func (s *specs) loadData(maps mapSet, id uint8) (*ebpf.Program, error) {
+	spec := s.data.Copy()
+	if err := spec.Variables[bpf.DataVarOnlyIface].Set(uint32(id)); err != nil {
+		return nil, fmt.Errorf("dataplane: program %s: %w", bpf.DataProgXdpData, err)
 	}
-	if ccl, err = loadProgram(s.ccl, bpf.CclProgXdpCcl, maps); err != nil {
-		_ = data.Close()
-		return nil, nil, err
-	}
-	return data, ccl, nil
+	return loadProgram(spec, bpf.DataProgXdpData, maps)
+}
+
+// loadCCL loads the program of the control link onto the same maps.
+func (s *specs) loadCCL(maps mapSet) (*ebpf.Program, error) {
+	return loadProgram(s.ccl, bpf.CclProgXdpCcl, maps)
 }
 
 func loadProgram(spec *ebpf.CollectionSpec, name string, maps mapSet) (*ebpf.Program, error) {
