@@ -119,10 +119,7 @@ func (l *lab) whole(t *testing.T) {
 	if err := l.WaitFormed(ctx, len(l.Nodes)); err != nil {
 		t.Fatal(err)
 	}
-	err := poll(ctx, func() (bool, error) {
-		return len(l.Inside.Live()) == len(l.Nodes) && len(l.Outside.Live()) == len(l.Nodes), nil
-	})
-	if err != nil {
+	if err := l.WaitRouted(ctx); err != nil {
 		t.Fatalf("routers use nodes %v and %v: %v", l.Inside.Live(), l.Outside.Live(), err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
 	"golang.org/x/sys/unix"
 
 	"cohort/testenv/netns"
@@ -56,7 +57,7 @@ func OpenTalks(ctx context.Context, from *netns.Namespace, to netip.AddrPort, cf
 	g.SetLimit(50)
 	for i := range t.talks {
 		g.Go(func() error {
-			c, err := dial(ctx, from, to)
+			c, err := from.DialTCP(ctx, to)
 			if err == nil {
 				c.SetKeepAlive(false) // an idle connection is silent
 				t.talks[i] = &talk{conn: c, last: time.Now()}
@@ -73,21 +74,6 @@ func OpenTalks(ctx context.Context, from *netns.Namespace, to netip.AddrPort, cf
 		t.ending.Go(func() { t.run(i, k) })
 	}
 	return t, nil
-}
-
-// dial connects. Routers whose probes starved on a busy machine have no next
-// hop for a moment and say so; only that is tried again.
-func dial(ctx context.Context, from *netns.Namespace, to netip.AddrPort) (*net.TCPConn, error) {
-	var c *net.TCPConn
-	err := poll(ctx, func() (bool, error) {
-		var err error
-		c, err = from.DialTCP(ctx, to)
-		if errors.Is(err, unix.EHOSTUNREACH) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	return c, err
 }
 
 // run exchanges blocks until the end, and one more then: it says whether the

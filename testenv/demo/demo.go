@@ -159,12 +159,8 @@ func (s *show) form(ctx context.Context) error {
 	s.say("cluster", "%d nodes are one firewall; control node %s, hold time %v", s.cfg.Nodes, control.Name, s.cfg.Hold)
 	// The routers take a node in once it answers: nothing answers without a
 	// lease (HL5).
-	for _, r := range []*topology.Router{s.topo.Inside, s.topo.Outside} {
-		for i := range s.cfg.Nodes {
-			if _, err := r.Tracker().Wait(ctx, i, true); err != nil {
-				return fmt.Errorf("a router does not see node %d: %w", i+1, err)
-			}
-		}
+	if err := s.topo.WaitRouted(ctx); err != nil {
+		return err
 	}
 	s.say("routers", "both routers spread over %d next hops (ECMP, layer 4 hash)", s.cfg.Nodes)
 	return nil

@@ -74,12 +74,8 @@ func formed(t *testing.T, cfg topology.Config) *topology.Topology {
 	if err := top.WaitFormed(ctx, cfg.Nodes); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []*topology.Router{top.Inside, top.Outside} {
-		for i := range cfg.Nodes {
-			if _, err := r.Tracker().Wait(ctx, i, true); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if err := top.WaitRouted(ctx); err != nil {
+		t.Fatal(err)
 	}
 	return top
 }

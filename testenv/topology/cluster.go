@@ -72,6 +72,13 @@ func (t *Topology) WaitFormed(ctx context.Context, n int) error {
 	return nil
 }
 
+// WaitRouted waits until both routers see every node steadily, so that traffic
+// that begins now meets no next hop that is about to be withdrawn for what it
+// did while it started.
+func (t *Topology) WaitRouted(ctx context.Context) error {
+	return errors.Join(t.Inside.Tracker().Steady(ctx), t.Outside.Tracker().Steady(ctx))
+}
+
 // ask collects the answers of all running daemons, and all answers in words.
 func (t *Topology) ask(ctx context.Context) (infos []api.Info, said []string) {
 	for _, n := range t.Nodes {

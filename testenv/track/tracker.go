@@ -57,6 +57,9 @@ type Tracker struct {
 	answered []bool // hop's answer to probe seq
 	events   []Event
 	changed  chan struct{} // closed and replaced at every event
+	rounds   int           // of probes judged
+	streak   []int         // answered probes of a hop in a row
+	judged   chan struct{} // closed and replaced after every round
 }
 
 // New makes a Tracker whose socket lives in the router's namespace. onChange
@@ -74,6 +77,8 @@ func New(n *netns.Namespace, cfg Config, hops []netip.Addr, onChange func(Event)
 		states:   make([]*State, len(hops)),
 		answered: make([]bool, len(hops)),
 		changed:  make(chan struct{}),
+		streak:   make([]int, len(hops)),
+		judged:   make(chan struct{}),
 	}
 	for i := range t.states {
 		t.states[i] = NewState(t.cfg.Losses, t.cfg.Answers)
@@ -142,7 +147,12 @@ func (t *Tracker) read() {
 func (t *Tracker) judge(now time.Time) {
 	t.mu.Lock()
 	var events []Event
+	defer t.endRound()
 	for i, s := range t.states {
+		t.streak[i]++
+		if !t.answered[i] {
+			t.streak[i] = 0
+		}
 		if s.Result(t.answered[i]) {
 			events = append(events, Event{At: now, Hop: i, Alive: s.Alive()})
 		}
@@ -161,6 +171,42 @@ func (t *Tracker) judge(now time.Time) {
 	close(t.changed)
 	t.changed = make(chan struct{})
 	t.mu.Unlock()
+}
+
+func (t *Tracker) endRound() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rounds++
+	close(t.judged)
+	t.judged = make(chan struct{})
+}
+
+// Steady blocks until every hop is alive and has answered so many probes in a
+// row, all of them sent after the call, that probes lost before it can no
+// longer make a difference. Use it after a start: a machine whose firewall is
+// about to come up answers first, then falls silent, then answers again.
+func (t *Tracker) Steady(ctx context.Context) error {
+	t.mu.Lock()
+	first := t.rounds + 1 // the round in flight began before the call
+	t.mu.Unlock()
+	need := max(t.cfg.Losses, t.cfg.Answers)
+	for {
+		t.mu.Lock()
+		steady := t.rounds-first >= need
+		for i, s := range t.states {
+			steady = steady && s.Alive() && t.streak[i] >= need
+		}
+		judged := t.judged
+		t.mu.Unlock()
+		if steady {
+			return nil
+		}
+		select {
+		case <-judged:
+		case <-ctx.Done():
+			return fmt.Errorf("tracker: not all of %d hops answer steadily: %w", len(t.hops), ctx.Err())
+		}
+	}
 }
 
 // Events returns all changes so far, oldest first.

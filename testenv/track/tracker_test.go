@@ -51,6 +51,19 @@ func TestTracker_WithdrawsAndReturnsAHop(t *testing.T) {
 	if _, err := tr.Wait(ctx, 1, true); err != nil {
 		t.Fatal(err)
 	}
+	if err := tr.Steady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	address(t, n, hops[1], false)
+	gone, stopGone := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer stopGone()
+	if err := tr.Steady(gone); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("steady with a dead hop: %v", err)
+	}
+	address(t, n, hops[1], true)
+	if err := tr.Steady(ctx); err != nil {
+		t.Fatal(err)
+	}
 	short, stop := context.WithTimeout(ctx, time.Millisecond)
 	defer stop()
 	if _, err := tr.Wait(short, 1, false); !errors.Is(err, context.DeadlineExceeded) {
