@@ -79,7 +79,7 @@ func (n *node) boot() {
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{}, Policy: allowOut{},
-			Timeouts: w.cfg.Timeouts, ForwardIdle: 3 * time.Second, Trace: n.trace(),
+			Timeouts: w.cfg.Timeouts, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
 	})

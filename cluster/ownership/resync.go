@@ -23,13 +23,18 @@ func (s nodeSet) len() int                { return bits.OnesCount64(uint64(s)) }
 // also waits for everybody else's Synced before it believes that a connection
 // it does not know does not exist.
 type resync struct {
-	step    syncStep
-	full    bool // this round confirms every connection
-	again   bool // a full round is wanted after this one
-	cursor  uint32
-	gate    int64        // start registering at the latest
-	fullAt  int64        // when the newest full round began
-	viewAt  uint32       // tick of the view's application
+	step   syncStep
+	full   bool // this round confirms every connection
+	again  bool // a full round is wanted after this one
+	cursor uint32
+	gate   int64  // start registering at the latest
+	fullAt int64  // when the newest full round began
+	viewAt uint32 // tick of the view's application
+	// confirmAt begins the next round that nothing has asked for. What a cut
+	// link and views that crossed each other left in the wrong place ends with
+	// it: copies nobody confirms are forgotten, missing ones are made.
+	confirmAt int64
+
 	applied [64]uint32   // newest view tag that a member said it applied
 	ended   [64]uint32   // newest view tag that a member finished registering for
 	begun   [64]uint32   // tick after the member's SyncFullBegin, 0 = none
@@ -273,6 +278,9 @@ func (c *Core) tickSync() {
 	if s.waiting != 0 && c.now >= s.deadline {
 		c.settle(false)
 	}
+	if s.step == syncIdle && c.now >= s.confirmAt {
+		s.again = true
+	}
 	if s.step == syncIdle && s.again {
 		s.step, s.full, s.again, s.cursor = syncGate, true, false, 0
 		s.gate = c.now + int64(c.cfg.SettleTime)/4
@@ -332,6 +340,7 @@ func (c *Core) endRound() {
 	}
 	s.step, s.full = syncIdle, false
 	s.base, s.baseOf = c.order, c.view
+	s.confirmAt = c.now + int64(c.cfg.ConfirmEvery)
 	if !c.everybodyApplied() {
 		// Who had not applied the view yet did not take us for a member.
 		s.again = true
