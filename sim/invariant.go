@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"cohort/ccl/wire"
 	"cohort/cluster/order"
 	"cohort/flowtable"
 )
@@ -121,14 +122,30 @@ func (k *checker) dying(n *node) {
 			if o == n || !o.running() || o.tag == 0 {
 				continue
 			}
-			_, copied := o.copies.Get(c.key)
 			ref := o.table.Lookup(c.key)
-			known = known || copied || ref != 0 && !ref.IsForward()
+			known = known || k.goodCopy(o, c) || ref != 0 && !ref.IsForward()
 		}
 		if !known {
 			k.excuse(c, "nobody else had a copy when the node died")
 		}
 	}
+}
+
+// goodCopy reports whether o keeps a copy from which the connection could be
+// taken over. The copy of a living node that has surrendered the connection is
+// none: it only waits to be swept.
+func (k *checker) goodCopy(o *node, c *conn) bool {
+	e, copied := o.copies.Get(c.key)
+	if !copied {
+		return false
+	}
+	for _, owner := range k.w.nodes {
+		if owner.running() && owner.self == wire.NodeID(e.Owner) && e.Owner != 0 {
+			ref := owner.table.Lookup(c.key)
+			return ref != 0 && !ref.IsForward()
+		}
+	}
+	return true
 }
 
 func (k *checker) excuse(c *conn, why string) {
