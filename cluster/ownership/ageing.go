@@ -106,7 +106,7 @@ func (c *Core) ageForwards() {
 func (c *Core) ageCopies() {
 	now := c.tick()
 	for i := range c.sync.sweep { // done long ago; ticks that far apart do not compare
-		if s := c.sync.sweep[i]; s != 0 && uint32(flowtable.Since(now, s)) > flowtable.Ticks(3600) {
+		if s := c.sync.sweep[i]; s != 0 && flowtable.Since(now, s) > int32(flowtable.Ticks(3600)) {
 			c.sync.sweep[i] = 0
 		}
 	}
