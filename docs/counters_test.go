@@ -65,7 +65,7 @@ func countersPage(t *testing.T) string {
 
 	section(&b, "Slow path: could not be parsed", "The packet is malformed, or of a kind that this version does not forward (fragments, VLAN tags).")
 	for r := packet.Reject(1); r.String() != "invalid"; r++ {
-		row(&b, "slow_"+r.String(), "")
+		row(&b, "slow_"+strings.ReplaceAll(r.String(), "-", "_"), "the slow path could not parse the packet")
 	}
 	section(&b, "Slow path: refused by the role logic", "")
 	for _, r := range ownership.Reasons() {

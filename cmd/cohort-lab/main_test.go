@@ -61,7 +61,7 @@ func TestLab_FromUpToDown(t *testing.T) {
 	if out, err := run(t, "down", "--lab", name); err != nil || out != "" {
 		t.Errorf("down: %v\n%s", err, out)
 	}
-	if out, err := run(t, "status", "--lab", name); err == nil || !strings.Contains(out, "cohort-lab up") {
+	if out, err := run(t, "status", "--lab", name); err == nil || !strings.Contains(out, "cohort-lab --lab "+name+" up") {
 		t.Errorf("status of no lab: %v\n%s", err, out)
 	}
 }

@@ -89,7 +89,7 @@ func makeDir(ctx context.Context, name string) (string, error) {
 	s, err := Read(name)
 	switch {
 	case err == nil && s.Keeper.Alive():
-		return "", fmt.Errorf("lab %s is up already (take it down with: cohort-lab down)", name)
+		return "", fmt.Errorf("lab %s is up already (take it down with: cohort-lab --lab %s down)", name, name)
 	case err == nil:
 		if err := Down(ctx, name); err != nil {
 			return "", err

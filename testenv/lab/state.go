@@ -67,7 +67,7 @@ func Read(name string) (*State, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("lab %s: %w (make one with: cohort-lab up)", name, ErrNoLab)
+		return nil, fmt.Errorf("lab %s: %w (make one with: cohort-lab --lab %s up)", name, ErrNoLab, name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lab %s: %w", name, err)
