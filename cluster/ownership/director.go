@@ -19,7 +19,16 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		case from == c.self:
 			c.onGrant(c.self, c.connOf(f), false)
 			return
-		case f.Gen > conn.Gen, f.Gen == conn.Gen && !(reregister && f.Flags&flowtable.FlowProvisional != 0):
+		case f.Gen > conn.Gen:
+			c.redirect(from, conn.Key, c.self, f.Gen)
+			return
+		case f.Gen == conn.Gen && c.order.Director(k) != c.self:
+			// A claim from an older view. Only the director chooses between
+			// equals: were it to choose the claimant while this node says "me",
+			// both would step back.
+			c.redirect(from, conn.Key, wire.OwnerRetry, 0)
+			return
+		case f.Gen == conn.Gen && !(reregister && f.Flags&flowtable.FlowProvisional != 0):
 			c.redirect(from, conn.Key, c.self, f.Gen)
 			return
 		}

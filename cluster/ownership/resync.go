@@ -362,7 +362,7 @@ func (c *Core) registerFlows() bool {
 			return true
 		}
 		conn := c.connOf(f)
-		if !c.trySend(k, &conn, holder) {
+		if !c.trySend(k, &conn, holder, f.Flags&flowtable.FlowProvisional == 0) {
 			blocked, s.cursor = true, slot
 			return false
 		}
@@ -383,10 +383,13 @@ func (c *Core) stays(k packet.FlowKey, holder wire.NodeID) bool {
 	return s.base.Backup(k, c.self) == holder && m != nil && sameLife(s.baseOf, m)
 }
 
-// trySend registers without giving up the round when the link is backed up.
-func (c *Core) trySend(k packet.FlowKey, conn *wire.Conn, holder wire.NodeID) bool {
+// trySend registers without giving up the round when the link is backed up. A
+// connection that no director has granted yet is claimed, not registered: a
+// director that owns it too would give way to a registration, and may have told
+// this node the opposite in answer to the claim before.
+func (c *Core) trySend(k packet.FlowKey, conn *wire.Conn, holder wire.NodeID, granted bool) bool {
 	if holder == c.order.Director(k) {
-		c.msg.claim = wire.Claim{Conn: *conn, Reregister: true}
+		c.msg.claim = wire.Claim{Conn: *conn, Reregister: granted}
 		return c.emit(holder, &c.msg.claim) == nil
 	}
 	if conn.Flags&wire.ConnNoCopy != 0 {
