@@ -23,7 +23,14 @@ const (
 	keyPorts = 0x08 // four bytes of ports follow
 	connFlag = 0x10 // a flags byte follows the interfaces
 	connTCP  = 0x20 // a state byte follows the interfaces
+	connNAT  = 0x40 // the reply key follows the key: a byte of natX, then what that names
 	headMark = 0x80 // Claim: Reregister; Grant: Adopted
+)
+
+// What of a translated connection's reply key differs from the reversed key.
+const (
+	natSrc = 0x01 // address and port of the responder follow
+	natDst = 0x02 // mapped address and port of the initiator follow
 )
 
 // protoShort lists the protocols that have a number in the head byte.
@@ -54,6 +61,12 @@ func Append(b []byte, m Message) []byte {
 		t, b = TypeGone, appendKey(b, m.Key, 0)
 	case Close:
 		t, b = TypeClose, binary.AppendUvarint(appendKey(b, m.Key, 0), uint64(m.Gen))
+	case Bind:
+		b = appendKey(appendKey(b, m.Key, 0), m.Conn, 0)
+		b = binary.AppendUvarint(b, uint64(m.Gen))
+		t, b = TypeBind, append(binary.AppendUvarint(b, uint64(m.Timeout)), m.Flags)
+	case Alias:
+		t, b = TypeAlias, appendKey(appendKey(b, m.Key, 0), m.Conn, 0)
 	case Synced:
 		t, b = TypeSynced, append(binary.BigEndian.AppendUint32(b, m.View), byte(m.Phase))
 	default:
@@ -154,7 +167,11 @@ func appendConn(b []byte, c *Conn, mark bool) []byte {
 	if c.State != 0 {
 		head |= connTCP
 	}
-	b = appendKey(b, c.Key, head)
+	if c.Translated() {
+		b = appendReply(appendKey(b, c.Key, head|connNAT), c)
+	} else {
+		b = appendKey(b, c.Key, head)
+	}
 	b = append(b, c.In, c.Out)
 	if c.State != 0 {
 		b = append(b, c.State)
@@ -165,6 +182,22 @@ func appendConn(b []byte, c *Conn, mark bool) []byte {
 	b = binary.AppendUvarint(b, uint64(c.Gen))
 	b = binary.AppendUvarint(b, uint64(c.Rule))
 	return binary.AppendUvarint(b, uint64(c.Timeout))
+}
+
+// appendReply writes where the reply key differs from the reversed key.
+func appendReply(b []byte, c *Conn) []byte {
+	r, plain := &c.Reply, c.Key.Reverse()
+	at := len(b)
+	b = append(b, 0)
+	if r.Src != plain.Src || r.SrcPort != plain.SrcPort {
+		b[at] |= natSrc
+		b = append(b, r.Src[0], r.Src[1], r.Src[2], r.Src[3], byte(r.SrcPort>>8), byte(r.SrcPort))
+	}
+	if r.Dst != plain.Dst || r.DstPort != plain.DstPort {
+		b[at] |= natDst
+		b = append(b, r.Dst[0], r.Dst[1], r.Dst[2], r.Dst[3], byte(r.DstPort>>8), byte(r.DstPort))
+	}
+	return b
 }
 
 func appendOwned(b []byte, k packet.FlowKey, owner NodeID, gen uint32) []byte {

@@ -18,6 +18,8 @@ type Handler interface {
 	HandleClose(from netip.Addr, m *Close)
 	HandleGone(from netip.Addr, m *Gone)
 	HandleSynced(from netip.Addr, m *Synced)
+	HandleBind(from netip.Addr, m *Bind)
+	HandleAlias(from netip.Addr, m *Alias)
 	HandleMembership(from netip.Addr, m Message)
 }
 
@@ -35,6 +37,8 @@ type Decoder struct {
 	close    Close
 	gone     Gone
 	synced   Synced
+	bind     Bind
+	alias    Alias
 }
 
 // Batch hands every message of b to h. It stops at the first malformed one;
@@ -87,6 +91,10 @@ func (d *Decoder) one(from netip.Addr, t Type, r *reader, h Handler) error {
 		h.HandleGone(from, &d.gone)
 	case TypeSynced:
 		h.HandleSynced(from, &d.synced)
+	case TypeBind:
+		h.HandleBind(from, &d.bind)
+	case TypeAlias:
+		h.HandleAlias(from, &d.alias)
 	}
 	return nil
 }
@@ -128,6 +136,13 @@ func (d *Decoder) state(t Type, r *reader) bool {
 		r.key(&d.gone.Key)
 	case TypeSynced:
 		d.synced.View, d.synced.Phase = r.u32(), SyncPhase(r.u8())
+	case TypeBind:
+		r.key(&d.bind.Key)
+		r.key(&d.bind.Conn)
+		d.bind.Gen, d.bind.Timeout, d.bind.Flags = r.gen(), uint16(r.uvarint(1<<16-1)), r.u8()
+	case TypeAlias:
+		r.key(&d.alias.Key)
+		r.key(&d.alias.Conn)
 	default:
 		return false
 	}
@@ -159,6 +174,10 @@ func (d *Decoder) read(t Type, r *reader) Message {
 		return d.gone
 	case TypeSynced:
 		return d.synced
+	case TypeBind:
+		return d.bind
+	case TypeAlias:
+		return d.alias
 	}
 	return nil
 }

@@ -24,12 +24,28 @@ func genKey(t *rapid.T) packet.FlowKey {
 }
 
 func genConn(t *rapid.T) Conn {
+	k := genKey(t)
 	return Conn{
-		Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen"),
+		Key: k, Reply: genReply(t, k), Gen: rapid.Uint32().Draw(t, "gen"),
 		In: rapid.Byte().Draw(t, "in"), Out: rapid.Byte().Draw(t, "out"),
 		State: rapid.Byte().Draw(t, "state"), Flags: rapid.Byte().Draw(t, "flags"),
 		Rule: rapid.Uint16().Draw(t, "rule"), Timeout: rapid.Uint16().Draw(t, "timeout"),
 	}
+}
+
+// genReply draws a translation of either side, both, or none.
+func genReply(t *rapid.T, k packet.FlowKey) packet.FlowKey {
+	r := k.Reverse()
+	if rapid.Bool().Draw(t, "snat") {
+		r.Dst, r.DstPort = genAddr4(t, "mapped"), rapid.Uint16().Draw(t, "mapped port")
+	}
+	if rapid.Bool().Draw(t, "dnat") {
+		r.Src, r.SrcPort = genAddr4(t, "real"), rapid.Uint16().Draw(t, "real port")
+	}
+	if r == k.Reverse() {
+		return packet.FlowKey{}
+	}
+	return r
 }
 
 func genNode(t *rapid.T, label string) NodeID {
@@ -82,6 +98,13 @@ var generators = map[Type]func(*rapid.T) Message{
 	TypeSynced: func(t *rapid.T) Message {
 		return Synced{View: rapid.Uint32().Draw(t, "view"), Phase: SyncPhase(rapid.Byte().Draw(t, "phase"))}
 	},
+	TypeBind: func(t *rapid.T) Message {
+		return Bind{
+			Key: genKey(t), Conn: genKey(t), Gen: rapid.Uint32().Draw(t, "gen"),
+			Timeout: rapid.Uint16().Draw(t, "timeout"), Flags: rapid.Byte().Draw(t, "flags"),
+		}
+	},
+	TypeAlias: func(t *rapid.T) Message { return Alias{Key: genKey(t), Conn: genKey(t)} },
 	TypeHeartbeat: func(t *rapid.T) Message {
 		return Heartbeat{
 			From: genMember(t, genNode(t, "id")), State: NodeState(rapid.Byte().Draw(t, "state")),

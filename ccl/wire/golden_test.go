@@ -9,11 +9,20 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"cohort/packet"
 )
 
 var sampleMember = Member{
 	ID: 2, Name: "fw-b", Serial: "S2", VTEP: netip.MustParseAddr("10.99.0.2"), Incarnation: 0x1122334455667788, Priority: 10,
 }
+
+var sampleTranslated = func() Conn {
+	c := sampleClaim.Conn
+	c.Reply = c.Key.Reverse()
+	c.Reply.Dst, c.Reply.DstPort = packet.Addr{203, 0, 113, 10}, 40000
+	return c
+}()
 
 // samples holds one message of each type. Entries are only added: a node of an
 // older version must go on reading what is here.
@@ -38,6 +47,9 @@ var samples = []Message{
 	Leave{From: sampleMember},
 	Probe{ID: 7, Size: 1604, From: sampleMember.VTEP},
 	ProbeReply{ID: 7, Size: 1604},
+	Claim{Conn: sampleTranslated},
+	Bind{Key: sampleTranslated.Reply, Conn: sampleTranslated.Key, Gen: 2, Timeout: 300, Flags: ConnOrphan},
+	Alias{Key: sampleTranslated.Reply, Conn: sampleTranslated.Key},
 }
 
 // The bytes of every type are what testdata/golden.txt says. COHORT_GOLDEN=write

@@ -28,6 +28,12 @@ func (f HandlerFunc) HandleUpdate(from netip.Addr, m *Update) { f(from, *m) }
 // HandleClose implements Handler.
 func (f HandlerFunc) HandleClose(from netip.Addr, m *Close) { f(from, *m) }
 
+// HandleBind implements Handler.
+func (f HandlerFunc) HandleBind(from netip.Addr, m *Bind) { f(from, *m) }
+
+// HandleAlias implements Handler.
+func (f HandlerFunc) HandleAlias(from netip.Addr, m *Alias) { f(from, *m) }
+
 // HandleGone implements Handler.
 func (f HandlerFunc) HandleGone(from netip.Addr, m *Gone) { f(from, *m) }
 

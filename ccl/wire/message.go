@@ -15,15 +15,17 @@ type Type uint8
 // State messages travel reliably and in order between two members.
 // Membership messages are datagrams that are repeated until overtaken.
 const (
-	TypeClaim           Type = 1 // owner -> director: I own this connection
-	TypeGrant           Type = 2 // director -> asker: you own it (a takeover carries the state)
-	TypeRedirect        Type = 3 // director -> asker: somebody else owns it
-	TypeQuery           Type = 4 // forwarder -> director: who owns it?
-	TypeOwner           Type = 5 // director -> forwarder: the answer, 0 = nobody
-	TypeUpdate          Type = 6 // owner -> backup: newest state
-	TypeClose           Type = 7 // owner -> director and backup: it is over
-	TypeGone            Type = 8 // anyone -> forwarder: I do not own what you sent me
-	TypeSynced          Type = 9 // owner -> all: everything re-registered for this view
+	TypeClaim           Type = 1  // owner -> director: I own this connection
+	TypeGrant           Type = 2  // director -> asker: you own it (a takeover carries the state)
+	TypeRedirect        Type = 3  // director -> asker: somebody else owns it
+	TypeQuery           Type = 4  // forwarder -> director: who owns it?
+	TypeOwner           Type = 5  // director -> forwarder: the answer, 0 = nobody
+	TypeUpdate          Type = 6  // owner -> backup: newest state
+	TypeClose           Type = 7  // owner -> director and backup: it is over
+	TypeGone            Type = 8  // anyone -> forwarder: I do not own what you sent me
+	TypeSynced          Type = 9  // owner -> all: everything re-registered for this view
+	TypeBind            Type = 10 // owner -> holder of a translated connection's second key
+	TypeAlias           Type = 11 // that holder -> asker: the connection is registered under another key
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34
@@ -36,9 +38,12 @@ const (
 )
 
 // Conn is the state of one connection as it travels: enough for any node to
-// become its owner. Key is the initiator's direction.
+// become its owner. Key is the initiator's direction. Reply is the responder's
+// direction as it is received, before translation; zero stands for Key.Reverse(),
+// a connection that is not translated.
 type Conn struct {
 	Key     packet.FlowKey
+	Reply   packet.FlowKey
 	Gen     uint32 // ownership generation; a takeover adds one (FR11)
 	In, Out uint8  // logical interfaces: where the initiator and the responder enter
 	State   uint8  // flowtable.TCPState
@@ -51,7 +56,7 @@ type Conn struct {
 const (
 	ConnSync   = 0x01 // FR13: durability sync
 	ConnNoCopy = 0x02 // FR13: durability none: directors know the owner, nobody keeps state
-	ConnOrphan = 0x04 // Update only: the owner is dead, the receiver is the new director
+	ConnOrphan = 0x04 // Update and Bind only: the owner is dead, the receiver is the new director
 )
 
 // OwnerRetry in Owner.Owner or Redirect.Owner means: I cannot answer in my
@@ -107,6 +112,24 @@ type Close struct {
 // Gone tells a forwarder to forget its forward entry for Key.
 type Gone struct {
 	Key packet.FlowKey
+}
+
+// Bind registers the second key of a translated connection (DESIGN 4): Key is
+// the responder's direction as received, Conn the key under which a director
+// keeps the connection. The receiver keeps a stub, ended by a Close of Key.
+type Bind struct {
+	Key     packet.FlowKey
+	Conn    packet.FlowKey
+	Gen     uint32
+	Timeout uint16 // idle timeout of the connection, seconds
+	Flags   uint8  // ConnX
+}
+
+// Alias answers a Query for the second key of a connection whose owner has
+// died: its director is that of Conn.
+type Alias struct {
+	Key  packet.FlowKey
+	Conn packet.FlowKey
 }
 
 // Synced brackets the sender's re-registration for the view with this tag.

@@ -118,6 +118,10 @@ func (r *reader) key(k *packet.FlowKey) (head byte) {
 
 func (r *reader) conn(c *Conn) (mark bool) {
 	head := r.key(&c.Key)
+	c.Reply = packet.FlowKey{}
+	if head&connNAT != 0 {
+		r.reply(c)
+	}
 	c.In, c.Out, c.State, c.Flags = r.u8(), r.u8(), 0, 0
 	if head&connTCP != 0 {
 		c.State = r.u8()
@@ -129,6 +133,27 @@ func (r *reader) conn(c *Conn) (mark bool) {
 	c.Rule = uint16(r.uvarint(1<<16 - 1))
 	c.Timeout = uint16(r.uvarint(1<<16 - 1))
 	return head&headMark != 0
+}
+
+// reply reads what appendReply wrote.
+func (r *reader) reply(c *Conn) {
+	c.Reply = c.Key.Reverse()
+	what := r.u8()
+	if what&^(natSrc|natDst) != 0 {
+		r.fail(ErrValue)
+		return
+	}
+	if what&natSrc != 0 {
+		copy(c.Reply.Src[:], r.take(4))
+		c.Reply.SrcPort = r.u16()
+	}
+	if what&natDst != 0 {
+		copy(c.Reply.Dst[:], r.take(4))
+		c.Reply.DstPort = r.u16()
+	}
+	if c.Reply == c.Key.Reverse() {
+		c.Reply = packet.FlowKey{} // said at length that nothing differs
+	}
 }
 
 func (r *reader) text() string {

@@ -17,7 +17,7 @@ func (t Type) Control() bool { return t >= TypeHeartbeat }
 var typeNames = map[Type]string{
 	TypePadding: "padding", TypeClaim: "claim", TypeGrant: "grant", TypeRedirect: "redirect",
 	TypeQuery: "query", TypeOwner: "owner", TypeUpdate: "update", TypeClose: "close",
-	TypeGone: "gone", TypeSynced: "synced", TypeHeartbeat: "heartbeat",
+	TypeGone: "gone", TypeSynced: "synced", TypeBind: "bind", TypeAlias: "alias", TypeHeartbeat: "heartbeat",
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
 	TypeProbe: "probe", TypeProbeReply: "probe-reply",
@@ -57,6 +57,12 @@ func (Gone) Type() Type { return TypeGone }
 
 // Type implements Message.
 func (Synced) Type() Type { return TypeSynced }
+
+// Type implements Message.
+func (Bind) Type() Type { return TypeBind }
+
+// Type implements Message.
+func (Alias) Type() Type { return TypeAlias }
 
 // Type implements Message.
 func (Heartbeat) Type() Type { return TypeHeartbeat }

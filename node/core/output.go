@@ -85,6 +85,10 @@ func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
 		return c.link.Send(c.now, a, *m)
 	case *wire.Synced:
 		return c.link.Send(c.now, a, *m)
+	case *wire.Bind:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Alias:
+		return c.link.Send(c.now, a, *m)
 	}
 	panic("core: ownership sends a message that has no wire form")
 }
@@ -111,6 +115,9 @@ func (d *deliver) HandleOwner(from netip.Addr, m *wire.Owner)       { d.state(fr
 func (d *deliver) HandleUpdate(from netip.Addr, m *wire.Update)     { d.state(from, m) }
 func (d *deliver) HandleClose(from netip.Addr, m *wire.Close)       { d.state(from, m) }
 func (d *deliver) HandleGone(from netip.Addr, m *wire.Gone)         { d.state(from, m) }
+
+func (d *deliver) HandleBind(from netip.Addr, m *wire.Bind)   { d.state(from, m) }
+func (d *deliver) HandleAlias(from netip.Addr, m *wire.Alias) { d.state(from, m) }
 
 func (d *deliver) HandleSynced(from netip.Addr, m *wire.Synced) {
 	c := (*Core)(d)
