@@ -78,8 +78,18 @@ type BackupStore struct {
 
 type shard struct {
 	places []Backup // a power of two
+	others []tuple  // beside places; nil until an entry has another key
 	n      int
 }
+
+// tuple is the other key of an entry, which has the same protocol and zone.
+type tuple struct {
+	src, dst         packet.Addr
+	srcPort, dstPort uint16
+}
+
+// 12 bytes more for every place of a shard in which connections are translated.
+const _ = uint(12-unsafe.Sizeof(tuple{})) + uint(unsafe.Sizeof(tuple{})-12)
 
 // NewBackupStore makes an empty store that refuses more than capacity entries.
 // The seed is one of NewSeed; it need not be the table's.
@@ -95,7 +105,13 @@ func (s *BackupStore) Len() int { return s.n }
 func (s *BackupStore) Slots() int { return s.places }
 
 // Bytes returns the memory of all places.
-func (s *BackupStore) Bytes() int { return s.places * int(unsafe.Sizeof(Backup{})) }
+func (s *BackupStore) Bytes() int {
+	n := s.places * int(unsafe.Sizeof(Backup{}))
+	for i := range s.shards {
+		n += len(s.shards[i].others) * int(unsafe.Sizeof(tuple{}))
+	}
+	return n
+}
 
 // Get finds the entry of the connection k belongs to, given either direction.
 // The caller may change everything in it but the key.
@@ -110,7 +126,28 @@ func (s *BackupStore) Get(k packet.FlowKey) (*Backup, bool) {
 
 // Put adds the entry, or replaces that of the same connection, whichever
 // direction it was stored under. Errors: ErrFull, ErrNoAddress.
-func (s *BackupStore) Put(b Backup) error {
+func (s *BackupStore) Put(b Backup) error { return s.put(b, tuple{}) }
+
+// PutPair is Put for an entry of a translated connection, whose other key it
+// keeps beside: of a copy the responder's direction as received, of a stub the
+// key of the connection.
+func (s *BackupStore) PutPair(b Backup, other packet.FlowKey) error {
+	return s.put(b, tuple{other.Src, other.Dst, other.SrcPort, other.DstPort})
+}
+
+// Other returns the key that PutPair stored beside the entry of k; false when
+// there is none.
+func (s *BackupStore) Other(k packet.FlowKey) (packet.FlowKey, bool) {
+	sh, at := s.locate(k)
+	i, ok := sh.find(at, k)
+	if !ok || sh.others == nil || sh.others[i] == (tuple{}) {
+		return packet.FlowKey{}, false
+	}
+	o := &sh.others[i]
+	return packet.FlowKey{Src: o.src, Dst: o.dst, SrcPort: o.srcPort, DstPort: o.dstPort, Proto: k.Proto, Zone: k.Zone}, true
+}
+
+func (s *BackupStore) put(b Backup, other tuple) error {
 	if b.free() {
 		return fmt.Errorf("put backup of %v: %w", b.Key.Unpack(), ErrNoAddress)
 	}
@@ -118,7 +155,7 @@ func (s *BackupStore) Put(b Backup) error {
 	sh, at := s.locate(k)
 	i, ok := sh.find(at, k)
 	if ok {
-		sh.places[i] = b
+		sh.set(i, b, other)
 		return nil
 	}
 	if s.n >= s.capacity {
@@ -133,10 +170,20 @@ func (s *BackupStore) Put(b Backup) error {
 		s.places += len(sh.places)
 		i, _ = sh.find(at, k)
 	}
-	sh.places[i] = b
+	sh.set(i, b, other)
 	sh.n++
 	s.n++
 	return nil
+}
+
+func (sh *shard) set(i int, b Backup, other tuple) {
+	sh.places[i] = b
+	if sh.others == nil && other != (tuple{}) {
+		sh.others = make([]tuple, len(sh.places))
+	}
+	if sh.others != nil {
+		sh.others[i] = other
+	}
 }
 
 // Delete removes the connection k belongs to and reports whether it was there.
@@ -152,7 +199,7 @@ func (s *BackupStore) Delete(k packet.FlowKey) bool {
 
 // Scan visits the entries of the n places from position from on (0 starts a
 // round) and returns where to go on, 0 at the end of the round. An entry whose
-// visit returns false is deleted. fn must not call the store. An entry that
+// visit returns false is deleted. fn may only read the store. An entry that
 // another one's deletion or growth moves during a round may be missed or
 // visited twice in it.
 func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint32) {
@@ -213,16 +260,22 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 	for j := (gap + 1) & mask; !sh.places[j].free(); j = (j + 1) & mask {
 		if (j-sh.home(&sh.places[j], seed))&mask >= (j-gap)&mask {
 			sh.places[gap] = sh.places[j]
+			if sh.others != nil {
+				sh.others[gap] = sh.others[j]
+			}
 			gap = j
 		}
 	}
-	sh.places[gap] = Backup{}
+	sh.set(int(gap), Backup{}, tuple{})
 	sh.n--
 }
 
 func (sh *shard) grow(seed *[10]uint64) {
-	old := sh.places
+	old, others := sh.places, sh.others
 	sh.places = make([]Backup, max(2*len(old), shardStart))
+	if others != nil {
+		sh.others = make([]tuple, len(sh.places))
+	}
 	mask := uint32(len(sh.places) - 1)
 	for i := range old {
 		if old[i].free() {
@@ -233,5 +286,8 @@ func (sh *shard) grow(seed *[10]uint64) {
 			at = (at + 1) & mask
 		}
 		sh.places[at] = old[i]
+		if others != nil {
+			sh.others[at] = others[i]
+		}
 	}
 }

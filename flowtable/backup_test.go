@@ -18,6 +18,7 @@ func TestBackupStoreBehavesLikeAMap(t *testing.T) {
 		const capacity = 60
 		store := NewBackupStore(testSeed, capacity)
 		model := map[packet.FlowKey]Backup{}
+		others := map[packet.FlowKey]packet.FlowKey{}
 		key := func(t *rapid.T) packet.FlowKey {
 			k := keyN(rapid.Uint32Range(0, 80).Draw(t, "n"))
 			if rapid.Bool().Draw(t, "reply") {
@@ -31,7 +32,14 @@ func TestBackupStoreBehavesLikeAMap(t *testing.T) {
 				b := Backup{Key: Pack(key(t)), Owner: rapid.Byte().Draw(t, "owner"), Gen: rapid.Uint32().Draw(t, "gen")}
 				k := canonical(b.Key.Unpack())
 				_, known := model[k]
-				err := store.Put(b)
+				other := packet.FlowKey{}
+				err := error(nil)
+				if rapid.Bool().Draw(t, "translated") {
+					other = packet.FlowKey{Dst: packet.Addr{203, 0, 113, 1}, DstPort: rapid.Uint16Min(1).Draw(t, "mapped"), Proto: b.Key.Proto}
+					err = store.PutPair(b, other)
+				} else {
+					err = store.Put(b)
+				}
 				if !known && len(model) == capacity {
 					if !errors.Is(err, ErrFull) {
 						t.Fatalf("entry past the capacity: %v", err)
@@ -41,7 +49,7 @@ func TestBackupStoreBehavesLikeAMap(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				model[k] = b
+				model[k], others[k] = b, other
 			},
 			"delete": func(t *rapid.T) {
 				k := key(t)
@@ -86,6 +94,10 @@ func TestBackupStoreBehavesLikeAMap(t *testing.T) {
 						got, ok := store.Get(k)
 						if ok != known || ok && *got != want {
 							t.Fatalf("get %v: %+v %v, want %+v %v", k, got, ok, want, known)
+						}
+						other, paired := store.Other(k)
+						if w := others[canonical(k)]; known && (other != w || paired != (w != packet.FlowKey{})) {
+							t.Fatalf("other key of %v: %v %v, want %v", k, other, paired, w)
 						}
 					}
 				}
