@@ -74,6 +74,20 @@ func TestMG1_AnswersArriveAsGiven(t *testing.T) {
 	check(t, "interfaces", c.Interfaces, node.Links)
 	check(t, "counters", c.Counters, node.Counts)
 	check(t, "tables", c.Tables, node.Fill)
+	all, _, err := collect(c.Conns, t, api.ConnFilter{})
+	if diff := cmp.Diff(node.Held, all, compareAddrs); diff != "" || err != nil {
+		t.Errorf("connections: %v %s", err, diff)
+	}
+}
+
+// collect returns what a stream shows.
+func collect[F, V any](ask func(context.Context, F, int, func(*V) error) (api.End, error), t *testing.T, f F) (all []V, end api.End, err error) {
+	t.Helper()
+	end, err = ask(t.Context(), f, 0, func(v *V) error {
+		all = append(all, *v)
+		return nil
+	})
+	return all, end, err
 }
 
 // conns returns the sources of the connections that a filter lets through.
@@ -99,7 +113,9 @@ func TestMG1_ConnsAreFiltered(t *testing.T) {
 		{"all", api.ConnFilter{}, []string{"10.1.0.77:50123", "10.1.0.77:40000", "10.1.0.78:50999", "192.0.2.80:443"}},
 		{"address, either side", api.ConnFilter{Address: netip.MustParsePrefix("10.1.0.79/32")}, []string{"192.0.2.80:443"}},
 		{"network", api.ConnFilter{Address: netip.MustParsePrefix("10.1.0.76/31")}, []string{"10.1.0.77:50123", "10.1.0.77:40000"}},
+		{"mapped address", api.ConnFilter{Address: netip.MustParsePrefix("203.0.113.10/32")}, []string{"10.1.0.77:50123", "10.1.0.78:50999"}},
 		{"port", api.ConnFilter{Port: 53}, []string{"10.1.0.77:40000"}},
+		{"mapped port", api.ConnFilter{Port: 8443}, []string{"10.1.0.78:50999"}},
 		{"protocol", api.ConnFilter{Protocol: "udp"}, []string{"10.1.0.77:40000"}},
 		{"owner", api.ConnFilter{Role: api.Owner}, []string{"10.1.0.77:50123", "10.1.0.77:40000"}},
 		{"director", api.ConnFilter{Role: api.Director}, []string{"10.1.0.77:40000", "10.1.0.78:50999"}},
@@ -218,8 +234,15 @@ func TestRequestsAreStrict(t *testing.T) {
 		{"GET", "/v1/conns?port=0", 400, `{"error":"port \"0\" is not a number from 1 to 65535"}`},
 		{"GET", "/v1/conns?address=x", 400, `{"error":"address \"x\" is neither an address nor a network; write 10.1.0.5 or 10.1.0.0/16"}`},
 		{"GET", "/v1/conns?protocol=x", 400, `{"error":"protocol \"x\" is not tcp, udp, icmp or a number from 0 to 255"}`},
-		{"GET", "/v1/conns/count?role=x", 400, `{"error":"role \"x\" is not owner, director, backup or forwarder"}`},
-		{"GET", "/v1/conns?limit=-1", 400, `{"error":"limit \"-1\" is not a number of connections; write limit=100"}`},
+		{"GET", "/v1/conns/count?role=x", 400, `{"error":"role \"x\" is not owner, director, backup, forwarder or stub"}`},
+		{"GET", "/v1/nat/pools?pool=x", 400, `{"error":"unknown parameter \"pool\"; there is none here"}`},
+		{"GET", "/v1/nat/blocks?pol=x", 400, `{"error":"unknown parameter \"pol\"; known is pool"}`},
+		{"GET", "/v1/nat/blocks", 400, `{"error":"name one pool; write pool=NAME"}`},
+		{"GET", "/v1/nat/blocks?pool=a&pool=b", 400, `{"error":"name one pool; write pool=NAME"}`},
+		{"GET", "/v1/nat/xlates?lokal=true", 400, `{"error":"unknown parameter \"lokal\"; known are address, port, protocol, role, limit, pool, local"}`},
+		{"GET", "/v1/nat/xlates?local=yes", 400, `{"error":"local \"yes\" is not true or false"}`},
+		{"GET", "/v1/nat/xlates?port=0", 400, `{"error":"port \"0\" is not a number from 1 to 65535"}`},
+		{"GET", "/v1/conns?limit=-1", 400, `{"error":"limit \"-1\" is not a number; write limit=100"}`},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://x"+c.url, nil)
 		if err != nil {

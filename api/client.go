@@ -74,22 +74,52 @@ func (c *Client) CountConns(ctx context.Context, f ConnFilter) (ConnCount, error
 // Conns calls visit for at most limit (0 = all) connections that match f, until
 // visit returns an error, which is returned. Visit must not keep the Conn.
 func (c *Client) Conns(ctx context.Context, f ConnFilter, limit int, visit func(*Conn) error) (End, error) {
-	q := f.query()
+	var line struct {
+		Conn
+		streamLine
+	}
+	return c.stream(ctx, "/v1/conns", f.query(), limit, func(d *json.Decoder) (*streamLine, error) {
+		line.Conn, line.streamLine = Conn{}, streamLine{}
+		return &line.streamLine, d.Decode(&line)
+	}, func() error { return visit(&line.Conn) })
+}
+
+// NATPools returns the pools in the order of the configuration.
+func (c *Client) NATPools(ctx context.Context) ([]NATPool, error) {
+	return get[[]NATPool](ctx, c, "/v1/nat/pools")
+}
+
+// NATBlocks returns the blocks of a pool by address and port.
+func (c *Client) NATBlocks(ctx context.Context, pool string) ([]NATBlock, error) {
+	return get[[]NATBlock](ctx, c, "/v1/nat/blocks?"+url.Values{"pool": {pool}}.Encode())
+}
+
+// Xlates is to translations what Conns is to connections.
+func (c *Client) Xlates(ctx context.Context, f XlateFilter, limit int, visit func(*Xlate) error) (End, error) {
+	var line struct {
+		Xlate
+		streamLine
+	}
+	return c.stream(ctx, "/v1/nat/xlates", f.query(), limit, func(d *json.Decoder) (*streamLine, error) {
+		line.Xlate, line.streamLine = Xlate{}, streamLine{}
+		return &line.streamLine, d.Decode(&line)
+	}, func() error { return visit(&line.Xlate) })
+}
+
+// stream reads a stream line by line: next decodes one, and visit is called
+// for those that are neither the end nor an error.
+func (c *Client) stream(ctx context.Context, path string, q url.Values, limit int, next func(*json.Decoder) (*streamLine, error), visit func() error) (End, error) {
 	if limit > 0 {
 		q.Set("limit", strconv.Itoa(limit))
 	}
-	body, err := c.open(ctx, "/v1/conns?"+q.Encode())
+	body, err := c.open(ctx, path+"?"+q.Encode())
 	if err != nil {
 		return End{}, err
 	}
 	defer body.Close()
 	lines := json.NewDecoder(bufio.NewReaderSize(body, 64<<10))
 	for {
-		var line struct {
-			Conn
-			streamLine
-		}
-		switch err := lines.Decode(&line); {
+		switch line, err := next(lines); {
 		case errors.Is(err, io.EOF):
 			return End{}, fmt.Errorf("ask cohortd at %s: the answer was cut off", c.socket)
 		case err != nil:
@@ -99,7 +129,7 @@ func (c *Client) Conns(ctx context.Context, f ConnFilter, limit int, visit func(
 		case line.End != nil:
 			return *line.End, nil
 		}
-		if err := visit(&line.Conn); err != nil {
+		if err := visit(); err != nil {
 			return End{}, err
 		}
 	}

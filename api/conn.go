@@ -16,6 +16,7 @@ import (
 //	D   director that knows the owner only (durability none)
 //	B   backup owner beside a director that owns the connection
 //	F   forwarder
+//	S   stub: knows the connection by its translated addresses only, and its owner
 type Roles string
 
 // The letters of Roles.
@@ -24,6 +25,7 @@ const (
 	Director  = 'D'
 	Backup    = 'B'
 	Forwarder = 'F'
+	Stub      = 'S'
 )
 
 // Has reports whether the letter is among the roles.
@@ -34,38 +36,51 @@ type Conn struct {
 	Protocol    string         `json:"protocol"` // tcp, udp, icmp, or ip-N
 	Source      netip.AddrPort `json:"source"`   // initiator; for a forwarder: as it forwards
 	Destination netip.AddrPort `json:"destination"`
-	In          string         `json:"in,omitempty"` // interfaces; where initiator and responder are
-	Out         string         `json:"out,omitempty"`
-	Roles       Roles          `json:"roles"`
-	Owner       string         `json:"owner"`             // name of the owner
-	Backup      string         `json:"backup,omitempty"`  // name of the node that confirmed the newest state; owner only
-	State       string         `json:"state,omitempty"`   // of TCP
-	Rule        string         `json:"rule,omitempty"`    // that allowed it; default = by trust
-	Gen         uint32         `json:"gen"`               // ownership generation
-	IdleMS      int64          `json:"idle_ms"`           // since the last packet this node saw
-	AgeMS       int64          `json:"age_ms,omitempty"`  // owner only
-	Timeout     int            `json:"timeout,omitempty"` // idle seconds that end it
-	Packets     [2]uint64      `json:"packets"`           // from initiator, from responder
-	Bytes       [2]uint64      `json:"bytes"`             // IP total length
+
+	// The same as the responder sees them, where NAT changes them; else zero.
+	MappedSource      netip.AddrPort `json:"mapped_source,omitzero"`
+	MappedDestination netip.AddrPort `json:"mapped_destination,omitzero"`
+
+	In      string    `json:"in,omitempty"` // interfaces; where initiator and responder are
+	Out     string    `json:"out,omitempty"`
+	Roles   Roles     `json:"roles"`
+	Owner   string    `json:"owner"`             // name of the owner
+	Backup  string    `json:"backup,omitempty"`  // name of the node that confirmed the newest state; owner only
+	State   string    `json:"state,omitempty"`   // of TCP
+	Rule    string    `json:"rule,omitempty"`    // that allowed it; default = by trust
+	Gen     uint32    `json:"gen"`               // ownership generation
+	IdleMS  int64     `json:"idle_ms"`           // since the last packet this node saw
+	AgeMS   int64     `json:"age_ms,omitempty"`  // owner only
+	Timeout int       `json:"timeout,omitempty"` // idle seconds that end it
+	Packets [2]uint64 `json:"packets"`           // from initiator, from responder
+	Bytes   [2]uint64 `json:"bytes"`             // IP total length
 }
 
 // ConnFilter selects connections; zero fields select all.
 type ConnFilter struct {
-	Address  netip.Prefix // of either side
-	Port     uint16       // of either side
+	Address  netip.Prefix // of either side, translated or not
+	Port     uint16       // of either side, translated or not
 	Protocol string       // as Conn.Protocol
 	Role     rune         // a letter that Conn.Roles must hold
 }
 
 // Match reports whether c is selected.
 func (f *ConnFilter) Match(c *Conn) bool {
-	return (!f.Address.IsValid() || f.Address.Contains(c.Source.Addr()) || f.Address.Contains(c.Destination.Addr())) &&
-		(f.Port == 0 || f.Port == c.Source.Port() || f.Port == c.Destination.Port()) &&
-		(f.Protocol == "" || f.Protocol == c.Protocol) &&
-		(f.Role == 0 || c.Roles.Has(f.Role))
+	return f.match(c.Protocol, c.Roles, c.Source, c.Destination, c.MappedSource, c.MappedDestination)
 }
 
-// End is the last line of a stream of connections. A stream without it was
+// match reports whether the protocol, the roles and any of the ends are
+// selected. The protocol "any" is selected by every one.
+func (f *ConnFilter) match(protocol string, roles Roles, ends ...netip.AddrPort) bool {
+	address, port := !f.Address.IsValid(), f.Port == 0
+	for _, e := range ends {
+		address = address || f.Address.Contains(e.Addr())
+		port = port || f.Port == e.Port()
+	}
+	return address && port && (f.Protocol == "" || f.Protocol == protocol || protocol == "any") && (f.Role == 0 || roles.Has(f.Role))
+}
+
+// End is the last line of a stream of connections or translations. A stream without it was
 // cut off.
 type End struct {
 	Shown int  `json:"shown"`
@@ -79,6 +94,7 @@ type ConnCount struct {
 	Director  int `json:"director"`
 	Backup    int `json:"backup"`
 	Forwarder int `json:"forwarder"`
+	Stub      int `json:"stub"`
 }
 
 // add counts c.
@@ -94,6 +110,8 @@ func (n *ConnCount) add(c *Conn) {
 			n.Backup++
 		case Forwarder:
 			n.Forwarder++
+		case Stub:
+			n.Stub++
 		}
 	}
 }
@@ -116,34 +134,54 @@ func (f *ConnFilter) query() url.Values {
 	return q
 }
 
+// parameters are the names of the filter's URL parameters.
+const parameters = "address, port, protocol, role, limit"
+
+// set takes the value of one URL parameter and reports whether it is one of the
+// filter's.
+func (f *ConnFilter) set(name, text string) (known bool, err error) {
+	switch name {
+	case "address":
+		f.Address, err = ParseNetwork(text)
+	case "port":
+		f.Port, err = ParsePort(text)
+	case "protocol":
+		f.Protocol, err = ParseProtocol(text)
+	case "role":
+		f.Role, err = ParseRole(text)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
 // parseFilter reads what query writes, and the limit (0 = none).
 func parseFilter(q url.Values) (f ConnFilter, limit int, err error) {
+	limit, err = parseQuery(q, parameters, f.set)
+	return f, limit, err
+}
+
+// parseQuery gives every parameter to set, which knows those named by known,
+// and returns the limit (0 = none).
+func parseQuery(q url.Values, known string, set func(name, text string) (bool, error)) (limit int, err error) {
 	for name, values := range q {
 		if len(values) != 1 {
-			return f, 0, fmt.Errorf("parameter %s is given %d times; give it once", name, len(values))
+			return 0, fmt.Errorf("parameter %s is given %d times; give it once", name, len(values))
 		}
-		text := values[0]
-		switch name {
-		case "address":
-			f.Address, err = ParseNetwork(text)
-		case "port":
-			f.Port, err = ParsePort(text)
-		case "protocol":
-			f.Protocol, err = ParseProtocol(text)
-		case "role":
-			f.Role, err = ParseRole(text)
-		case "limit":
-			if limit, err = strconv.Atoi(text); err != nil || limit < 0 {
-				err = fmt.Errorf("limit %q is not a number of connections; write limit=100", text)
+		if name == "limit" {
+			if limit, err = strconv.Atoi(values[0]); err != nil || limit < 0 {
+				return 0, fmt.Errorf("limit %q is not a number; write limit=100", values[0])
 			}
-		default:
-			err = fmt.Errorf("unknown parameter %q; known are address, port, protocol, role, limit", name)
+			continue
 		}
-		if err != nil {
-			return ConnFilter{}, 0, err
+		switch ours, err := set(name, values[0]); {
+		case err != nil:
+			return 0, err
+		case !ours:
+			return 0, fmt.Errorf("unknown parameter %q; known are %s", name, known)
 		}
 	}
-	return f, limit, nil
+	return limit, nil
 }
 
 // ParseNetwork reads an address or a network.
@@ -196,6 +234,8 @@ func ParseRole(text string) (rune, error) {
 		return Backup, nil
 	case "f", "forwarder":
 		return Forwarder, nil
+	case "s", "stub":
+		return Stub, nil
 	}
-	return 0, fmt.Errorf("role %q is not owner, director, backup or forwarder", text)
+	return 0, fmt.Errorf("role %q is not owner, director, backup, forwarder or stub", text)
 }

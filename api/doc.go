@@ -13,7 +13,11 @@
 //	GET /v1/tables            Tables
 //	GET /v1/conns             one Conn a line, then one End
 //	GET /v1/conns/count       ConnCount
+//	GET /v1/nat/pools         []NATPool
+//	GET /v1/nat/blocks        []NATBlock of ?pool=NAME
+//	GET /v1/nat/xlates        one Xlate a line, then one End
 //
 // An error is a status other than 200 with {"error": "one line"}. Connections
-// are streamed: neither side holds more than one of them at a time.
+// and translations are streamed: neither side holds more than one of them at a
+// time.
 package api

@@ -52,6 +52,9 @@ func NewServer(p Provider, errorLog *log.Logger) *Server {
 	answer(s, "/v1/tables", p.Tables)
 	s.mux.HandleFunc("/v1/conns", s.conns)
 	s.mux.HandleFunc("/v1/conns/count", s.count)
+	answer(s, "/v1/nat/pools", func(ctx context.Context) ([]NATPool, error) { return NATPools(ctx, p) })
+	s.mux.HandleFunc("/v1/nat/blocks", s.natBlocks)
+	s.mux.HandleFunc("/v1/nat/xlates", s.xlates)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "there is no "+strconv.Quote(r.URL.Path))
 	})
@@ -99,7 +102,7 @@ func answer[T any](s *Server, path string, get func(context.Context) (T, error))
 		}
 		v, err := get(r.Context())
 		if err != nil {
-			fail(w, http.StatusServiceUnavailable, err.Error())
+			fail(w, status(err), err.Error())
 			return
 		}
 		send(w, v)
@@ -113,29 +116,36 @@ func (s *Server) conns(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	stream(w, limit, func(visit func(*Conn) bool) error {
+		return s.from.Conns(r.Context(), filter, func(c *Conn) bool { return !filter.Match(c) || visit(c) })
+	})
+}
+
+// stream sends what walk visits, a line each, at most limit (0 = all) of it,
+// and an End.
+func stream[T any](w http.ResponseWriter, limit int, walk func(visit func(*T) bool) error) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
 	var end End
-	err = s.from.Conns(r.Context(), filter, func(c *Conn) bool {
-		if !filter.Match(c) {
-			return true
-		}
+	err := walk(func(v *T) bool {
 		if limit > 0 && end.Shown == limit {
 			end.More = true
 			return false
 		}
 		end.Shown++
-		return lines.Encode(c) == nil
+		return lines.Encode(v) == nil
 	})
-	// The status has been sent: an error is a line like any other.
-	if err != nil {
+	switch {
+	case err == nil:
+		lines.Encode(streamLine{End: &end})
+	case end.Shown == 0:
+		fail(w, status(err), err.Error())
+	default: // the status has been sent: the error is a line like any other
 		lines.Encode(streamLine{Error: err.Error()})
-		return
 	}
-	lines.Encode(streamLine{End: &end})
 }
 
-// streamLine is a line of a stream that is not a connection.
+// streamLine is a line of a stream that is none of its values.
 type streamLine struct {
 	End   *End   `json:"end,omitempty"`
 	Error string `json:"error,omitempty"`
@@ -155,10 +165,61 @@ func (s *Server) count(w http.ResponseWriter, r *http.Request) {
 		return true
 	})
 	if err != nil {
-		fail(w, http.StatusServiceUnavailable, err.Error())
+		fail(w, status(err), err.Error())
 		return
 	}
 	send(w, n)
+}
+
+// natBlocks serves the blocks of the pool that the parameter pool names.
+func (s *Server) natBlocks(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	for name := range q {
+		if name != "pool" {
+			fail(w, http.StatusBadRequest, "unknown parameter "+strconv.Quote(name)+"; known is pool")
+			return
+		}
+	}
+	if len(q["pool"]) != 1 {
+		fail(w, http.StatusBadRequest, "name one pool; write pool=NAME")
+		return
+	}
+	n, ok := s.from.(NATProvider)
+	if !ok {
+		fail(w, status(ErrNoNAT), ErrNoNAT.Error())
+		return
+	}
+	blocks, err := n.NATBlocks(r.Context(), q.Get("pool"))
+	if err != nil {
+		fail(w, status(err), err.Error())
+		return
+	}
+	send(w, blocks)
+}
+
+// xlates streams translations.
+func (s *Server) xlates(w http.ResponseWriter, r *http.Request) {
+	filter, limit, err := parseXlateFilter(r.URL.Query())
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	n, ok := s.from.(NATProvider)
+	if !ok {
+		fail(w, status(ErrNoNAT), ErrNoNAT.Error())
+		return
+	}
+	stream(w, limit, func(visit func(*Xlate) bool) error {
+		return n.Xlates(r.Context(), filter, func(x *Xlate) bool { return !filter.Match(x) || visit(x) })
+	})
+}
+
+// status is the HTTP status for an error of the provider.
+func status(err error) int {
+	if errors.Is(err, ErrNoNAT) {
+		return http.StatusNotFound
+	}
+	return http.StatusServiceUnavailable
 }
 
 func send(w http.ResponseWriter, v any) {

@@ -9,8 +9,8 @@ import (
 	"cohort/api"
 )
 
-// Node is an api.Provider that answers what its fields say. Err, if set, is the
-// answer to everything.
+// Node is an api.Provider and api.NATProvider that answers what its fields say.
+// Err, if set, is the answer to everything.
 type Node struct {
 	Err       error
 	Cluster   api.Info
@@ -20,7 +20,12 @@ type Node struct {
 	Counts    []api.Counter
 	Fill      api.Tables
 	Held      []api.Conn
+	Pools     []api.NATPool
+	Blocks    map[string][]api.NATBlock // by pool
+	Xlated    []api.Xlate
 }
+
+var _ api.NATProvider = (*Node)(nil)
 
 // Start is the moment at which the events of Example begin.
 var Start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -77,6 +82,7 @@ func Example() *Node {
 	c = api.Conn{Protocol: "tcp", Roles: "F", Owner: "fw-a", Gen: 1, IdleMS: 3, Packets: [2]uint64{99, 0}, Bytes: [2]uint64{4096, 0}}
 	c.Source, c.Destination = tcp("192.0.2.80:443", "10.1.0.79:51000")
 	n.Held = append(n.Held, c)
+	n.addNAT()
 	return n
 }
 

@@ -30,6 +30,7 @@ type collector struct {
 	entries, capacity               *prometheus.Desc
 	drops, packets, events          *prometheus.Desc
 	interfaceUp, interfaceNativeXDP *prometheus.Desc
+	nat                             natDescs
 }
 
 // New returns a collector that asks p. It may be registered once per registry.
@@ -52,6 +53,7 @@ func New(p api.Provider) prometheus.Collector {
 		events:             desc("events_total", "Events other than outcomes of packets.", "kind", "name"),
 		interfaceUp:        desc("interface_up", "1 if the interface has a carrier.", "interface", "device"),
 		interfaceNativeXDP: desc("interface_xdp_native", "1 if the fast path runs in the driver, 0 if it is generic or absent.", "interface", "device"),
+		nat:                newNATDescs(),
 	}
 }
 
@@ -70,6 +72,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	c.nat.describe(ch)
 }
 
 // Collect implements prometheus.Collector. A question that fails leaves its
@@ -78,7 +81,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	up := 1.0
-	for _, ask := range []func(context.Context, emit) error{c.cluster, c.health, c.tables, c.counters, c.interfaces} {
+	for _, ask := range []func(context.Context, emit) error{c.cluster, c.health, c.tables, c.counters, c.interfaces, c.natPools} {
 		if ask(ctx, emit{ch}) != nil {
 			up = 0
 		}

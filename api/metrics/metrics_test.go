@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cohort/api"
 	"cohort/api/apitest"
 	"cohort/api/metrics"
 )
@@ -18,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // scrape returns the lines about this project.
-func scrape(t *testing.T, node *apitest.Node) string {
+func scrape(t *testing.T, node api.Provider) string {
 	t.Helper()
 	w := httptest.NewRecorder()
 	metrics.Handler(node).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
@@ -53,6 +55,23 @@ func TestMG5_MetricsOfANode(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A node without NAT shows none of its metrics, and that is no failure.
+func TestNodeWithoutNATHasNoPoolMetrics(t *testing.T) {
+	without := apitest.Example()
+	without.Pools = nil
+	for _, from := range []api.Provider{struct{ api.Provider }{apitest.Example()}, noNAT{without}} {
+		got := scrape(t, from)
+		if strings.Contains(got, "cohort_nat_") || !strings.Contains(got, "\ncohort_up 1\n") {
+			t.Errorf("%T: %s", from, got)
+		}
+	}
+}
+
+// noNAT is a node that could do NAT, and whose configuration has none.
+type noNAT struct{ *apitest.Node }
+
+func (noNAT) NATPools(context.Context) ([]api.NATPool, error) { return nil, api.ErrNoNAT }
 
 // What is not known is left out and cohort_up says so.
 func TestFailedScrapeShowsNoOldValues(t *testing.T) {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/netip"
 
 	"github.com/spf13/cobra"
@@ -21,6 +19,10 @@ roles as letters:
   D   director that knows the owner only (durability none)
   B   backup owner beside a director that owns the connection
   F   forwarder: sends such packets to the owner
+  S   stub: knows the connection by its translated addresses only, and its owner
+
+An end that NAT changes is shown twice, a->b: as the initiator sees it and as
+the responder does.
 
 Filters must all hold. A forwarder knows one direction: its source is the
 sender of the packets that it forwards.`
@@ -32,7 +34,15 @@ const defaultLimit = 1000
 type connFlags struct {
 	address, port, protocol, role string
 	limit                         int
-	count                         bool
+}
+
+// add adds the flags to a command; sides says whose addresses and ports count.
+func (f *connFlags) add(c *cobra.Command, sides string) {
+	c.Flags().StringVar(&f.address, "address", "", "address or network of "+sides)
+	c.Flags().StringVar(&f.port, "port", "", "port of "+sides)
+	c.Flags().StringVar(&f.protocol, "protocol", "", "tcp, udp, icmp or a number")
+	c.Flags().StringVar(&f.role, "role", "", "owner, director, backup, forwarder or stub (or its letter)")
+	c.Flags().IntVar(&f.limit, "limit", defaultLimit, "show at most so many, 0 = all; json shows all unless this is given")
 }
 
 // filter checks the flags.
@@ -53,13 +63,27 @@ func (f *connFlags) filter() (out api.ConnFilter, err error) {
 		}
 	}
 	if f.role != "" {
-		out.Role, err = api.ParseRole(f.role)
+		if out.Role, err = api.ParseRole(f.role); err != nil {
+			return out, err
+		}
 	}
-	return out, err
+	if f.limit < 0 {
+		return out, fmt.Errorf("limit %d is negative; write --limit 0 for all", f.limit)
+	}
+	return out, nil
+}
+
+// most is the limit that applies: programs want all.
+func (f *connFlags) most(c *cobra.Command, o *options) int {
+	if o.format == "json" && !c.Flags().Changed("limit") {
+		return 0
+	}
+	return f.limit
 }
 
 func showConn(o *options) *cobra.Command {
 	var f connFlags
+	var count bool
 	c := &cobra.Command{
 		Use: "conn", Short: "Connections with the node's role for each", Long: connHelp, Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -67,33 +91,19 @@ func showConn(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if f.limit < 0 {
-				return fmt.Errorf("limit %d is negative; write --limit 0 for all", f.limit)
-			}
-			limit := f.limit
-			if o.format == "json" && !c.Flags().Changed("limit") {
-				limit = 0 // programs want all
-			}
 			client, err := o.client()
 			if err != nil {
 				return err
 			}
 			defer client.Close()
-			switch {
-			case f.count:
+			if count {
 				return printCount(c.Context(), client, o, filter)
-			case o.format == "json":
-				return printConnsJSON(c.Context(), client, o.out, filter, limit)
 			}
-			return printConns(c.Context(), client, o.out, filter, limit)
+			return stream(c.Context(), o, client.Conns, filter, f.most(c, o), connHeads, connRow)
 		},
 	}
-	c.Flags().StringVar(&f.address, "address", "", "address or network of either side")
-	c.Flags().StringVar(&f.port, "port", "", "port of either side")
-	c.Flags().StringVar(&f.protocol, "protocol", "", "tcp, udp, icmp or a number")
-	c.Flags().StringVar(&f.role, "role", "", "owner, director, backup or forwarder (or its letter)")
-	c.Flags().IntVar(&f.limit, "limit", defaultLimit, "show at most so many, 0 = all; json shows all unless this is given")
-	c.Flags().BoolVar(&f.count, "count", false, "only count them, by role")
+	f.add(c, "either side, translated or not")
+	c.Flags().BoolVar(&count, "count", false, "only count them, by role")
 	return c
 }
 
@@ -110,71 +120,33 @@ func printCount(ctx context.Context, client *api.Client, o *options, filter api.
 	t.row("director", thousands(n.Director))
 	t.row("backup", thousands(n.Backup))
 	t.row("forwarder", thousands(n.Forwarder))
+	t.row("stub", thousands(n.Stub))
 	t.row("any", thousands(n.Total))
 	return t.print(o.out)
 }
 
-// printConns prints a table a page at a time, so that memory stays bounded;
-// columns are aligned within a page.
-func printConns(ctx context.Context, client *api.Client, w io.Writer, filter api.ConnFilter, limit int) error {
-	const page = 1000
-	heads := []string{"ROLE", "PROTO", "SOURCE", "DESTINATION", "OWNER", "BACKUP", "STATE", ">IDLE", ">AGE", ">PACKETS", ">BYTES", "RULE", ">GEN"}
-	t := newTable(append([]string(nil), heads...)...)
-	end, err := client.Conns(ctx, filter, limit, func(c *api.Conn) error {
-		age := ""
-		if c.Roles.Has(api.Owner) {
-			age = ago(c.AgeMS)
-		}
-		t.row(string(c.Roles), c.Protocol, place(c.Source, c.In), place(c.Destination, c.Out), c.Owner, c.Backup, c.State, ago(c.IdleMS), age,
-			thousands(c.Packets[0]+c.Packets[1]), size(c.Bytes[0]+c.Bytes[1]), c.Rule, fmt.Sprint(c.Gen))
-		if len(t.rows) <= page {
-			return nil
-		}
-		err := t.print(w)
-		t = newTable(append([]string(nil), heads...)...)
-		return err
-	})
-	if err != nil {
-		return err
+var connHeads = []string{"ROLE", "PROTO", "SOURCE", "DESTINATION", "OWNER", "BACKUP", "STATE", ">IDLE", ">AGE", ">PACKETS", ">BYTES", "RULE", ">GEN"}
+
+func connRow(c *api.Conn) []string {
+	age := ""
+	if c.Roles.Has(api.Owner) {
+		age = ago(c.AgeMS)
 	}
-	if len(t.rows) > 1 || end.Shown == 0 {
-		if err := t.print(w); err != nil {
-			return err
-		}
+	return []string{
+		string(c.Roles), c.Protocol, place(c.Source, c.MappedSource, c.In), place(c.Destination, c.MappedDestination, c.Out), c.Owner, c.Backup, c.State,
+		ago(c.IdleMS), age, thousands(c.Packets[0] + c.Packets[1]), size(c.Bytes[0] + c.Bytes[1]), c.Rule, fmt.Sprint(c.Gen),
 	}
-	if end.More {
-		_, err = fmt.Fprintf(w, "there are more than these %s; use filters or --limit 0\n", thousands(end.Shown))
-	}
-	return err
 }
 
-// place prints an end of a connection with its interface.
-func place(a netip.AddrPort, iface string) string {
-	if iface == "" {
-		return a.String()
+// place prints an end of a connection with its interface and what NAT makes of
+// it.
+func place(a, mapped netip.AddrPort, iface string) string {
+	s := a.String()
+	if iface != "" {
+		s = iface + ":" + s
 	}
-	return iface + ":" + a.String()
-}
-
-// printConnsJSON prints one array, an element a line.
-func printConnsJSON(ctx context.Context, client *api.Client, w io.Writer, filter api.ConnFilter, limit int) error {
-	separator := "[\n"
-	_, err := client.Conns(ctx, filter, limit, func(c *api.Conn) error {
-		text, err := json.Marshal(c)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "%s  %s", separator, text)
-		separator = ",\n"
-		return err
-	})
-	if err != nil {
-		return err
+	if mapped.IsValid() {
+		s += "->" + mapped.String()
 	}
-	tail := "\n]\n"
-	if separator == "[\n" {
-		tail = "[]\n"
-	}
-	_, err = io.WriteString(w, tail)
-	return err
+	return s
 }

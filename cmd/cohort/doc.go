@@ -2,6 +2,8 @@
 //
 //	cohort [--socket PATH] show cluster info | history | health
 //	cohort [--socket PATH] show conn [filters] [--count]
+//	cohort [--socket PATH] show nat pool [NAME]
+//	cohort [--socket PATH] show xlate [--local] [filters]
 //	cohort [--socket PATH] show counters | drops | interfaces
 //	cohort keygen FILE
 //	cohort check-config FILE...

@@ -94,6 +94,12 @@ func TestMG1_Shows(t *testing.T) {
 		"drops":        "show drops",
 		"drops-all":    "show drops --all",
 		"interfaces":   "show interfaces",
+		"pools":        "show nat pool",
+		"pool-egress":  "show nat pool egress",
+		"pool-direct":  "show nat pool direct",
+		"xlate":        "show xlate",
+		"xlate-local":  "show xlate --local --pool egress --address 203.0.113.10 --port 6001 --protocol udp --role owner",
+		"xlate-limit":  "show xlate --limit 1",
 	} {
 		args := append(strings.Fields(args), "--socket", socket)
 		got, err := run(t, args...)
@@ -116,7 +122,7 @@ func TestMG1_Shows(t *testing.T) {
 
 func TestEmptyListsAreListsInJSON(t *testing.T) {
 	socket := serve(t, &apitest.Node{})
-	for _, what := range []string{"cluster history", "conn", "counters", "drops", "interfaces"} {
+	for _, what := range []string{"cluster history", "conn", "counters", "drops", "interfaces", "nat pool", "xlate"} {
 		args := append(append([]string{"show"}, strings.Fields(what)...), "-o", "json", "--socket", socket)
 		if got, err := run(t, args...); got != "[]\n" || err != nil {
 			t.Errorf("%s: %q, %v", what, got, err)
@@ -174,26 +180,36 @@ func TestMistakesGetOneLine(t *testing.T) {
 	starting := apitest.Example()
 	starting.Err = errors.New("the node is starting")
 	socket := serve(t, starting)
+	good, empty := serve(t, apitest.Example()), serve(t, &apitest.Node{})
+	without := serve(t, struct{ api.Provider }{apitest.Example()})
 
 	for args, want := range map[string]string{
-		"show cluster info --socket " + absent: "there is no socket " + absent + ": is cohortd running? (--socket names another)",
-		"show conn --socket " + dead:           "nobody serves the socket " + dead + ": is cohortd running?",
-		"show conn --socket " + socket:         "ask cohortd at " + socket + ": the node is starting",
-		"shwo":                                 `unknown command "shwo" for cohort; did you mean show?`,
-		"show clutser":                         `unknown command "clutser" for cohort show; did you mean cluster?`,
-		"show everything":                      `unknown command "everything" for cohort show; see cohort show --help`,
-		"show":                                 "show what? cluster, conn, counters, drops, interfaces",
-		"show cluster":                         "show cluster what? health, history, info",
-		"show cluster info now":                `cohort show cluster info takes no argument "now"`,
-		"show drops -o yaml":                   `output "yaml" is not known; write -o table or -o json`,
-		"show conn --port http":                `port "http" is not a number from 1 to 65535`,
-		"show conn --address 10.1":             `address "10.1" is neither an address nor a network; write 10.1.0.5 or 10.1.0.0/16`,
-		"show conn --role king":                `role "king" is not owner, director, backup or forwarder`,
-		"show conn --protocol 300":             `protocol "300" is not tcp, udp, icmp or a number from 0 to 255`,
-		"show conn --limit -1":                 "limit -1 is negative; write --limit 0 for all",
-		"show conn --sockt x":                  "unknown flag: --sockt",
-		"keygen":                               "keygen needs one file; write cohort keygen /etc/cohort/cluster.key",
-		"check-config":                         "check-config needs a file; write cohort check-config /etc/cohort/node.yaml",
+		"show cluster info --socket " + absent:        "there is no socket " + absent + ": is cohortd running? (--socket names another)",
+		"show conn --socket " + dead:                  "nobody serves the socket " + dead + ": is cohortd running?",
+		"show conn --socket " + socket:                "ask cohortd at " + socket + ": the node is starting",
+		"shwo":                                        `unknown command "shwo" for cohort; did you mean show?`,
+		"show clutser":                                `unknown command "clutser" for cohort show; did you mean cluster?`,
+		"show everything":                             `unknown command "everything" for cohort show; see cohort show --help`,
+		"show":                                        "show what? cluster, conn, counters, drops, interfaces, nat, xlate",
+		"show cluster":                                "show cluster what? health, history, info",
+		"show cluster info now":                       `cohort show cluster info takes no argument "now"`,
+		"show drops -o yaml":                          `output "yaml" is not known; write -o table or -o json`,
+		"show conn --port http":                       `port "http" is not a number from 1 to 65535`,
+		"show conn --address 10.1":                    `address "10.1" is neither an address nor a network; write 10.1.0.5 or 10.1.0.0/16`,
+		"show conn --role king":                       `role "king" is not owner, director, backup, forwarder or stub`,
+		"show nat":                                    "show nat what? pool",
+		"show nat pool egress direct":                 "cohort show nat pool takes one name; write cohort show nat pool egress",
+		"show nat pool egres --socket " + good:        `there is no pool "egres"; there are: egress, direct`,
+		"show nat pool x --socket " + empty:           `there is no pool "x"; there are: none`,
+		"show nat pool --socket " + without:           "ask cohortd at " + without + ": nat is not configured",
+		"show xlate --socket " + without:              "ask cohortd at " + without + ": nat is not configured",
+		"show xlate --role king":                      `role "king" is not owner, director, backup, forwarder or stub`,
+		"show xlate --limit -1":                       "limit -1 is negative; write --limit 0 for all",
+		"show conn --protocol 300":                    `protocol "300" is not tcp, udp, icmp or a number from 0 to 255`,
+		"show conn --limit -1":                        "limit -1 is negative; write --limit 0 for all",
+		"show conn --sockt x":                         "unknown flag: --sockt",
+		"keygen":                                      "keygen needs one file; write cohort keygen /etc/cohort/cluster.key",
+		"check-config":                                "check-config needs a file; write cohort check-config /etc/cohort/node.yaml",
 		"check-config " + filepath.Join(dir, "n.yml"): "1 of 1 files cannot be used",
 	} {
 		_, err := run(t, strings.Fields(args)...)

@@ -47,7 +47,9 @@ func newRoot(out io.Writer) *cobra.Command {
 	}
 	cluster := group("cluster", "Show the cluster as the node sees it")
 	cluster.AddCommand(showInfo(o), showHistory(o), showHealth(o))
-	show.AddCommand(cluster, showConn(o), showCounters(o), showDrops(o), showInterfaces(o))
+	nat := group("nat", "Show address translation")
+	nat.AddCommand(showPools(o))
+	show.AddCommand(cluster, showConn(o), nat, showXlate(o), showCounters(o), showDrops(o), showInterfaces(o))
 	root.AddCommand(show, keygen(o), checkConfig(o))
 	return root
 }
