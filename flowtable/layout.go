@@ -8,7 +8,7 @@ import (
 
 // LayoutVersion changes whenever a struct below does. Pinned maps of another
 // version are rebuilt, never reinterpreted.
-const LayoutVersion = 1
+const LayoutVersion = 2
 
 // BucketEntries is the width of an index bucket: one cache line.
 const BucketEntries = 8
@@ -45,7 +45,8 @@ type FlowSlot struct {
 	Policy      uint32 // configuration generation that judged it
 	Backup      uint8  // node that confirmed the newest state, 0 = none
 	Replication uint8
-	_           [2]uint8
+	Stub        uint8 // node that was given the second key of a translated connection, 0 = none
+	_           uint8
 
 	LastSeen [2]uint32 // ticks
 	Packets  [2]uint64

@@ -10,7 +10,7 @@ import (
 
 // ageing walks the tables a slice per tick, one round per AgeEvery.
 type ageing struct {
-	flows, forwards, copies uint32 // cursors
+	flows, forwards, copies, stubs uint32 // cursors
 }
 
 // reclaim is after how long an unanswered claim is repeated.
@@ -30,6 +30,7 @@ func (c *Core) Tick(now int64) {
 	c.ageFlows()
 	c.ageForwards()
 	c.ageCopies()
+	c.ageStubs()
 }
 
 // share is how many of n slots one tick visits.
@@ -57,7 +58,7 @@ func (c *Core) ageFlows() {
 func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 	conn := c.connOf(f)
 	k, _ := conn.Key.Canonical()
-	if c.order.Director(k) != c.self {
+	if c.director(k) != c.self {
 		c.claim(&conn, false)
 		return
 	}
@@ -110,23 +111,28 @@ func (c *Core) ageCopies() {
 			c.sync.sweep[i] = 0
 		}
 	}
-	c.ageing.copies = c.dir.Scan(c.ageing.copies, c.share(c.dir.Slots()), func(e *flowtable.Backup) bool {
-		k, _ := e.Key.Canonical()
-		owner := wire.NodeID(e.Owner)
-		if c.alive(owner, e.Incarnation) {
-			if sweep := c.sync.sweep[owner]; sweep != 0 && c.handedOver() && flowtable.Since(e.Confirmed, sweep) < 0 {
-				return false
-			}
-			return !c.handedOver() || c.order.Backup(k, owner) == c.self
-		}
-		if owner != nobody {
-			e.Owner, e.Confirmed = uint8(nobody), now // orphaned: its time starts now
-		}
-		if c.handedOver() && c.order.Director(k) != c.self {
+	c.ageing.copies = c.dir.Scan(c.ageing.copies, c.share(c.dir.Slots()), c.belongsFn)
+}
+
+// belongs reports whether a copy or a stub is to stay. One whose owner has
+// died becomes an orphan.
+func (c *Core) belongs(e *flowtable.Backup) bool {
+	now := c.tick()
+	k, _ := e.Key.Canonical()
+	owner := wire.NodeID(e.Owner)
+	if c.alive(owner, e.Incarnation) {
+		if sweep := c.sync.sweep[owner]; sweep != 0 && c.handedOver() && flowtable.Since(e.Confirmed, sweep) < 0 {
 			return false
 		}
-		return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(e.Timeout))
-	})
+		return !c.handedOver() || c.backup(k, owner) == c.self
+	}
+	if owner != nobody {
+		e.Owner, e.Confirmed = uint8(nobody), now // orphaned: its time starts now
+	}
+	if c.handedOver() && c.director(k) != c.self {
+		return false
+	}
+	return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(e.Timeout))
 }
 
 // handedOver reports whether copies that belong elsewhere may go. They stay a

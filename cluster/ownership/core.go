@@ -37,6 +37,8 @@ type Config struct {
 	Copies   *flowtable.BackupStore // director and backup entries
 	Router   Router
 	Policy   Policy
+	NAT      NAT                    // nil: nothing is translated
+	Stubs    *flowtable.BackupStore // second keys of translated connections; with NAT
 	Output   Output
 	Timeouts flowtable.Timeouts
 	OrderKey [16]byte // cluster-wide key of the director order
@@ -96,6 +98,8 @@ type Stats struct {
 	Closed     uint64 // owned connections that ended
 	NonOwner   uint64 // packets in Go that met a node that does not own them
 	CopiesFull uint64 // director or backup entries that found no room
+	// Two connections with one second key: impossible while NT4 holds.
+	NATConflicts uint64
 }
 
 // Core is the role logic of one node. Not safe for concurrent use.
@@ -117,6 +121,11 @@ type Core struct {
 	ageing  ageing
 	stats   Stats
 	msg     scratch
+
+	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
+	takenFn  func(packet.FlowKey) bool   // c.taken, made once
+
+	belongsFn func(*flowtable.Backup) bool // c.belongs, made once
 }
 
 // scratch keeps outgoing messages off the heap: Send reads them at once.
@@ -130,6 +139,8 @@ type scratch struct {
 	close    wire.Close
 	gone     wire.Gone
 	synced   wire.Synced
+	bind     wire.Bind
+	alias    wire.Alias
 }
 
 // New makes a core that is not a member of anything yet: it drops every packet
@@ -140,6 +151,8 @@ func New(cfg Config) *Core {
 	c := &Core{cfg: cfg, table: cfg.Table, dir: cfg.Copies, out: cfg.Output}
 	c.pending.init(cfg)
 	c.parked.init(cfg)
+	c.reserved, c.takenFn, c.belongsFn = map[packet.FlowKey]struct{}{}, c.taken, c.belongs
+	c.useAll()
 	return c
 }
 
@@ -184,6 +197,12 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 		c.onOwner(from, m.Key, m.Owner, m.Gen)
 	case *wire.Gone:
 		c.onGone(from, m.Key)
+	case *wire.Bind:
+		if c.cfg.NAT != nil {
+			c.onBind(from, m)
+		}
+	case *wire.Alias:
+		c.onAlias(from, m)
 	}
 }
 

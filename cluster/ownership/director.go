@@ -22,7 +22,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		case f.Gen > conn.Gen:
 			c.redirect(from, conn.Key, c.self, f.Gen)
 			return
-		case f.Gen == conn.Gen && c.order.Director(k) != c.self:
+		case f.Gen == conn.Gen && c.director(k) != c.self:
 			// A claim from an older view. Only the director chooses between
 			// equals: were it to choose the claimant while this node says "me",
 			// both would step back.
@@ -34,7 +34,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		}
 		c.surrender(ref.Slot(), from, conn.Gen)
 	}
-	if c.order.Director(k) != c.self {
+	if c.director(k) != c.self {
 		if reregister {
 			c.remember(from, conn) // this node's view is the older one
 			return
@@ -52,7 +52,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		}
 	case c.isOwner(e, from):
 		if conn.Gen < e.Gen {
-			conn = connOfCopy(e) // it was granted before and lost the answer
+			conn = c.connOfCopy(e) // it was granted before and lost the answer
 			c.keep(from, &conn)
 			c.grant(from, conn, true)
 			return
@@ -96,9 +96,12 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		c.answer(from, key, c.self, c.table.Flow(ref.Slot()).Gen)
 		return
 	}
+	if c.answerStub(from, key) {
+		return
+	}
 	e, known := c.dir.Get(k)
 	live := known && c.alive(wire.NodeID(e.Owner), e.Incarnation)
-	if c.order.Director(k) != c.self {
+	if c.director(k) != c.self {
 		if live && wire.NodeID(e.Owner) != from {
 			c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
 		} else {
@@ -112,7 +115,7 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		// Its claim may be on the way: the SYN-ACK often comes first.
 		c.park(k, ask{from: from, conn: wire.Conn{Key: key}})
 	case c.isOwner(e, from):
-		c.grant(from, connOfCopy(e), true)
+		c.grant(from, c.connOfCopy(e), true)
 	case live:
 		c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
 	case e.Flags&wire.ConnNoCopy != 0:
@@ -132,7 +135,7 @@ func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 	orphan := conn.Flags&wire.ConnOrphan != 0
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 		f := c.table.Flow(ref.Slot())
-		if orphan || f.Gen > conn.Gen || f.Gen == conn.Gen && from != c.order.Director(k) {
+		if orphan || f.Gen > conn.Gen || f.Gen == conn.Gen && from != c.director(k) {
 			return
 		}
 		c.surrender(ref.Slot(), from, conn.Gen)
@@ -170,14 +173,14 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 			c.redirect(old, conn.Key, from, conn.Gen)
 		}
 	case conn.Gen == e.Gen:
-		if from != nobody && (!rival || from == c.order.Director(k)) {
+		if from != nobody && (!rival || from == c.director(k)) {
 			c.store(from, &conn)
 		}
 	case from == nobody:
 	case rival:
 		c.redirect(from, conn.Key, old, e.Gen)
 	case live:
-		c.grant(from, connOfCopy(e), true) // it has not heard of that yet
+		c.grant(from, c.connOfCopy(e), true) // it has not heard of that yet
 	default:
 		c.adopt(from, e) // overruled by an owner that has died since
 	}
@@ -189,12 +192,13 @@ func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
 	if e, known := c.dir.Get(k); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
 		c.dir.Delete(k)
 	}
+	c.closeStub(from, key, gen)
 }
 
 // adopt hands a dead owner's connection to the asker, once: the entry names
 // the new owner and generation before the grant leaves.
 func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
-	conn := connOfCopy(e)
+	conn := c.connOfCopy(e)
 	conn.Gen++
 	c.keep(to, &conn)
 	c.grant(to, conn, true)
@@ -206,7 +210,11 @@ func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
 // here for the owner that it names: nobody else could have.
 func (c *Core) leftover(k packet.FlowKey, e *flowtable.Backup) bool {
 	owner := wire.NodeID(e.Owner)
-	return !c.complete(k) && (owner == nobody || c.sync.whole == nil || c.sync.whole.Backup(k, owner) != c.self)
+	if c.complete(k) {
+		return false
+	}
+	_, inUnit := c.unitOf(k)
+	return inUnit || owner == nobody || c.sync.whole == nil || c.sync.whole.Backup(k, owner) != c.self
 }
 
 // keep records an owner at its director. The director's own connections stand
@@ -222,27 +230,42 @@ func (c *Core) keep(owner wire.NodeID, conn *wire.Conn) {
 
 // store writes a director or backup entry.
 func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
-	b := flowtable.Backup{
-		Key: flowtable.Pack(conn.Key), Gen: conn.Gen, Owner: uint8(owner),
-		State: conn.State, In: conn.In, Out: conn.Out, Flags: conn.Flags &^ wire.ConnOrphan,
-		Rule: conn.Rule, Timeout: conn.Timeout, Confirmed: c.tick(),
+	b := c.entry(owner, conn.Key, conn.Gen)
+	b.State, b.In, b.Out, b.Flags = conn.State, conn.In, conn.Out, conn.Flags&^wire.ConnOrphan
+	b.Rule, b.Timeout = conn.Rule, conn.Timeout
+	err := error(nil)
+	if conn.Translated() {
+		err = c.dir.PutPair(b, conn.Reply)
+	} else {
+		err = c.dir.Put(b)
 	}
+	if err != nil {
+		c.stats.CopiesFull++
+	}
+}
+
+// entry is what copies and stubs have in common.
+func (c *Core) entry(owner wire.NodeID, k packet.FlowKey, gen uint32) flowtable.Backup {
+	b := flowtable.Backup{Key: flowtable.Pack(k), Gen: gen, Owner: uint8(owner), Confirmed: c.tick()}
 	if owner != nobody {
 		b.Incarnation = c.incarnation(owner)
 		if begun := c.sync.begun[owner]; begun != 0 && flowtable.Since(begun, b.Confirmed) > 0 {
 			b.Confirmed = begun // within a bracket that began in this tick
 		}
 	}
-	if c.dir.Put(b) != nil {
-		c.stats.CopiesFull++
-	}
+	return b
 }
 
-func connOfCopy(e *flowtable.Backup) wire.Conn {
-	return wire.Conn{
+// connOfCopy is the connection of a copy as it travels.
+func (c *Core) connOfCopy(e *flowtable.Backup) wire.Conn {
+	conn := wire.Conn{
 		Key: e.Key.Unpack(), Gen: e.Gen, In: e.In, Out: e.Out,
 		State: e.State, Flags: e.Flags, Rule: e.Rule, Timeout: e.Timeout,
 	}
+	if c.cfg.NAT != nil {
+		conn.Reply, _ = c.dir.Other(conn.Key)
+	}
+	return conn
 }
 
 // confirmed reports whether the owner of an entry has said in this view that

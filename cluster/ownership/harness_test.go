@@ -30,6 +30,7 @@ type cluster struct {
 	view  *wire.View
 	delay func() int64
 	refus map[wire.NodeID]bool // links to these are backed up
+	nat   bool                 // nodes boot with a testNAT
 }
 
 type delivery struct {
@@ -45,6 +46,8 @@ type testNode struct {
 	core     *Core
 	table    *flowtable.Table
 	copies   *flowtable.BackupStore
+	stubs    *flowtable.BackupStore
+	fake     *testNAT
 	inc      wire.Incarnation
 	released map[Handle]Verdict
 	handle   Handle
@@ -123,15 +126,26 @@ func clone(m wire.Message) wire.Message {
 	case *wire.Synced:
 		v := *m
 		return &v
+	case *wire.Bind:
+		v := *m
+		return &v
+	case *wire.Alias:
+		v := *m
+		return &v
 	}
 	panic(fmt.Sprintf("ownership sent %T", m))
 }
 
 func (n *testNode) Release(h Handle, v Verdict) { n.released[h] = v }
 
-func newCluster(t testing.TB, ids ...wire.NodeID) *cluster {
+func newBareCluster(t testing.TB) *cluster {
 	c := &cluster{t: t, now: 1e12, rng: rand.New(rand.NewPCG(7, 7)), nodes: map[wire.NodeID]*testNode{}, refus: map[wire.NodeID]bool{}}
 	c.delay = func() int64 { return 100_000 }
+	return c
+}
+
+func newCluster(t testing.TB, ids ...wire.NodeID) *cluster {
+	c := newBareCluster(t)
 	for _, id := range ids {
 		c.boot(id)
 	}
@@ -150,7 +164,13 @@ func (c *cluster) boot(id wire.NodeID) *testNode {
 		c.t.Fatal(err)
 	}
 	n := &testNode{c: c, id: id, table: table, copies: flowtable.NewBackupStore(seed, 8192), inc: wire.Incarnation(c.rng.Uint64()), released: map[Handle]Verdict{}}
-	n.core = New(Config{Table: table, Copies: n.copies, Router: n, Policy: n, Output: n, Timeouts: flowtable.DefaultTimeouts(), OrderKey: orderKey})
+	cfg := Config{Table: table, Copies: n.copies, Router: n, Policy: n, Output: n, Timeouts: flowtable.DefaultTimeouts(), OrderKey: orderKey}
+	if c.nat {
+		n.stubs = flowtable.NewBackupStore(seed, 8192)
+		n.fake = &testNAT{self: id, next: 1023, uses: map[packet.FlowKey]int{}, alive: func(id wire.NodeID) bool { return n.core.view.Member(id) != nil }}
+		cfg.NAT, cfg.Stubs = n.fake, n.stubs
+	}
+	n.core = New(cfg)
 	c.nodes[id] = n
 	return n
 }

@@ -12,13 +12,17 @@ import (
 // the flow in front of the fast path. Forward entries of the same connection
 // give way.
 func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
-	there, _, ok := c.cfg.Router.Route(conn.Key.Dst)
+	if conn.Translated() && c.cfg.NAT == nil {
+		return 0, ReasonNATNoXlate
+	}
+	reply := conn.ReplyKey()
+	there, _, ok := c.cfg.Router.Route(reply.Src)
 	back, _, ok2 := c.cfg.Router.Route(conn.Key.Src)
 	if !ok || !ok2 {
 		return 0, ReasonNoRoute
 	}
 	f := flowtable.FlowSlot{
-		Key:      [2]packet.FlowKey{conn.Key, conn.Key.Reverse()},
+		Key:      [2]packet.FlowKey{conn.Key, reply},
 		Gen:      conn.Gen,
 		NextHop:  [2]uint16{there, back},
 		Iface:    [2]uint8{conn.In, conn.Out},
@@ -47,22 +51,39 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 	case err != nil:
 		return 0, ReasonTableFull
 	}
+	if conn.Translated() {
+		c.cfg.NAT.Use(reply)
+	}
 	return slot, ReasonNone
+}
+
+// remove takes a flow out of the table and its second key out of use. hold
+// keeps the key from being given out again at once (NT5).
+func (c *Core) remove(slot uint32, hold bool) {
+	f := c.table.Flow(slot)
+	reply, translated := f.Key[1], f.Key[1] != f.Key[0].Reverse()
+	c.table.RemoveFlow(slot)
+	if translated && c.cfg.NAT != nil {
+		c.cfg.NAT.Release(c.now, reply, hold)
+	}
 }
 
 // connOf is the connection as it travels.
 func (c *Core) connOf(f *flowtable.FlowSlot) wire.Conn {
-	return wire.Conn{
+	conn := wire.Conn{
 		Key: f.Key[0], Gen: f.Gen, In: f.Iface[0], Out: f.Iface[1],
 		State: f.State, Flags: f.Replication, Rule: f.Rule, Timeout: f.Timeout,
 	}
+	conn.SetReply(f.Key[1])
+	return conn
 }
 
 // claim registers a connection of this node with whoever keeps its copy: the
 // director, or the second in order when the director is this node (FR3).
 func (c *Core) claim(conn *wire.Conn, reregister bool) bool {
 	k, _ := conn.Key.Canonical()
-	director, second := c.order.Two(k)
+	director := c.director(k)
+	second := c.backup(k, c.self)
 	switch {
 	case director != c.self:
 		c.stats.Claims++
@@ -94,7 +115,7 @@ func (c *Core) replicate(f *flowtable.FlowSlot) {
 	if f.Replication&wire.ConnNoCopy != 0 || c.undecided(k, f) {
 		return
 	}
-	if holder := c.order.Backup(k, c.self); holder != 0 {
+	if holder := c.backup(k, c.self); holder != 0 {
 		c.msg.update = wire.Update{Conn: c.connOf(f)}
 		c.send(holder, &c.msg.update)
 	}
@@ -104,22 +125,24 @@ func (c *Core) replicate(f *flowtable.FlowSlot) {
 // only as far as it knows: it says so to nobody before claimAgain has decided,
 // because a director's word overrules other owners.
 func (c *Core) undecided(k packet.FlowKey, f *flowtable.FlowSlot) bool {
-	return f.Flags&flowtable.FlowProvisional != 0 && c.order.Director(k) == c.self
+	return f.Flags&flowtable.FlowProvisional != 0 && c.director(k) == c.self
 }
 
 // closeFlow ends an owned connection everywhere (FR15).
 func (c *Core) closeFlow(slot uint32) {
 	f := c.table.Flow(slot)
-	key, gen := f.Key[0], f.Gen
-	c.table.RemoveFlow(slot)
+	keys, gen := f.Key, f.Gen
+	// A TCP connection that ended in order has waited in TIME_WAIT already.
+	c.remove(slot, flowtable.TCPState(f.State) < flowtable.TCPTimeWait)
 	c.stats.Closed++
-	c.sendClose(key, gen)
+	c.sendClose(keys[0], gen)
+	c.unbind(keys, gen)
 }
 
 // sendClose tells the holder of the copy that the connection is over.
 func (c *Core) sendClose(key packet.FlowKey, gen uint32) {
 	k, _ := key.Canonical()
-	if holder := c.order.Backup(k, c.self); holder != 0 {
+	if holder := c.backup(k, c.self); holder != 0 {
 		c.msg.close = wire.Close{Key: key, Gen: gen}
 		c.send(holder, &c.msg.close)
 	}
@@ -133,6 +156,11 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		return
 	}
 	crossed := false
+	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() && adopted && c.table.Flow(ref.Slot()).Key[1] != conn.ReplyKey() {
+		// What is handed over goes on with its own translation: the other end
+		// knows no other.
+		c.remove(ref.Slot(), false)
+	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 		c.confirm(ref.Slot(), &conn, adopted)
 		conn = c.connOf(c.table.Flow(ref.Slot()))
@@ -158,12 +186,16 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		}
 	}
 	c.dir.Delete(k) // the copy is never at the owner (FR3)
-	if director := c.order.Director(k); crossed || from != director || director == c.self {
+	c.bind(&conn)
+	if director := c.director(k); crossed || from != director || director == c.self {
 		// The copy lives elsewhere than at the granter: in the second node
 		// when the director is this one, or where a newer view put it.
 		c.claim(&conn, true)
 	}
 	if w != nil {
+		c.answered(w)
+	}
+	if w := c.pending.aliased(k); w != nil {
 		c.answered(w)
 	}
 }
@@ -173,7 +205,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 // grant is returned, or the other owner learns of it.
 func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bool {
 	e, known := c.dir.Get(k)
-	if from == c.self || !known || c.order.Director(k) != c.self {
+	if from == c.self || !known || c.director(k) != c.self {
 		return false
 	}
 	owner, gen := wire.NodeID(e.Owner), e.Gen
@@ -186,9 +218,7 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bo
 	}
 	c.msg.close = wire.Close{Key: conn.Key, Gen: conn.Gen}
 	c.send(from, &c.msg.close)
-	if w := c.pending.get(k); w != nil {
-		c.pointTo(w, owner, gen)
-	}
+	c.pointAll(k, owner, gen)
 	return true
 }
 
@@ -226,18 +256,17 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 		}
 		c.surrender(ref.Slot(), owner, gen)
 	}
-	if w := c.pending.get(k); w != nil {
-		c.pointTo(w, owner, gen)
-	}
+	c.pointAll(k, owner, gen)
 }
 
 // surrender turns an owned flow into forward entries to the winner.
 func (c *Core) surrender(slot uint32, owner wire.NodeID, gen uint32) {
 	f := c.table.Flow(slot)
 	keys, ifaces, lost := f.Key, f.Iface, f.Gen
-	c.table.RemoveFlow(slot)
+	c.remove(slot, true) // the winner may go on with the same translation
 	c.stats.Duplicates++
 	c.sendClose(keys[0], lost) // whoever keeps our copy: it is not ours any more
+	c.unbind(keys, lost)
 	for d := range keys {
 		c.installForward(keys[d], ifaces[d], owner, gen)
 	}
@@ -246,15 +275,27 @@ func (c *Core) surrender(slot uint32, owner wire.NodeID, gen uint32) {
 // onOwner answers a query.
 func (c *Core) onOwner(_ wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen uint32) {
 	k, _ := key.Canonical()
-	w := c.pending.get(k)
-	if w == nil {
+	if owner != 0 {
+		c.pointAll(k, owner, gen)
 		return
 	}
-	if owner == 0 {
+	if w := c.pending.get(k); w != nil {
 		c.refuse(w, ReasonNoConnection)
-		return
 	}
-	c.pointTo(w, owner, gen)
+	if w := c.pending.aliased(k); w != nil {
+		c.refuse(w, ReasonNoConnection)
+	}
+}
+
+// pointAll is pointTo for whoever waits for the connection of k, by its first
+// key or its second.
+func (c *Core) pointAll(k packet.FlowKey, owner wire.NodeID, gen uint32) {
+	if w := c.pending.get(k); w != nil {
+		c.pointTo(w, owner, gen)
+	}
+	if w := c.pending.aliased(k); w != nil {
+		c.pointTo(w, owner, gen)
+	}
 }
 
 // pointTo makes this node a forwarder to owner for what w holds.
@@ -279,12 +320,12 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 		v := Verdict{Op: OpSend, Node: owner, Gen: gen}
 		if p.From == owner {
 			v = drop(ReasonForwardLoop)
-		} else if p.From != 0 {
+		} else if p.From != 0 && !c.steersHere(p.Key) {
 			c.tellGone(p.From, p.Key)
 		}
 		c.out.Release(p.Handle, v)
 	}
-	c.pending.recycle(w)
+	c.done(w)
 }
 
 // installForward caches the owner of one direction (FR4). A full table only

@@ -39,8 +39,9 @@ type Packet struct {
 	SeqLen uint32      // TCP: sequence space used: payload + SYN + FIN
 	Handle Handle
 
-	reused  bool // its connection was over here: a SYN that was forwarded begins the next
-	refused bool // policy lets it pass only as part of a connection that exists
+	reused bool // its connection was over here: a SYN that was forwarded begins the next
+	// refused is why it may pass only as part of a connection that exists.
+	refused Reason
 
 	asked uint8 // questions asked for this packet so far
 }
@@ -93,6 +94,10 @@ const (
 	ReasonForwardLoop
 	ReasonICMPType
 	ReasonLinkBacklog
+	ReasonNATPorts
+	ReasonNATNoXlate
+	ReasonNATConflict
+	ReasonNATProtocol
 	reasonEnd
 )
 
@@ -111,6 +116,10 @@ var reasonText = [reasonEnd][2]string{
 	ReasonForwardLoop:  {"forward_loop", "the packet came from the node that is said to own it"},
 	ReasonICMPType:     {"icmp_type", "ICMP message that is neither echo nor an error"},
 	ReasonLinkBacklog:  {"link_backlog", "the control link to the director is backed up"},
+	ReasonNATPorts:     {"nat_ports", "no port of the pool is free for this destination on any node"},
+	ReasonNATNoXlate:   {"nat_no_xlate", "the destination is an address of NAT and nothing maps it"},
+	ReasonNATConflict:  {"nat_conflict", "another connection has the tuple that a fixed translation leads to"},
+	ReasonNATProtocol:  {"nat_protocol", "a port pool cannot translate a protocol without ports"},
 }
 
 // Reasons lists all reasons in numeric order.

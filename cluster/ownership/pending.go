@@ -11,6 +11,7 @@ type waitKind uint8
 const (
 	waitQuery waitKind = iota // who owns it?
 	waitClaim                 // I would own it
+	waitPorts                 // there is no port to translate it with yet
 )
 
 // maxAsked bounds how often the answer to one question may lead to the next
@@ -26,6 +27,7 @@ type wait struct {
 	retryAt  int64 // 0 = not scheduled
 	askedAt  int64 // when the question was put first
 	held     []Packet
+	second   packet.FlowKey // key of the connection that an Alias named; zero = none
 
 	prev, next *wait
 }
@@ -34,6 +36,7 @@ type wait struct {
 // deterministic.
 type pendingTable struct {
 	byKey    map[packet.FlowKey]*wait
+	byAlias  map[packet.FlowKey]*wait // by the canonical key that an Alias named
 	first    *wait
 	last     *wait
 	free     []*wait
@@ -43,10 +46,31 @@ type pendingTable struct {
 }
 
 func (t *pendingTable) init(cfg Config) {
-	t.byKey = make(map[packet.FlowKey]*wait, 1024)
+	t.byKey, t.byAlias = make(map[packet.FlowKey]*wait, 1024), map[packet.FlowKey]*wait{}
 }
 
 func (t *pendingTable) get(k packet.FlowKey) *wait { return t.byKey[k] }
+
+// aliased returns the wait that an Alias has led to the connection of k.
+func (t *pendingTable) aliased(k packet.FlowKey) *wait { return t.byAlias[k] }
+
+// alias makes w wait for the connection of key, too.
+func (t *pendingTable) alias(w *wait, key packet.FlowKey) {
+	t.unalias(w)
+	k, _ := key.Canonical()
+	if t.byAlias[k] == nil {
+		w.second, t.byAlias[k] = key, w
+	}
+}
+
+func (t *pendingTable) unalias(w *wait) {
+	if w.second == (packet.FlowKey{}) {
+		return
+	}
+	k, _ := w.second.Canonical()
+	delete(t.byAlias, k)
+	w.second = packet.FlowKey{}
+}
 
 func (t *pendingTable) add(k packet.FlowKey, kind waitKind) *wait {
 	var w *wait
@@ -70,9 +94,10 @@ func (t *pendingTable) add(k packet.FlowKey, kind waitKind) *wait {
 // gives it back with recycle.
 func (t *pendingTable) take(w *wait) {
 	delete(t.byKey, w.key)
+	t.unalias(w)
 	t.held -= len(w.held)
 	for i := range w.held {
-		if w.held[i].refused {
+		if w.held[i].refused != ReasonNone {
 			t.refused--
 		}
 	}
@@ -94,7 +119,7 @@ func (t *pendingTable) recycle(w *wait) { t.free = append(t.free, w) }
 func (t *pendingTable) keep(w *wait, p *Packet) {
 	w.held = append(w.held, *p)
 	t.held++
-	if p.refused {
+	if p.refused != ReasonNone {
 		t.refused++
 	}
 }
@@ -107,7 +132,7 @@ func (c *Core) mayHold(p *Packet, kind waitKind) bool {
 	if kind == waitQuery {
 		room -= room / 4
 	}
-	return c.pending.held < room && (!p.refused || c.pending.refused < c.cfg.MaxHeld/4)
+	return c.pending.held < room && (p.refused == ReasonNone || c.pending.refused < c.cfg.MaxHeld/4)
 }
 
 // hold adds a packet to a wait.
@@ -141,7 +166,15 @@ func (c *Core) ask(p *Packet, k packet.FlowKey, kind waitKind, conn *wire.Conn) 
 // the call when this node is the director.
 func (c *Core) question(w *wait) {
 	w.retryAt = 0
-	director := c.order.Director(w.key)
+	if w.kind == waitPorts {
+		c.answered(w)
+		return
+	}
+	key := w.held[0].Key
+	if w.second != (packet.FlowKey{}) {
+		key = w.second
+	}
+	director := c.director(key)
 	var sent bool
 	if w.kind == waitClaim {
 		c.stats.Claims++
@@ -149,7 +182,7 @@ func (c *Core) question(w *wait) {
 		sent = c.send(director, &c.msg.claim)
 	} else {
 		c.stats.Queries++
-		c.msg.query = wire.Query{Key: w.held[0].Key}
+		c.msg.query = wire.Query{Key: key}
 		sent = c.send(director, &c.msg.query)
 	}
 	if !sent {
@@ -170,6 +203,14 @@ func (c *Core) answered(w *wait) {
 			c.out.Release(p.Handle, v)
 		}
 	}
+	c.done(w)
+}
+
+// done gives a wait back that has been taken and answered.
+func (c *Core) done(w *wait) {
+	if w.kind == waitClaim {
+		c.unreserve(&w.conn)
+	}
 	c.pending.recycle(w)
 }
 
@@ -184,12 +225,12 @@ func (c *Core) refuse(w *wait, r Reason) {
 		if p.From != 0 {
 			c.tellGone(p.From, p.Key)
 		}
-		if p.refused && r == ReasonNoConnection {
-			why = ReasonPolicyDenied
+		if p.refused != ReasonNone && r == ReasonNoConnection {
+			why = p.refused
 		}
 		c.out.Release(p.Handle, drop(why))
 	}
-	c.pending.recycle(w)
+	c.done(w)
 }
 
 // tickPending repeats and expires questions, oldest first. Waits that appear

@@ -37,7 +37,7 @@ func (c *Core) forward(p *Packet, ref flowtable.Ref) Verdict {
 		c.table.RemoveForward(ref.Slot())
 		return c.miss(p)
 	}
-	if p.From != 0 {
+	if p.From != 0 && !c.steersHere(p.Key) {
 		c.tellGone(p.From, p.Key)
 	}
 	c.stats.NonOwner++
@@ -130,17 +130,22 @@ func (c *Core) miss(p *Packet) Verdict {
 	if w := c.pending.get(k); w != nil {
 		return c.hold(w, p)
 	}
+	if to, ok := c.steered(p); ok {
+		return Verdict{Op: OpSend, Node: to}
+	}
 	if (p.From == 0 || p.reused) && startsConnection(p) {
 		conn, v := c.propose(p)
 		switch {
 		case v.Op != OpDrop:
 			return c.begin(p, k, conn)
-		case p.Kind == KindTCP || v.Reason != ReasonPolicyDenied:
+		case v.Reason == ReasonNATPorts:
+			return c.awaitPorts(p, k)
+		case p.Kind == KindTCP || v.Reason != ReasonPolicyDenied && v.Reason != ReasonNATNoXlate:
 			return v
 		}
 		// A refused UDP packet may be the reply of a flow that another node
 		// owns: the director knows.
-		p.refused = true
+		p.refused = v.Reason
 	}
 	return c.ask(p, k, waitQuery, nil)
 }
@@ -158,7 +163,14 @@ func startsConnection(p *Packet) bool {
 
 // propose routes and judges a first packet. An OpDrop verdict refuses it.
 func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
-	_, out, ok := c.cfg.Router.Route(p.Key.Dst)
+	to := p.Key
+	if c.cfg.NAT != nil {
+		var ok bool
+		if to, ok = c.cfg.NAT.Destination(p.In, p.Key); !ok {
+			return nil, drop(ReasonNATNoXlate)
+		}
+	}
+	_, out, ok := c.cfg.Router.Route(to.Dst)
 	if !ok {
 		return nil, drop(ReasonNoRoute)
 	}
@@ -166,7 +178,7 @@ func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
 	if !ok || back != p.In {
 		return nil, drop(ReasonReversePath)
 	}
-	v := c.cfg.Policy.Judge(p.In, out, p.Key)
+	v := c.cfg.Policy.Judge(p.In, out, to) // by real addresses, as rules are written
 	if !v.Allow {
 		return nil, drop(ReasonPolicyDenied)
 	}
@@ -179,25 +191,31 @@ func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
 		conn.State = uint8(flowtable.TCPSynSent)
 	}
 	conn.Timeout = c.cfg.Timeouts.Of(p.Key.Proto, flowtable.TCPState(conn.State))
+	if r := c.translate(conn, to); r != ReasonNone {
+		return nil, drop(r)
+	}
 	return conn, Verdict{Op: OpHold}
 }
 
 // begin starts a connection. TCP leaves at once with the claim beside it
 // (FR14); everything else claims first (FR7).
 func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
-	if p.Kind != KindTCP {
-		return c.ask(p, k, waitClaim, conn)
-	}
-	if c.order.Director(k) == c.self {
-		// The director's own new connection: ask the local table first, so
+	if p.Kind != KindTCP || c.director(k) == c.self {
+		// The director's own new TCP connection: ask the local table first, so
 		// that a known owner elsewhere is respected before the packet leaves.
-		return c.ask(p, k, waitClaim, conn)
+		v := c.ask(p, k, waitClaim, conn)
+		if v.Op == OpDrop {
+			c.unreserve(conn)
+		}
+		return v
 	}
 	slot, err := c.install(conn, flowtable.FlowProvisional)
+	c.unreserve(conn)
 	if err != ReasonNone {
 		return drop(err)
 	}
 	c.stats.Created++
 	c.claim(conn, false)
+	c.bind(conn)
 	return c.owned(p, slot, 0)
 }

@@ -58,6 +58,7 @@ const (
 	syncGate
 	syncFlows
 	syncCopies
+	syncStubs
 )
 
 // wantFull asks for a full round: something may not have been delivered.
@@ -146,7 +147,7 @@ func (c *Core) Fence(now int64) {
 		for i := range w.held {
 			c.out.Release(w.held[i].Handle, drop(ReasonFenced))
 		}
-		c.pending.recycle(w)
+		c.done(w)
 	}
 	for s := c.parked.first; s != nil; s = c.parked.first {
 		c.parked.take(s)
@@ -161,7 +162,7 @@ func (c *Core) Reset(now int64) {
 	c.Fence(now)
 	all := int(^uint(0) >> 1)
 	c.table.ScanFlows(0, all, func(slot uint32, _ *flowtable.FlowSlot) bool {
-		c.table.RemoveFlow(slot)
+		c.remove(slot, true)
 		return true
 	})
 	c.table.ScanForwards(0, all, func(slot uint32, _ *flowtable.ForwardSlot) bool {
@@ -169,6 +170,7 @@ func (c *Core) Reset(now int64) {
 		return true
 	})
 	c.dir.Scan(0, all, func(*flowtable.Backup) bool { return false })
+	c.resetStubs()
 }
 
 // PeerReset says that messages to and from a member were lost for good: its
@@ -176,7 +178,7 @@ func (c *Core) Reset(now int64) {
 // after the loss, and open questions are repeated.
 func (c *Core) PeerReset() {
 	s := &c.sync
-	if s.step == syncFlows || s.step == syncCopies {
+	if s.step == syncFlows || s.step == syncCopies || s.step == syncStubs {
 		s.step, s.full, s.cursor = syncGate, true, 0
 	} else {
 		s.wantFull()
@@ -265,6 +267,10 @@ func (c *Core) complete(k packet.FlowKey) bool {
 	if s.waiting == 0 {
 		return true
 	}
+	if unit, ok := c.unitOf(k); ok {
+		// Who holds a unit has been told of everything in it all the time.
+		return s.joined == 0 && c.cfg.NAT.Holds(unit)
+	}
 	return s.joined == 0 && s.whole != nil && s.whole.Director(k) == c.self
 }
 
@@ -296,6 +302,9 @@ func (c *Core) tickSync() {
 		s.step, s.cursor = syncCopies, 0
 	}
 	if s.step == syncCopies && c.handOver() {
+		s.step, s.cursor = syncStubs, 0
+	}
+	if s.step == syncStubs && c.handOverStubs() {
 		c.endRound()
 	}
 }
@@ -357,7 +366,11 @@ func (c *Core) registerFlows() bool {
 	blocked := false
 	next := c.table.ScanFlows(s.cursor, batch, func(slot uint32, f *flowtable.FlowSlot) bool {
 		k, _ := f.Key[0].Canonical()
-		holder := c.order.Backup(k, c.self)
+		if !c.registerStub(slot, f) {
+			blocked, s.cursor = true, slot
+			return false
+		}
+		holder := c.backup(k, c.self)
 		if holder == 0 || !s.full && c.stays(k, holder) || c.undecided(k, f) {
 			return true
 		}
@@ -380,6 +393,9 @@ func (c *Core) registerFlows() bool {
 func (c *Core) stays(k packet.FlowKey, holder wire.NodeID) bool {
 	s := &c.sync
 	m := c.view.Member(holder)
+	if _, ok := c.unitOf(k); ok {
+		return false // units change hands between views: say it again
+	}
 	return s.base.Backup(k, c.self) == holder && m != nil && sameLife(s.baseOf, m)
 }
 
@@ -388,7 +404,7 @@ func (c *Core) stays(k packet.FlowKey, holder wire.NodeID) bool {
 // director that owns it too would give way to a registration, and may have told
 // this node the opposite in answer to the claim before.
 func (c *Core) trySend(k packet.FlowKey, conn *wire.Conn, holder wire.NodeID, granted bool) bool {
-	if holder == c.order.Director(k) {
+	if holder == c.director(k) {
 		c.msg.claim = wire.Claim{Conn: *conn, Reregister: granted}
 		return c.emit(holder, &c.msg.claim) == nil
 	}
@@ -409,8 +425,8 @@ func (c *Core) handOver() bool {
 			return true
 		}
 		k, _ := e.Key.Canonical()
-		if d := c.order.Director(k); d != c.self && d != 0 {
-			conn := connOfCopy(e)
+		if d := c.director(k); d != c.self && d != 0 {
+			conn := c.connOfCopy(e)
 			conn.Flags |= wire.ConnOrphan
 			c.msg.update = wire.Update{Conn: conn}
 			blocked = c.emit(d, &c.msg.update) != nil

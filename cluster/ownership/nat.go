@@ -1,0 +1,194 @@
+package ownership
+
+import (
+	"cohort/ccl/wire"
+	"cohort/cluster/order"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// NAT translates the connections of this node and knows where their second
+// keys are kept. Everything is called on the core's goroutine.
+type NAT interface {
+	// Destination returns k with the destination that a packet received on
+	// interface in is meant for; false when its address belongs to NAT and
+	// nothing maps it.
+	Destination(in uint8, k packet.FlowKey) (to packet.FlowKey, ok bool)
+	// Source chooses what a new connection k from interface in to out leaves
+	// with, and returns the responder's direction as it will be received. to is
+	// k after Destination. taken reports whether a candidate is in use.
+	Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, r Reason)
+	// Use and Release count that something of this node needs a reply key: a
+	// flow, a claim on its way, a stub. hold keeps the exact key from being
+	// chosen again for the hold-down time.
+	Use(reply packet.FlowKey)
+	Release(now int64, reply packet.FlowKey, hold bool)
+
+	// Unit returns the NAT unit that an address and a port lie in.
+	Unit(a packet.Addr, port uint16) (unit int, ok bool)
+	// Holds reports whether this node allocates from a unit.
+	Holds(unit int) bool
+	// Order returns who comes first for the second keys in a unit, in the
+	// present view: its holder if that is a member, then o's order of the unit.
+	Order(o *order.Order, unit int) (first, second, third wire.NodeID)
+}
+
+// unitOf returns the NAT unit that decides where a key is kept: the same for
+// both directions.
+func (c *Core) unitOf(k packet.FlowKey) (unit int, ok bool) {
+	if c.cfg.NAT == nil {
+		return 0, false
+	}
+	k, _ = k.Canonical()
+	if unit, ok = c.cfg.NAT.Unit(k.Dst, k.DstPort); ok {
+		return unit, true
+	}
+	return c.cfg.NAT.Unit(k.Src, k.SrcPort)
+}
+
+// director returns the first node of a key's order (FR2). For what lies in a
+// NAT unit that is the unit's holder while it lives (FR6).
+func (c *Core) director(k packet.FlowKey) wire.NodeID {
+	if unit, ok := c.unitOf(k); ok {
+		first, _, _ := c.cfg.NAT.Order(c.order, unit)
+		return first
+	}
+	return c.order.Director(k)
+}
+
+// backup returns the first node of a key's order that is not owner (FR3).
+func (c *Core) backup(k packet.FlowKey, owner wire.NodeID) wire.NodeID {
+	unit, ok := c.unitOf(k)
+	if !ok {
+		return c.order.Backup(k, owner)
+	}
+	first, second, third := c.cfg.NAT.Order(c.order, unit)
+	for _, id := range [...]wire.NodeID{first, second, third} {
+		if id != owner && id != 0 {
+			return id
+		}
+	}
+	return 0
+}
+
+// steered reports where a packet to an address of a NAT unit goes by
+// arithmetic; false when that is this node or nobody.
+func (c *Core) steered(p *Packet) (to wire.NodeID, ok bool) {
+	if c.cfg.NAT == nil || p.Kind == KindICMPError {
+		return 0, false
+	}
+	unit, ok := c.cfg.NAT.Unit(p.Key.Dst, p.Key.DstPort)
+	if !ok {
+		return 0, false
+	}
+	to, _, _ = c.cfg.NAT.Order(c.order, unit)
+	return to, to != 0 && to != c.self && to != p.From
+}
+
+// steersHere reports whether arithmetic leads packets of this direction to this
+// node, whoever owns their connection.
+func (c *Core) steersHere(k packet.FlowKey) bool {
+	if c.cfg.NAT == nil {
+		return false
+	}
+	unit, ok := c.cfg.NAT.Unit(k.Dst, k.DstPort)
+	if !ok {
+		return false
+	}
+	first, _, _ := c.cfg.NAT.Order(c.order, unit)
+	return first == c.self
+}
+
+// translate fills in what a new connection leaves with. The reply key is
+// reserved until release.
+func (c *Core) translate(conn *wire.Conn, to packet.FlowKey) Reason {
+	if c.cfg.NAT == nil {
+		return ReasonNone
+	}
+	reply, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.takenFn)
+	if r != ReasonNone {
+		return r
+	}
+	conn.SetReply(reply)
+	if conn.Translated() {
+		if c.taken(conn.Reply) {
+			return ReasonNATConflict // a fixed translation that somebody else has
+		}
+		c.reserved[conn.Reply] = struct{}{}
+		c.cfg.NAT.Use(conn.Reply)
+	}
+	return ReasonNone
+}
+
+// unreserve ends the reservation of a connection that is installed now, or
+// will not be.
+func (c *Core) unreserve(conn *wire.Conn) {
+	if !conn.Translated() {
+		return
+	}
+	if _, ok := c.reserved[conn.Reply]; ok {
+		delete(c.reserved, conn.Reply)
+		c.cfg.NAT.Release(c.now, conn.Reply, false)
+	}
+}
+
+// taken reports whether a connection with this reply key exists as far as this
+// node knows. For a unit that it holds it knows all of them.
+func (c *Core) taken(reply packet.FlowKey) bool {
+	if c.table.Lookup(reply) != 0 {
+		return true
+	}
+	if _, ok := c.cfg.Stubs.Get(reply); ok {
+		return true
+	}
+	_, ok := c.reserved[reply]
+	return ok
+}
+
+// awaitPorts holds a first packet until this node has a port for it. The
+// translation has asked for a unit; every tick tries again.
+func (c *Core) awaitPorts(p *Packet, k packet.FlowKey) Verdict {
+	if p.asked++; p.asked > maxAsked {
+		return drop(ReasonNATPorts)
+	}
+	if len(c.pending.byKey) >= c.cfg.MaxPending || !c.mayHold(p, waitPorts) {
+		return drop(ReasonHoldLimit)
+	}
+	w := c.pending.add(k, waitPorts)
+	w.deadline, w.askedAt, w.retryAt = c.now+int64(c.cfg.AnswerTimeout), c.now, c.now+1
+	c.pending.keep(w, p)
+	return Verdict{Op: OpHold}
+}
+
+// PortsChanged says that this node has got a unit: what waits for a port tries
+// again.
+func (c *Core) PortsChanged(now int64) {
+	c.now = now
+	if c.view == nil {
+		return
+	}
+	for w := c.pending.first; w != nil; {
+		next := w.next
+		if w.kind == waitPorts {
+			c.answered(w)
+			if next != nil && c.pending.get(next.key) != next {
+				next = nil // the next tick does the rest
+			}
+		}
+		w = next
+	}
+}
+
+// useAll counts the translated flows that the table holds already: after a
+// restart that kept it.
+func (c *Core) useAll() {
+	if c.cfg.NAT == nil {
+		return
+	}
+	c.table.ScanFlows(0, int(^uint(0)>>1), func(_ uint32, f *flowtable.FlowSlot) bool {
+		if f.Key[1] != f.Key[0].Reverse() {
+			c.cfg.NAT.Use(f.Key[1])
+		}
+		return true
+	})
+}

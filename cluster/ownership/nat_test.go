@@ -1,0 +1,344 @@
+package ownership
+
+import (
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/order"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// public is the address of testNAT's only pool: 62 units of 1024 ports, unit u
+// held by node u % 4 + 1, and a static mapping of it in testNAT.static.
+var public = packet.Addr{198, 51, 100, 1}
+
+// testNAT translates what goes from the inside to 192.0.2.0/24.
+type testNAT struct {
+	self  wire.NodeID
+	alive func(wire.NodeID) bool
+	next  uint16
+	uses  map[packet.FlowKey]int
+	short bool // pretends to have no port
+}
+
+func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
+	return k, k.Dst != public
+}
+
+func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, Reason) {
+	if in != 1 || to.Dst[0] != 192 {
+		return k.Reverse(), ReasonNone
+	}
+	if n.short {
+		return packet.FlowKey{}, ReasonNATPorts
+	}
+	reply := to.Reverse()
+	reply.Dst = public
+	for range 64 << 10 {
+		n.next++
+		reply.DstPort = n.next
+		if u, ok := n.Unit(public, n.next); ok && n.Holds(u) && !taken(reply) {
+			return reply, ReasonNone
+		}
+	}
+	return packet.FlowKey{}, ReasonNATPorts
+}
+
+func (n *testNAT) Use(k packet.FlowKey) { n.uses[k]++ }
+func (n *testNAT) Release(_ int64, k packet.FlowKey, _ bool) {
+	if n.uses[k]--; n.uses[k] == 0 {
+		delete(n.uses, k)
+	}
+	if n.uses[k] < 0 {
+		panic("released more often than used")
+	}
+}
+
+func (n *testNAT) Unit(a packet.Addr, port uint16) (int, bool) {
+	return int(port)>>10 - 1, a == public && port >= 1024
+}
+
+func (n *testNAT) holder(u int) wire.NodeID { return wire.NodeID(u%4 + 1) }
+func (n *testNAT) Holds(u int) bool         { return n.holder(u) == n.self }
+
+func (n *testNAT) Order(o *order.Order, u int) (a, b, c wire.NodeID) {
+	b, c = o.Two(packet.FlowKey{Dst: public, DstPort: uint16(u), SrcPort: 1})
+	if h := n.holder(u); n.alive(h) {
+		return h, b, c
+	}
+	return b, c, 0
+}
+
+// natCluster is newCluster whose nodes translate.
+func natCluster(t *testing.T, ids ...wire.NodeID) *cluster {
+	c := newBareCluster(t)
+	c.nat = true
+	for _, id := range ids {
+		c.boot(id)
+	}
+	c.apply(1, 1, ids...)
+	c.run(50 * ms)
+	return c
+}
+
+// reply returns the second key of k at its owner.
+func (c *cluster) reply(k packet.FlowKey) packet.FlowKey {
+	c.t.Helper()
+	r := c.flow(c.oneOwner(k), k).Key[1]
+	if r == k.Reverse() {
+		c.t.Fatalf("%v is not translated", k)
+	}
+	return r
+}
+
+// wantStub fails unless node at, and no other, has a stub of k1 that names owner.
+func (c *cluster) wantStub(k1 packet.FlowKey, at, owner wire.NodeID) {
+	c.t.Helper()
+	for id, n := range c.nodes {
+		if n.dead {
+			continue
+		}
+		e, ok := n.stubs.Get(k1)
+		if ok != (id == at) {
+			c.t.Fatalf("node %d has a stub of %v: %v, want it at %d only", id, k1, ok, at)
+		}
+		if ok && wire.NodeID(e.Owner) != owner {
+			c.t.Fatalf("the stub at %d names owner %d, want %d", id, e.Owner, owner)
+		}
+	}
+}
+
+// wantNoUse fails while any living node counts a port as used or keeps
+// anything of a connection.
+func (c *cluster) wantNoUse() {
+	c.t.Helper()
+	for id, n := range c.nodes {
+		if n.dead {
+			continue
+		}
+		if len(n.fake.uses) != 0 || n.stubs.Len() != 0 || n.copies.Len() != 0 || len(n.core.reserved) != 0 {
+			c.t.Fatalf("node %d: uses %v, %d stubs, %d copies, %d reserved", id, n.fake.uses, n.stubs.Len(), n.copies.Len(), len(n.core.reserved))
+		}
+	}
+}
+
+func inside(n byte, proto uint8) packet.FlowKey {
+	return packet.FlowKey{Src: packet.Addr{10, 0, 0, n}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 3000, DstPort: 80, Proto: proto}
+}
+
+// Return packets that meet any node reach the owner by arithmetic: nobody asks
+// anybody, and no forward entry appears (FR6).
+func TestFR6_ReturnPacketsOfPATAskNobody(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoTCP, packet.ProtoUDP} {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := inside(1, proto)
+		first, back := udp(k), udp(packet.FlowKey{})
+		if proto == packet.ProtoTCP {
+			first, back = tcp(k, SYN), tcp(packet.FlowKey{}, SYN|ACK)
+		}
+		owner, v := c.at(2, first)
+		wantForward(t, v)
+		k1 := c.reply(k)
+		c.run(20 * ms)
+		asked := uint64(0)
+		for _, n := range c.nodes {
+			asked += n.core.Stats().Queries
+		}
+		for id := wire.NodeID(1); id <= 4; id++ {
+			p := back
+			p.Key, p.In = k1, 2
+			at, v := c.at(id, p)
+			if at != owner || v.Op != OpForward || v.Dir != 1 {
+				t.Fatalf("return packet at node %d: %+v at node %d, want the owner %d", id, v, at, owner)
+			}
+			if n := c.nodes[id].table.Stats(); id != owner && n.Forwards != 0 {
+				t.Fatalf("node %d made a forward entry", id)
+			}
+		}
+		for _, n := range c.nodes {
+			asked -= n.core.Stats().Queries
+		}
+		if asked != 0 {
+			t.Fatal("a return packet was asked about")
+		}
+	}
+}
+
+// The owner dies, and the first packet after that comes from the outside, by
+// the mapped address: whoever the unit leads to finds the connection through
+// its stub. It goes on with the same translation (FR11, NT5).
+func TestFR11_NT5_TakeoverFromTheOutsideKeepsTheMapping(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoTCP, packet.ProtoUDP} {
+		for id := wire.NodeID(1); id <= 3; id++ {
+			c := natCluster(t, 1, 2, 3, 4)
+			k := inside(1, proto)
+			p := udp(k)
+			if proto == packet.ProtoTCP {
+				p = tcp(k, SYN)
+			}
+			c.at(4, p)
+			c.run(20 * ms)
+			k1 := c.reply(k)
+			c.kill(4)
+			c.apply(1, 2, 1, 2, 3)
+			p = udp(k1)
+			if proto == packet.ProtoTCP {
+				p = tcp(k1, SYN|ACK)
+			}
+			p.In = 2
+			_, v := c.at(id, p)
+			wantForward(t, v)
+			owner := c.oneOwner(k)
+			if got := c.reply(k); got != k1 {
+				t.Fatalf("the new owner translates to %v, want %v", got, k1)
+			}
+			c.run(4500 * ms)
+			if holder := c.nodes[owner].core.backup(k1, owner); true {
+				c.wantStub(k1, holder, owner)
+			}
+			p = udp(k)
+			if proto == packet.ProtoTCP {
+				p = tcp(k, ACK)
+			}
+			for id := wire.NodeID(1); id <= 3; id++ {
+				if at, v := c.at(id, p); at != owner || v.Op != OpForward {
+					t.Fatalf("request at node %d: %+v at node %d, want the owner %d", id, v, at, owner)
+				}
+			}
+		}
+	}
+}
+
+// The same with the first packet from the inside; then return packets reach
+// the new owner although the unit leads elsewhere.
+func TestFR11_NT5_TakeoverFromTheInsideMovesTheStub(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	k := inside(1, packet.ProtoTCP)
+	c.at(4, tcp(k, SYN))
+	c.run(20 * ms)
+	k1 := c.reply(k)
+	c.kill(4)
+	c.apply(1, 2, 1, 2, 3)
+	for want := wire.NodeID(1); want <= 3; want++ {
+		_, v := c.at(want, tcp(k, SYN))
+		wantForward(t, v)
+	}
+	c.run(20 * ms)
+	owner := c.oneOwner(k)
+	if got := c.reply(k); got != k1 {
+		t.Fatalf("translates to %v, want %v as before", got, k1)
+	}
+	for id := wire.NodeID(1); id <= 3; id++ {
+		p := tcp(k1, SYN|ACK)
+		p.In = 2
+		if at, v := c.at(id, p); at != owner || v.Op != OpForward {
+			t.Fatalf("return packet at node %d: %+v at node %d, want the owner %d", id, v, at, owner)
+		}
+	}
+}
+
+// What ends leaves nothing behind: no stub, no port in use, no reservation
+// (FR15), whether it timed out, was refused or was taken over first.
+func TestFR15_NothingIsLeftOfATranslation(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	for n := byte(1); n <= 40; n++ {
+		c.at(wire.NodeID(n%4+1), udp(inside(n, packet.ProtoUDP)))
+		c.at(wire.NodeID(n%3+1), udp(inside(n, packet.ProtoUDP)))
+		c.at(wire.NodeID(n%4+1), tcp(inside(n, packet.ProtoTCP), SYN))
+		c.at(wire.NodeID(n%3+1), tcp(inside(n, packet.ProtoTCP), SYN)) // at the same time: duplicates (FR14)
+	}
+	c.run(20 * ms)
+	c.kill(2)
+	c.apply(1, 2, 1, 3, 4)
+	for n := byte(1); n <= 40; n += 2 {
+		c.at(1, udp(inside(n, packet.ProtoUDP)))
+	}
+	c.run(300_000 * ms)
+	c.wantNoUse()
+}
+
+// Two nodes get the first packet of one UDP flow at once: each reserves a
+// port, one owner remains, and the other port is free again.
+func TestFR7_TheLoserGivesItsPortBack(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := inside(1, packet.ProtoUDP)
+	for id := wire.NodeID(1); id <= 3; id++ {
+		p := udp(k)
+		p.Handle = 1
+		if v := c.nodes[id].core.Packet(c.now, &p); v.Op != OpHold && id != c.order().Director(k) {
+			t.Fatalf("node %d: %+v", id, v)
+		}
+	}
+	c.run(50 * ms)
+	owner := c.oneOwner(k)
+	for id, n := range c.nodes {
+		want := 0
+		if id == owner || id == n.core.backup(c.reply(k), owner) {
+			want = 1
+		}
+		if len(n.fake.uses) != want || len(n.core.reserved) != 0 {
+			t.Fatalf("node %d uses %v and reserves %v; owner %d", id, n.fake.uses, n.core.reserved, owner)
+		}
+	}
+}
+
+// A packet waits while there is no port, and leaves when there is one.
+func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := inside(1, packet.ProtoTCP)
+	n := c.nodes[1]
+	n.fake.short = true
+	p := tcp(k, SYN)
+	p.Handle = 9
+	if v := n.core.Packet(c.now, &p); v.Op != OpHold {
+		t.Fatalf("%+v, want it to wait", v)
+	}
+	c.run(15 * ms)
+	n.fake.short = false
+	n.core.PortsChanged(c.now)
+	c.run(5 * ms)
+	wantForward(t, n.released[9])
+
+	n.fake.short = true
+	p = tcp(inside(2, packet.ProtoTCP), SYN)
+	p.Handle = 10
+	n.core.Packet(c.now, &p)
+	c.run(1500 * ms)
+	wantDrop(t, n.released[10], ReasonNATPorts)
+}
+
+// Nothing maps the address: a stranger's packets are dropped by name, at the
+// node that they are steered to.
+func TestNT_UnknownTupleOfAPoolAddressIsDroppedByName(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := packet.FlowKey{Src: packet.Addr{192, 0, 2, 9}, Dst: public, SrcPort: 99, DstPort: 5000, Proto: packet.ProtoTCP}
+	p := tcp(k, SYN)
+	p.In = 2
+	_, v := c.at(1, p)
+	wantDrop(t, v, ReasonNATNoXlate)
+	p = udp(k)
+	p.Key.Proto, p.In = packet.ProtoUDP, 2
+	_, v = c.at(1, p)
+	wantDrop(t, v, ReasonNATNoXlate)
+}
+
+// A grant carries another translation than the provisional flow of the
+// receiver: it goes on with the one that the other end knows.
+func TestFR11_AdoptedTranslationReplacesTheProvisionalOne(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := inside(1, packet.ProtoTCP)
+	c.at(1, tcp(k, SYN))
+	conn := c.nodes[1].core.connOf(c.flow(1, k))
+	old := conn.Reply
+	conn.Reply.DstPort ^= 0x8000
+	conn.Gen++
+	conn.State = uint8(flowtable.TCPEstablished)
+	c.nodes[1].core.Message(c.now, c.order().Director(k), &wire.Grant{Conn: conn, Adopted: true})
+	if got := c.flow(1, k).Key[1]; got != conn.Reply {
+		t.Fatalf("translates to %v, want %v", got, conn.Reply)
+	}
+	if c.nodes[1].fake.uses[old] != 0 || c.nodes[1].fake.uses[conn.Reply] != 1 {
+		t.Fatalf("uses %v", c.nodes[1].fake.uses)
+	}
+}

@@ -1,0 +1,205 @@
+package ownership
+
+import (
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// A translated connection is found by two keys. The director of the first
+// keeps the copy and alone hands the connection over; whoever the second key
+// leads to keeps a stub, which says who owns it and what the first key is.
+
+// bind registers the second key of a connection that this node owns.
+func (c *Core) bind(conn *wire.Conn) {
+	if !conn.Translated() || c.cfg.NAT == nil {
+		return
+	}
+	ref := c.table.Lookup(conn.Reply)
+	if ref == 0 || ref.IsForward() {
+		return
+	}
+	c.dropStub(conn.Reply) // an owner needs none
+	to := c.backup(conn.Reply, c.self)
+	if to != 0 && c.sendBind(to, conn) {
+		c.table.UpdateFlow(ref.Slot(), func(f *flowtable.FlowSlot) { f.Stub = uint8(to) })
+	}
+}
+
+func (c *Core) sendBind(to wire.NodeID, conn *wire.Conn) bool {
+	c.msg.bind = wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags}
+	return c.send(to, &c.msg.bind)
+}
+
+// unbind says that this node does not own a connection any more.
+func (c *Core) unbind(keys [2]packet.FlowKey, gen uint32) {
+	if keys[1] == keys[0].Reverse() || c.cfg.NAT == nil {
+		return
+	}
+	if to := c.backup(keys[1], c.self); to != 0 {
+		c.msg.close = wire.Close{Key: keys[1], Gen: gen}
+		c.send(to, &c.msg.close)
+	}
+}
+
+// onBind stores a stub, unless a newer one of a living owner is there.
+func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
+	owner := from
+	if m.Flags&wire.ConnOrphan != 0 {
+		owner = nobody
+	}
+	if ref := c.table.Lookup(m.Key); ref != 0 && !ref.IsForward() {
+		if c.table.Flow(ref.Slot()).Key[0] != m.Conn {
+			c.stats.NATConflicts++
+		}
+		return // the director of the first key decides which of the two owns it
+	}
+	if e, known := c.cfg.Stubs.Get(m.Key); known {
+		live := c.alive(wire.NodeID(e.Owner), e.Incarnation)
+		if live && (owner == nobody || e.Gen > m.Gen) || owner == nobody && e.Gen >= m.Gen {
+			return
+		}
+		if first, _ := c.cfg.Stubs.Other(m.Key); live && first != m.Conn && wire.NodeID(e.Owner) != from {
+			c.stats.NATConflicts++
+		}
+	}
+	c.storeStub(owner, m)
+	k, _ := m.Key.Canonical()
+	c.unpark(k)
+}
+
+func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
+	b := c.entry(owner, m.Key, m.Gen)
+	b.Timeout, b.Flags = m.Timeout, m.Flags&^wire.ConnOrphan
+	_, known := c.cfg.Stubs.Get(m.Key)
+	if c.cfg.Stubs.PutPair(b, m.Conn) != nil {
+		c.stats.CopiesFull++
+		return
+	}
+	if !known {
+		c.cfg.NAT.Use(m.Key)
+	}
+}
+
+// dropStub forgets a stub.
+func (c *Core) dropStub(reply packet.FlowKey) {
+	e, known := c.cfg.Stubs.Get(reply)
+	if !known {
+		return
+	}
+	stored := e.Key.Unpack()
+	c.cfg.Stubs.Delete(reply)
+	c.cfg.NAT.Release(c.now, stored, true)
+}
+
+// closeStub forgets what the sender says it does not own any more.
+func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
+	if c.cfg.NAT == nil {
+		return
+	}
+	if e, known := c.cfg.Stubs.Get(reply); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
+		c.dropStub(reply)
+	}
+}
+
+// answerStub answers a query for a second key; false when no stub knows it.
+func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
+	if c.cfg.NAT == nil {
+		return false
+	}
+	e, known := c.cfg.Stubs.Get(key)
+	if !known {
+		return false
+	}
+	if owner := wire.NodeID(e.Owner); c.alive(owner, e.Incarnation) && owner != from {
+		c.answer(from, key, owner, e.Gen)
+		return true
+	}
+	first, _ := c.cfg.Stubs.Other(key)
+	c.msg.alias = wire.Alias{Key: key, Conn: first}
+	c.send(from, &c.msg.alias)
+	return true
+}
+
+// onAlias puts the question again, to the director of the connection's first
+// key.
+func (c *Core) onAlias(_ wire.NodeID, m *wire.Alias) {
+	k, _ := m.Key.Canonical()
+	w := c.pending.get(k)
+	if w == nil || w.kind != waitQuery {
+		return
+	}
+	c.pending.alias(w, m.Conn)
+	c.question(w)
+}
+
+// registerStub sends the stub of an owned flow to where this view wants it;
+// false when the link is backed up.
+func (c *Core) registerStub(slot uint32, f *flowtable.FlowSlot) bool {
+	if f.Key[1] == f.Key[0].Reverse() || c.cfg.NAT == nil {
+		return true
+	}
+	to := c.backup(f.Key[1], c.self)
+	if to == 0 || f.Stub == uint8(to) && !c.resent(c.view.Member(to)) {
+		return true
+	}
+	c.msg.bind = wire.Bind{Key: f.Key[1], Conn: f.Key[0], Gen: f.Gen, Timeout: f.Timeout, Flags: f.Replication}
+	if c.emit(to, &c.msg.bind) != nil {
+		return false
+	}
+	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Stub = uint8(to) })
+	return true
+}
+
+// handOverStubs gives stubs of dead owners' connections to who comes first for
+// them now; true at the end.
+func (c *Core) handOverStubs() bool {
+	s := &c.sync
+	if c.cfg.NAT == nil {
+		return true
+	}
+	blocked := false
+	next := c.cfg.Stubs.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
+		if blocked || c.alive(wire.NodeID(e.Owner), e.Incarnation) {
+			return true
+		}
+		k := e.Key.Unpack()
+		if d := c.director(k); d != c.self && d != 0 {
+			first, _ := c.cfg.Stubs.Other(k)
+			c.msg.bind = wire.Bind{Key: k, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: e.Flags | wire.ConnOrphan}
+			blocked = c.emit(d, &c.msg.bind) != nil
+		}
+		return true
+	})
+	if blocked {
+		return false
+	}
+	s.cursor = next
+	return next == 0
+}
+
+// ageStubs ages like ageCopies.
+func (c *Core) ageStubs() {
+	if c.cfg.NAT == nil {
+		return
+	}
+	stubs := c.cfg.Stubs
+	c.ageing.stubs = stubs.Scan(c.ageing.stubs, c.share(stubs.Slots()), func(e *flowtable.Backup) bool {
+		if c.belongs(e) {
+			return true
+		}
+		c.cfg.NAT.Release(c.now, e.Key.Unpack(), true)
+		return false
+	})
+}
+
+// resetStubs forgets all stubs.
+func (c *Core) resetStubs() {
+	if c.cfg.NAT == nil {
+		return
+	}
+	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
+		c.cfg.NAT.Release(c.now, e.Key.Unpack(), true)
+		return false
+	})
+}
