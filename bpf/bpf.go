@@ -9,11 +9,14 @@ type (
 	Member  = DataMember  // map "members", by node id
 	Nexthop = DataNexthop // map "nexthops"; Seq is odd while Go writes the rest
 	Punt    = DataPunt    // in front of every packet that Go receives
+
+	NATAddress = DataNatAddress // map "nat_addrs", by address in network byte order
+	NATUnits   = DataNatUnits   // map "nat_units", by unit / NATUnitsLine
 )
 
 // Constants of layout.h and maps.h that Go needs too.
 const (
-	LayoutVersion = 1
+	LayoutVersion = 2
 
 	ControlSlowOnly = 0x1 // Control.Flags: every packet to Go
 	NexthopValid    = 0x1 // Nexthop.Flags
@@ -24,6 +27,9 @@ const (
 	MaxIfaces     = 32
 	MaxNexthops   = 4096
 	MaxLocalAddrs = 1024
+	MaxNATAddrs   = 1024
+	MaxNATUnits   = 32768
+	NATUnitsLine  = 64 // units in one element of nat_units
 
 	// XSKQueues and XSKCCL place an AF_XDP socket in the xsks map: at
 	// logical interface * XSKQueues + receive queue, where the CCL counts as

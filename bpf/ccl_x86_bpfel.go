@@ -25,6 +25,8 @@ const (
 	CclMapIndex          = "index"
 	CclMapLocalAddrs     = "local_addrs"
 	CclMapMembers        = "members"
+	CclMapNatAddrs       = "nat_addrs"
+	CclMapNatUnits       = "nat_units"
 	CclMapNexthops       = "nexthops"
 	CclMapXsks           = "xsks"
 	CclProgXdpCcl        = "xdp_ccl"
@@ -88,6 +90,8 @@ type CclMapSpecs struct {
 	Index          *ebpf.MapSpec `ebpf:"index"`
 	LocalAddrs     *ebpf.MapSpec `ebpf:"local_addrs"`
 	Members        *ebpf.MapSpec `ebpf:"members"`
+	NatAddrs       *ebpf.MapSpec `ebpf:"nat_addrs"`
+	NatUnits       *ebpf.MapSpec `ebpf:"nat_units"`
 	Nexthops       *ebpf.MapSpec `ebpf:"nexthops"`
 	Xsks           *ebpf.MapSpec `ebpf:"xsks"`
 }
@@ -127,6 +131,8 @@ type CclMaps struct {
 	Index          *ebpf.Map `ebpf:"index"`
 	LocalAddrs     *ebpf.Map `ebpf:"local_addrs"`
 	Members        *ebpf.Map `ebpf:"members"`
+	NatAddrs       *ebpf.Map `ebpf:"nat_addrs"`
+	NatUnits       *ebpf.Map `ebpf:"nat_units"`
 	Nexthops       *ebpf.Map `ebpf:"nexthops"`
 	Xsks           *ebpf.Map `ebpf:"xsks"`
 }
@@ -142,6 +148,8 @@ func (m *CclMaps) Close() error {
 		m.Index,
 		m.LocalAddrs,
 		m.Members,
+		m.NatAddrs,
+		m.NatUnits,
 		m.Nexthops,
 		m.Xsks,
 	)

@@ -96,6 +96,16 @@ func TestMG5_EveryOutcomeHappens(t *testing.T) {
 		{name: "owner over the CCL", want: bpf.ForwardOwnerCCL, in: onCCL(func(*frame) {}), ccl: true},
 		{name: "forwarder", want: bpf.ForwardCCL, in: from(udpKey).bytes(t)},
 
+		{name: "steered", want: bpf.ForwardSteered, in: from(greKey).bytes(t), setup: func(n *node, _ *flowtable.FlowSlot) {
+			n.put(n.maps.NatAddrs, be32(serverAddr), whole)
+			n.units[whole.FirstUnit] = 2
+		}},
+		{name: "relayed", want: bpf.ForwardRelayed, in: onCCL(func(f *frame) { f.ip = from(greKey).bytes(t)[14:] }), ccl: true, setup: func(n *node, _ *flowtable.FlowSlot) {
+			n.put(n.maps.NatAddrs, be32(serverAddr), whole)
+			n.units[whole.FirstUnit] = 1
+			n.addForward(greKey, 3)
+		}},
+
 		{name: "miss", want: bpf.PuntMiss, in: from(greKey).bytes(t)},
 		{name: "slow only, flow", want: bpf.PuntSlowOnly, in: from(tcpKey).bytes(t), setup: func(n *node, _ *flowtable.FlowSlot) { n.control.Flags = bpf.ControlSlowOnly }},
 		{name: "slow only, forward", want: bpf.PuntSlowOnly, in: from(udpKey).bytes(t), setup: func(n *node, _ *flowtable.FlowSlot) { n.control.Flags = bpf.ControlSlowOnly }},

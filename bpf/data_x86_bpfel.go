@@ -56,7 +56,8 @@ type DataFlowSlot struct {
 	Policy      uint32
 	Backup      uint8
 	Replication uint8
-	Pad         uint16
+	Stub        uint8
+	Pad         uint8
 	LastSeen    [2]uint32
 	Packets     [2]uint64
 	Bytes       [2]uint64
@@ -112,6 +113,20 @@ type DataMember struct {
 	Pad         [4]uint8
 }
 
+type DataNatAddress struct {
+	_         structs.HostLayout
+	FirstUnit uint32
+	FirstPort uint16
+	LastPort  uint16
+	BlockSize uint16
+	Pad       uint16
+}
+
+type DataNatUnits struct {
+	_        structs.HostLayout
+	Director [64]uint8
+}
+
 type DataNexthop struct {
 	_       structs.HostLayout
 	Dmac    [6]uint8
@@ -154,6 +169,8 @@ const (
 	DataMapIndex          = "index"
 	DataMapLocalAddrs     = "local_addrs"
 	DataMapMembers        = "members"
+	DataMapNatAddrs       = "nat_addrs"
+	DataMapNatUnits       = "nat_units"
 	DataMapNexthops       = "nexthops"
 	DataMapXsks           = "xsks"
 	DataProgXdpData       = "xdp_data"
@@ -218,6 +235,8 @@ type DataMapSpecs struct {
 	Index          *ebpf.MapSpec `ebpf:"index"`
 	LocalAddrs     *ebpf.MapSpec `ebpf:"local_addrs"`
 	Members        *ebpf.MapSpec `ebpf:"members"`
+	NatAddrs       *ebpf.MapSpec `ebpf:"nat_addrs"`
+	NatUnits       *ebpf.MapSpec `ebpf:"nat_units"`
 	Nexthops       *ebpf.MapSpec `ebpf:"nexthops"`
 	Xsks           *ebpf.MapSpec `ebpf:"xsks"`
 }
@@ -258,6 +277,8 @@ type DataMaps struct {
 	Index          *ebpf.Map `ebpf:"index"`
 	LocalAddrs     *ebpf.Map `ebpf:"local_addrs"`
 	Members        *ebpf.Map `ebpf:"members"`
+	NatAddrs       *ebpf.Map `ebpf:"nat_addrs"`
+	NatUnits       *ebpf.Map `ebpf:"nat_units"`
 	Nexthops       *ebpf.Map `ebpf:"nexthops"`
 	Xsks           *ebpf.Map `ebpf:"xsks"`
 }
@@ -273,6 +294,8 @@ func (m *DataMaps) Close() error {
 		m.Index,
 		m.LocalAddrs,
 		m.Members,
+		m.NatAddrs,
+		m.NatUnits,
 		m.Nexthops,
 		m.Xsks,
 	)

@@ -9,6 +9,7 @@
 #define COHORT_DECAP_H
 
 #include "encap.h"
+#include "members.h"
 
 /* Goes on with VXLAN to our VTEP, unfragmented and without IP options. */
 static __always_inline enum outcome parse_outer(struct packet *p)
@@ -46,12 +47,9 @@ static __always_inline enum outcome parse_vxlan(struct packet *p)
 /* The sender must be a living member, at its own address. */
 static __always_inline enum outcome check_peer(__u8 src, __be32 saddr)
 {
-	__u32 id = src;
-	const struct member *m = bpf_map_lookup_elem(&members, &id);
+	const struct member *m = peer(src);
 
-	if (!m || (READ_ONCE(m->flags) & (MEMBER_ALIVE | MEMBER_SELF)) != MEMBER_ALIVE)
-		return DROP_UNKNOWN_PEER;
-	return READ_ONCE(m->vtep) == saddr ? CONTINUE : DROP_UNKNOWN_PEER;
+	return m && READ_ONCE(m->vtep) == saddr ? CONTINUE : DROP_UNKNOWN_PEER;
 }
 
 /* A view change reaches the nodes at different moments: one view back is taken. */

@@ -81,15 +81,18 @@ static __always_inline void write_ccl_header(struct ccl_header *h, const struct 
 	h->version = CCL_HEADER_VERSION;
 	h->type = CCL_DATA;
 	h->src = p->control->self;
-	h->hops = 1;
+	h->hops = p->hops + 1;
 	h->view = bpf_htonl(p->control->view);
 	h->iface = p->iface;
-	h->entry = p->control->self;
+	h->entry = p->entry;
 	h->zero = 0;
 	h->gen = bpf_htonl(gen);
 }
 
-/* Puts the packet into a data frame to a member; the inner packet is untouched. */
+/*
+ * Puts the packet into a data frame to a member; the inner packet is untouched.
+ * A packet that came over the CCL keeps its entry and has one hop more.
+ */
 static __always_inline enum outcome encapsulate(struct packet *p, const struct member *to, __u32 gen)
 {
 	const struct control *c = p->control;
@@ -110,7 +113,7 @@ static __always_inline enum outcome encapsulate(struct packet *p, const struct m
 	write_ethernet(p->data + CCL_INNER, nobody, nobody, CCL_ETHERTYPE);
 	write_ccl_header(p->data + CCL_HEADER, p, gen);
 	p->out = c->ccl_ifindex;
-	return FORWARD_CCL;
+	return CONTINUE;
 }
 
 #endif

@@ -7,8 +7,8 @@
 #ifndef COHORT_FORWARD_H
 #define COHORT_FORWARD_H
 
-#include "encap.h"
 #include "lookup.h"
+#include "steer.h"
 
 /* What Go decided, copied while seq stood still. */
 struct destination {
@@ -37,12 +37,22 @@ static __always_inline int read_forward(const struct forward_slot *f, struct des
 /* The owner, if it is still the one that the entry was made for. */
 static __always_inline const struct member *living_owner(const struct destination *d)
 {
-	__u32 id = d->owner;
-	const struct member *m = bpf_map_lookup_elem(&members, &id);
+	const struct member *m = peer(d->owner);
 
-	if (!m || !(READ_ONCE(m->flags) & MEMBER_ALIVE) || READ_ONCE(m->incarnation) != d->incarnation)
-		return NULL;
-	return m;
+	return m && READ_ONCE(m->incarnation) == d->incarnation ? m : NULL;
+}
+
+/*
+ * May a frame that another node sent here go on to a third? Only where its
+ * sender had to ask this node of all: it is addressed to a unit of ours, whose
+ * connection was taken over. Not back to the sender, and not past the hop
+ * limit, so that nodes which disagree cannot keep a packet between them.
+ */
+static __always_inline int may_relay(const struct packet *p, const struct destination *d)
+{
+	__u8 self = p->control->self;
+
+	return p->hops < CCL_MAX_HOPS && d->owner != p->from && self && director(p) == self;
 }
 
 static __always_inline void account_forward(const struct packet *p, struct forward_slot *f)
@@ -68,15 +78,15 @@ static __always_inline enum outcome send_to_owner(struct packet *p)
 		return not_found(p);
 	if (p->control->flags & CONTROL_SLOW_ONLY)
 		return PUNT_SLOW_ONLY;
-	if (p->from)
-		return PUNT_NOT_OWNER;
 	owner = living_owner(&d);
+	if (p->from && !(owner && may_relay(p, &d)))
+		return PUNT_NOT_OWNER;
 	if (!owner)
 		return PUNT_STALE_FORWARD;
-	o = encapsulate(p, owner, d.gen);
-	if (o == FORWARD_CCL)
-		account_forward(p, f);
-	return o;
+	if ((o = encapsulate(p, owner, d.gen)) != CONTINUE)
+		return o;
+	account_forward(p, f);
+	return p->from ? FORWARD_RELAYED : FORWARD_CCL;
 }
 
 #endif

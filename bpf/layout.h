@@ -10,6 +10,7 @@
  *   forward_slot 0-27        Go, under the sequence word
  *   forward_slot 28-47       XDP
  *   index entries            Go, one 64-bit store each
+ *   nat_units                Go, one byte each
  * XDP never allocates, moves or frees anything.
  */
 #ifndef COHORT_LAYOUT_H
@@ -17,11 +18,14 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 #define MAX_NODES 64
 #define MAX_IFACES 32
 #define MAX_NEXTHOPS 4096
+#define MAX_NAT_ADDRS 1024
+#define MAX_NAT_UNITS 32768
+#define NAT_UNITS_LINE 64
 #define BUCKET_ENTRIES 8
 
 /* One direction of a connection; ports in host byte order, ICMP echo as FR9. */
@@ -67,7 +71,8 @@ struct flow_slot {
 	__u32 policy;       /* configuration generation that judged it */
 	__u8 backup;        /* node that confirmed the newest state, 0 = none */
 	__u8 replication;
-	__u16 pad;
+	__u8 stub;          /* node that was given the second key, 0 = none */
+	__u8 pad;
 
 	__u32 last_seen[2]; /* ticks: CLOCK_MONOTONIC ns >> 20 */
 	__u64 packets[2];
@@ -123,6 +128,28 @@ struct iface {
 	__u8 mac[6];
 	__u16 mtu;
 	__u32 pad;
+};
+
+/*
+ * How the ports of one translated address are cut into units (NT2), which are
+ * numbered through all addresses.
+ */
+struct nat_address {
+	__u32 first_unit;
+	__u16 first_port;
+	__u16 last_port;
+	__u16 block_size;   /* ports a unit; 0 = the address is one unit, whatever the port */
+	__u16 pad;
+};
+
+/*
+ * Who directs each unit: node ids, 0 = nobody, one cache line of them. Unit u is
+ * byte u % NAT_UNITS_LINE of line u / NAT_UNITS_LINE, so that to Go the map is
+ * one array of bytes, and here no index needs a bound that the verifier of 6.1
+ * would lose when it is spilled.
+ */
+struct nat_units {
+	__u8 director[NAT_UNITS_LINE];
 };
 
 /* Everything else, one element. */

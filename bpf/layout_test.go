@@ -96,6 +96,8 @@ func TestConstantsAreThoseOfTheHeaders(t *testing.T) {
 		bpf.DataMapIfindexToIface: bpf.MaxIfaces,
 		bpf.DataMapNexthops:       bpf.MaxNexthops,
 		bpf.DataMapLocalAddrs:     bpf.MaxLocalAddrs,
+		bpf.DataMapNatAddrs:       bpf.MaxNATAddrs,
+		bpf.DataMapNatUnits:       bpf.MaxNATUnits / bpf.NATUnitsLine,
 		bpf.DataMapXsks:           bpf.MaxIfaces * bpf.XSKQueues,
 		bpf.DataMapCounters:       bpf.NumOutcomes,
 	} {

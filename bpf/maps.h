@@ -90,6 +90,22 @@ struct {
 	__type(value, __u32);
 } local_addrs SEC(".maps");
 
+/* Addresses that NAT gives to connections: what units their ports lie in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_NAT_ADDRS);
+	__type(key, __be32);
+	__type(value, struct nat_address);
+} nat_addrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_NAT_UNITS / NAT_UNITS_LINE);
+	__type(key, __u32);
+	__type(value, struct nat_units);
+} nat_units SEC(".maps");
+
 /* AF_XDP sockets: logical interface * XSK_QUEUES + receive queue. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);

@@ -31,6 +31,7 @@ type node struct {
 	members  []bpf.Member
 	nexthops []bpf.Nexthop
 	ifaces   []bpf.Iface
+	units    []uint8 // directors of NAT units
 	table    *flowtable.Table
 }
 
@@ -114,6 +115,7 @@ func (n *node) load(size tableSize, change ...func(*ebpf.CollectionSpec)) {
 		bpf.DataMapIndex: n.maps.Index, bpf.DataMapFlows: n.maps.Flows, bpf.DataMapForwards: n.maps.Forwards,
 		bpf.DataMapXsks: n.maps.Xsks, bpf.DataMapCounters: n.maps.Counters, bpf.DataMapIfaces: n.maps.Ifaces,
 		bpf.DataMapIfindexToIface: n.maps.IfindexToIface, bpf.DataMapLocalAddrs: n.maps.LocalAddrs,
+		bpf.DataMapNatAddrs: n.maps.NatAddrs, bpf.DataMapNatUnits: n.maps.NatUnits,
 	} {
 		if _, used := cclSpec.Maps[name]; used {
 			shared[name] = m
@@ -154,6 +156,7 @@ func (n *node) mapMemory(size tableSize) {
 	n.members = mmapped[bpf.Member](n.t, n.maps.Members)
 	n.nexthops = mmapped[bpf.Nexthop](n.t, n.maps.Nexthops)
 	n.ifaces = mmapped[bpf.Iface](n.t, n.maps.Ifaces)
+	n.units = flat(mmapped[bpf.NATUnits](n.t, n.maps.NatUnits))
 	var err error
 	if n.control.HashSeed, err = flowtable.NewSeed(rand.NewChaCha8([32]byte{42})); err != nil {
 		n.t.Fatal(err)

@@ -14,6 +14,8 @@ const (
 	ForwardOwner     Outcome = 16 // Sent on by its owner, straight from the interface it came in on.
 	ForwardOwnerCCL  Outcome = 17 // Sent on by its owner after another node forwarded it over the CCL.
 	ForwardCCL       Outcome = 18 // Encapsulated and sent over the CCL to its owner.
+	ForwardSteered   Outcome = 19 // Encapsulated and sent over the CCL to the director of the NAT unit it is addressed to.
+	ForwardRelayed   Outcome = 20 // Sent on over the CCL to its owner by the director of the NAT unit it is addressed to.
 	PuntMiss         Outcome = 32 // No entry is known for the packet's tuple.
 	PuntSlowOnly     Outcome = 33 // The fast path is switched off.
 	PuntFragment     Outcome = 34 // The packet is an IP fragment.
@@ -58,6 +60,8 @@ var outcomes = [NumOutcomes]struct{ name, description string }{
 	ForwardOwner:     {"forward_owner", "Sent on by its owner, straight from the interface it came in on."},
 	ForwardOwnerCCL:  {"forward_owner_ccl", "Sent on by its owner after another node forwarded it over the CCL."},
 	ForwardCCL:       {"forward_ccl", "Encapsulated and sent over the CCL to its owner."},
+	ForwardSteered:   {"forward_steered", "Encapsulated and sent over the CCL to the director of the NAT unit it is addressed to."},
+	ForwardRelayed:   {"forward_relayed", "Sent on over the CCL to its owner by the director of the NAT unit it is addressed to."},
 	PuntMiss:         {"punt_miss", "No entry is known for the packet's tuple."},
 	PuntSlowOnly:     {"punt_slow_only", "The fast path is switched off."},
 	PuntFragment:     {"punt_fragment", "The packet is an IP fragment."},

@@ -22,6 +22,8 @@
 	X(16, FORWARD, OWNER, "Sent on by its owner, straight from the interface it came in on.")            \
 	X(17, FORWARD, OWNER_CCL, "Sent on by its owner after another node forwarded it over the CCL.")      \
 	X(18, FORWARD, CCL, "Encapsulated and sent over the CCL to its owner.")                              \
+	X(19, FORWARD, STEERED, "Encapsulated and sent over the CCL to the director of the NAT unit it is addressed to.") \
+	X(20, FORWARD, RELAYED, "Sent on over the CCL to its owner by the director of the NAT unit it is addressed to.") \
 	X(32, PUNT, MISS, "No entry is known for the packet's tuple.")                                       \
 	X(33, PUNT, SLOW_ONLY, "The fast path is switched off.")                                             \
 	X(34, PUNT, FRAGMENT, "The packet is an IP fragment.")                                               \

@@ -3,6 +3,7 @@ package bpf_test
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -34,14 +35,31 @@ type role struct {
 
 func ownerOf(n *node, i uint32) { n.addFlow(keyOf(i)) }
 
+// otherOf fills the table with connections that are not the packets'.
+func otherOf(n *node, i uint32) {
+	k := keyOf(i)
+	k.DstPort++
+	n.addFlow(k)
+}
+
+// patOf gives connection i a mapped address and port of its own.
+func patOf(n *node, i uint32) {
+	mapped := netip.AddrFrom4([4]byte{203, 0, 113, byte(i >> 15)})
+	n.addFlow(keyOf(i), translated(keyOf(i), mapped, 1024+uint16(i&0x7fff)))
+}
+
 var roles = []role{
 	{"owner", bpf.ForwardOwner, false, ownerOf},
 	{"forwarder", bpf.ForwardCCL, false, func(n *node, i uint32) { n.addForward(keyOf(i), 2) }},
+	{"owner_pat", bpf.ForwardOwner, false, patOf},
 	{"owner_ccl", bpf.ForwardOwnerCCL, true, ownerOf},
-	{"miss", bpf.PuntMiss, false, func(n *node, i uint32) {
-		k := keyOf(i)
-		k.DstPort++
-		n.addFlow(k)
+	{"miss", bpf.PuntMiss, false, otherOf},
+	{"steered", bpf.ForwardSteered, false, func(n *node, i uint32) {
+		if i == 0 { // the packets' destination is translated
+			n.put(n.maps.NatAddrs, be32(serverAddr), bpf.NATAddress{FirstPort: 1, LastPort: 65535, BlockSize: 512})
+			n.units[0] = 2
+		}
+		otherOf(n, i)
 	}},
 }
 

@@ -103,7 +103,7 @@ int xdp_data(struct xdp_md *ctx)
 	if (!p.control)
 		return XDP_DROP;
 	reload(&p);
-	return finish(&p, refuse_vxlan(&p, to_host(&p, transit(&p))));
+	return finish(&p, refuse_vxlan(&p, to_host(&p, steer(&p, transit(&p)))));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
