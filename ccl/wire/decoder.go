@@ -7,7 +7,8 @@ import (
 
 // Handler takes the messages of a batch in their order. Each state message has
 // its method, so that nothing is boxed; the pointer is valid until the method
-// returns. The rare membership messages share one method and come as values.
+// returns. The rare messages about units share one method and come as values, and
+// so do those of membership.
 type Handler interface {
 	HandleClaim(from netip.Addr, m *Claim)
 	HandleGrant(from netip.Addr, m *Grant)
@@ -20,6 +21,7 @@ type Handler interface {
 	HandleSynced(from netip.Addr, m *Synced)
 	HandleBind(from netip.Addr, m *Bind)
 	HandleAlias(from netip.Addr, m *Alias)
+	HandleUnits(from netip.Addr, m Message)
 	HandleMembership(from netip.Addr, m Message)
 }
 
@@ -65,12 +67,17 @@ func (d *Decoder) one(from netip.Addr, t Type, r *reader, h Handler) error {
 	if t.Control() {
 		return d.membership(from, t, r, h)
 	}
-	if !d.state(t, r) {
+	units := readUnits(t, r)
+	if units == nil && !d.state(t, r) {
 		d.Unknown++
 		return nil
 	}
 	if err := r.end(); err != nil {
 		return err
+	}
+	if units != nil {
+		h.HandleUnits(from, units)
+		return nil
 	}
 	switch t {
 	case TypeClaim:
@@ -153,6 +160,9 @@ func (d *Decoder) state(t Type, r *reader) bool {
 func (d *Decoder) read(t Type, r *reader) Message {
 	if t.Control() {
 		return readMembership(t, r)
+	}
+	if m := readUnits(t, r); m != nil {
+		return m
 	}
 	d.state(t, r)
 	switch t {

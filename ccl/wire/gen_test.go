@@ -81,6 +81,17 @@ func genView(t *rapid.T) View {
 	return v
 }
 
+// genRanges draws ranges within [from, end), sorted and apart.
+func genRanges(t *rapid.T, from, end uint32) (list []UnitRange) {
+	for len(list) < MaxUnitRanges && from < end && rapid.IntRange(0, 9).Draw(t, "more") > 0 {
+		first := rapid.Uint32Range(from, end-1).Draw(t, "range first")
+		count := rapid.Uint32Range(1, end-first).Draw(t, "range count")
+		list = append(list, UnitRange{first, count})
+		from = first + count
+	}
+	return list
+}
+
 // generators has one entry for every type; TestEveryTypeHasAGenerator checks.
 var generators = map[Type]func(*rapid.T) Message{
 	TypeClaim: func(t *rapid.T) Message { return Claim{Conn: genConn(t), Reregister: rapid.Bool().Draw(t, "re")} },
@@ -105,6 +116,32 @@ var generators = map[Type]func(*rapid.T) Message{
 		}
 	},
 	TypeAlias: func(t *rapid.T) Message { return Alias{Key: genKey(t), Conn: genKey(t)} },
+	TypeUnits: func(t *rapid.T) Message {
+		m := Units{
+			View: rapid.Uint32().Draw(t, "view"), Lineage: rapid.Uint64().Draw(t, "lineage"), Geometry: rapid.Uint32().Draw(t, "geometry"),
+			Sum: rapid.Uint64().Draw(t, "sum"), Took: rapid.Uint64().Draw(t, "took"), Flags: rapid.Byte().Draw(t, "flags"),
+			First: rapid.Uint32Range(0, MaxUnits).Draw(t, "first"),
+		}
+		m.Count = rapid.Uint32Range(0, MaxUnits-m.First).Draw(t, "count")
+		m.Held, m.Past = genRanges(t, m.First, m.First+m.Count), genRanges(t, m.First, m.First+m.Count)
+		return m
+	},
+	TypeGiveUnits: func(t *rapid.T) Message {
+		return GiveUnits{
+			View: rapid.Uint32().Draw(t, "view"), Seq: rapid.Uint64().Draw(t, "seq"), Answer: rapid.Bool().Draw(t, "answer"),
+			Pool: rapid.Uint16().Draw(t, "pool"), Left: rapid.Uint16().Draw(t, "left"), Units: genRanges(t, 0, MaxUnits),
+		}
+	},
+	TypeWantUnits: func(t *rapid.T) Message {
+		return WantUnits{View: rapid.Uint32().Draw(t, "view"), Pool: rapid.Uint16().Draw(t, "pool"), Count: rapid.Uint16().Draw(t, "count")}
+	},
+	TypeRoster: func(t *rapid.T) Message {
+		var m Roster
+		for range rapid.IntRange(0, MaxRoster).Draw(t, "n") {
+			m.Entries = append(m.Entries, RosterEntry{Name: genText(t, "name"), Seen: rapid.Uint64().Draw(t, "seen"), Over: rapid.Bool().Draw(t, "over")})
+		}
+		return m
+	},
 	TypeHeartbeat: func(t *rapid.T) Message {
 		return Heartbeat{
 			From: genMember(t, genNode(t, "id")), State: NodeState(rapid.Byte().Draw(t, "state")),

@@ -50,6 +50,13 @@ var samples = []Message{
 	Claim{Conn: sampleTranslated},
 	Bind{Key: sampleTranslated.Reply, Conn: sampleTranslated.Key, Gen: 2, Timeout: 300, Flags: ConnOrphan},
 	Alias{Key: sampleTranslated.Reply, Conn: sampleTranslated.Key},
+	Units{
+		View: 0x01000002, Lineage: 0x1122334455667788, Geometry: 0xaabbccdd, Sum: 0x99, Took: 300, Flags: UnitsAsk, First: 126, Count: 126,
+		Held: []UnitRange{{126, 3}, {200, 30}}, Past: []UnitRange{{129, 1}},
+	},
+	GiveUnits{View: 0x01000002, Seq: 301, Answer: true, Pool: 1, Left: 17, Units: []UnitRange{{5, 1}, {300, 2}}},
+	WantUnits{View: 0x01000002, Pool: 1, Count: 2},
+	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300}, {Name: "fw-x", Seen: 1<<32 | 7, Over: true}}},
 }
 
 // The bytes of every type are what testdata/golden.txt says. COHORT_GOLDEN=write

@@ -40,5 +40,8 @@ func (f HandlerFunc) HandleGone(from netip.Addr, m *Gone) { f(from, *m) }
 // HandleSynced implements Handler.
 func (f HandlerFunc) HandleSynced(from netip.Addr, m *Synced) { f(from, *m) }
 
+// HandleUnits implements Handler.
+func (f HandlerFunc) HandleUnits(from netip.Addr, m Message) { f(from, m) }
+
 // HandleMembership implements Handler.
 func (f HandlerFunc) HandleMembership(from netip.Addr, m Message) { f(from, m) }

@@ -26,6 +26,10 @@ const (
 	TypeSynced          Type = 9  // owner -> all: everything re-registered for this view
 	TypeBind            Type = 10 // owner -> holder of a translated connection's second key
 	TypeAlias           Type = 11 // that holder -> asker: the connection is registered under another key
+	TypeUnits           Type = 12 // holder -> all: the units it holds (cluster/blocks)
+	TypeGiveUnits       Type = 13 // holder -> its successor: these are yours now
+	TypeWantUnits       Type = 14 // a node short of ports -> a holder: lease me some
+	TypeRoster          Type = 15 // all -> all: which nodes were ever members
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34

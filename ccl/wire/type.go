@@ -17,7 +17,8 @@ func (t Type) Control() bool { return t >= TypeHeartbeat }
 var typeNames = map[Type]string{
 	TypePadding: "padding", TypeClaim: "claim", TypeGrant: "grant", TypeRedirect: "redirect",
 	TypeQuery: "query", TypeOwner: "owner", TypeUpdate: "update", TypeClose: "close",
-	TypeGone: "gone", TypeSynced: "synced", TypeBind: "bind", TypeAlias: "alias", TypeHeartbeat: "heartbeat",
+	TypeGone: "gone", TypeSynced: "synced", TypeBind: "bind", TypeAlias: "alias",
+	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHeartbeat: "heartbeat",
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
 	TypeProbe: "probe", TypeProbeReply: "probe-reply",

@@ -134,6 +134,14 @@ func TestHostileBytesGetANamedError(t *testing.T) {
 		{"address of 5 bytes", []byte{39, 12, 0, 0, 0, 1, 0, 9, 5, 1, 2, 3, 4, 5}, ErrValue},
 		{"list longer than its body", []byte{35, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, ErrTruncated},
 		{"list of 65 names", append(Append(nil, Join{})[:19], 65), ErrValue},
+		{"units outside their window", unitsBody(1, 10, 5, 1, 3, 3, 0), ErrValue},
+		{"window outside all units", unitsBody(1, 0xff, 0xff, 3, 2), ErrValue},
+		{"empty range of units", unitsBody(1, 10, 5, 1, 2, 0, 0), ErrValue},
+		{"more ranges of units than bytes", unitsBody(1, 10, 5, 200, 1, 2, 0), ErrTruncated},
+		{"257 ranges of units", unitsBody(1, 10, 5, 0x81, 2), ErrValue},
+		{"answer that is neither yes nor no", []byte{13, 9, 0, 0, 0, 1, 7, 2, 0, 0, 0}, ErrValue},
+		{"roster of 65", []byte{15, 1, 65}, ErrValue},
+		{"roster longer than its body", []byte{15, 3, 2, 0, 0}, ErrTruncated},
 		{"rule over 16 bits", []byte{1, 17, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 1, 0x80, 0x80, 0x04, 0}, ErrValue},
 	}
 	for _, tt := range tests {
@@ -147,6 +155,13 @@ func TestHostileBytesGetANamedError(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unitsBody is a Units whose bytes from Took on are given.
+func unitsBody(tail ...byte) []byte {
+	body := append(make([]byte, 24), tail[0], 0) // up to Sum, then Took and flags
+	body = append(body, tail[1:]...)
+	return append([]byte{12, byte(len(body))}, body...)
 }
 
 // Text that is too long is cut between characters, never inside one.

@@ -119,6 +119,8 @@ func (d *deliver) HandleGone(from netip.Addr, m *wire.Gone)         { d.state(fr
 func (d *deliver) HandleBind(from netip.Addr, m *wire.Bind)   { d.state(from, m) }
 func (d *deliver) HandleAlias(from netip.Addr, m *wire.Alias) { d.state(from, m) }
 
+func (d *deliver) HandleUnits(netip.Addr, wire.Message) {}
+
 func (d *deliver) HandleSynced(from netip.Addr, m *wire.Synced) {
 	c := (*Core)(d)
 	if c.ids[from] != 0 {

@@ -1,0 +1,127 @@
+package wire
+
+import "encoding/binary"
+
+// appendUnits encodes the unit messages.
+func appendUnits(b []byte, m Message) (Type, []byte) {
+	switch m := m.(type) {
+	case Units:
+		b = binary.BigEndian.AppendUint32(b, m.View)
+		b = binary.BigEndian.AppendUint64(b, m.Lineage)
+		b = binary.BigEndian.AppendUint32(b, m.Geometry)
+		b = binary.BigEndian.AppendUint64(b, m.Sum)
+		b = binary.AppendUvarint(b, m.Took)
+		b = append(b, m.Flags)
+		b = binary.AppendUvarint(b, uint64(m.First))
+		b = binary.AppendUvarint(b, uint64(m.Count))
+		return TypeUnits, appendRanges(appendRanges(b, m.First, m.Held), m.First, m.Past)
+	case GiveUnits:
+		b = binary.BigEndian.AppendUint32(b, m.View)
+		b = binary.AppendUvarint(b, m.Seq)
+		answer := byte(0)
+		if m.Answer {
+			answer = 1
+		}
+		b = append(b, answer)
+		b = binary.AppendUvarint(b, uint64(m.Pool))
+		b = binary.AppendUvarint(b, uint64(m.Left))
+		return TypeGiveUnits, appendRanges(b, 0, m.Units)
+	case WantUnits:
+		b = binary.BigEndian.AppendUint32(b, m.View)
+		b = binary.AppendUvarint(b, uint64(m.Pool))
+		return TypeWantUnits, binary.AppendUvarint(b, uint64(m.Count))
+	case Roster:
+		list := m.Entries[:min(len(m.Entries), MaxRoster)]
+		b = append(b, byte(len(list)))
+		for i := range list {
+			over := byte(0)
+			if list[i].Over {
+				over = 1
+			}
+			b = append(binary.BigEndian.AppendUint64(appendString(b, list[i].Name), list[i].Seen), over)
+		}
+		return TypeRoster, b
+	}
+	return TypePadding, b
+}
+
+// appendRanges writes each range as the gap before it, beginning at from, and
+// its length: two bytes for most.
+func appendRanges(b []byte, from uint32, list []UnitRange) []byte {
+	list = list[:min(len(list), MaxUnitRanges)]
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, r := range list {
+		b = binary.AppendUvarint(b, uint64(r.First-from))
+		b = binary.AppendUvarint(b, uint64(r.Count))
+		from = r.First + r.Count
+	}
+	return b
+}
+
+// readUnits returns nil for any other type.
+func readUnits(t Type, r *reader) Message {
+	switch t {
+	case TypeUnits:
+		m := Units{View: r.u32(), Lineage: r.u64(), Geometry: r.u32(), Sum: r.u64(), Took: r.uvarint(1<<64 - 1), Flags: r.u8()}
+		m.First = uint32(r.uvarint(MaxUnits))
+		m.Count = uint32(r.uvarint(uint64(MaxUnits - m.First)))
+		m.Held = r.ranges(m.First, m.First+m.Count)
+		m.Past = r.ranges(m.First, m.First+m.Count)
+		return m
+	case TypeGiveUnits:
+		m := GiveUnits{View: r.u32(), Seq: r.uvarint(1<<64 - 1), Answer: r.bool()}
+		m.Pool, m.Left = uint16(r.uvarint(1<<16-1)), uint16(r.uvarint(1<<16-1))
+		m.Units = r.ranges(0, MaxUnits)
+		return m
+	case TypeWantUnits:
+		return WantUnits{View: r.u32(), Pool: uint16(r.uvarint(1<<16 - 1)), Count: uint16(r.uvarint(1<<16 - 1))}
+	case TypeRoster:
+		n := int(r.u8())
+		if n > MaxRoster {
+			r.fail(ErrValue)
+			return Roster{}
+		}
+		if 10*n > len(r.b) { // a name's length, Seen and Over at least
+			r.fail(ErrTruncated)
+			return Roster{}
+		}
+		var m Roster
+		for range n {
+			m.Entries = append(m.Entries, RosterEntry{Name: r.text(), Seen: r.u64(), Over: r.bool()})
+		}
+		return m
+	}
+	return nil
+}
+
+// ranges reads a list that lies within [from, end), sorted by construction.
+func (r *reader) ranges(from, end uint32) []UnitRange {
+	n := int(r.uvarint(MaxUnitRanges))
+	if 2*n > len(r.b) {
+		r.fail(ErrTruncated)
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	list := make([]UnitRange, n)
+	for i := range list {
+		first := from + uint32(r.uvarint(uint64(end-from)))
+		count := uint32(r.uvarint(uint64(end - first)))
+		if count == 0 {
+			r.fail(ErrValue)
+			return nil
+		}
+		list[i] = UnitRange{first, count}
+		from = first + count
+	}
+	return list
+}
+
+func (r *reader) bool() bool {
+	v := r.u8()
+	if v > 1 {
+		r.fail(ErrValue)
+	}
+	return v == 1
+}
