@@ -61,6 +61,8 @@ const (
 	ConnSync   = 0x01 // FR13: durability sync
 	ConnNoCopy = 0x02 // FR13: durability none: directors know the owner, nobody keeps state
 	ConnOrphan = 0x04 // Update and Bind only: the owner is dead, the receiver is the new director
+	ConnMapped = 0x08 // its translation is that of a mapping (RFC 4787, endpoint-independent)
+	ConnOpen   = 0x10 // a mapping that lets anybody in (RFC 4787, endpoint-independent filtering)
 )
 
 // OwnerRetry in Owner.Owner or Redirect.Owner means: I cannot answer in my

@@ -43,7 +43,7 @@ func (c *Core) ageFlows() {
 	c.ageing.flows = c.table.ScanFlows(c.ageing.flows, c.share(c.table.Slots()), func(slot uint32, f *flowtable.FlowSlot) bool {
 		c.note(slot, f)
 		switch {
-		case f.Expired(now):
+		case f.Expired(now) && !inUse(f):
 			c.closeFlow(slot)
 		case f.Flags&flowtable.FlowProvisional != 0 && flowtable.Since(now, f.Created) > int32(flowtable.TickOf(int64(reclaimAfter))):
 			c.claimAgain(slot, f)
@@ -80,6 +80,7 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 func (c *Core) note(slot uint32, f *flowtable.FlowSlot) {
 	state := flowtable.TCPState(f.State)
 	switch {
+	case isMapping(f):
 	case state != flowtable.TCPNone:
 		if next := flowtable.Observe(state, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}); next != state {
 			c.setState(slot, f, next)

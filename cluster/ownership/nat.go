@@ -24,8 +24,18 @@ type NAT interface {
 	Use(reply packet.FlowKey)
 	Release(now int64, reply packet.FlowKey, hold bool)
 
-	// Unit returns the NAT unit that an address and a port lie in.
-	Unit(a packet.Addr, port uint16) (unit int, ok bool)
+	// Mapping returns the key of the mapping that a connection belongs to, when
+	// the rule that translates it makes mappings: (host:port -> 0). open says
+	// that everybody may use it from the other side.
+	Mapping(in, out uint8, k, to packet.FlowKey) (mapping packet.FlowKey, open, ok bool)
+	// Map chooses the mapped endpoint of a new mapping: (0 -> address:port).
+	Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, r Reason)
+	// Mapped returns the reply key of the mapping that a packet to an address
+	// of a pool would belong to.
+	Mapped(k packet.FlowKey) (reply packet.FlowKey, ok bool)
+
+	// Unit returns the NAT unit that a key's destination lies in.
+	Unit(k packet.FlowKey) (unit int, ok bool)
 	// Holds reports whether this node allocates from a unit.
 	Holds(unit int) bool
 	// Order returns who comes first for the second keys in a unit, in the
@@ -40,10 +50,10 @@ func (c *Core) unitOf(k packet.FlowKey) (unit int, ok bool) {
 		return 0, false
 	}
 	k, _ = k.Canonical()
-	if unit, ok = c.cfg.NAT.Unit(k.Dst, k.DstPort); ok {
+	if unit, ok = c.cfg.NAT.Unit(k); ok {
 		return unit, true
 	}
-	return c.cfg.NAT.Unit(k.Src, k.SrcPort)
+	return c.cfg.NAT.Unit(k.Reverse())
 }
 
 // director returns the first node of a key's order (FR2). For what lies in a
@@ -77,7 +87,7 @@ func (c *Core) steered(p *Packet) (to wire.NodeID, ok bool) {
 	if c.cfg.NAT == nil || p.Kind == KindICMPError {
 		return 0, false
 	}
-	unit, ok := c.cfg.NAT.Unit(p.Key.Dst, p.Key.DstPort)
+	unit, ok := c.cfg.NAT.Unit(p.Key)
 	if !ok {
 		return 0, false
 	}
@@ -91,7 +101,7 @@ func (c *Core) steersHere(k packet.FlowKey) bool {
 	if c.cfg.NAT == nil {
 		return false
 	}
-	unit, ok := c.cfg.NAT.Unit(k.Dst, k.DstPort)
+	unit, ok := c.cfg.NAT.Unit(k)
 	if !ok {
 		return false
 	}
@@ -99,24 +109,13 @@ func (c *Core) steersHere(k packet.FlowKey) bool {
 	return first == c.self
 }
 
-// translate fills in what a new connection leaves with. The reply key is
-// reserved until release.
-func (c *Core) translate(conn *wire.Conn, to packet.FlowKey) Reason {
-	if c.cfg.NAT == nil {
-		return ReasonNone
+// reserve keeps a reply key from others until unreserve.
+func (c *Core) reserve(conn *wire.Conn) Reason {
+	if c.taken(conn.Reply) {
+		return ReasonNATConflict // a fixed translation that somebody else has
 	}
-	reply, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.takenFn)
-	if r != ReasonNone {
-		return r
-	}
-	conn.SetReply(reply)
-	if conn.Translated() {
-		if c.taken(conn.Reply) {
-			return ReasonNATConflict // a fixed translation that somebody else has
-		}
-		c.reserved[conn.Reply] = struct{}{}
-		c.cfg.NAT.Use(conn.Reply)
-	}
+	c.reserved[conn.Reply] = struct{}{}
+	c.cfg.NAT.Use(conn.Reply)
 	return ReasonNone
 }
 
@@ -141,8 +140,16 @@ func (c *Core) taken(reply packet.FlowKey) bool {
 	if _, ok := c.cfg.Stubs.Get(reply); ok {
 		return true
 	}
-	_, ok := c.reserved[reply]
-	return ok
+	if _, ok := c.reserved[reply]; ok {
+		return true
+	}
+	if m, ok := c.cfg.NAT.Mapped(reply); ok && m != reply {
+		// A mapping takes whatever comes to its port.
+		_, stub := c.cfg.Stubs.Get(m)
+		_, soon := c.reserved[m]
+		return stub || soon || c.table.Lookup(m) != 0
+	}
+	return false
 }
 
 // awaitPorts holds a first packet until this node has a port for it. The

@@ -13,13 +13,15 @@ import (
 // held by node u % 4 + 1, and a static mapping of it in testNAT.static.
 var public = packet.Addr{198, 51, 100, 1}
 
-// testNAT translates what goes from the inside to 192.0.2.0/24.
+// testNAT translates what goes from the inside to 192.0.2.0/24, and by mappings
+// what goes to 193.0.0.0/8.
 type testNAT struct {
 	self  wire.NodeID
 	alive func(wire.NodeID) bool
 	next  uint16
 	uses  map[packet.FlowKey]int
 	short bool // pretends to have no port
+	open  bool // mappings let anybody in
 }
 
 func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
@@ -38,7 +40,7 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 	for range 64 << 10 {
 		n.next++
 		reply.DstPort = n.next
-		if u, ok := n.Unit(public, n.next); ok && n.Holds(u) && !taken(reply) {
+		if u, ok := n.Unit(reply); ok && n.Holds(u) && !taken(reply) {
 			return reply, ReasonNone
 		}
 	}
@@ -55,8 +57,23 @@ func (n *testNAT) Release(_ int64, k packet.FlowKey, _ bool) {
 	}
 }
 
-func (n *testNAT) Unit(a packet.Addr, port uint16) (int, bool) {
-	return int(port)>>10 - 1, a == public && port >= 1024
+func (n *testNAT) Unit(k packet.FlowKey) (int, bool) {
+	return int(k.DstPort)>>10 - 1, k.Dst == public && k.DstPort >= 1024
+}
+
+func (n *testNAT) Mapping(in, _ uint8, k, to packet.FlowKey) (packet.FlowKey, bool, bool) {
+	return packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto}, n.open, in == 1 && to.Dst[0] == 193
+}
+
+func (n *testNAT) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, Reason) {
+	to.Dst, to.DstPort = packet.Addr{192}, 0
+	reply, r := n.Source(now, in, out, k, to, func(k packet.FlowKey) bool { m, _ := n.Mapped(k); return taken(m) })
+	reply, _ = n.Mapped(reply)
+	return reply, r
+}
+
+func (n *testNAT) Mapped(k packet.FlowKey) (packet.FlowKey, bool) {
+	return packet.FlowKey{Dst: k.Dst, DstPort: k.DstPort, Proto: k.Proto}, k.Dst == public
 }
 
 func (n *testNAT) holder(u int) wire.NodeID { return wire.NodeID(u%4 + 1) }

@@ -16,8 +16,11 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 		return 0, ReasonNATNoXlate
 	}
 	reply := conn.ReplyKey()
-	there, _, ok := c.cfg.Router.Route(reply.Src)
-	back, _, ok2 := c.cfg.Router.Route(conn.Key.Src)
+	back, _, ok := c.cfg.Router.Route(conn.Key.Src)
+	there, ok2 := uint16(0), conn.Key.Dst == packet.Addr{} // a mapping leads nowhere
+	if !ok2 {
+		there, _, ok2 = c.cfg.Router.Route(reply.Src)
+	}
 	if !ok || !ok2 {
 		return 0, ReasonNoRoute
 	}
@@ -35,6 +38,9 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 		WScale:   [2]uint8{0xff, 0xff},
 	}
 	f.Replication = conn.Flags
+	if isMapping(&f) {
+		f.Flags |= flowtable.FlowPunt // no packet has its keys
+	}
 	for d := range f.Key {
 		if ref := c.table.Lookup(f.Key[d]); ref != 0 && ref.IsForward() {
 			c.table.RemoveForward(ref.Slot())
@@ -53,6 +59,7 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 	}
 	if conn.Translated() {
 		c.cfg.NAT.Use(reply)
+		c.child(c.table.Flow(slot), 1)
 	}
 	return slot, ReasonNone
 }
@@ -62,6 +69,7 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 func (c *Core) remove(slot uint32, hold bool) {
 	f := c.table.Flow(slot)
 	reply, translated := f.Key[1], f.Key[1] != f.Key[0].Reverse()
+	c.child(f, -1)
 	c.table.RemoveFlow(slot)
 	if translated && c.cfg.NAT != nil {
 		c.cfg.NAT.Release(c.now, reply, hold)
@@ -228,6 +236,7 @@ func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
 		f.Flags &^= flowtable.FlowProvisional
 		if conn.Gen > f.Gen {
 			f.Gen = conn.Gen
+			f.Stub = 0 // it names the older generation
 		}
 		if adopted && conn.State > f.State {
 			f.State, f.Timeout = conn.State, conn.Timeout
@@ -313,6 +322,9 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 			continue // it sent us this: it will learn that it owns it
 		}
 		c.installForward(p.Key, p.In, owner, gen)
+	}
+	if w.kind == waitClaim && w.conn.Key.Dst == (packet.Addr{}) {
+		c.installForward(w.conn.Key, w.conn.In, owner, gen) // its endpoint's next connections go there too
 	}
 	c.pending.take(w)
 	for i := range w.held {

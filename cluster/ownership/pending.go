@@ -27,6 +27,7 @@ type wait struct {
 	retryAt  int64 // 0 = not scheduled
 	askedAt  int64 // when the question was put first
 	held     []Packet
+	about    packet.FlowKey // waitQuery: the key to ask for
 	second   packet.FlowKey // key of the connection that an Alias named; zero = none
 
 	prev, next *wait
@@ -146,6 +147,15 @@ func (c *Core) hold(w *wait, p *Packet) Verdict {
 
 // ask holds p and puts the question to the director of k.
 func (c *Core) ask(p *Packet, k packet.FlowKey, kind waitKind, conn *wire.Conn) Verdict {
+	return c.askFor(p, k, p.Key, kind, conn)
+}
+
+// askAbout holds p and asks who owns about, whose canonical form is k.
+func (c *Core) askAbout(p *Packet, k, about packet.FlowKey) Verdict {
+	return c.askFor(p, k, about, waitQuery, nil)
+}
+
+func (c *Core) askFor(p *Packet, k, about packet.FlowKey, kind waitKind, conn *wire.Conn) Verdict {
 	if len(c.pending.byKey) >= c.cfg.MaxPending || !c.mayHold(p, kind) {
 		return drop(ReasonHoldLimit)
 	}
@@ -153,6 +163,7 @@ func (c *Core) ask(p *Packet, k packet.FlowKey, kind waitKind, conn *wire.Conn) 
 		return drop(ReasonOwnerTimeout)
 	}
 	w := c.pending.add(k, kind)
+	w.about = about
 	if conn != nil {
 		w.conn = *conn
 	}
@@ -170,7 +181,10 @@ func (c *Core) question(w *wait) {
 		c.answered(w)
 		return
 	}
-	key := w.held[0].Key
+	key := w.about
+	if w.kind == waitClaim {
+		key = w.conn.Key
+	}
 	if w.second != (packet.FlowKey{}) {
 		key = w.second
 	}

@@ -133,11 +133,13 @@ func (c *Core) miss(p *Packet) Verdict {
 	if to, ok := c.steered(p); ok {
 		return Verdict{Op: OpSend, Node: to}
 	}
-	if (p.From == 0 || p.reused) && startsConnection(p) {
+	if startsConnection(p) && (p.From == 0 || p.reused || c.steersHere(p.Key) || c.mappedHere(p)) {
 		conn, v := c.propose(p)
 		switch {
-		case v.Op != OpDrop:
+		case v.Op == OpForward:
 			return c.begin(p, k, conn)
+		case v.Op != OpDrop:
+			return v
 		case v.Reason == ReasonNATPorts:
 			return c.awaitPorts(p, k)
 		case p.Kind == KindTCP || v.Reason != ReasonPolicyDenied && v.Reason != ReasonNATNoXlate:
@@ -161,8 +163,12 @@ func startsConnection(p *Packet) bool {
 	return false
 }
 
-// propose routes and judges a first packet. An OpDrop verdict refuses it.
+// propose routes, judges and translates a first packet. OpForward begins the
+// connection; anything else is final.
 func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
+	if conn, v, ok := c.inbound(p); ok {
+		return conn, v
+	}
 	to := p.Key
 	if c.cfg.NAT != nil {
 		var ok bool
@@ -187,14 +193,41 @@ func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
 	if v.Durability == policy.None {
 		conn.Flags = wire.ConnNoCopy
 	}
+	c.begun(conn, p)
+	return conn, c.translate(p, conn, to)
+}
+
+// begun gives a new connection its first state.
+func (c *Core) begun(conn *wire.Conn, p *Packet) {
 	if p.Kind == KindTCP {
 		conn.State = uint8(flowtable.TCPSynSent)
 	}
 	conn.Timeout = c.cfg.Timeouts.Of(p.Key.Proto, flowtable.TCPState(conn.State))
-	if r := c.translate(conn, to); r != ReasonNone {
-		return nil, drop(r)
+}
+
+// translate fills in what a new connection leaves with, and reserves its reply
+// key until unreserve. to is its key with the real destination.
+func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict {
+	if c.cfg.NAT == nil {
+		return Verdict{Op: OpForward}
 	}
-	return conn, Verdict{Op: OpHold}
+	if mapping, open, ok := c.cfg.NAT.Mapping(conn.In, conn.Out, conn.Key, to); ok {
+		if v := c.throughMapping(p, conn, to, mapping, open); v.Op != OpForward {
+			return v
+		}
+	} else {
+		reply, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.takenFn)
+		if r != ReasonNone {
+			return drop(r)
+		}
+		conn.SetReply(reply)
+		if conn.Translated() {
+			if r := c.reserve(conn); r != ReasonNone {
+				return drop(r)
+			}
+		}
+	}
+	return Verdict{Op: OpForward}
 }
 
 // begin starts a connection. TCP leaves at once with the claim beside it
@@ -216,6 +249,10 @@ func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	}
 	c.stats.Created++
 	c.claim(conn, false)
-	c.bind(conn)
+	if unit, ok := c.unitOf(conn.Reply); conn.Translated() && (!ok || !c.cfg.NAT.Holds(unit)) {
+		// The answer may meet another node before the grant comes back, and is
+		// not led here by arithmetic.
+		c.bind(conn)
+	}
 	return c.owned(p, slot, 0)
 }

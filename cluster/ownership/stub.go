@@ -21,7 +21,10 @@ func (c *Core) bind(conn *wire.Conn) {
 	}
 	c.dropStub(conn.Reply) // an owner needs none
 	to := c.backup(conn.Reply, c.self)
-	if to != 0 && c.sendBind(to, conn) {
+	if to == 0 || c.table.Flow(ref.Slot()).Stub == uint8(to) {
+		return // nobody to tell, or told before
+	}
+	if c.sendBind(to, conn) {
 		c.table.UpdateFlow(ref.Slot(), func(f *flowtable.FlowSlot) { f.Stub = uint8(to) })
 	}
 }

@@ -1,0 +1,184 @@
+package ownership
+
+import (
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// Endpoint-independent mapping (RFC 4787, 4.1) and one-to-one dynamic NAT give
+// all connections of an inside endpoint one mapped endpoint, whichever node
+// meets them. The mapping itself is a connection to the role logic, with keys
+// that no packet has: (host:port -> 0) and (0 -> address:port). So it is
+// claimed, granted once, copied and taken over like any other (FR11); and who
+// owns it owns the connections that are made through it.
+
+// mappingIdle is how long a mapping without connections lives, in seconds (RFC
+// 4787, REQ-5: not less than two minutes, five recommended).
+const mappingIdle = 300
+
+// isMapping reports whether a flow is a mapping.
+func isMapping(f *flowtable.FlowSlot) bool { return f.Key[0].Dst == packet.Addr{} }
+
+// throughMapping translates a new connection by the mapping of its endpoint.
+// An Op other than OpForward is final: the mapping's owner makes the
+// connection, or the packet waits for the mapping.
+func (c *Core) throughMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey, open bool) Verdict {
+	ref := c.table.Lookup(mapping)
+	switch {
+	case ref == 0:
+		return c.askMapping(p, conn, to, mapping, open)
+	case ref.IsForward():
+		f := c.table.Forward(ref.Slot())
+		owner := wire.NodeID(f.Owner)
+		if !c.alive(owner, f.Incarnation) || owner == p.From {
+			c.table.RemoveForward(ref.Slot())
+			return c.askMapping(p, conn, to, mapping, open)
+		}
+		f.Account(c.tick(), 0) // it lives as long as it is of use
+		c.installForward(p.Key, p.In, owner, f.Gen)
+		return Verdict{Op: OpSend, Node: owner, Gen: f.Gen}
+	}
+	m := c.table.Flow(ref.Slot()).Key[1]
+	reply := to.Reverse()
+	reply.Dst = m.Dst
+	if m.DstPort != 0 {
+		reply.DstPort = m.DstPort
+	}
+	conn.SetReply(reply)
+	conn.Flags |= wire.ConnMapped
+	return Verdict{Op: OpForward}
+}
+
+// askMapping claims the mapping of p's endpoint; p waits for the answer.
+func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey, open bool) Verdict {
+	k, _ := mapping.Canonical()
+	if w := c.pending.get(k); w != nil {
+		return c.hold(w, p)
+	}
+	reply, r := c.cfg.NAT.Map(c.now, conn.In, conn.Out, p.Key, to, c.takenFn)
+	switch {
+	case r == ReasonNATPorts:
+		return c.awaitPorts(p, k)
+	case r != ReasonNone:
+		return drop(r)
+	}
+	m := wire.Conn{Key: mapping, Reply: reply, Gen: 1, In: conn.In, Out: conn.Out, Flags: conn.Flags | wire.ConnMapped, Rule: conn.Rule, Timeout: mappingIdle}
+	if open {
+		m.Flags |= wire.ConnOpen
+	}
+	if r := c.reserve(&m); r != ReasonNone {
+		return drop(r)
+	}
+	v := c.ask(p, k, waitClaim, &m)
+	if v.Op == OpDrop {
+		c.unreserve(&m)
+	}
+	return v
+}
+
+// mappedHere reports whether a first packet that another node sent here belongs
+// to a mapping that this node owns.
+func (c *Core) mappedHere(p *Packet) bool {
+	if c.cfg.NAT == nil || p.From == 0 {
+		return false
+	}
+	owns := func(k packet.FlowKey) bool {
+		ref := c.table.Lookup(k)
+		return ref != 0 && !ref.IsForward()
+	}
+	if m, ok := c.cfg.NAT.Mapped(p.Key); ok && owns(m) {
+		return true
+	}
+	to, ok := c.cfg.NAT.Destination(p.In, p.Key)
+	if !ok {
+		return false
+	}
+	_, out, ok := c.cfg.Router.Route(to.Dst)
+	if !ok {
+		return false
+	}
+	m, _, ok := c.cfg.NAT.Mapping(p.In, out, p.Key, to)
+	return ok && owns(m)
+}
+
+// inbound is a first packet to an address of a pool. The mapping that it
+// belongs to, if there is one, says who makes the connection.
+func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
+	if c.cfg.NAT == nil {
+		return nil, Verdict{}, false
+	}
+	m, ok := c.cfg.NAT.Mapped(p.Key)
+	if !ok {
+		return nil, Verdict{}, false
+	}
+	ref := c.table.Lookup(m)
+	switch {
+	case ref == 0:
+		if _, known := c.cfg.Stubs.Get(m); !known {
+			return nil, Verdict{}, false
+		}
+		k, _ := m.Canonical()
+		if w := c.pending.get(k); w != nil {
+			return nil, c.hold(w, p), true
+		}
+		v := c.askAbout(p, k, m)
+		return nil, v, true
+	case ref.IsForward():
+		f := c.table.Forward(ref.Slot())
+		owner := wire.NodeID(f.Owner)
+		if !c.alive(owner, f.Incarnation) || owner == p.From {
+			c.table.RemoveForward(ref.Slot())
+			return nil, Verdict{}, false
+		}
+		c.installForward(p.Key, p.In, owner, f.Gen)
+		return nil, Verdict{Op: OpSend, Node: owner, Gen: f.Gen}, true
+	}
+	f := c.table.Flow(ref.Slot())
+	if f.Replication&wire.ConnOpen == 0 {
+		return nil, drop(ReasonNATFiltered), true
+	}
+	host := f.Key[0]
+	_, out, routed := c.cfg.Router.Route(host.Src)
+	if !routed {
+		return nil, drop(ReasonNoRoute), true
+	}
+	if _, back, ok := c.cfg.Router.Route(p.Key.Src); !ok || back != p.In {
+		return nil, drop(ReasonReversePath), true
+	}
+	conn = &c.pending.proposal
+	*conn = wire.Conn{Key: p.Key, Gen: 1, In: p.In, Out: out, Rule: f.Rule, Flags: f.Replication &^ wire.ConnOpen}
+	reply := p.Key.Reverse()
+	reply.Src = host.Src
+	if host.SrcPort != 0 {
+		reply.SrcPort = host.SrcPort
+	}
+	conn.SetReply(reply)
+	c.begun(conn, p)
+	return conn, Verdict{Op: OpForward}, true
+}
+
+// child counts a connection that comes or goes at its mapping, if that is here,
+// and starts the mapping's idle time anew.
+func (c *Core) child(f *flowtable.FlowSlot, by int) {
+	if f.Replication&wire.ConnMapped == 0 || c.cfg.NAT == nil || isMapping(f) {
+		return
+	}
+	for _, k := range f.Key {
+		m, ok := c.cfg.NAT.Mapped(k)
+		if !ok {
+			continue
+		}
+		if ref := c.table.Lookup(m); ref != 0 && !ref.IsForward() {
+			g := c.table.Flow(ref.Slot())
+			if n := int(g.Packets[0]) + by; n >= 0 {
+				g.Packets[0] = uint64(n)
+			}
+			g.Account(1, c.tick(), 0)
+			return
+		}
+	}
+}
+
+// inUse reports whether a mapping must stay although it is idle.
+func inUse(f *flowtable.FlowSlot) bool { return isMapping(f) && f.Packets[0] != 0 }

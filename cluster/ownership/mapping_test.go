@@ -1,0 +1,150 @@
+package ownership
+
+import (
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/packet"
+)
+
+// eim is a connection of one inside endpoint to remote n, by a rule that makes
+// endpoint-independent mappings.
+func eim(n byte) packet.FlowKey {
+	return packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{193, 0, 0, n}, SrcPort: 4000, DstPort: 3478, Proto: packet.ProtoUDP}
+}
+
+// Every connection of an endpoint leaves from the same mapped address and port,
+// whichever nodes meet them, and at the same instant too (RFC 4787, REQ-1).
+func TestNT9_OneEndpointHasOneMapping(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	for n := byte(1); n <= 4; n++ {
+		p := udp(eim(n))
+		p.Handle = Handle(n)
+		if v := c.nodes[wire.NodeID(n)].core.Packet(c.now, &p); v.Op == OpSend {
+			c.from(v.Node, wire.NodeID(n), p, 1)
+		}
+	}
+	c.run(50 * ms)
+	for n := byte(1); n <= 4; n++ { // what lost the race was sent to the owner
+		if v := c.nodes[wire.NodeID(n)].released[Handle(n)]; v.Op == OpSend {
+			c.from(v.Node, wire.NodeID(n), udp(eim(n)), 1)
+		}
+	}
+	c.run(50 * ms)
+	var mapped packet.FlowKey
+	for n := byte(1); n <= 4; n++ {
+		r := c.reply(eim(n))
+		if n > 1 && (r.Dst != mapped.Dst || r.DstPort != mapped.DstPort) {
+			t.Fatalf("connection %d leaves from %v:%d, the first one from %v:%d", n, r.Dst, r.DstPort, mapped.Dst, mapped.DstPort)
+		}
+		mapped = r
+	}
+	for n := byte(5); n <= 40; n++ {
+		at, v := c.at(wire.NodeID(n%4+1), udp(eim(n)))
+		wantForward(t, v)
+		if r := c.reply(eim(n)); r.DstPort != mapped.DstPort {
+			t.Fatalf("connection %d, made at node %d, leaves from port %d, want %d", n, at, r.DstPort, mapped.DstPort)
+		}
+	}
+}
+
+// stranger sends to a mapped endpoint from an address that the host behind it
+// has never spoken to.
+func stranger(mapped packet.FlowKey, n byte) Packet {
+	p := udp(packet.FlowKey{Src: packet.Addr{193, 9, 9, n}, SrcPort: 5, Dst: mapped.Dst, DstPort: mapped.DstPort, Proto: packet.ProtoUDP})
+	p.In = 2
+	return p
+}
+
+// With endpoint-independent filtering a stranger reaches the host, from any
+// node; without it he is dropped by name (RFC 4787, section 5).
+func TestNT9_Filtering(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		c := natCluster(t, 1, 2, 3, 4)
+		for _, n := range c.nodes {
+			n.fake.open = open
+		}
+		c.at(3, udp(eim(1)))
+		c.run(20 * ms)
+		mapped := c.reply(eim(1))
+		for id := wire.NodeID(1); id <= 4; id++ {
+			p := stranger(mapped, byte(id))
+			_, v := c.at(id, p)
+			if !open {
+				wantDrop(t, v, ReasonNATFiltered)
+				continue
+			}
+			wantForward(t, v)
+			f := c.flow(c.oneOwner(p.Key), p.Key)
+			if f.Key[1].Src != eim(1).Src || f.Key[1].SrcPort != 4000 {
+				t.Fatalf("the stranger reaches %v, want the host", f.Key[1])
+			}
+			answer := udp(f.Key[1])
+			if at, v := c.at(id%4+1, answer); v.Op != OpForward || v.Dir != 1 {
+				t.Fatalf("the host's answer: %+v at node %d", v, at)
+			}
+		}
+	}
+}
+
+// The mapping's owner dies: new connections of the endpoint, and strangers,
+// still meet the same mapping (FR11).
+func TestFR11_NT9_AMappingSurvivesItsOwner(t *testing.T) {
+	for _, outside := range []bool{false, true} {
+		c := natCluster(t, 1, 2, 3, 4)
+		for _, n := range c.nodes {
+			n.fake.open = true
+		}
+		c.at(4, udp(eim(1)))
+		c.run(20 * ms)
+		mapped := c.reply(eim(1))
+		owner := c.oneOwner(eim(1))
+		c.kill(owner)
+		var rest []wire.NodeID
+		for id := wire.NodeID(1); id <= 4; id++ {
+			if id != owner {
+				rest = append(rest, id)
+			}
+		}
+		c.apply(1, 2, rest...)
+		if outside {
+			_, v := c.at(rest[0], stranger(mapped, 1))
+			wantForward(t, v)
+		}
+		_, v := c.at(rest[1], udp(eim(2)))
+		wantForward(t, v)
+		if r := c.reply(eim(2)); r.DstPort != mapped.DstPort {
+			t.Fatalf("leaves from port %d after the death, want %d", r.DstPort, mapped.DstPort)
+		}
+		if !outside {
+			_, v := c.at(rest[2], stranger(mapped, 1))
+			wantForward(t, v)
+		}
+	}
+}
+
+// A mapping lives as long as a connection of it, and mappingIdle longer; then
+// nothing is left (FR15).
+func TestFR15_AMappingEnds(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	c.at(2, udp(eim(1)))
+	c.run(20 * ms)
+	port := c.reply(eim(1)).DstPort
+	for range 90 { // the fast path carries its connection: nothing else refreshes it
+		c.run(10_000 * ms)
+		f := c.flow(c.oneOwner(eim(1)), eim(1))
+		f.Account(0, c.nodes[1].core.tick(), 100)
+	}
+	c.run(20 * ms)
+	c.at(3, udp(eim(2)))
+	if got := c.reply(eim(2)).DstPort; got != port {
+		t.Fatalf("port %d although the mapping was in use all the time, want %d", got, port)
+	}
+	c.run(1_000_000 * ms)
+	c.wantNoUse()
+	for id, n := range c.nodes {
+		if s := n.table.Stats(); s.Flows != 0 || s.Forwards != 0 {
+			t.Fatalf("node %d keeps %d flows, %d forward entries", id, s.Flows, s.Forwards)
+		}
+	}
+}
