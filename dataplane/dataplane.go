@@ -112,7 +112,7 @@ func (d *Dataplane) openMaps(specs map[string]*ebpf.MapSpec) error {
 		if !errors.Is(err, errUnusable) {
 			return err
 		}
-		if !errors.Is(err, os.ErrNotExist) {
+		if !errors.Is(err, errNothingPinned) {
 			d.rebuilt = err.Error()
 		}
 	}

@@ -231,13 +231,15 @@ func TestPinnedMapsThatDoNotFitAreReplacedByEmptyOnes(t *testing.T) {
 		spoil func(*Dataplane, *Config)
 		want  string
 	}{
-		"layout version": {func(d *Dataplane, _ *Config) { d.memory.control.Layout = 999 }, "version 999"},
-		"more flows":     {func(_ *Dataplane, c *Config) { c.Flows = 200 }, "MaxEntries"},
-		"fewer forwards": {func(_ *Dataplane, c *Config) { c.Forwards = 10 }, "forwards"},
-		"a map is missing": {func(d *Dataplane, c *Config) {
-			_ = os.Remove(filepath.Join(c.PinDir, mapPin+"nexthops"))
-			d.rebuilt = ""
-		}, ""},
+		"layout version":   {func(d *Dataplane, _ *Config) { d.memory.control.Layout = 999 }, "version 999"},
+		"more flows":       {func(_ *Dataplane, c *Config) { c.Flows = 200 }, "MaxEntries"},
+		"fewer forwards":   {func(_ *Dataplane, c *Config) { c.Forwards = 10 }, "forwards"},
+		"a map is missing": {func(_ *Dataplane, c *Config) { _ = os.Remove(filepath.Join(c.PinDir, mapPin+"nexthops")) }, "nexthops"},
+		"a daemon without NAT left them": {func(d *Dataplane, c *Config) {
+			d.memory.control.Layout = 1
+			_ = os.Remove(filepath.Join(c.PinDir, mapPin+"nat_addrs"))
+			_ = os.Remove(filepath.Join(c.PinDir, mapPin+"nat_units"))
+		}, "nat_addrs"},
 	} {
 		done := make(chan struct{})
 		t.Run(name, func(t *testing.T) {

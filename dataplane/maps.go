@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"cohort/flowtable"
@@ -13,7 +14,7 @@ import (
 // mapNames are the maps both programs share, in bpf/maps.h.
 var mapNames = []string{
 	"control", "members", "ifaces", "ifindex_to_iface", "nexthops", "index",
-	"flows", "forwards", "local_addrs", "xsks", "counters",
+	"flows", "forwards", "local_addrs", "nat_addrs", "nat_units", "xsks", "counters",
 }
 
 // mapPin starts the name of a pinned map, linkPin that of a pinned link.
@@ -23,7 +24,11 @@ const (
 )
 
 // errUnusable: what is pinned cannot be adopted; the text says why.
-var errUnusable = errors.New("pinned maps are not usable")
+// errNothingPinned: nor is there anything.
+var (
+	errUnusable      = errors.New("pinned maps are not usable")
+	errNothingPinned = errors.New("nothing is pinned")
+)
 
 // size fits the maps of a spec to the configuration. Slot 0 of the arrays is
 // never used.
@@ -39,7 +44,7 @@ func (c *Config) size(maps map[string]*ebpf.MapSpec) error {
 	return nil
 }
 
-// mapSet is the eleven maps by name.
+// mapSet is the maps by name.
 type mapSet map[string]*ebpf.Map
 
 func (s mapSet) close() {
@@ -48,14 +53,19 @@ func (s mapSet) close() {
 	}
 }
 
-// adoptMaps opens the pinned maps. The error wraps errUnusable when they are
-// missing or of another shape than the specs.
+// adoptMaps opens the pinned maps. The error wraps errUnusable when some are
+// missing, as with those of a daemon that had fewer, or of another shape than
+// the specs; and errNothingPinned when there is not even control, the last one
+// to be pinned.
 func adoptMaps(dir string, specs map[string]*ebpf.MapSpec) (mapSet, error) {
 	set := make(mapSet)
 	for _, name := range mapNames {
 		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+name), nil)
 		if err != nil {
 			set.close()
+			if name == mapNames[0] && errors.Is(err, os.ErrNotExist) {
+				err = errNothingPinned
+			}
 			return nil, fmt.Errorf("%w: %s: %w", errUnusable, name, err)
 		}
 		set[name] = m

@@ -6,6 +6,7 @@ import (
 	"os"
 	"unsafe"
 
+	"cohort/ccl/wire"
 	"cohort/flowtable"
 
 	"github.com/cilium/ebpf"
@@ -20,17 +21,20 @@ type memory struct {
 	members  []Member
 	ifaces   []Iface
 	nextHops []NextHop
+	natUnits []wire.NodeID
 	table    flowtable.Memory
 }
 
 func mapMemory(s mapSet) (*memory, error) {
 	m := &memory{}
 	var control []Control
+	var units []natLine
 	err := errors.Join(
 		mapArray(m, s["control"], &control),
 		mapArray(m, s["members"], &m.members),
 		mapArray(m, s["ifaces"], &m.ifaces),
 		mapArray(m, s["nexthops"], &m.nextHops),
+		mapArray(m, s["nat_units"], &units),
 		mapArray(m, s["index"], &m.table.Index),
 		mapArray(m, s["flows"], &m.table.Flows),
 		mapArray(m, s["forwards"], &m.table.Forwards),
@@ -40,6 +44,7 @@ func mapMemory(s mapSet) (*memory, error) {
 		return nil, err
 	}
 	m.control = &control[0]
+	m.natUnits = unsafe.Slice(&units[0][0], len(units)*len(natLine{}))
 	return m, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"cohort/ccl/wire"
 	"cohort/packet"
 )
 
@@ -13,6 +14,8 @@ const (
 	MaxNodes    = 64
 	MaxIfaces   = 32
 	MaxNextHops = 4096
+	MaxNATAddrs = 1024
+	MaxNATUnits = 32768
 )
 
 // Flags of the shared structs.
@@ -99,6 +102,28 @@ func (n *NextHop) Store(v NextHop) {
 	atomic.StoreUint32(&n.Seq, (seq|1)+1)
 }
 
+// natAddress is struct nat_address: how the ports of an address are cut into
+// units. The kernel replaces such a map value as a whole.
+type natAddress struct {
+	FirstUnit           uint32
+	FirstPort, LastPort uint16
+	BlockSize           uint16 // ports a unit; 0: the address is one unit
+	_                   uint16
+}
+
+// units returns how many units the address has; the last block may be shorter
+// than the others.
+func (a natAddress) units() int {
+	if a.BlockSize == 0 {
+		return 1
+	}
+	return (int(a.LastPort) - int(a.FirstPort) + int(a.BlockSize)) / int(a.BlockSize)
+}
+
+// natLine is struct nat_units: one element of the array of directors. Elements
+// lie side by side, so that the array is one of units.
+type natLine [64]wire.NodeID
+
 // PuntMagic marks metadata written by our XDP programs.
 const PuntMagic = 0xc0
 
@@ -166,5 +191,7 @@ const (
 	_ = uint(16-unsafe.Sizeof(Member{})) + uint(unsafe.Sizeof(Member{})-16)
 	_ = uint(16-unsafe.Sizeof(Iface{})) + uint(unsafe.Sizeof(Iface{})-16)
 	_ = uint(32-unsafe.Sizeof(NextHop{})) + uint(unsafe.Sizeof(NextHop{})-32)
+	_ = uint(12-unsafe.Sizeof(natAddress{})) + uint(unsafe.Sizeof(natAddress{})-12)
+	_ = uint(64-unsafe.Sizeof(natLine{})) + uint(unsafe.Sizeof(natLine{})-64)
 	_ = uint(puntSize-unsafe.Sizeof(Punt{})) + uint(unsafe.Sizeof(Punt{})-puntSize)
 )

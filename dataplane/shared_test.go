@@ -7,6 +7,7 @@ import (
 
 	"cohort/bpf"
 	"cohort/flowtable"
+	"cohort/nat"
 )
 
 // layout is name-free: offsets and sizes of the fields that carry data, in
@@ -35,6 +36,7 @@ func TestSharedStructsAreLaidOutAsInC(t *testing.T) {
 		{"member", Member{}, bpf.Member{}},
 		{"iface", Iface{}, bpf.Iface{}},
 		{"punt", Punt{}, bpf.Punt{}},
+		{"nat_address", natAddress{}, bpf.NATAddress{}},
 		{"nexthop", struct {
 			DMAC, SMAC   [6]byte
 			Ifindex      uint32
@@ -67,6 +69,11 @@ func TestConstantsAreThoseOfTheHeaders(t *testing.T) {
 		{"nodes", MaxNodes, bpf.MaxNodes},
 		{"interfaces", MaxIfaces, bpf.MaxIfaces},
 		{"next hops", MaxNextHops, bpf.MaxNexthops},
+		{"translated addresses", MaxNATAddrs, bpf.MaxNATAddrs},
+		{"addresses that package nat allows", nat.MaxPoolAddresses, bpf.MaxNATAddrs},
+		{"NAT units", MaxNATUnits, bpf.MaxNATUnits},
+		{"units that package nat allows", nat.MaxUnits, bpf.MaxNATUnits},
+		{"units in a line", len(natLine{}), bpf.NATUnitsLine},
 		{"punt magic", PuntMagic, bpf.PuntMagic},
 		{"punt size", puntSize, bpf.PuntSize},
 		{"overhead", CCLOverhead, bpf.CCLPayload},
