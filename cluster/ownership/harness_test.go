@@ -167,7 +167,7 @@ func (c *cluster) boot(id wire.NodeID) *testNode {
 	cfg := Config{Table: table, Copies: n.copies, Router: n, Policy: n, Output: n, Timeouts: flowtable.DefaultTimeouts(), OrderKey: orderKey}
 	if c.nat {
 		n.stubs = flowtable.NewBackupStore(seed, 8192)
-		n.fake = &testNAT{self: id, next: 1023, uses: map[packet.FlowKey]int{}, alive: func(id wire.NodeID) bool { return n.core.view.Member(id) != nil }}
+		n.fake = &testNAT{self: id, core: func() *Core { return n.core }, next: 1023, uses: map[packet.FlowKey]int{}, alive: func(id wire.NodeID) bool { return n.core.view.Member(id) != nil }}
 		cfg.NAT, cfg.Stubs = n.fake, n.stubs
 	}
 	n.core = New(cfg)

@@ -2,7 +2,6 @@ package ownership
 
 import (
 	"cohort/ccl/wire"
-	"cohort/cluster/order"
 	"cohort/flowtable"
 	"cohort/packet"
 )
@@ -39,8 +38,9 @@ type NAT interface {
 	// Holds reports whether this node allocates from a unit.
 	Holds(unit int) bool
 	// Order returns who comes first for the second keys in a unit, in the
-	// present view: its holder if that is a member, then o's order of the unit.
-	Order(o *order.Order, unit int) (first, second, third wire.NodeID)
+	// present view: its holder if that is a member, then a fixed order of the
+	// members. 0 stands for a missing one.
+	Order(unit int) (first, second, third wire.NodeID)
 }
 
 // unitOf returns the NAT unit that decides where a key is kept: the same for
@@ -60,7 +60,7 @@ func (c *Core) unitOf(k packet.FlowKey) (unit int, ok bool) {
 // NAT unit that is the unit's holder while it lives (FR6).
 func (c *Core) director(k packet.FlowKey) wire.NodeID {
 	if unit, ok := c.unitOf(k); ok {
-		first, _, _ := c.cfg.NAT.Order(c.order, unit)
+		first, _, _ := c.cfg.NAT.Order(unit)
 		return first
 	}
 	return c.order.Director(k)
@@ -72,7 +72,7 @@ func (c *Core) backup(k packet.FlowKey, owner wire.NodeID) wire.NodeID {
 	if !ok {
 		return c.order.Backup(k, owner)
 	}
-	first, second, third := c.cfg.NAT.Order(c.order, unit)
+	first, second, third := c.cfg.NAT.Order(unit)
 	for _, id := range [...]wire.NodeID{first, second, third} {
 		if id != owner && id != 0 {
 			return id
@@ -91,7 +91,7 @@ func (c *Core) steered(p *Packet) (to wire.NodeID, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	to, _, _ = c.cfg.NAT.Order(c.order, unit)
+	to, _, _ = c.cfg.NAT.Order(unit)
 	return to, to != 0 && to != c.self && to != p.From
 }
 
@@ -105,7 +105,7 @@ func (c *Core) steersHere(k packet.FlowKey) bool {
 	if !ok {
 		return false
 	}
-	first, _, _ := c.cfg.NAT.Order(c.order, unit)
+	first, _, _ := c.cfg.NAT.Order(unit)
 	return first == c.self
 }
 

@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"cohort/ccl/wire"
-	"cohort/cluster/order"
 	"cohort/flowtable"
 	"cohort/packet"
 )
@@ -17,6 +16,7 @@ var public = packet.Addr{198, 51, 100, 1}
 // what goes to 193.0.0.0/8.
 type testNAT struct {
 	self  wire.NodeID
+	core  func() *Core
 	alive func(wire.NodeID) bool
 	next  uint16
 	uses  map[packet.FlowKey]int
@@ -79,8 +79,8 @@ func (n *testNAT) Mapped(k packet.FlowKey) (packet.FlowKey, bool) {
 func (n *testNAT) holder(u int) wire.NodeID { return wire.NodeID(u%4 + 1) }
 func (n *testNAT) Holds(u int) bool         { return n.holder(u) == n.self }
 
-func (n *testNAT) Order(o *order.Order, u int) (a, b, c wire.NodeID) {
-	b, c = o.Two(packet.FlowKey{Dst: public, DstPort: uint16(u), SrcPort: 1})
+func (n *testNAT) Order(u int) (a, b, c wire.NodeID) {
+	b, c = n.core().order.Two(packet.FlowKey{Dst: public, DstPort: uint16(u), SrcPort: 1})
 	if h := n.holder(u); n.alive(h) {
 		return h, b, c
 	}
