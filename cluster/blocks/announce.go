@@ -1,0 +1,192 @@
+package blocks
+
+import "cohort/ccl/wire"
+
+// maxRanges is how many ranges one announcement has: it fits into a segment of
+// the narrowest link.
+const maxRanges = 96
+
+// dirty notes that others must hear about the unit.
+func (m *Machine) dirty(u int) {
+	if m.dirtyLo >= m.dirtyHi {
+		m.dirtyLo, m.dirtyHi = u, u+1
+		return
+	}
+	m.dirtyLo, m.dirtyHi = min(m.dirtyLo, u), max(m.dirtyHi, u+1)
+}
+
+func (m *Machine) clean() { m.dirtyLo, m.dirtyHi, m.dirtyHead = 0, 0, false }
+
+// flush announces what changed, at the end of every call: a lease is of no use
+// before the others know where its return packets belong.
+func (m *Machine) flush() {
+	if m.view == nil || m.dirtyLo >= m.dirtyHi && !m.dirtyHead {
+		m.clean()
+		return
+	}
+	list := m.announcement(m.dirtyLo, max(m.dirtyLo, m.dirtyHi))
+	m.clean()
+	for i := range m.view.Members {
+		if id := m.view.Members[i].ID; id != m.self && !m.peers[id].stale {
+			m.send(id, list)
+		}
+	}
+}
+
+// tellAll announces everything to everybody.
+func (m *Machine) tellAll() {
+	list := m.announcement(0, m.units)
+	for i := range m.view.Members {
+		if id := m.view.Members[i].ID; id != m.self {
+			m.send(id, list)
+		}
+	}
+	m.clean()
+}
+
+// tell announces everything to one member.
+func (m *Machine) tell(id wire.NodeID) { m.send(id, m.announcement(0, m.units)) }
+
+// announcement describes the units from lo to hi, in as many messages as that
+// takes, at least one.
+func (m *Machine) announcement(lo, hi int) (list []wire.Units) {
+	head := wire.Units{View: m.view.Tag(), Lineage: m.lineage, Geometry: m.geometry, Sum: m.sum()}
+	if m.leaving {
+		head.Flags = wire.UnitsLeaving
+	}
+	msg := head
+	msg.First = uint32(lo)
+	for u := lo; u < hi; {
+		v := m.held.next(u)
+		if w := m.touched.next(u); w >= 0 && (v < 0 || w < v) {
+			v = w
+		}
+		if v < 0 || v >= hi {
+			break
+		}
+		kind := &msg.Past
+		if m.held.has(v) {
+			kind = &msg.Held
+		}
+		(*ranger)(kind).add(v)
+		u = v + 1
+		if len(msg.Held)+len(msg.Past) == maxRanges {
+			msg.Count = uint32(u) - msg.First
+			list = append(list, msg)
+			msg = head
+			msg.First = uint32(u)
+		}
+	}
+	msg.Count = uint32(hi) - msg.First
+	return append(list, msg)
+}
+
+// send sends an announcement to one member, completed with what is between the
+// two.
+func (m *Machine) send(id wire.NodeID, list []wire.Units) {
+	p := &m.peers[id]
+	for i := range list {
+		msg := list[i]
+		msg.Took = p.took
+		if p.covered < m.units && i == len(list)-1 {
+			msg.Flags |= wire.UnitsAsk
+		}
+		if m.cfg.Output.Send(id, msg) != nil {
+			p.stale = true
+			return
+		}
+	}
+}
+
+// repeat says again what may not have arrived.
+func (m *Machine) repeat() {
+	head := m.announcement(0, 0)
+	for i := range m.view.Members {
+		id := m.view.Members[i].ID
+		p := &m.peers[id]
+		switch {
+		case id == m.self:
+			continue
+		case p.stale:
+			p.stale = false
+			m.tell(id)
+		case p.covered < m.units:
+			m.send(id, head)
+		}
+		if p.sum != 0 && m.sum() != 0 && p.sum != m.sum() {
+			m.sendRoster(id)
+		}
+		m.repeatGives(id, p)
+	}
+}
+
+// onUnits takes an announcement of this view.
+func (m *Machine) onUnits(from wire.NodeID, msg *wire.Units) {
+	p := &m.peers[from]
+	if msg.Lineage != m.lineage {
+		if msg.Lineage == 0 || m.lineage != 0 && msg.Lineage > m.lineage {
+			// It will join ours as soon as it hears of it.
+			if msg.Flags&wire.UnitsAsk != 0 {
+				m.tell(from)
+			}
+			return
+		}
+		m.join(msg.Lineage)
+	}
+	if leaving := msg.Flags&wire.UnitsLeaving != 0; leaving != p.leaving {
+		p.leaving = leaving
+		m.share()
+	}
+	m.resolve(p, msg.Took)
+	m.claims(from, p, msg)
+	if int(msg.First) <= p.covered {
+		p.covered = max(p.covered, min(int(msg.First+msg.Count), m.units))
+	}
+	if p.sum != msg.Sum {
+		p.sum = msg.Sum
+		if own := m.sum(); p.sum != 0 && own != 0 && p.sum != own {
+			m.sendRoster(from)
+		}
+	}
+	if msg.Flags&wire.UnitsAsk != 0 {
+		m.tell(from)
+	}
+}
+
+// claims takes over what a member says about the units of a window.
+func (m *Machine) claims(from wire.NodeID, p *peer, msg *wire.Units) {
+	held := newBitset(m.units)
+	each(msg.Held, m.units, func(u int) {
+		held.set(u)
+		m.seen.set(u)
+		if !p.held.has(u) {
+			p.held.set(u)
+			m.last[u] = m.name(from)
+			if !m.held.has(u) && m.holder[u] != from {
+				m.holder[u] = from
+				m.changed = true
+			}
+		}
+	})
+	each(msg.Past, m.units, m.seen.set)
+	end := min(int(msg.First+msg.Count), m.units)
+	for u := p.held.next(int(msg.First)); u >= 0 && u < end; u = p.held.next(u + 1) {
+		if !held.has(u) {
+			p.held.clear(u)
+			if m.holder[u] == from {
+				m.holder[u] = m.findHolder(u)
+				m.changed = true
+			}
+		}
+	}
+}
+
+// covered reports whether every member has told us everything in this view.
+func (m *Machine) covered() bool {
+	for i := range m.view.Members {
+		if id := m.view.Members[i].ID; id != m.self && m.peers[id].covered < m.units {
+			return false
+		}
+	}
+	return true
+}

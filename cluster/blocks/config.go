@@ -1,0 +1,119 @@
+package blocks
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/dchest/siphash"
+
+	"cohort/ccl/wire"
+)
+
+// Range is one pool: the units First to First+Units-1, PerAddress of which
+// belong to each of its addresses. Pools lie one after another, from unit 0.
+type Range struct{ First, Units, PerAddress int }
+
+// Output carries the messages.
+type Output interface {
+	// Send queues a message on the reliable channel to a member. An error
+	// means that it was not queued; the machine sends its content again.
+	Send(to wire.NodeID, m wire.Message) error
+}
+
+// Ports is the node's allocator of ports. It must not call the Machine.
+type Ports interface {
+	// SetHeld says whether this node may allocate from the unit. Withdrawn
+	// before anybody else may.
+	SetHeld(unit int, held bool)
+	// Idle reports whether no connection that this node knows of, its own or
+	// one it directs, uses a port of the unit, and no hold-down is left there.
+	// The machine believes it only between Settled and the next view.
+	Idle(unit int) bool
+}
+
+// Memory is what must survive the loss of everything but the node's disk: the
+// founding that it belongs to, and all nodes that may hold something of it. A
+// node that has none counts as new.
+type Memory struct {
+	Version uint64 // for Remembered
+	Lineage uint64
+	Roster  []wire.RosterEntry // sorted by name
+}
+
+// Config is fixed for the life of a Machine.
+type Config struct {
+	Pools  []Range
+	Seed   [16]byte // cluster-wide secret of the rendezvous hashing
+	Memory Memory   // as last given to Remember
+	Found  bool     // this node may found the pools' lineage when nobody knows of one
+
+	Output Output
+	Ports  Ports
+
+	// Remember writes down what a later life of the node must know; when it is
+	// safe on disk, call Remembered with its Version (a newer one covers the
+	// older). Until then the node gives nothing to a node it did not know
+	// before. nil: there is no disk; doc.go says what that costs.
+	Remember func(Memory)
+	// Journal notes in memory that outlives the process which units this node
+	// holds; it is called before any message that depends on it is sent. A
+	// hitless restart reads it back into Restore. May be nil.
+	Journal func(unit int, held bool)
+	// Answered ends a Want: so many units came, 0 = nobody has one to spare.
+	// May be nil.
+	Answered func(pool, units int)
+
+	// Bounds; zero values take the defaults.
+	PassEvery   time.Duration // hand-over and thaw look this often (100 ms)
+	RepeatAfter time.Duration // what was not answered is said again (250 ms)
+	AskTimeout  time.Duration // a holder has this long to answer a Want (20 ms)
+	WantFor     time.Duration // a Want that meets a change of view waits this long (1 s)
+	LeaseFor    time.Duration // after a Want, units of the pool are not given back for so long (10 s)
+}
+
+func (c *Config) defaults() {
+	for _, d := range []struct {
+		p *time.Duration
+		v time.Duration
+	}{
+		{&c.PassEvery, 100 * time.Millisecond}, {&c.RepeatAfter, 250 * time.Millisecond}, {&c.AskTimeout, 20 * time.Millisecond},
+		{&c.WantFor, time.Second}, {&c.LeaseFor, 10 * time.Second},
+	} {
+		if *d.p == 0 {
+			*d.p = d.v
+		}
+	}
+}
+
+// units is the number of units of all pools.
+func (c *Config) units() (n int) {
+	for _, p := range c.Pools {
+		n = max(n, p.First+p.Units)
+	}
+	return n
+}
+
+// geometry is a checksum of the pools: nodes that cut them differently must not
+// talk about units by number.
+func (c *Config) geometry() uint32 {
+	var b []byte
+	for _, p := range c.Pools {
+		for _, v := range []int{p.First, p.Units, p.PerAddress} {
+			b = binary.BigEndian.AppendUint32(b, uint32(v))
+		}
+	}
+	return uint32(siphash.Hash(0, 0, b))
+}
+
+// poolOf returns the index of the pool that a unit belongs to.
+func (c *Config) poolOf(u int) int {
+	lo, hi := 0, len(c.Pools)
+	for hi-lo > 1 {
+		if mid := (lo + hi) / 2; c.Pools[mid].First <= u {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}

@@ -1,0 +1,196 @@
+package blocks
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dchest/siphash"
+
+	"cohort/ccl/wire"
+)
+
+// ErrMember says that a node cannot be forgotten because it is there.
+var ErrMember = errors.New("it is a member of the present view")
+
+// ErrUnknown says that no node of this name was ever a member.
+var ErrUnknown = errors.New("no node of this name was ever a member")
+
+// roster is every node that was ever a member, as far as this node has heard.
+// It only grows: a name that was dropped would come back from a node that was
+// away for long.
+type roster struct {
+	entries []wire.RosterEntry // sorted by name
+	version uint64             // of the memory
+	saved   uint64             // the newest version that is on disk
+	sum     uint64
+}
+
+func (r *roster) load(mem Memory) {
+	r.entries = slices.Clone(mem.Roster)
+	slices.SortFunc(r.entries, func(a, b wire.RosterEntry) int { return cmp.Compare(a.Name, b.Name) })
+	r.version, r.saved = mem.Version, mem.Version
+	r.check(mem.Lineage)
+}
+
+// check computes the checksum of what matters for completeness. Seen is not
+// part of it.
+func (r *roster) check(lineage uint64) {
+	b := binary.BigEndian.AppendUint64(nil, lineage)
+	for i := range r.entries {
+		e := &r.entries[i]
+		b = append(append(b, byte(len(e.Name))), e.Name...)
+		if e.Over {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
+	}
+	r.sum = max(siphash.Hash(0, 0, b), 1)
+}
+
+// merge takes e in and reports whether that changed who counts.
+func (r *roster) merge(e wire.RosterEntry) bool {
+	i, found := slices.BinarySearchFunc(r.entries, e.Name, func(a wire.RosterEntry, n string) int { return cmp.Compare(a.Name, n) })
+	if !found {
+		r.entries = slices.Insert(r.entries, i, e)
+		return true
+	}
+	old := &r.entries[i]
+	if e.Seen < old.Seen || e.Seen == old.Seen && !e.Over {
+		return false
+	}
+	changed := old.Over != e.Over
+	*old = e
+	return changed
+}
+
+// find returns the entry of a name, or nil.
+func (r *roster) find(name string) *wire.RosterEntry {
+	for i := range r.entries {
+		if r.entries[i].Name == name {
+			return &r.entries[i]
+		}
+	}
+	return nil
+}
+
+// missing returns the names that count and are not in v.
+func (r *roster) missing(v *wire.View) (names []string) {
+	for i := range r.entries {
+		if e := &r.entries[i]; !e.Over && v.Named(e.Name) == nil {
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+// sum is the checksum of the roster, 0 while the disk does not have it.
+func (m *Machine) sum() uint64 {
+	if m.roster.saved != m.roster.version {
+		return 0
+	}
+	return m.roster.sum
+}
+
+// remember has the roster written down.
+func (m *Machine) remember() {
+	r := &m.roster
+	r.version++
+	r.check(m.lineage)
+	m.dirtyHead = true
+	if m.cfg.Remember == nil {
+		r.saved = r.version
+		return
+	}
+	m.cfg.Remember(Memory{Version: r.version, Lineage: m.lineage, Roster: slices.Clone(r.entries)})
+}
+
+// Remembered says that the Memory of this version, and with it all older ones,
+// is on disk. It must not be called from within Remember.
+func (m *Machine) Remembered(now int64, version uint64) {
+	m.now = now
+	if r := &m.roster; version > r.saved {
+		r.saved = min(version, r.version)
+		m.dirtyHead = m.dirtyHead || r.saved == r.version
+	}
+	m.flush()
+}
+
+// noteMembers writes the members of the view into the roster.
+func (m *Machine) noteMembers() {
+	changed := false
+	for i := range m.view.Members {
+		e := wire.RosterEntry{Name: m.view.Members[i].Name, Seen: m.number}
+		if m.departed && m.view.Members[i].ID == m.self {
+			e.Over = true // a view that was made before the others heard of it
+		}
+		changed = m.roster.merge(e) || changed
+	}
+	if changed {
+		m.remember()
+	}
+}
+
+// onRoster merges what a member knows.
+func (m *Machine) onRoster(list []wire.RosterEntry) {
+	changed := false
+	for _, e := range list {
+		changed = e.Name != "" && m.roster.merge(e) || changed
+	}
+	if changed {
+		m.remember()
+	}
+}
+
+// sendRoster tells a member everything, in messages of a few hundred bytes.
+func (m *Machine) sendRoster(id wire.NodeID) {
+	const limit = 400
+	var msg wire.Roster
+	size := 0
+	for _, e := range m.roster.entries {
+		if n := len(e.Name) + 10; size > 0 && (size+n > limit || len(msg.Entries) == wire.MaxRoster) {
+			_ = m.cfg.Output.Send(id, msg) // repeat compares the sums
+			msg, size = wire.Roster{}, 0
+		}
+		msg.Entries = append(msg.Entries, e)
+		size += len(e.Name) + 10
+	}
+	_ = m.cfg.Output.Send(id, msg)
+}
+
+func (m *Machine) broadcastRoster() {
+	if m.view == nil {
+		return
+	}
+	for i := range m.view.Members {
+		if id := m.view.Members[i].ID; id != m.self {
+			m.sendRoster(id)
+		}
+	}
+}
+
+// Forget says, for an operator, that the node of this name is over: its
+// connections are gone and it does not come back with what it held. Then it is
+// no longer waited for. It is also a promise that no node lives which only this
+// one had let in.
+func (m *Machine) Forget(now int64, name string) error {
+	m.now = now
+	e := m.roster.find(name)
+	switch {
+	case e == nil:
+		return fmt.Errorf("blocks: forget %s: %w", name, ErrUnknown)
+	case m.view.Named(name) != nil:
+		return fmt.Errorf("blocks: forget %s: %w", name, ErrMember)
+	case e.Over:
+		return nil
+	}
+	m.roster.merge(wire.RosterEntry{Name: name, Seen: max(e.Seen, m.number), Over: true})
+	m.remember()
+	m.broadcastRoster()
+	m.passAt = now
+	m.flush()
+	return nil
+}

@@ -1,0 +1,102 @@
+package blocks
+
+import "cohort/ccl/wire"
+
+// agreed reports whether every member has told us everything in this view, and
+// all would know the same roster after a restart.
+func (m *Machine) agreed() bool {
+	own := m.sum()
+	if own == 0 || !m.covered() {
+		return false
+	}
+	for i := range m.view.Members {
+		if id := m.view.Members[i].ID; id != m.self && m.peers[id].sum != own {
+			return false
+		}
+	}
+	return true
+}
+
+// complete reports whether everybody who may hold a unit is here.
+func (m *Machine) complete() bool { return m.agreed() && len(m.roster.missing(m.view)) == 0 }
+
+// found begins the lineage, once: at a control node whose view has everybody
+// that any of its members ever met, all of them without one. Nobody holds
+// anything then, so the directors thaw all units and hand them out.
+func (m *Machine) found() {
+	if m.lineage != 0 || !m.cfg.Found || m.view.Control != m.self || !m.complete() {
+		return
+	}
+	m.join(uint64(m.life))
+}
+
+// join makes this node part of a lineage. What it held in another one does not
+// count in this one.
+func (m *Machine) join(lineage uint64) {
+	m.drop()
+	m.lineage = lineage
+	clear(m.touched)
+	clear(m.seen)
+	for id := range m.peers {
+		clear(m.peers[id].held)
+		m.peers[id].covered, m.peers[id].sum = 0, 0
+	}
+	clear(m.holder)
+	m.remember()
+	m.changed = true
+	m.tellAll()
+}
+
+// thaw brings back what nobody holds. That a unit is in neither touched nor
+// seen proves it, because everybody is here; see doc.go. Only the unit's
+// director does so, because it has the stubs of the connections that are left.
+func (m *Machine) thaw() {
+	if m.lineage == 0 || !m.complete() {
+		return
+	}
+	m.takeBackFromTheDead()
+	var list [wire.MaxNodes]ranger
+	given := false
+	for i := range m.touched {
+		free := ^(m.touched[i] | m.seen[i])
+		for u := i << 6; free != 0 && u < m.units; u, free = u+1, free>>1 {
+			if free&1 == 0 || m.firsts[u][0] != m.self || !m.cfg.Ports.Idle(u) {
+				continue
+			}
+			m.stats.Thawed++
+			if t := m.target[u]; t != m.self && m.ready(t) {
+				list[t].add(u)
+				given = true
+			} else {
+				m.take(u)
+			}
+		}
+	}
+	if !given {
+		return
+	}
+	for id := range list {
+		m.give(wire.NodeID(id), list[id], wire.GiveUnits{})
+	}
+}
+
+// takeBackFromTheDead ends the limbo of what was on its way to a node that is
+// over: it is ours again, unless somebody else had it since.
+func (m *Machine) takeBackFromTheDead() {
+	for id := range m.peers {
+		p := &m.peers[id]
+		if len(p.out) == 0 || m.view.Member(wire.NodeID(id)) != nil {
+			continue
+		}
+		for _, g := range p.out {
+			each(g.msg.Units, m.units, func(u int) {
+				if !m.seen.has(u) && !m.held.has(u) {
+					m.stats.TakenBack++
+					m.take(u)
+				}
+			})
+		}
+		p.out = nil
+		m.rebuildLimbo()
+	}
+}

@@ -1,0 +1,446 @@
+package blocks
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"cohort/ccl/wire"
+)
+
+const ms = int64(time.Millisecond)
+
+// world is a network of Machines under a clock of its own, with everything
+// around them that the argument in doc.go speaks of: reliable channels that can
+// start over, views that nodes apply at different times, disks that are slow,
+// memory that outlives a process, and connections that live in the units.
+type world struct {
+	rng    *rand.Rand
+	now    int64
+	events events
+	seq    int
+	term   uint32
+	pools  []Range
+	nodes  []*node
+	links  map[[2]int]*link
+	units  []owned
+	conns  []conn
+	failed []string // broken promises
+	delay  func(r *rand.Rand) int64
+}
+
+// owned is who may allocate from a unit, in truth.
+type owned struct {
+	by   *node
+	life wire.Incarnation
+}
+
+type conn struct {
+	unit int
+	own  *node
+	life wire.Incarnation
+}
+
+// node is one machine in the world.
+type node struct {
+	w     *world
+	i     int
+	name  string
+	found bool
+	m     *Machine
+	alive bool // the incarnation goes on, with or without a process
+	gone  bool // never comes back
+	life  wire.Incarnation
+	side  int
+	view  *wire.View
+	ready bool // settled in view
+	begun int  // processes so far
+
+	disk     Memory
+	journal  map[int]bool
+	held     map[int]bool // what Ports knows
+	answered []int
+}
+
+func (n *node) id() wire.NodeID { return wire.NodeID(n.i + 1) }
+
+// link is one direction of a channel.
+type link struct {
+	queue []wire.Message
+	busy  bool
+}
+
+type event struct {
+	at  int64
+	seq int
+	f   func()
+}
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].seq < e[j].seq
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	x := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return x
+}
+
+func newWorld(seed uint64, nodes int, pools ...Range) *world {
+	w := &world{
+		rng: rand.New(rand.NewPCG(seed, 1)), now: 1000 * ms, pools: pools, links: map[[2]int]*link{},
+		delay: func(r *rand.Rand) int64 { return ms },
+	}
+	c := Config{Pools: pools}
+	w.units = make([]owned, c.units())
+	for range nodes {
+		w.add(true)
+	}
+	return w
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.failed = append(w.failed, fmt.Sprintf("%v: ", time.Duration(w.now))+fmt.Sprintf(format, args...))
+}
+
+func (w *world) after(d int64, f func()) {
+	w.seq++
+	heap.Push(&w.events, event{w.now + d, w.seq, f})
+}
+
+// run lets d pass; every living node ticks every 10 ms.
+func (w *world) run(d time.Duration) {
+	for end := w.now + int64(d); w.now < end; {
+		next := (w.now/(10*ms) + 1) * 10 * ms
+		for len(w.events) > 0 && w.events[0].at <= next {
+			e := heap.Pop(&w.events).(event)
+			w.now = e.at
+			e.f()
+		}
+		w.now = next
+		for _, n := range w.nodes {
+			if n.m != nil {
+				n.m.Tick(w.now)
+			}
+		}
+	}
+}
+
+// add makes a node and boots it.
+func (w *world) add(found bool) *node {
+	n := &node{w: w, i: len(w.nodes), name: fmt.Sprintf("fw-%c", 'a'+len(w.nodes)), found: found, journal: map[int]bool{}, held: map[int]bool{}}
+	w.nodes = append(w.nodes, n)
+	n.boot()
+	return n
+}
+
+// boot begins a new life.
+func (n *node) boot() {
+	n.alive, n.life, n.view = true, wire.Incarnation(n.w.rng.Uint64()|1), nil
+	n.start()
+}
+
+// start begins a process of the present life.
+func (n *node) start() {
+	n.begun++
+	process := n.begun
+	n.held, n.ready = map[int]bool{}, false
+	n.m = New(n.w.now, Config{
+		Pools: n.w.pools, Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second,
+		Remember: func(m Memory) {
+			n.w.after(n.w.rng.Int64N(20*ms), func() {
+				if n.begun == process && n.m != nil {
+					n.disk = m
+					n.m.Remembered(n.w.now, m.Version)
+				}
+			})
+		},
+		Journal:  n.note,
+		Answered: func(_, units int) { n.answered = append(n.answered, units) },
+	})
+	for _, o := range n.w.nodes {
+		n.w.reset(n, o)
+	}
+}
+
+// note keeps the pinned memory, and is where the main promise is checked.
+func (n *node) note(u int, held bool) {
+	o := &n.w.units[u]
+	switch {
+	case held && o.by != nil && o.by != n && o.by.alive && o.by.life == o.life:
+		n.w.fail("unit %d is held by %s and by %s", u, o.by.name, n.name)
+	case held:
+		*o = owned{n, n.life}
+	case o.by == n:
+		*o = owned{}
+		if n.held[u] {
+			n.w.fail("%s gives unit %d up while it allocates from it", n.name, u)
+		}
+	}
+	if held {
+		n.journal[u] = true
+	} else {
+		delete(n.journal, u)
+	}
+}
+
+// SetHeld implements Ports.
+func (n *node) SetHeld(u int, held bool) {
+	if held && !n.journal[u] {
+		n.w.fail("%s allocates from unit %d, which it does not hold", n.name, u)
+	}
+	if held {
+		n.held[u] = true
+	} else {
+		delete(n.held, u)
+	}
+}
+
+// Idle implements Ports: a node knows its own connections, and when the view
+// has settled those of all members.
+func (n *node) Idle(u int) bool {
+	for _, c := range n.w.conns {
+		if c.unit != u || !c.lives() {
+			continue
+		}
+		if c.own == n || n.ready && n.view != nil && n.view.Member(c.own.id()) != nil && n.view.Member(c.own.id()).Incarnation == c.life {
+			return false
+		}
+	}
+	return true
+}
+
+func (c conn) lives() bool { return c.own.alive && c.own.life == c.life }
+
+// Send implements Output.
+func (n *node) Send(to wire.NodeID, m wire.Message) error {
+	w := n.w
+	o := w.nodes[to-1]
+	if w.rng.IntN(64) == 0 {
+		return fmt.Errorf("backlog")
+	}
+	if w.rng.IntN(16) == 0 {
+		back, rest, err := wire.Decode(wire.Append(nil, m))
+		if err != nil || len(rest) != 0 {
+			w.fail("%v does not cross the link: %v", m, err)
+		}
+		if b := len(wire.Append(nil, m)); b > 480 {
+			w.fail("%v takes %d bytes", m.Type(), b)
+		}
+		m = back
+	}
+	l := w.link(n, o)
+	l.queue = append(l.queue, m)
+	w.carry(n, o, l)
+	return nil
+}
+
+func (w *world) link(a, b *node) *link {
+	k := [2]int{a.i, b.i}
+	if w.links[k] == nil {
+		w.links[k] = &link{}
+	}
+	return w.links[k]
+}
+
+// carry delivers the first message of a link, if it is not cut.
+func (w *world) carry(a, b *node, l *link) {
+	if l.busy || len(l.queue) == 0 || a.side != b.side || !b.alive || b.m == nil {
+		return
+	}
+	l.busy = true
+	w.after(w.delay(w.rng), func() {
+		if w.link(a, b) != l {
+			return // the channel started over
+		}
+		l.busy = false
+		if a.side != b.side || b.m == nil || len(l.queue) == 0 {
+			return
+		}
+		m := l.queue[0]
+		l.queue = l.queue[1:]
+		b.m.Message(w.now, a.id(), m)
+		w.carry(a, b, l)
+	})
+}
+
+// reset starts the channel between two nodes over.
+func (w *world) reset(a, b *node) {
+	if a == b {
+		return
+	}
+	w.links[[2]int{a.i, b.i}], w.links[[2]int{b.i, a.i}] = &link{}, &link{}
+	for _, p := range [][2]*node{{a, b}, {b, a}} {
+		if p[0].m != nil {
+			p[0].m.PeerReset(w.now, p[1].id())
+		}
+	}
+}
+
+// resume lets everything that waits on uncut links go on.
+func (w *world) resume() {
+	for _, a := range w.nodes {
+		for _, b := range w.nodes {
+			if a != b {
+				w.carry(a, b, w.link(a, b))
+			}
+		}
+	}
+}
+
+// form publishes a view of the living nodes of a side, without those named.
+func (w *world) form(side int, spread int64, without ...*node) {
+	w.term++
+	v := &wire.View{Term: w.term, Epoch: 1}
+	for _, n := range w.nodes {
+		if n.alive && n.side == side && !slices.Contains(without, n) {
+			v.Members = append(v.Members, wire.Member{ID: n.id(), Name: n.name, Incarnation: n.life})
+		}
+	}
+	if len(v.Members) == 0 {
+		return
+	}
+	v.Control = v.Members[0].ID
+	for _, mem := range v.Members {
+		n := w.nodes[mem.ID-1]
+		w.after(1+w.rng.Int64N(spread+1), func() { n.apply(v) })
+	}
+	for _, n := range without {
+		if life := n.life; n.alive && n.side == side {
+			w.after(w.rng.Int64N(100*ms), func() {
+				if n.alive && n.life == life {
+					n.lose()
+				}
+			})
+		}
+	}
+}
+
+// apply makes the node follow a view, unless it has a newer one.
+func (n *node) apply(v *wire.View) {
+	mem := v.Member(n.id())
+	if !n.alive || n.m == nil || mem.Incarnation != n.life || !v.Newer(n.view) {
+		return
+	}
+	n.view, n.ready = v, false
+	n.m.ApplyView(n.w.now, v, n.id())
+	for _, o := range v.Members {
+		if n.w.nodes[o.ID-1].view != v {
+			return
+		}
+	}
+	for _, o := range v.Members { // the last one: now everybody can register
+		n.w.nodes[o.ID-1].settleSoon()
+	}
+}
+
+func (n *node) settleSoon() {
+	v, process := n.view, n.begun
+	n.w.after(n.w.rng.Int64N(50*ms), func() {
+		if n.view == v && n.begun == process && n.m != nil {
+			n.ready = true
+			n.m.Settled(n.w.now)
+		}
+	})
+}
+
+// lose ends the life by a fence and begins another one in the same process.
+func (n *node) lose() {
+	n.over()
+	n.alive, n.life, n.view, n.ready = true, wire.Incarnation(n.w.rng.Uint64()|1), nil, false
+	n.m.Lost(n.w.now)
+	for _, o := range n.w.nodes {
+		n.w.reset(n, o)
+	}
+}
+
+// over ends the life: whoever held something then, in truth, holds it no more.
+func (n *node) over() {
+	n.alive = false
+	for u := range n.w.units {
+		if n.w.units[u].by == n {
+			n.w.units[u] = owned{}
+		}
+	}
+}
+
+// crash ends the node. Its connections are adopted by survivors that have it
+// out of their view, or die.
+func (n *node) crash() {
+	n.over()
+	n.m, n.view = nil, nil
+	n.journal = map[int]bool{}
+	for _, o := range n.w.nodes {
+		n.w.reset(n, o)
+	}
+}
+
+// kill ends the process only. The next one takes over what is pinned.
+func (n *node) kill() {
+	v, life := n.view, n.life
+	n.m, n.ready = nil, false
+	n.begun++
+	for _, o := range n.w.nodes {
+		n.w.reset(n, o)
+	}
+	n.w.after(n.w.rng.Int64N(300*ms), func() {
+		if !n.alive || n.life != life || n.m != nil {
+			return
+		}
+		n.start()
+		n.m.Restore(n.w.now, life, keys(n.journal))
+		if v != nil {
+			n.view = v
+			n.m.ApplyView(n.w.now, v, n.id())
+			n.settleSoon()
+		}
+		n.w.resume()
+	})
+}
+
+func keys(m map[int]bool) (list []int) {
+	for k := range m {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// adopt makes copies of connections whose owner is not in the adopter's view.
+func (w *world) adopt() {
+	for _, c := range slices.Clone(w.conns) {
+		n := w.nodes[w.rng.IntN(len(w.nodes))]
+		if n.alive && n.m != nil && n.view != nil && n != c.own && n.view.Member(c.own.id()) == nil && w.rng.IntN(2) == 0 {
+			w.conns = append(w.conns, conn{c.unit, n, n.life})
+		}
+	}
+}
+
+// open begins a connection at a node in a unit that it may allocate from.
+func (n *node) open() {
+	if list := keys(n.held); len(list) > 0 {
+		u := list[n.w.rng.IntN(len(list))]
+		if o := n.w.units[u]; o.by != n || o.life != n.life {
+			n.w.fail("%s allocates from unit %d of another holder", n.name, u)
+		}
+		n.w.conns = append(n.w.conns, conn{u, n, n.life})
+	}
+}
+
+// holders counts the units that each node holds, -1 for those nobody does.
+func (w *world) holders() map[int]int {
+	count := map[int]int{}
+	for _, o := range w.units {
+		if o.by == nil {
+			count[-1]++
+		} else {
+			count[o.by.i]++
+		}
+	}
+	return count
+}
