@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"go.yaml.in/yaml/v3"
+
+	"cohort/nat"
 )
 
 // Kind tells the two files apart.
@@ -28,7 +30,7 @@ func Check(path string) (Kind, error) {
 		if err != nil {
 			return KindCluster, err
 		}
-		return KindCluster, c.checkPolicy(path)
+		return KindCluster, c.checkRules(path)
 	}
 	n, err := LoadNode(path)
 	if err != nil {
@@ -44,7 +46,7 @@ func Check(path string) (Kind, error) {
 	if err != nil {
 		return KindNode, err
 	}
-	if err := c.checkPolicy(n.Config); err != nil {
+	if err := c.checkRules(n.Config); err != nil {
 		return KindNode, err
 	}
 	return KindNode, c.Fits(n.Config, n)
@@ -67,9 +69,13 @@ func kindOf(data []byte) Kind {
 	return KindNode
 }
 
-func (c *Cluster) checkPolicy(file string) error {
+// checkRules compiles what was accepted rule by rule.
+func (c *Cluster) checkRules(file string) error {
 	if _, err := c.CompilePolicy(); err != nil {
 		return Errors{{File: file, Line: 1, Problem: err.Error(), Mend: "simplify the rules"}}
+	}
+	if _, err := nat.Compile(c.NAT); err != nil {
+		return Errors{{File: file, Line: 1, Problem: err.Error(), Mend: "change this rule or pool"}}
 	}
 	return nil
 }

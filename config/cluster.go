@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"cohort/flowtable"
+	"cohort/nat"
 )
 
 // MaxInterfaces bounds the logical interfaces: ids 1-31.
@@ -21,6 +22,7 @@ const MaxInterfaces = 31
 type Cluster struct {
 	Interfaces []Interface        // sorted by name; Interfaces[i].ID is i+1
 	Rules      []Rule             // in the order of the file
+	NAT        nat.Config         // zero without a nat section; nat.Compile takes it
 	Timeouts   flowtable.Timeouts // idle times; defaults are flowtable's
 	Health     Health
 	Limits     Limits
@@ -81,21 +83,22 @@ func ParseCluster(file string, data []byte) (*Cluster, error) {
 		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20},
 	}
 	// Rules name interfaces, so they are read after them wherever they stand.
-	var rules *value
+	var rules, translation *value
 	value{p, root, "", "interfaces:"}.fields(
 		field{"interfaces", true, "interfaces: {inside: {device: in0, ...}}", c.readInterfaces},
 		field{"policy", false, "policy: {rules: [...]}", func(v value) {
 			v.fields(field{"rules", false, "rules: [{name: web, action: allow}]", func(v value) { rules = &v }})
 		}},
-		field{"nat", false, "", func(v value) {
-			p.add(v.n.Line, "nat is not available in this version", "remove the nat section")
-		}},
+		field{"nat", false, "nat: {pools: {" + poolExample + "}, rules: [...]}", func(v value) { translation = &v }},
 		field{"timeouts", false, "timeouts: {udp: 2m}", func(v value) { readTimeouts(v, &c.Timeouts) }},
 		field{"health", false, "health: {hold_time: 3s}", c.Health.read},
 		field{"limits", false, "limits: {connections: 1048576}", c.Limits.read},
 	)
 	if rules != nil {
 		c.readRules(*rules)
+	}
+	if translation != nil {
+		c.readNAT(*translation)
 	}
 	if err := p.err(); err != nil {
 		return nil, err

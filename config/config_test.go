@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"cohort/flowtable"
+	"cohort/nat"
 	"cohort/packet"
 	"cohort/policy"
 )
@@ -115,6 +116,7 @@ func TestExampleCluster(t *testing.T) {
 				Ports: []policy.Ports{{First: 25, Last: 25}, {First: 465, Last: 587}},
 			},
 		},
+		NAT:      exampleNAT,
 		Timeouts: flowtable.DefaultTimeouts(),
 		Health:   Health{HoldTime: 3 * time.Second, ElectionTimeout: 45 * time.Second},
 		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20},
@@ -141,14 +143,13 @@ func TestClusterDefaultsAreThoseOfTheExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full.Rules = nil
+	full.Rules, full.NAT = nil, nat.Config{}
 	if diff := cmp.Diff(full, short, compareAddrs); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// The configuration in DESIGN 11 without its nat section, which this version
-// refuses by name.
+// The configuration in DESIGN 11.
 func TestDesignExampleIsAccepted(t *testing.T) {
 	const design = `interfaces:
   inside:  {device: in0,  trust: 100, cluster_address: 10.1.0.254/24,    pool: 10.1.0.1-10.1.0.16, pin: {fw-a: 10.1.0.1}}
@@ -156,6 +157,11 @@ func TestDesignExampleIsAccepted(t *testing.T) {
 policy:
   rules:
     - {name: web-in, from: outside, to: inside, destination: 10.1.8.80, protocol: tcp, ports: [80, 443], action: allow}
+nat:
+  pools: {egress: {addresses: [203.0.113.10-203.0.113.11], block_size: 512}}
+  rules:
+    - {name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}
+    - {name: web, type: static, from: inside, to: outside, original: 10.1.8.80, mapped: 203.0.113.80}
 health: {hold_time: 3s}
 `
 	if _, err := ParseCluster("cluster.yaml", []byte(design)); err != nil {

@@ -102,7 +102,7 @@ func TestCheckFollowsWhatANodeNames(t *testing.T) {
 	const lineOfInside = ":3: "
 	for _, c := range []struct{ name, file, text, want string }{
 		{"key", "the.key", "no key", filepath.Join(dir, "the.key") + ":1: the key is not 64 hex digits; make one with: cohort keygen " + filepath.Join(dir, "the.key")},
-		{"nat", "cluster.yaml", ExampleCluster + "nat: {}\n", "nat is not available in this version; remove the nat section"},
+		{"nat", "cluster.yaml", strings.Replace(ExampleCluster, "pool: egress, log", "pool: egres, log", 1), "nat.rules[6].pool egres is not a pool; did you mean egress?"},
 		{
 			"link as data interface", "cluster.yaml", strings.Replace(ExampleCluster, "in0", "ccl0", 1),
 			cluster + lineOfInside + "interfaces.inside.device ccl0 is the cluster control link of node fw-a; use another device for one of them",

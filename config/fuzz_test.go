@@ -3,8 +3,11 @@ package config
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"cohort/nat"
 )
 
 var oneLine = regexp.MustCompile(`^[^\n]+\.yaml:[1-9][0-9]*: [^\n]+; [^\n]+$`)
@@ -53,7 +56,7 @@ func FuzzNode(f *testing.F) {
 
 func FuzzCluster(f *testing.F) {
 	f.Add([]byte(ExampleCluster))
-	for _, m := range clusterMistakes {
+	for _, m := range slices.Concat(clusterMistakes, natMistakes) {
 		if m.old == "" {
 			f.Add([]byte(m.new))
 		} else {
@@ -74,6 +77,9 @@ func FuzzCluster(f *testing.F) {
 		// What was accepted rule by rule compiles as a whole.
 		if _, err := c.CompilePolicy(); err != nil {
 			t.Fatalf("accepted rules do not compile: %v", err)
+		}
+		if _, err := nat.Compile(c.NAT); err != nil {
+			t.Fatalf("accepted nat does not compile: %v", err)
 		}
 	})
 }

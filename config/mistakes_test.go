@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,7 +50,7 @@ func TestNodeMistakesGetOneLineEach(t *testing.T) {
 }
 
 func TestClusterMistakesGetOneLineEach(t *testing.T) {
-	for _, m := range clusterMistakes {
+	for _, m := range slices.Concat(clusterMistakes, natMistakes) {
 		c, err := ParseCluster("cluster.yaml", m.apply(t, ExampleCluster))
 		m.compare(t, err)
 		if c != nil {
@@ -271,10 +272,6 @@ var clusterMistakes = []mistake{
 		"cluster.yaml:1: interfaces is a list, not a mapping; write interfaces: {inside: {device: in0, ...}}",
 	},
 	{
-		"nat", "health:", "nat:\n  pools: {egress: {addresses: [203.0.113.10-203.0.113.11]}}\nhealth:",
-		"cluster.yaml:27: nat is not available in this version; remove the nat section",
-	},
-	{
 		"unknown section", "health:", "helth:",
 		"cluster.yaml:26: unknown field helth; did you mean health?",
 	},
@@ -284,15 +281,15 @@ var clusterMistakes = []mistake{
 	},
 	{
 		"interface twice", "  outside:", "  inside:",
-		"cluster.yaml:10: interfaces.inside is written twice; keep this or line 3\ncluster.yaml:13: policy.rules[1].from outside is not an interface; known interfaces: inside, any\ncluster.yaml:14: policy.rules[2].from outside is not an interface; known interfaces: inside, any",
+		"cluster.yaml:10: interfaces.inside is written twice; keep this or line 3\ncluster.yaml:13: policy.rules[1].from outside is not an interface; known interfaces: inside, any\ncluster.yaml:14: policy.rules[2].from outside is not an interface; known interfaces: inside, any" + natWithoutOutside,
 	},
 	{
 		"interface named any", "  outside:", "  any:",
-		"cluster.yaml:10: any is not a name for an interface; write at most 31 letters, digits, '-', '_' or '.', and not any\ncluster.yaml:13: policy.rules[1].from outside is not an interface; known interfaces: inside, any\ncluster.yaml:14: policy.rules[2].from outside is not an interface; known interfaces: inside, any",
+		"cluster.yaml:10: any is not a name for an interface; write at most 31 letters, digits, '-', '_' or '.', and not any\ncluster.yaml:13: policy.rules[1].from outside is not an interface; known interfaces: inside, any\ncluster.yaml:14: policy.rules[2].from outside is not an interface; known interfaces: inside, any" + natWithoutOutside,
 	},
 	{
 		"interface name", "  outside:", "  out side:",
-		"cluster.yaml:10: \"out side\" is not a name for an interface; write at most 31 letters, digits, '-', '_' or '.', and not any\ncluster.yaml:13: policy.rules[1].from outside is not an interface; known interfaces: inside, any\ncluster.yaml:14: policy.rules[2].from outside is not an interface; known interfaces: inside, any",
+		"cluster.yaml:10: \"out side\" is not a name for an interface; write at most 31 letters, digits, '-', '_' or '.', and not any\ncluster.yaml:13: policy.rules[1].from outside is not an interface; known interfaces: inside, any\ncluster.yaml:14: policy.rules[2].from outside is not an interface; known interfaces: inside, any" + natWithoutOutside,
 	},
 	{
 		"missing trust", "device: out0, trust: 0,", "device: out0,",
