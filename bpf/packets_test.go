@@ -17,6 +17,7 @@ type pkt struct {
 	dmac, smac [6]uint8
 	key        packet.FlowKey
 	ttl        uint8
+	id         uint16 // of the IP header
 	flags      string // TCP: letters of FSRPAU
 	seq, ack   uint32
 	window     uint16
@@ -30,7 +31,7 @@ type pkt struct {
 
 // from describes a packet of a connection as it comes from the wire.
 func from(k packet.FlowKey) pkt {
-	p := pkt{dmac: nodeMAC, smac: clientMAC, key: k, ttl: 64, flags: "A", seq: 1000, ack: 5000, window: 502, payload: []byte("hello, world")}
+	p := pkt{dmac: nodeMAC, smac: clientMAC, key: k, ttl: 64, id: 77, flags: "A", seq: 1000, ack: 5000, window: 502, payload: []byte("hello, world")}
 	if k.Proto == packet.ProtoICMP {
 		p.icmpType = layers.ICMPv4TypeEchoRequest
 		if k.SrcPort == 0 {
@@ -48,8 +49,13 @@ func (p pkt) bytes(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	b := buf.Bytes()
-	if p.noUDPSum {
-		b[14+20+6], b[14+20+7] = 0, 0
+	if udp := b[14+20:]; p.key.Proto == packet.ProtoUDP && !p.options && p.fragOffset == 0 {
+		switch {
+		case p.noUDPSum:
+			udp[6], udp[7] = 0, 0
+		case udp[6]|udp[7] == 0: // RFC 768; gopacket does not know
+			udp[6], udp[7] = 0xff, 0xff
+		}
 	}
 	return b
 }
@@ -58,7 +64,7 @@ func (p pkt) layers(t testing.TB) []gopacket.SerializableLayer {
 	t.Helper()
 	eth := &layers.Ethernet{DstMAC: p.dmac[:], SrcMAC: p.smac[:], EthernetType: layers.EthernetTypeIPv4}
 	ip := &layers.IPv4{
-		Version: 4, TTL: p.ttl, Id: 77, Protocol: layers.IPProtocol(p.key.Proto), FragOffset: p.fragOffset,
+		Version: 4, TTL: p.ttl, Id: p.id, Protocol: layers.IPProtocol(p.key.Proto), FragOffset: p.fragOffset,
 		SrcIP: net.IP(p.key.Src[:]), DstIP: net.IP(p.key.Dst[:]), Flags: layers.IPv4DontFragment,
 	}
 	if p.moreFrags {

@@ -73,9 +73,14 @@ static __always_inline enum outcome rewrite_icmp(struct packet *p, struct tuple 
 		id = bpf_htons((__u16)(new.rest >> 16));
 	else
 		return CONTINUE;
+	if (icmp->id == id)
+		return CONTINUE;
 	/* A 16-bit word's complement must not grow to 32 bits. */
 	update_checksum(&icmp->checksum, (__u16)~icmp->id + (__u64)id);
 	icmp->id = id;
+	/* Only an echo reply can be all zeros, and then the sum is the other zero. */
+	if (!(icmp->type | id | icmp->checksum))
+		icmp->checksum = 0xffff;
 	return CONTINUE;
 }
 

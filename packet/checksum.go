@@ -52,8 +52,8 @@ func Update32(checksum uint16, old, new uint32) uint16 {
 	return Fold(uint32(^checksum) + (^old)>>16 + (^old)&0xffff + new>>16 + new&0xffff)
 }
 
-// noZero is UDP's rule (RFC 768): 0 says that there is no checksum, so a
-// checksum that comes out as 0 is sent as its other representation.
+// noZero gives a checksum that comes out as 0 its other representation. That is
+// UDP's rule (RFC 768), where 0 says that there is no checksum.
 func noZero(checksum uint16) uint16 {
 	if checksum == 0 {
 		return 0xffff

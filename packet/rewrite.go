@@ -41,7 +41,9 @@ func (p *Packet) SetSrcPort(port uint16) {
 }
 
 // SetDstPort replaces the destination port, or the identifier of an ICMP echo
-// reply.
+// reply. A reply with identifier 0 may be all zeros, which no other packet can
+// be, and only then do the two representations of a zero checksum differ to a
+// receiver: it gets the one that is right in any case.
 func (p *Packet) SetDstPort(port uint16) {
 	switch p.Proto {
 	case ProtoTCP, ProtoUDP:
@@ -51,6 +53,9 @@ func (p *Packet) SetDstPort(port uint16) {
 		if p.ICMPType == ICMPEchoReply {
 			p.setL4Word(4, port)
 			p.Key.DstPort = port
+			if sum := p.Data[p.L4+2:]; port == 0 {
+				binary.BigEndian.PutUint16(sum, noZero(binary.BigEndian.Uint16(sum)))
+			}
 		}
 	}
 }

@@ -36,7 +36,9 @@ func TestRewriteEqualsBuildingAnew(t *testing.T) {
 		want.TTL -= uint8(hops)
 
 		var p packet.Packet
-		if r := p.Parse(packettest.Build(s)); r != packet.OK {
+		frame := packettest.Build(s)
+		fixZero(frame, s)
+		if r := p.Parse(frame); r != packet.OK {
 			t.Fatal(r)
 		}
 		p.Rewrite(want.Key)
@@ -47,18 +49,63 @@ func TestRewriteEqualsBuildingAnew(t *testing.T) {
 			t.Fatalf("fields say %v, TTL %d", p.Key, p.TTL)
 		}
 		built := packettest.Build(want)
-		fixUDPZero(built, want)
+		fixZero(built, want)
 		if !bytes.Equal(p.Data, built) {
 			t.Fatalf("rewritten\n%x, built\n%x", p.Data, built)
 		}
 	})
 }
 
-// fixUDPZero applies RFC 768's rule, which gopacket does not know.
-func fixUDPZero(frame []byte, s packettest.Spec) {
-	if at := len(frame) - len(s.Payload) - 2; s.Key.Proto == packet.ProtoUDP && !s.NoUDPSum && frame[at] == 0 && frame[at+1] == 0 {
+// fixZero applies RFC 768's rule, which gopacket does not know, and that of
+// SetDstPort for echo replies with identifier 0.
+func fixZero(frame []byte, s packettest.Spec) {
+	at := len(frame) - len(s.Payload) // behind the transport header
+	switch {
+	case s.Key.Proto == packet.ProtoUDP && !s.NoUDPSum:
+		at -= 2
+	case s.Key.Proto == packet.ProtoICMP && s.ICMPType == packet.ICMPEchoReply && s.Key.DstPort == 0:
+		at -= 6
+	default:
+		return
+	}
+	if frame[at] == 0 && frame[at+1] == 0 {
 		frame[at], frame[at+1] = 0xff, 0xff
 	}
+}
+
+// An echo reply that is all zeros but for its checksum: 0 would not add up.
+func TestChecksumOfAllZerosIsOnes(t *testing.T) {
+	zeros := packettest.Spec{Key: packet.FlowKey{Src: server, Dst: client, DstPort: 7, Proto: packet.ProtoICMP}, Payload: make([]byte, 4)}
+	var p packet.Packet
+	if r := p.Parse(packettest.Build(zeros)); r != packet.OK {
+		t.Fatal(r)
+	}
+	p.SetDstPort(0)
+	if slowResidue(p.Data[p.L4:p.End]) != 0 {
+		t.Errorf("%x does not add up", p.Data[p.L4:p.End])
+	}
+	zeros.Key.Src, zeros.Key.Dst = client, server
+	e := errorCase{about: zeros, icmpType: packet.ICMPUnreachable, l4: 12}
+	if r := p.Parse(e.build(zeros.Key, router)); r != packet.OK {
+		t.Fatal(r)
+	}
+	p.RewriteError(packet.FlowKey{Src: client, Dst: server}, router, client)
+	if slowResidue(p.Data[p.QuotedL4:p.End]) != 0 || slowResidue(p.Data[p.L4:p.End]) != 0 {
+		t.Errorf("%x does not add up", p.Data[p.L4:p.End])
+	}
+}
+
+// slowResidue is what a receiver makes of b and its checksum: 0 if it is right
+// (RFC 1071, where a sum of zero is minus zero). b has an even length.
+func slowResidue(b []byte) uint16 {
+	sum := 0
+	for i := 0; i < len(b); i += 2 {
+		sum += int(b[i])<<8 | int(b[i+1])
+	}
+	for sum > 0xffff {
+		sum -= 0xffff
+	}
+	return ^uint16(sum)
 }
 
 // A damaged packet stays damaged: differences never repair a checksum.

@@ -40,6 +40,7 @@ type Spec struct {
 	ICMPType, ICMPCode uint8  // of an ICMP packet whose key has no identifier
 	ICMPSeq            uint16 // echo
 	MTU                uint16 // ICMP fragmentation needed
+	QuoteWords         uint8  // ICMP error: the second byte behind the checksum (RFC 4884's length)
 }
 
 // TCP returns a segment of the connection.
@@ -156,6 +157,9 @@ func transport(s Spec, ip *layers.IPv4) []gopacket.SerializableLayer {
 			icmp.Id = s.Key.DstPort
 		case packet.ICMPUnreachable:
 			icmp.Seq = s.MTU
+			fallthrough
+		default:
+			icmp.Id = uint16(s.QuoteWords)
 		}
 		return []gopacket.SerializableLayer{icmp}
 	}
