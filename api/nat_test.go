@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"errors"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 
@@ -50,7 +51,7 @@ func TestNT11_AlarmBeforeExhaustion(t *testing.T) {
 		{"nothing held, something to lease", 512, api.NATHere{}, 3, 0, 0},
 		{"nothing to be had", 512, api.NATHere{}, 0, 100, api.AlarmFull},
 		{"addresses", 0, api.NATHere{Held: 4, Ports: 4, PortsUsed: 4}, 1, 80, api.AlarmHigh},
-		{"the others' announcement is old", 512, api.NATHere{Held: 2, Free: 2, Ports: 1024}, 1, 0, 0},
+		{"the others' announcement is old", 512, api.NATHere{Held: 3, Free: 2, Ports: 1536, PortsUsed: 512}, 1, 33, 0},
 	} {
 		node := &apitest.Node{Pools: []api.NATPool{{BlockSize: c.blockSize, Here: c.here, Blocks: api.NATCount{Free: c.free}, Alarm: 7}}}
 		got, err := api.NATPools(t.Context(), node)
@@ -107,13 +108,21 @@ func TestNodeWithoutNATSaysSo(t *testing.T) {
 	without.Pools, without.Xlated, without.Err = nil, nil, api.ErrNoNAT
 	starting := &apitest.Node{Err: errors.New("the node is starting")}
 	for what, x := range map[string]struct {
-		from api.Provider
-		want string
+		from   api.Provider
+		want   string
+		status int
 	}{
-		"no NATProvider": {struct{ api.Provider }{apitest.Example()}, "nat is not configured"},
-		"ErrNoNAT":       {without, "nat is not configured"},
-		"another error":  {starting, "the node is starting"},
+		"no NATProvider": {struct{ api.Provider }{apitest.Example()}, "nat is not configured", 404},
+		"ErrNoNAT":       {without, "nat is not configured", 404},
+		"another error":  {starting, "the node is starting", 503},
 	} {
+		for _, url := range []string{"/v1/nat/pools", "/v1/nat/blocks?pool=egress", "/v1/nat/xlates"} {
+			w := httptest.NewRecorder()
+			api.NewServer(x.from, nil).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", url, nil))
+			if w.Code != x.status || w.Header().Get("Content-Type") != "application/json" {
+				t.Errorf("%s, %s: status %d, %v, want %d", what, url, w.Code, w.Header(), x.status)
+			}
+		}
 		c, path := serve(t, x.from)
 		_, pools := c.NATPools(t.Context())
 		_, blocks := c.NATBlocks(t.Context(), "egress")

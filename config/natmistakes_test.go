@@ -91,6 +91,10 @@ var natMistakes = []mistake{
 		"cluster.yaml:37: nat.pools.direct.addresses: the pools have 32886 blocks up to here, more than 32768; use a larger block_size or fewer addresses",
 	},
 	{
+		"too many blocks with a shorter last one", "203.0.113.64/28, type: addresses}", "192.0.0.0-192.0.3.231, block_size: 2000}",
+		"cluster.yaml:37: nat.pools.direct.addresses: the pools have 33378 blocks up to here, more than 32768; use a larger block_size or fewer addresses",
+	},
+	{
 		"no addresses in the list", "203.0.113.64/28", "[]",
 		"cluster.yaml:37: nat.pools.direct.addresses is an empty list; write addresses: [203.0.113.10-203.0.113.11]",
 	},
@@ -317,6 +321,18 @@ var natMistakes = []mistake{
 	{
 		"originals overlap", "{name: pool1, type: dynamic, from: inside, to: outside, source: 10.2.0.0/16, pool: direct, filtering: endpoint-independent}", "{name: web2, type: static, from: any, to: outside, original: 10.1.8.80, mapped: 203.0.113.90}",
 		"cluster.yaml:42: nat.rules[4].original 10.1.8.80 overlaps that of rule web (line 40): a host has one mapped address at an interface; remove one, or name another interface or destination",
+	},
+	{
+		"the same mapping at an interface and at any", "{name: pool1, type: dynamic, from: inside, to: outside, source: 10.2.0.0/16, pool: direct, filtering: endpoint-independent}", "{name: ssh2, type: static-pat, from: inside, to: any, original: 10.1.8.81, mapped: 203.0.113.81, protocol: tcp, original_port: 22, mapped_port: 2222}",
+		"cluster.yaml:42: nat.rules[4].mapped 203.0.113.81:2222 overlaps that of rule ssh (line 41); give every mapping an address or a port of its own",
+	},
+	{
+		"mappings that meet by hairpinning", "{name: pool1, type: dynamic, from: inside, to: outside, source: 10.2.0.0/16, pool: direct, filtering: endpoint-independent}", "{name: ssh2, type: static-pat, from: inside, to: inside, original: 10.1.8.82, mapped: 203.0.113.81, protocol: tcp, original_port: 22, mapped_port: 2222}",
+		"cluster.yaml:42: nat.rules[4].mapped 203.0.113.81:2222 overlaps that of rule ssh (line 41); give every mapping an address or a port of its own",
+	},
+	{
+		"the later rule is the wider one", "{name: pool1, type: dynamic, from: inside, to: outside, source: 10.2.0.0/16, pool: direct, filtering: endpoint-independent}", "{name: net, type: static, from: inside, to: outside, original: 10.1.9.0/28, mapped: 203.0.113.80/28}",
+		"cluster.yaml:42: nat.rules[4].mapped 203.0.113.80/28 overlaps that of rule web (line 40); give every mapping an address or a port of its own",
 	},
 	{
 		"a pool for any and a named interface", "{name: voice, type: dynamic-pat, from: inside, to: outside", "{name: voice, type: dynamic-pat, from: inside, to: any",

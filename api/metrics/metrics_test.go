@@ -68,6 +68,19 @@ func TestNodeWithoutNATHasNoPoolMetrics(t *testing.T) {
 	}
 }
 
+// Above 95 percent the alarm at 80 goes on: one rule of an alerting system
+// matches both.
+func TestNT11_BothAlarmsNearExhaustion(t *testing.T) {
+	node := apitest.Example()
+	node.Pools[0].Here.PortsUsed, node.Pools[0].Blocks.Free = 20480, node.Pools[0].Here.Free
+	got := scrape(t, node)
+	for _, level := range []string{"80", "95"} {
+		if !strings.Contains(got, `cohort_nat_pool_alarm{level="`+level+`",pool="egress"} 1`) {
+			t.Errorf("no alarm at %s: %s", level, got)
+		}
+	}
+}
+
 // noNAT is a node that could do NAT, and whose configuration has none.
 type noNAT struct{ *apitest.Node }
 
