@@ -16,7 +16,7 @@ var ErrConfig = errors.New("invalid NAT configuration")
 // Defaults and bounds of the configuration.
 const (
 	DefaultHoldDown    = 120 * time.Second // RFC 6888, REQ-8
-	DefaultHoldDownMax = 1 << 20           // ports in hold-down on one node, about 40 MiB
+	DefaultHoldDownMax = 1 << 20           // ports in hold-down on one node, 32 MiB
 	DefaultBlockSize   = 512               // ports (NT2)
 	MinBlockSize       = 64
 	MaxBlockSize       = 4096

@@ -32,6 +32,8 @@ type PoolUnits struct {
 	PerAddress       int // units of each address
 	BlockSize        int // ports of a block; the last of an address may be shorter. 0: PoolAddresses
 	MaxBlocksPerHost int // 0 = no limit
+
+	firstAddress int // index into Table
 }
 
 // AddressEntry is what XDP needs to compute the unit of a port of one address
@@ -110,6 +112,7 @@ func (g *Geometry) add(p *Pool, number int) error {
 	g.pools = append(g.pools, PoolUnits{
 		Name: p.Name, Kind: p.Kind, First: len(g.of), Units: perAddress * len(p.Addresses), Addresses: len(p.Addresses),
 		PerAddress: perAddress, BlockSize: int(entry.BlockSize), MaxBlocksPerHost: p.MaxBlocksPerHost,
+		firstAddress: len(g.addresses),
 	})
 	if n := len(g.addresses) + len(p.Addresses); n > MaxPoolAddresses {
 		return poolError(p, "the pools have %d addresses up to here, more than %d", n, MaxPoolAddresses)

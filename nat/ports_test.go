@@ -1,0 +1,499 @@
+package nat
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"cohort/packet"
+)
+
+const second = int64(time.Second)
+
+// world is a Ports with a flow table beside it: the keys in use.
+type world struct {
+	*Ports
+	t    testing.TB
+	live map[packet.FlowKey]bool
+	now  int64
+}
+
+func newWorld(t testing.TB, holdDown time.Duration, pools ...Pool) *world {
+	t.Helper()
+	return &world{
+		Ports: NewPorts(geometry(t, pools...), holdDown, rand.New(rand.NewPCG(1, 2))),
+		t:     t, live: map[packet.FlowKey]bool{}, now: 1000 * second,
+	}
+}
+
+func (w *world) holdAll() *world {
+	for u := range w.g.Units() {
+		w.SetHeld(u, true)
+	}
+	return w
+}
+
+func (w *world) taken(k packet.FlowKey) bool { return w.live[k] }
+
+// open allocates and uses; it fails the test if the answer breaks a promise.
+func (w *world) open(q Request) (packet.FlowKey, Result) {
+	w.t.Helper()
+	a, port, result := w.Allocate(w.now, q, w.taken)
+	if result != Allocated {
+		return packet.FlowKey{}, result
+	}
+	k1 := ReplyKey(q.To, a, port)
+	unit, ok := w.g.UnitOf(k1)
+	switch {
+	case !ok:
+		w.t.Fatalf("%s: not a port of the pool", k1)
+	case !w.Held(unit):
+		w.t.Fatalf("%s lies in unit %d, which is not held", k1, unit)
+	case w.live[k1]:
+		w.t.Fatalf("%s is given out twice (NT4)", k1)
+	}
+	w.live[k1] = true
+	w.Use(k1)
+	return k1, Allocated
+}
+
+// must is open for requests that have to succeed.
+func (w *world) must(q Request) packet.FlowKey {
+	w.t.Helper()
+	k1, result := w.open(q)
+	if result != Allocated {
+		w.t.Fatalf("%s: %s", q.To, result)
+	}
+	return k1
+}
+
+func (w *world) close(k1 packet.FlowKey, hold bool) {
+	delete(w.live, k1)
+	w.Release(w.now, k1, hold)
+}
+
+// to is a connection from 10.0.0.host to a server.
+func to(proto uint8, host byte, port uint16, server string, dst uint16) Request {
+	k := packet.FlowKey{Src: packet.Addr{10, 0, 0, host}, Dst: ip(server), SrcPort: port, DstPort: dst, Proto: proto}
+	return Request{Host: k.Src, To: k, Prefer: port}
+}
+
+func tcp(host byte, port uint16) Request { return to(packet.ProtoTCP, host, port, "192.0.2.1", 80) }
+
+// mapping is the request of an endpoint-independent mapping.
+func mapping(proto uint8, host byte, port uint16) Request {
+	q := to(proto, host, port, "0.0.0.0", 0)
+	q.Exclusive = true
+	return q
+}
+
+func TestNT3_OneAddressGivesOneServerPortEveryPortBeforeShort(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoTCP, packet.ProtoUDP, packet.ProtoICMP} {
+		w := newWorld(t, 0, portPool("egress", 1)).holdAll()
+		got := 0
+		for ; ; got++ {
+			dst := uint16(80)
+			if proto == packet.ProtoICMP {
+				dst = 0
+			}
+			if _, result := w.open(to(proto, byte(got), uint16(got), "192.0.2.1", dst)); result == Short {
+				break
+			}
+		}
+		if got != 64512 {
+			t.Errorf("%s: %d connections before Short, want 64512", packet.ProtoName(proto), got)
+		}
+		if pool, units, ok := w.Need(); !ok || pool != 0 || units != 1 {
+			t.Errorf("Need = %d, %d, %v after Short", pool, units, ok)
+		}
+		// Another remote may have all these ports once more, until the search
+		// is unlucky; another protocol has them unused.
+		for i := range 50000 {
+			w.must(to(proto, byte(i), uint16(i), "192.0.2.2", 80))
+		}
+	}
+}
+
+func TestNT2_OnlyHeldUnitsGiveOut(t *testing.T) {
+	w := newWorld(t, 0, portPool("egress", 2))
+	if _, result := w.open(tcp(1, 5000)); result != Short {
+		t.Fatalf("a node that holds nothing: %s", result)
+	}
+	w.SetHeld(3, true)
+	w.SetHeld(130, true)
+	for i := range 1024 { // world.open checks the units
+		w.must(tcp(byte(i), 40000))
+	}
+	if _, result := w.open(tcp(1, 5000)); result != Short {
+		t.Fatalf("after all ports of the held units: %s", result)
+	}
+	w.SetHeld(3, false)
+	if _, result := w.open(to(packet.ProtoUDP, 1, 1024+3*512, "192.0.2.1", 80)); result != Allocated {
+		t.Fatalf("unit 130 has unused UDP ports: %s", result)
+	}
+	if used := w.Usage(3); used != 512 {
+		t.Errorf("uses of a unit that is no longer held: %d, want 512", used)
+	}
+}
+
+func TestPortIsPreservedWhenFreeForTheRemote(t *testing.T) {
+	w := newWorld(t, time.Minute, portPool("egress", 1)).holdAll()
+	if k := w.must(tcp(1, 5000)); k.DstPort != 5000 {
+		t.Errorf("the port is free, got %d", k.DstPort)
+	}
+	if k := w.must(tcp(2, 5000)); k.DstPort == 5000 {
+		t.Error("two connections to one remote with one port")
+	}
+	other := w.must(to(packet.ProtoTCP, 2, 5000, "192.0.2.2", 80))
+	if other.DstPort != 5000 {
+		t.Errorf("the port is free for the other remote, got %d", other.DstPort)
+	}
+	w.close(other, true)
+	if k := w.must(to(packet.ProtoTCP, 2, 5000, "192.0.2.2", 80)); k.DstPort == 5000 {
+		t.Error("the port is in hold-down for this remote")
+	}
+	if k := w.must(tcp(1, 80)); k.DstPort < 1024 {
+		t.Errorf("reserved port %d is not lent", k.DstPort)
+	}
+	w.SetHeld(w.unit(t, "203.0.113.1", 7000), false)
+	if k := w.must(tcp(1, 7000)); k.DstPort == 7000 {
+		t.Error("the port lies in a unit of somebody else")
+	}
+}
+
+func (w *world) unit(t testing.TB, a string, port uint16) int {
+	t.Helper()
+	u, ok := w.g.Unit(ip(a), port)
+	if !ok {
+		t.Fatalf("%s:%d is in no unit", a, port)
+	}
+	return u
+}
+
+// Idle units stay idle while those in use have unused ports: others may lease
+// them (NT3).
+func TestNT3_IdleUnitsAreKept(t *testing.T) {
+	w := newWorld(t, 0, portPool("egress", 1))
+	for u := range 10 {
+		w.SetHeld(u, true)
+	}
+	for i := range 10 * 512 {
+		w.must(tcp(byte(i), 80)) // not preservable
+		if want := 10 - (i/512 + 1); w.Spare(0) != want {
+			t.Fatalf("after %d connections %d units are idle, want %d", i+1, w.Spare(0), want)
+		}
+	}
+}
+
+func TestRFC4787_PairedPooling(t *testing.T) {
+	w := newWorld(t, 0, portPool("egress", 16)).holdAll()
+	homes := map[packet.Addr]int{}
+	for host := range 200 {
+		home := w.must(tcp(byte(host), 5000)).Dst
+		homes[home]++
+		for i := range 20 {
+			if a := w.must(to(packet.ProtoUDP, byte(host), uint16(i*1000), "192.0.2.9", 53)).Dst; a != home {
+				t.Fatalf("host %d has addresses %s and %s", host, home, a)
+			}
+		}
+		if w.g.Describe(w.g.Home(0, packet.Addr{10, 0, 0, byte(host)})).Addr != home {
+			t.Fatalf("host %d: Home says another address than %s", host, home)
+		}
+	}
+	if len(homes) < 12 {
+		t.Errorf("200 hosts share %d of 16 addresses", len(homes))
+	}
+}
+
+// Only a full address sends its hosts to another one, and all nodes agree on
+// which.
+func TestRFC4787_FullAddressOverflows(t *testing.T) {
+	w := newWorld(t, 0, portPool("egress", 3))
+	for u := range 3 * 126 {
+		w.SetHeld(u, u%126 < 4)
+	}
+	host := tcp(1, 80).Host
+	order := w.g.rank(0, host, nil)
+	for _, r := range order {
+		for i := range 4 * 512 {
+			if k, want := w.must(tcp(1, 80)), w.g.addresses[r.address].Addr; k.Dst != want {
+				t.Fatalf("%s, after %d connections of %s", k, i, want)
+			}
+		}
+	}
+	if _, result := w.open(tcp(1, 80)); result != Short {
+		t.Errorf("all ports of all addresses are given out: %s", result)
+	}
+	if w.g.addresses[order[0].address].FirstUnit != uint32(w.g.Home(0, host)) {
+		t.Error("the first in order is not the host's home")
+	}
+}
+
+func TestRFC6888_HoldDown(t *testing.T) {
+	w := newWorld(t, 2*time.Minute, portPool("egress", 1))
+	w.SetHeld(0, true)
+	var keys []packet.FlowKey
+	for range 512 {
+		keys = append(keys, w.must(tcp(1, 80)))
+	}
+	w.close(keys[0], true)
+	w.close(keys[1], false)
+	if k := w.must(tcp(2, 80)); k != keys[1] {
+		t.Fatalf("got %s, only %s is free", k, keys[1])
+	}
+	if _, result := w.open(tcp(2, 80)); result != Short {
+		t.Fatalf("a key in hold-down was given out: %s", result)
+	}
+	if k := w.must(to(packet.ProtoTCP, 2, keys[0].DstPort, "192.0.2.2", 80)); k.DstPort != keys[0].DstPort {
+		t.Errorf("REQ-8 c: another remote may have the port at once, got %d", k.DstPort)
+	}
+	w.now += 2*60*second - 1
+	if _, result := w.open(tcp(2, 80)); result != Short {
+		t.Fatalf("hold-down ended early: %s", result)
+	}
+	w.now++
+	if k := w.must(tcp(2, 80)); k != keys[0] {
+		t.Fatalf("got %s after hold-down, want %s", k, keys[0])
+	}
+}
+
+func TestIdleWaitsForUsesAndHoldDown(t *testing.T) {
+	w := newWorld(t, 2*time.Minute, portPool("egress", 1))
+	w.SetHeld(0, true)
+	if !w.Idle(w.now, 0) {
+		t.Error("an untouched unit is not idle")
+	}
+	a := w.must(tcp(1, 80))
+	w.Use(a) // a stub of the same key
+	w.close(a, true)
+	w.now += 3 * 60 * second
+	if w.Idle(w.now, 0) {
+		t.Error("idle with a use left: uses nest")
+	}
+	w.Release(w.now, a, true)
+	if w.Idle(w.now, 0) || w.Spare(0) != 1 {
+		t.Error("idle in hold-down")
+	}
+	w.now += 2 * 60 * second
+	if !w.Idle(w.now, 0) {
+		t.Error("not idle after hold-down, though nobody called Tick")
+	}
+	w.Release(w.now, a, true)
+	if !w.Idle(w.now, 0) || w.Stats().Unmatched != 1 {
+		t.Error("a Release without Use changed something, or was not counted")
+	}
+	w.Tick(w.now)
+	if n := w.Stats().HoldDownWaiting; n != 0 {
+		t.Errorf("%d keys wait after Tick", n)
+	}
+}
+
+// A full hold-down of one remote must not hide units that have clean ports.
+func TestNT3_HoldDownOfOneRemoteLeavesOtherUnits(t *testing.T) {
+	w := newWorld(t, 2*time.Minute, portPool("egress", 1))
+	for u := range 20 {
+		w.SetHeld(u, true)
+	}
+	for range 20 * 512 * 9 / 10 {
+		w.close(w.must(tcp(1, 80)), true)
+	}
+}
+
+func TestRFC4787_MappingHasItsPortAlone(t *testing.T) {
+	w := newWorld(t, time.Minute, portPool("egress", 1))
+	w.SetHeld(0, true)
+	k := w.must(tcp(9, 1030))
+	if m := w.must(mapping(packet.ProtoTCP, 1, 1030)); m.DstPort == k.DstPort {
+		t.Error("a mapping got a port that a connection uses")
+	}
+	m := w.must(mapping(packet.ProtoTCP, 1, 1040))
+	if m.DstPort != 1040 {
+		t.Errorf("port not preserved: %d", m.DstPort)
+	}
+	for host := range 60 { // whatever is asked, nobody else gets the port
+		for _, server := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+			if k := w.must(to(packet.ProtoTCP, byte(host), 1040, server, 443)); k.DstPort == 1040 {
+				t.Fatalf("%s has the mapping's port", k)
+			}
+		}
+	}
+	if u := w.must(to(packet.ProtoUDP, 1, 1040, "192.0.2.1", 53)); u.DstPort != 1040 {
+		t.Errorf("UDP ports are others than TCP's: %d", u.DstPort)
+	}
+	// Connections of the mapping use the port too, and may outlive it.
+	own := ReplyKey(tcp(1, 1040).To, m.Dst, m.DstPort)
+	w.Use(own)
+	w.close(m, true)
+	if got := w.must(to(packet.ProtoTCP, 7, 1040, "192.0.2.77", 443)); got.DstPort == 1040 {
+		t.Error("the mapping spoke with any remote: its port is in hold-down for all")
+	}
+	w.now += 60 * second
+	if got := w.must(to(packet.ProtoTCP, 7, 1040, "192.0.2.77", 443)); got.DstPort != 1040 {
+		t.Errorf("after hold-down only the exact remote is in use, got %d", got.DstPort)
+	}
+	if got := w.must(mapping(packet.ProtoTCP, 8, 1040)); got.DstPort == 1040 {
+		t.Error("a mapping got a port with two connections")
+	}
+}
+
+func TestMappingsFindTheLastUnusedPort(t *testing.T) {
+	w := newWorld(t, 0, portPool("egress", 1))
+	w.SetHeld(0, true)
+	for i := range 512 {
+		w.must(mapping(packet.ProtoUDP, byte(i), uint16(i)))
+	}
+	for range 3 {
+		if _, result := w.open(mapping(packet.ProtoUDP, 1, 80)); result != Short {
+			t.Fatalf("513 mappings in 512 ports: %s", result)
+		}
+		if _, result := w.open(to(packet.ProtoUDP, 1, 1024, "192.0.2.1", 53)); result != Short {
+			t.Fatalf("a connection shares a mapping's port: %s", result)
+		}
+	}
+}
+
+func TestPortlessProtocolsHaveTheFirstUnitOfTheirHome(t *testing.T) {
+	w := newWorld(t, 0, portPool("egress", 2))
+	gre := func(host byte, server string) Request { return to(47, host, 0, server, 0) }
+	home := w.g.Home(0, gre(1, "192.0.2.1").Host)
+	for u := range w.g.Units() {
+		if u != home {
+			w.SetHeld(u, u%126 != 0)
+		}
+	}
+	if _, result := w.open(gre(1, "192.0.2.1")); result != Short {
+		t.Fatalf("no first unit is held: %s", result)
+	}
+	if _, _, ok := w.Need(); ok {
+		t.Error("a lease of any unit would not help, but Need asks for one")
+	}
+	w.SetHeld(home, true)
+	k := w.must(gre(1, "192.0.2.1"))
+	if unit, _ := w.g.UnitOf(k); unit != home || k.DstPort != 0 {
+		t.Fatalf("%s in unit %d, want %d", k, unit, home)
+	}
+	if _, result := w.open(gre(2, "192.0.2.1")); result != Short {
+		t.Fatalf("two hosts with one portless key: %s", result)
+	}
+	w.must(gre(2, "192.0.2.2"))
+	if w.Idle(w.now, home) || w.Usage(home) != 0 || w.Uses(home) != 2 {
+		t.Errorf("idle %v, usage %d, uses %d; want busy without ports", w.Idle(w.now, home), w.Usage(home), w.Uses(home))
+	}
+	m := mapping(47, 3, 0)
+	if _, result := w.open(m); result != Short {
+		t.Fatalf("a mapping beside others: %s", result)
+	}
+}
+
+func TestNT3_NeedAsksBeforeConnectionsFail(t *testing.T) {
+	small := portPool("small", 1)
+	small.Name, small.Addresses = "small", []packet.Addr{ip("198.51.100.1")}
+	w := newWorld(t, 0, small, portPool("egress", 1))
+	ask := func(pool, units int, ok bool) {
+		t.Helper()
+		if p, n, o := w.Need(); o != ok || ok && (p != pool || n != units) {
+			t.Fatalf("Need = %d, %d, %v; want %d, %d, %v", p, n, o, pool, units, ok)
+		}
+	}
+	ask(0, 0, false) // nothing held, nothing asked for
+	w.SetHeld(126, true)
+	w.SetHeld(127, true)
+	ask(0, 0, false)
+	q := tcp(1, 80)
+	q.Pool = 1
+	for range 512 + 512 - 64 {
+		ask(1, 0, false)
+		w.must(q)
+	}
+	ask(1, 0, false)
+	w.must(q)
+	ask(1, 1, true) // an eighth of a block left
+	w.SetHeld(128, true)
+	ask(1, 0, false)
+	other := tcp(1, 80)
+	for range 600 {
+		w.open(other) // pool 0: nothing held
+	}
+	ask(0, 2, true)
+	for range 1200 {
+		w.open(q)
+	}
+	ask(1, 2, true) // pools take turns
+	ask(0, 2, true)
+	w.SetHeld(1, true)
+	ask(1, 2, true)
+	ask(1, 2, true)
+}
+
+func TestNT8_AddressesAreLentWhole(t *testing.T) {
+	w := newWorld(t, time.Minute, Pool{Name: "direct", Kind: PoolAddresses, Addresses: manyAddresses(4)})
+	if _, result := w.AllocateAddress(w.now, 0, ip("10.1.1.1")); result != Short {
+		t.Fatalf("nothing is held: %s", result)
+	}
+	if _, n, ok := w.Need(); !ok || n != 2 {
+		t.Errorf("Need = %d, %v", n, ok)
+	}
+	w.holdAll()
+	lent := map[packet.Addr]packet.FlowKey{}
+	for host := range 4 {
+		m := mapping(packet.ProtoUDP, byte(host), 0)
+		a, result := w.AllocateAddress(w.now, 0, m.Host)
+		if _, twice := lent[a]; result != Allocated || twice {
+			t.Fatalf("host %d: %s, %s, lent before: %v", host, a, result, twice)
+		}
+		lent[a] = ReplyKey(m.To, a, 0)
+		w.Use(lent[a])
+		unit, _ := w.g.UnitOf(lent[a])
+		if w.Idle(w.now, unit) || w.Usage(unit) != 1 {
+			t.Errorf("unit %d is lent but idle", unit)
+		}
+	}
+	if _, result := w.AllocateAddress(w.now, 0, ip("10.1.1.1")); result != Short {
+		t.Fatalf("a fifth of four addresses: %s", result)
+	}
+	home := w.g.Describe(w.g.Home(0, ip("10.1.1.1"))).Addr
+	for _, k := range lent {
+		w.Release(w.now, k, true)
+	}
+	if _, result := w.AllocateAddress(w.now, 0, ip("10.1.1.1")); result != Short {
+		t.Fatalf("an address in hold-down: %s", result)
+	}
+	w.now += 60 * second
+	if a, result := w.AllocateAddress(w.now, 0, ip("10.1.1.1")); result != Allocated || a != home {
+		t.Fatalf("%s, %s; want the paired address %s", a, result, home)
+	}
+}
+
+func TestKeysOutsideThePoolsAreIgnored(t *testing.T) {
+	w := newWorld(t, time.Minute, portPool("egress", 1)).holdAll()
+	for _, k := range []packet.FlowKey{
+		{Src: ip("192.0.2.1"), Dst: ip("203.0.113.9"), DstPort: 5000, Proto: packet.ProtoTCP},
+		{Src: ip("192.0.2.1"), Dst: ip("203.0.113.1"), DstPort: 80, Proto: packet.ProtoTCP},
+	} {
+		w.Use(k)
+		w.Release(w.now, k, true)
+	}
+	if s := w.Stats(); s != (PortsStats{}) || w.Spare(0) != 126 {
+		t.Errorf("stats %+v, %d units idle", s, w.Spare(0))
+	}
+}
+
+func TestRFC6056_PortsAreSpread(t *testing.T) {
+	w := newWorld(t, 0, portPool("egress", 1)).holdAll()
+	for u := range 126 { // all units in use, so that all ports are candidates
+		w.Use(packet.FlowKey{Src: ip("192.0.2.200"), SrcPort: 1, Dst: ip("203.0.113.1"), DstPort: uint16(1024 + 512*u), Proto: packet.ProtoUDP})
+	}
+	var buckets [63]int // of 1,024 ports
+	const n = 63 * 300
+	for range n {
+		buckets[(w.must(tcp(1, 80)).DstPort-1024)/1024]++
+	}
+	chi := 0.0
+	for _, have := range buckets {
+		d := float64(have - 300)
+		chi += d * d / 300
+	}
+	if chi > 120 { // 62 degrees of freedom: beyond 1 in 10^5
+		t.Errorf("ports are not uniform: chi-square %.0f", chi)
+	}
+}

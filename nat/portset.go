@@ -1,0 +1,136 @@
+package nat
+
+import (
+	"math/bits"
+
+	"cohort/packet"
+)
+
+// class is a group of protocols that count ports together.
+type class uint8
+
+const (
+	classTCP class = iota
+	classUDP
+	classICMP
+	classes // the protocols without ports: see unitState.portless
+)
+
+// class returns what class a protocol has in a unit; ok is false where ports
+// are not counted: protocols without ports, and whole addresses.
+func (u *unitState) class(proto uint8) (c class, ok bool) {
+	if u.size == 0 {
+		return 0, false
+	}
+	switch proto {
+	case packet.ProtoTCP:
+		return classTCP, true
+	case packet.ProtoUDP:
+		return classUDP, true
+	case packet.ProtoICMP:
+		return classICMP, true
+	}
+	return 0, false
+}
+
+// isMapping reports whether a reply key is that of a mapping's pseudo
+// connection, from 0.0.0.0:0.
+func isMapping(k1 packet.FlowKey) bool { return k1.Src == packet.Addr{} && k1.SrcPort == 0 }
+
+// portSet counts the uses of each port of one unit by one class of protocols.
+// Ports are counted from the unit's first.
+type portSet struct {
+	taken  []uint64 // bit per port: it has a use. Bits behind the last port are set
+	counts []uint32 // connections; mappings in the upper bits
+}
+
+// A count has room for 16 million connections, more than a node's flow table,
+// and 255 uses by mappings, of which a port has one with at most its
+// reservation and its stub.
+const (
+	aMapping    = 1 << 24
+	connections = aMapping - 1
+)
+
+func newPortSet(size int) *portSet {
+	s := &portSet{taken: make([]uint64, (size+63)/64), counts: make([]uint32, size)}
+	if rest := size % 64; rest != 0 {
+		s.taken[len(s.taken)-1] = ^uint64(0) << rest
+	}
+	return s
+}
+
+// use counts a use and reports whether it is the port's first.
+func (s *portSet) use(port int, mapping bool) bool {
+	first := s.counts[port] == 0
+	s.counts[port] += amount(mapping)
+	if first {
+		s.taken[port/64] |= 1 << (port % 64)
+	}
+	return first
+}
+
+// release takes a use back and reports whether it was the port's last.
+func (s *portSet) release(port int, mapping bool) bool {
+	if s.counts[port] -= amount(mapping); s.counts[port] != 0 {
+		return false
+	}
+	s.taken[port/64] &^= 1 << (port % 64)
+	return true
+}
+
+// amount is what one use adds to a count.
+func amount(mapping bool) uint32 {
+	if mapping {
+		return aMapping
+	}
+	return 1
+}
+
+// includes reports whether a count has a use to take back.
+func includes(count uint32, mapping bool) bool {
+	if mapping {
+		return count >= aMapping
+	}
+	return count&connections != 0
+}
+
+// count returns the uses of a port, 0 for a nil set.
+func (s *portSet) count(port int) uint32 {
+	if s == nil {
+		return 0
+	}
+	return s.counts[port]
+}
+
+// unused returns the n-th port without a use, -1 if there are not so many.
+func (s *portSet) unused(n int) int {
+	for w, taken := range s.taken {
+		free := ^taken
+		have := bits.OnesCount64(free)
+		if n >= have {
+			n -= have
+			continue
+		}
+		for ; n > 0; n-- {
+			free &= free - 1
+		}
+		return w*64 + bits.TrailingZeros64(free)
+	}
+	return -1
+}
+
+// nextUnused returns the first port without a use at or behind from, -1 if
+// there is none.
+func (s *portSet) nextUnused(from int) int {
+	for w := from / 64; w < len(s.taken); w++ {
+		free := ^s.taken[w]
+		if w == from/64 {
+			free &= ^uint64(0) << (from % 64)
+		}
+		if free != 0 {
+			return w*64 + bits.TrailingZeros64(free)
+		}
+	}
+	return -1
+}
