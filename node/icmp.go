@@ -35,19 +35,14 @@ func (n *Node) tooOld(now int64, f *dataplane.Frame) {
 	n.io.Release(f)
 }
 
-// tooBig answers a packet that must not be fragmented (RFC 1191), and
-// fragments one that may (RFC 1812, 4.2.2.7).
-func (n *Node) tooBig(now int64, f *dataplane.Frame, nh, mtu uint16) {
-	if !n.pkt.DontFragment {
-		n.fragment(f, nh, int(mtu))
-		return
-	}
+// tooBig answers a packet that must not be fragmented (RFC 1191).
+func (n *Node) tooBig(now int64, f *dataplane.Frame, mtu uint16) {
 	n.drops.own[reasonTooBig]++
 	n.answer(now, f, packet.ICMPUnreachable, packet.CodeFragmentNeeded, mtu)
 	n.io.Release(f)
 }
 
-// fragment sends the parsed packet in parts.
+// fragment sends the parsed packet in parts (RFC 1812, 4.2.2.7).
 func (n *Node) fragment(f *dataplane.Frame, nh uint16, mtu int) {
 	n.pkt.DecrementTTL()
 	for offset, more := 0, true; more; n.fragments++ {

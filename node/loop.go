@@ -42,6 +42,7 @@ func (n *Node) loop(ctx context.Context) error {
 		now := dataplane.Now()
 		busy := n.packets(now)
 		busy = n.datagrams(now) || busy
+		n.runPosted()
 		n.serveRequests(now)
 		if now >= n.nextTick {
 			n.tick(now)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,13 +42,18 @@ type Node struct {
 	sealer *seal.Sealer
 	table  *flowtable.Table
 	copies *flowtable.BackupStore
+	stubs  *flowtable.BackupStore // nil without NAT
 	policy *policy.Policy
-	state  *stateFile
+	state  *stateFile[saved]
+	units  *unitState // nil without NAT
 
 	incarnation wire.Incarnation
 	resumed     bool
 
-	wake     int // eventfd: the API has a request
+	wake   int        // eventfd: the API has a request
+	postMu sync.Mutex // guards posted
+	posted []func(now int64)
+
 	requests chan request
 
 	batch   []*dataplane.Frame
@@ -102,7 +108,7 @@ func (n *Node) open() error {
 	if n.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
-	n.state = openState(boot.StateDir, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
+	n.state = openState[saved](boot.StateDir, "membership.json", nil, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err
 	}
@@ -169,7 +175,7 @@ func (n *Node) openCore() error {
 	boot, cl := n.cfg.Bootstrap, n.cfg.Cluster
 	n.incarnation = n.NewIncarnation()
 	was := n.state.load()
-	if was != nil && n.dp.Adopted() && slices.Equal(was.Interfaces, n.cfg.interfaceNames()) {
+	if was.usable() && n.dp.Adopted() && slices.Equal(was.Interfaces, n.cfg.interfaceNames()) {
 		if tag, _, self := n.dp.View(); tag != 0 && tag == was.View.Tag() && self == was.ID {
 			n.incarnation, n.resumed = was.Incarnation, true
 		}
@@ -185,8 +191,12 @@ func (n *Node) openCore() error {
 	if boot.CCL.MTUCheck == "warn" {
 		check = core.MTUWarn
 	}
+	translation, err := n.openNAT()
+	if err != nil {
+		return err
+	}
 	n.core, err = core.New(core.Config{
-		IO: n,
+		IO: n, NAT: translation,
 		Membership: membership.Config{
 			Self: wire.Member{
 				Name: boot.Name, Serial: boot.Serial, VTEP: boot.CCL.Address.Addr(),
@@ -212,6 +222,7 @@ func (n *Node) openCore() error {
 	now := dataplane.Now()
 	n.started = now
 	if n.resumed {
+		n.restoreUnits(now)
 		if err := n.core.Resume(now, was.View, was.ID); err == nil {
 			n.log.Info("took over the fast path of the daemon before", zap.Int("flows", n.table.Stats().Flows))
 			n.reroute.start() // nobody told the flows what changed meanwhile
@@ -221,6 +232,7 @@ func (n *Node) openCore() error {
 	}
 	n.Fence(starting)
 	n.core.Owner().Reset(now)
+	n.loseUnits(now)
 	n.core.Start(now)
 	return nil
 }
@@ -275,6 +287,9 @@ func (n *Node) close() {
 	if n.state != nil {
 		n.state.close()
 	}
+	if n.units != nil {
+		errs = append(errs, n.units.close())
+	}
 	if n.wake >= 0 {
 		errs = append(errs, unix.Close(n.wake))
 	}
@@ -291,6 +306,7 @@ func (n *Node) NewIncarnation() wire.Incarnation {
 		rand.Read(b[:])
 		if i := wire.Incarnation(binary.NativeEndian.Uint64(b[:])); i != 0 && i.Tag() != n.incarnation.Tag() {
 			n.incarnation = i
+			n.beginUnits()
 			return i
 		}
 	}

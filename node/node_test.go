@@ -57,7 +57,7 @@ func TestICMPErrorsAreLimited(t *testing.T) {
 func TestStateFileKeepsTheNewest(t *testing.T) {
 	dir := t.TempDir()
 	fail := func(err error) { t.Error(err) }
-	s := openState(dir, fail)
+	s := openState[saved](dir, "membership.json", nil, fail)
 	if s.load() != nil {
 		t.Error("a state out of nothing")
 	}
@@ -65,7 +65,7 @@ func TestStateFileKeepsTheNewest(t *testing.T) {
 		s.put(saved{Incarnation: 7, ID: 3, View: &wire.View{Term: 1, Epoch: uint32(i + 1)}})
 	}
 	s.close()
-	s = openState(dir, fail)
+	s = openState[saved](dir, "membership.json", nil, fail)
 	defer s.close()
 	got := s.load()
 	if got == nil || got.View.Epoch != 200 || got.ID != 3 || got.Incarnation != 7 {

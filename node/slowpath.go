@@ -163,8 +163,14 @@ func (n *Node) transmit(now int64, f *dataplane.Frame, v ownership.Verdict) {
 		}
 	}
 	n.pkt.Parse(f.Data) // it parsed before; the packet may have been held since
-	if n.pkt.End-n.pkt.L3 > int(hop.MTU) {
-		n.tooBig(now, f, nh, hop.MTU)
+	long := n.pkt.End-n.pkt.L3 > int(hop.MTU)
+	if long && n.pkt.DontFragment {
+		n.tooBig(now, f, hop.MTU) // quotes the packet as it came
+		return
+	}
+	n.translate(flow, int(v.Dir))
+	if long {
+		n.fragment(f, nh, int(hop.MTU))
 		return
 	}
 	n.pkt.DecrementTTL()
@@ -173,7 +179,7 @@ func (n *Node) transmit(now int64, f *dataplane.Frame, v ownership.Verdict) {
 
 // resolve asks the kernel's routes again and remembers the answer in the flow.
 func (n *Node) resolve(slot uint32, d int, flow *flowtable.FlowSlot) uint16 {
-	nh, _, ok := router{n}.Route(flow.Key[d].Dst)
+	nh, _, ok := router{n}.Route(flow.Key[1-d].Src) // where the other side really is
 	if !ok {
 		return 0
 	}

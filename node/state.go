@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,20 +21,26 @@ type saved struct {
 	Interfaces  []string // in the order of their ids: the flow table speaks of ids
 }
 
-// stateFile writes the membership in the background: the loop never waits for
-// a disk. Only the newest version matters.
-type stateFile struct {
-	path string
-	mu   sync.Mutex // guards next and closed
-	next *saved
-	wake chan struct{}
-	done chan struct{}
-	fail func(error)
+// usable reports whether a loaded state says what it must.
+func (v *saved) usable() bool {
+	return v != nil && v.View != nil && v.ID != 0 && v.Incarnation != 0
 }
 
-func openState(dir string, fail func(error)) *stateFile {
-	s := &stateFile{
-		path: filepath.Join(dir, "membership.json"),
+// stateFile keeps the newest T in a file, written in the background: the loop
+// never waits for a disk. Only the newest version matters.
+type stateFile[T any] struct {
+	path    string
+	mu      sync.Mutex // guards next
+	next    *T
+	wake    chan struct{}
+	done    chan struct{}
+	written func(*T) // on the writer's goroutine; may be nil
+	fail    func(error)
+}
+
+func openState[T any](dir, name string, written func(*T), fail func(error)) *stateFile[T] {
+	s := &stateFile[T]{
+		path: filepath.Join(dir, name), written: written,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), fail: fail,
 	}
 	go s.run()
@@ -41,20 +48,20 @@ func openState(dir string, fail func(error)) *stateFile {
 }
 
 // load reads what the last daemon wrote; nil when there is nothing usable.
-func (s *stateFile) load() *saved {
+func (s *stateFile[T]) load() *T {
 	b, err := os.ReadFile(s.path)
 	if err != nil {
 		return nil
 	}
-	v := new(saved)
-	if json.Unmarshal(b, v) != nil || v.View == nil || v.ID == 0 || v.Incarnation == 0 {
+	v := new(T)
+	if json.Unmarshal(b, v) != nil {
 		return nil
 	}
 	return v
 }
 
 // put schedules v to be written.
-func (s *stateFile) put(v saved) {
+func (s *stateFile[T]) put(v T) {
 	s.mu.Lock()
 	s.next = &v
 	s.mu.Unlock()
@@ -64,7 +71,7 @@ func (s *stateFile) put(v saved) {
 	}
 }
 
-func (s *stateFile) run() {
+func (s *stateFile[T]) run() {
 	defer close(s.done)
 	for range s.wake {
 		s.mu.Lock()
@@ -76,25 +83,37 @@ func (s *stateFile) run() {
 		}
 		if err := s.write(v); err != nil {
 			s.fail(err)
+			continue
+		}
+		if s.written != nil {
+			s.written(v)
 		}
 	}
 }
 
 // write replaces the file as a whole: a crash leaves the old or the new one.
-func (s *stateFile) write(v *saved) error {
+func (s *stateFile[T]) write(v *T) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
 	tmp := s.path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync() // the name must not outlive the content
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
 	return os.Rename(tmp, s.path)
 }
 
 // close waits for the last write.
-func (s *stateFile) close() {
+func (s *stateFile[T]) close() {
 	close(s.wake)
 	<-s.done
 }

@@ -22,10 +22,14 @@ func (n *node) receive(p pkt) {
 	ref := n.table.Lookup(p.Key)
 	switch {
 	case ref == 0:
+		if to := n.steered(&p); to != 0 {
+			n.toNode(to, p)
+			return
+		}
 		n.punt(p)
 	case ref.IsForward():
 		f := n.table.Forward(ref.Slot())
-		if p.from != 0 || n.members[f.Owner] == 0 || n.members[f.Owner].Tag() != f.Incarnation {
+		if p.from != 0 && !n.relays(&p, f) || n.members[f.Owner] == 0 || n.members[f.Owner].Tag() != f.Incarnation {
 			n.punt(p)
 			return
 		}
@@ -46,7 +50,29 @@ func (n *node) ownerHit(p pkt, ref flowtable.Ref) {
 		f.Sent(ref.Dir(), p.Flags, p.Seq+p.SeqLen, p.Ack, p.Window)
 	}
 	f.Account(ref.Dir(), n.tick(), int(p.Len))
-	n.w.leave(n, p)
+	n.w.leave(p, f.Key[1-ref.Dir()].Reverse())
+}
+
+// steered returns the other node that a packet from the wire goes to by the
+// arithmetic of its NAT unit, 0 = none (FR6).
+func (n *node) steered(p *pkt) wire.NodeID {
+	if p.from != 0 || n.w.rules == nil {
+		return 0
+	}
+	if u, ok := n.w.rules.Geometry().Unit(p.Key.Dst, p.Key.DstPort); ok && u < len(n.steer) && n.steer[u] != n.self && n.members[n.steer[u]] != 0 {
+		return n.steer[u]
+	}
+	return 0
+}
+
+// relays reports whether a frame from another node goes on to the owner that a
+// forward entry names: it was steered here by arithmetic.
+func (n *node) relays(p *pkt, f *flowtable.ForwardSlot) bool {
+	if n.w.rules == nil || wire.NodeID(f.Owner) == p.from {
+		return false
+	}
+	u, ok := n.w.rules.Geometry().Unit(p.Key.Dst, p.Key.DstPort)
+	return ok && u < len(n.steer) && n.steer[u] == n.self
 }
 
 // punt hands a packet to the node's core, as AF_XDP does.
@@ -75,7 +101,7 @@ func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
 	delete(n.held, h)
 	switch v.Op {
 	case ownership.OpForward:
-		n.w.leave(n, p)
+		n.w.leave(p, n.table.Flow(v.Slot).Key[1-v.Dir].Reverse())
 	case ownership.OpSend:
 		n.toNode(v.Node, p)
 	case ownership.OpDrop:

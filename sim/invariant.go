@@ -7,6 +7,7 @@ import (
 	"cohort/ccl/wire"
 	"cohort/cluster/order"
 	"cohort/flowtable"
+	"cohort/packet"
 )
 
 // settleBound is how long after the last fault or view two nodes may still
@@ -19,6 +20,7 @@ type checker struct {
 	w        *World
 	lastMove int64 // last fault or change of view
 	nextFull int64
+	users    map[packet.FlowKey]*conn
 	said     []string // violations so far: each once
 	torn     bool     // the link was cut: two sides may have granted the same
 }
@@ -41,6 +43,11 @@ func (k *checker) split() {
 // step runs after every event: the cheap checks always, the walk over all
 // connections once in a while.
 func (k *checker) step() {
+	if k.w.rules != nil && k.apart() {
+		for _, c := range k.w.conns {
+			k.excuse(c, "two sides of the cluster translated it, each for itself")
+		}
+	}
 	if now := k.w.clock.now; now >= k.nextFull {
 		k.nextFull = now + 5*ms
 		if now-k.lastMove > second {
@@ -49,6 +56,8 @@ func (k *checker) step() {
 		for _, c := range k.w.conns {
 			k.oneOwner(c)
 		}
+		k.translations()
+		k.holders()
 		k.lastHealthy()
 	}
 }
@@ -213,11 +222,11 @@ func (k *checker) finished() bool {
 
 func (k *checker) allEmpty() bool {
 	for _, n := range k.w.nodes {
-		if s := n.table.Stats(); s.Flows+s.Forwards+n.copies.Len()+len(n.held) != 0 {
+		if s := n.table.Stats(); s.Flows+s.Forwards+n.copies.Len()+len(n.held) != 0 || n.stubs != nil && n.stubs.Len() != 0 {
 			return false
 		}
 	}
-	return true
+	return k.unitsSettled()
 }
 
 // converged holds when all conversations have ended: one view, one control
@@ -249,10 +258,14 @@ func (k *checker) empty() {
 		if s := n.table.Stats(); s.Flows+s.Forwards+n.copies.Len() != 0 {
 			k.w.fail("FR15: node %d keeps %d flows, %d forward entries, %d copies%s", n.index+1, s.Flows, s.Forwards, n.copies.Len(), k.leftovers(n))
 		}
+		if n.stubs != nil && n.stubs.Len() != 0 {
+			k.w.fail("FR15: node %d keeps %d stubs", n.index+1, n.stubs.Len())
+		}
 		if len(n.held) != 0 {
 			k.w.fail("FR15: node %d holds %d packets for ever%s", n.index+1, len(n.held), k.leftovers(n))
 		}
 	}
+	k.unitsBack()
 }
 
 // leftovers names the conversations that a node still knows something of.

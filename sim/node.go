@@ -8,6 +8,7 @@ import (
 
 	"cohort/ccl"
 	"cohort/ccl/wire"
+	"cohort/cluster/blocks"
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
 	"cohort/flowtable"
@@ -26,6 +27,9 @@ type node struct {
 	core   *core.Core
 	table  *flowtable.Table
 	copies *flowtable.BackupStore
+	stubs  *flowtable.BackupStore
+	steer  []wire.NodeID // who directs each NAT unit, as the fast path was told
+	disk   *blocks.Memory
 
 	powered bool
 	stopped bool // SIGSTOP: the fast path runs, the daemon does not
@@ -63,12 +67,13 @@ func (n *node) boot() {
 		panic(err)
 	}
 	n.copies = flowtable.NewBackupStore(seed, 2*w.cfg.Flows)
+	n.steer = nil
 	peers := make([]netip.Addr, len(w.nodes))
 	for i := range peers {
 		peers[i] = vtep(i)
 	}
 	n.core, err = core.New(core.Config{
-		IO: n,
+		IO: n, NAT: n.translation(seed),
 		Membership: membership.Config{
 			Self: wire.Member{
 				Name: fmt.Sprintf("fw-%d", n.index+1), Serial: fmt.Sprintf("s-%d", n.index+1), VTEP: vtep(n.index),
@@ -139,6 +144,40 @@ func (n *node) Event(e membership.Event) { n.w.note("node %d: %s", n.index+1, e.
 
 // NewIncarnation implements core.IO.
 func (n *node) NewIncarnation() wire.Incarnation { return wire.Incarnation(n.w.rng.Uint64() | 1<<32) }
+
+// Steer implements core.IO.
+func (n *node) Steer(directors []wire.NodeID) { n.steer = append(n.steer[:0], directors...) }
+
+// translation is the node's NAT; its disk survives everything.
+func (n *node) translation(seed [10]uint64) *core.NAT {
+	w := n.w
+	if w.rules == nil {
+		return nil
+	}
+	n.stubs = flowtable.NewBackupStore(seed, 2*w.cfg.Flows)
+	t := &core.NAT{
+		Rules: w.rules, HoldDown: w.cfg.HoldDown, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1)), Stubs: n.stubs, Found: true,
+		Remember: func(m blocks.Memory) {
+			life := n.life
+			w.clock.after(w.rng.Int64N(5*ms), func() { // a disk is slow
+				if n.life != life || !n.powered {
+					return
+				}
+				n.disk = &m
+				w.clock.after(0, func() {
+					if n.life == life && n.running() {
+						n.core.Units().Remembered(w.clock.now, m.Version)
+						n.core.Flush(w.clock.now)
+					}
+				})
+			})
+		},
+	}
+	if n.disk != nil {
+		t.Memory = *n.disk
+	}
+	return t
+}
 
 // router: 10/8 is behind interface 1, the rest behind 2.
 type router struct{}

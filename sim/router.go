@@ -1,5 +1,7 @@
 package sim
 
+import "cohort/packet"
+
 // probeEvery is how often the routers look which nodes answer.
 const probeEvery = 100 * ms
 
@@ -28,7 +30,8 @@ func (w *World) enter(p pkt) {
 	})
 }
 
-// leave is a packet that a node sends out of the cluster.
-func (w *World) leave(_ *node, p pkt) {
-	w.clock.after(50*us, func() { p.conn.arrived(p) })
+// leave is a packet that a node sends out of the cluster, with the tuple that
+// its receiver sees.
+func (w *World) leave(p pkt, as packet.FlowKey) {
+	w.clock.after(50*us, func() { p.conn.arrived(p, as) })
 }

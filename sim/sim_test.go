@@ -36,15 +36,21 @@ func play(t *testing.T, name string, cfg Config, seed uint64) Result {
 	}
 	r := Run(cfg)
 	for _, v := range r.Violations {
-		t.Errorf("seed %d: %s\n\treplay: go test ./sim -run 'Test.*/%s' -first %d -seeds 1 -history", seed, v, name, seed)
+		t.Errorf("seed %d: %s\n\treplay: go test ./sim -run '%s' -first %d -seeds 1 -history", seed, v, t.Name(), seed)
 	}
 	return r
 }
 
 // TestFR1_FR3_FR11_FR14_FR15_EL9 plays seeds of every scenario; the invariants
 // are checked inside the run.
-func TestFR1_FR3_FR11_FR14_FR15_EL9(t *testing.T) {
+func TestFR1_FR3_FR11_FR14_FR15_EL9(t *testing.T) { playAll(t, false) }
+
+// TestNT4_NT5 plays them with everything translated to one address.
+func TestNT4_NT5(t *testing.T) { playAll(t, true) }
+
+func playAll(t *testing.T, nat bool) {
 	for name, cfg := range scenarios {
+		cfg.NAT = nat
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var sum Result

@@ -11,7 +11,8 @@ import (
 type pkt struct {
 	ownership.Packet
 	conn  *conn
-	step  int // which exchange of the conversation it belongs to
+	step  int            // which exchange of the conversation it belongs to
+	tuple packet.FlowKey // reply: the request's tuple at the server
 	reply bool
 	from  wire.NodeID // node that forwarded it, 0 = from the wire
 	tag   uint32
@@ -36,6 +37,10 @@ type conn struct {
 	done     bool
 	failed   bool
 	excused  string // why losing it is no violation
+
+	// tuple is what the server knows the client by: with NAT the mapped one. The
+	// first reply that the client gets fixes it.
+	tuple packet.FlowKey
 }
 
 // giveUp is how long a client repeats a request. It is longer than any
@@ -50,7 +55,7 @@ func (c *conn) start() {
 // send puts the request of the current step on the wire and arms its timer.
 func (c *conn) send() {
 	w := c.w
-	w.enter(c.packet(c.step, false))
+	w.enter(c.packet(c.step, false, c.key))
 	c.timer++
 	timer := c.timer
 	w.clock.after(150*ms+w.rng.Int64N(100*ms), func() {
@@ -68,11 +73,13 @@ func (c *conn) send() {
 	})
 }
 
-func (c *conn) packet(step int, reply bool) pkt {
-	p := pkt{conn: c, step: step, reply: reply}
+// packet makes a request, or the server's reply to the request that came as
+// tuple.
+func (c *conn) packet(step int, reply bool, tuple packet.FlowKey) pkt {
+	p := pkt{conn: c, step: step, reply: reply, tuple: tuple}
 	p.Packet = ownership.Packet{Key: c.key, Kind: c.kind, In: 1, Len: 100, Window: 500, WScale: 7}
 	if reply {
-		p.Key, p.In = c.key.Reverse(), 2
+		p.Key, p.In = tuple.Reverse(), 2
 		if c.kind == ownership.KindEchoRequest {
 			p.Kind = ownership.KindEchoReply
 		}
@@ -94,14 +101,23 @@ func (c *conn) packet(step int, reply bool) pkt {
 }
 
 // arrived is a packet that left the cluster towards its receiver.
-func (c *conn) arrived(p pkt) {
+func (c *conn) arrived(p pkt, as packet.FlowKey) {
 	w := c.w
 	if !p.reply {
-		w.clock.after(200*us, func() { w.enter(c.packet(p.step, true)) })
+		if c.tuple != (packet.FlowKey{}) && as != c.tuple && c.moved(as) {
+			return
+		}
+		w.clock.after(200*us, func() { w.enter(c.packet(p.step, true, as)) })
 		return
+	}
+	if as != c.key.Reverse() {
+		w.fail("NT: connection %d got a reply as %v", c.id, as)
 	}
 	if p.step != c.step || c.done || c.failed {
 		return
+	}
+	if c.tuple == (packet.FlowKey{}) || c.kind != ownership.KindTCP {
+		c.tuple = p.tuple
 	}
 	c.stall = max(c.stall, w.clock.now-c.progress)
 	c.progress = w.clock.now
@@ -117,4 +133,13 @@ func (c *conn) arrived(p pkt) {
 			c.send()
 		}
 	})
+}
+
+// moved is a request that the server does not recognise: it came from another
+// address or port than those before. A TCP server ignores it, or resets it.
+func (c *conn) moved(as packet.FlowKey) (ignored bool) {
+	if c.excused == "" && !c.done {
+		c.w.fail("NT5: connection %d changed its mapping from %v to %v", c.id, c.tuple, as)
+	}
+	return c.kind == ownership.KindTCP
 }

@@ -9,6 +9,7 @@ import (
 	"cohort/ccl/wire"
 	"cohort/cluster/ownership"
 	"cohort/flowtable"
+	"cohort/nat"
 	"cohort/packet"
 )
 
@@ -22,8 +23,10 @@ type Config struct {
 	Hold     time.Duration // 300 ms
 	Think    int64         // ns between a reply and the next request at most (200 ms)
 	Link     Link
-	Faults   []Fault // kinds of faults that strike; none = a calm run
-	Strikes  int     // how many (3)
+	NAT      bool          // everything leaves through one PAT address
+	HoldDown time.Duration // of its ports (2 s)
+	Faults   []Fault       // kinds of faults that strike; none = a calm run
+	Strikes  int           // how many (3)
 	Timeouts flowtable.Timeouts
 	Trace    func(at int64, line string) // may be nil
 	Watch    int                         // with Trace: conversation number whose roles and messages it shows, 0 = none
@@ -50,6 +53,9 @@ func (c *Config) defaults() {
 	}
 	if c.Link.MaxDelay == 0 {
 		c.Link.MinDelay, c.Link.MaxDelay = 30*us, 300*us
+	}
+	if c.HoldDown == 0 {
+		c.HoldDown = 2 * time.Second
 	}
 	if c.Timeouts == (flowtable.Timeouts{}) {
 		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
@@ -82,6 +88,7 @@ type World struct {
 	result   Result
 	check    checker
 	watched  string // roles of the watched conversation
+	rules    *nat.Rules
 }
 
 // Run plays one seed to its end.
@@ -92,6 +99,9 @@ func Run(cfg Config) Result {
 	w.net = network{w: w, cut: map[[2]int]bool{}}
 	w.result.Seed = cfg.Seed
 	w.check.init(w)
+	if cfg.NAT {
+		w.rules = compileNAT()
+	}
 	for i := range cfg.Nodes {
 		w.nodes = append(w.nodes, &node{w: w, index: i})
 	}

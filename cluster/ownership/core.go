@@ -43,6 +43,10 @@ type Config struct {
 	Timeouts flowtable.Timeouts
 	OrderKey [16]byte // cluster-wide key of the director order
 
+	// Settled is called when every member of the present view has registered its
+	// connections at their directors. May be nil.
+	Settled func()
+
 	// Trace sees every message that this node sends (from is itself) or gets.
 	// It must not keep m. May be nil.
 	Trace func(from, to wire.NodeID, m wire.Message)

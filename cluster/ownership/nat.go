@@ -152,6 +152,24 @@ func (c *Core) taken(reply packet.FlowKey) bool {
 	return false
 }
 
+// awaitGrant holds the responder's answer to a translated connection until the
+// director has decided that this node owns it. The initiator may have repeated
+// its SYN through another node, which chose another translation: it must not see
+// the answers of both, for only one of the two goes on (FR14).
+func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
+	k, _ := f.Key[0].Canonical()
+	if w := c.pending.get(k); w != nil {
+		return c.hold(w, p)
+	}
+	if len(c.pending.byKey) >= c.cfg.MaxPending || !c.mayHold(p, waitGrant) {
+		return drop(ReasonHoldLimit)
+	}
+	w := c.pending.add(k, waitGrant)
+	w.deadline, w.askedAt = c.now+int64(c.cfg.AnswerTimeout), c.now
+	c.pending.keep(w, p)
+	return Verdict{Op: OpHold}
+}
+
 // awaitPorts holds a first packet until this node has a port for it. The
 // translation has asked for a unit; every tick tries again.
 func (c *Core) awaitPorts(p *Packet, k packet.FlowKey) Verdict {

@@ -276,8 +276,9 @@ func (c *Core) surrender(slot uint32, owner wire.NodeID, gen uint32) {
 	c.stats.Duplicates++
 	c.sendClose(keys[0], lost) // whoever keeps our copy: it is not ours any more
 	c.unbind(keys, lost)
-	for d := range keys {
-		c.installForward(keys[d], ifaces[d], owner, gen)
+	c.installForward(keys[0], ifaces[0], owner, gen)
+	if keys[1] == keys[0].Reverse() {
+		c.installForward(keys[1], ifaces[1], owner, gen) // the winner's translation is another
 	}
 }
 
@@ -311,6 +312,10 @@ func (c *Core) pointAll(k packet.FlowKey, owner wire.NodeID, gen uint32) {
 func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 	if owner == wire.OwnerRetry || owner == c.self || c.view.Member(owner) == nil {
 		c.retryLater(w)
+		return
+	}
+	if w.kind == waitGrant {
+		c.refuse(w, ReasonDuplicate)
 		return
 	}
 	for i := range w.held {

@@ -99,6 +99,7 @@ const (
 	ReasonNATConflict
 	ReasonNATProtocol
 	ReasonNATFiltered
+	ReasonDuplicate
 	reasonEnd
 )
 
@@ -120,6 +121,7 @@ var reasonText = [reasonEnd][2]string{
 	ReasonNATPorts:     {"nat_ports", "no port of the pool is free for this destination on any node"},
 	ReasonNATNoXlate:   {"nat_no_xlate", "the destination is an address of NAT and nothing maps it"},
 	ReasonNATConflict:  {"nat_conflict", "another connection has the tuple that a fixed translation leads to"},
+	ReasonDuplicate:    {"duplicate_owner", "an answer to a translation that was given up: another node owns the connection"},
 	ReasonNATFiltered:  {"nat_filtered", "the mapping of this address and port does not let strangers in"},
 	ReasonNATProtocol:  {"nat_protocol", "a port pool cannot translate a protocol without ports"},
 }

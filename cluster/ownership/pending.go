@@ -12,6 +12,7 @@ const (
 	waitQuery waitKind = iota // who owns it?
 	waitClaim                 // I would own it
 	waitPorts                 // there is no port to translate it with yet
+	waitGrant                 // the claim beside its first packet is not answered yet
 )
 
 // maxAsked bounds how often the answer to one question may lead to the next
@@ -177,9 +178,12 @@ func (c *Core) askFor(p *Packet, k, about packet.FlowKey, kind waitKind, conn *w
 // the call when this node is the director.
 func (c *Core) question(w *wait) {
 	w.retryAt = 0
-	if w.kind == waitPorts {
+	switch w.kind {
+	case waitPorts:
 		c.answered(w)
 		return
+	case waitGrant:
+		return // ageing claims again
 	}
 	key := w.about
 	if w.kind == waitClaim {

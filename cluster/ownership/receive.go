@@ -54,6 +54,9 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 	if p.In != f.Iface[d] && !c.moved(p, slot, d) {
 		return drop(ReasonReversePath)
 	}
+	if d == 1 && f.Flags&flowtable.FlowProvisional != 0 && f.Key[1] != f.Key[0].Reverse() {
+		return c.awaitGrant(p, f)
+	}
 	if p.Kind == KindTCP {
 		if p.Flags&(SYN|ACK|RST|FIN) == SYN {
 			c.note(slot, f) // what the fast path saw and ageing has not yet

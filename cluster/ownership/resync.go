@@ -235,7 +235,10 @@ func (c *Core) onSynced(from wire.NodeID, tag uint32, p wire.SyncPhase) {
 			s.waiting.del(from)
 			if s.missing != 0 {
 				s.missing.del(from)
-				s.clean = s.clean || s.missing == 0
+				if s.missing == 0 && !s.clean {
+					s.clean = true
+					c.toldSettled()
+				}
 			}
 			c.settleIfHeard()
 		}
@@ -258,6 +261,15 @@ func (c *Core) settle(clean bool) {
 	s.whole, s.wholeOf = c.order, c.view
 	c.reopenClaims()
 	c.hurryParked()
+	if clean {
+		c.toldSettled()
+	}
+}
+
+func (c *Core) toldSettled() {
+	if c.cfg.Settled != nil {
+		c.cfg.Settled()
+	}
 }
 
 // complete reports whether this director knows every connection that hashes to

@@ -5,8 +5,10 @@ import (
 
 	"cohort/ccl"
 	"cohort/ccl/wire"
+	"cohort/cluster/blocks"
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
+	"cohort/cluster/translate"
 )
 
 // IO is what a Core does to the world. Calls happen inside the Core's own
@@ -21,6 +23,9 @@ type IO interface {
 	Apply(v *wire.View, self wire.NodeID)
 	// Fence stops the fast path before anything else happens.
 	Fence(why string)
+	// Steer tells the fast path which node directs each NAT unit, by unit; 0 is
+	// nobody. The slice is only valid during the call.
+	Steer(directors []wire.NodeID)
 	// Event is a line of the node's history.
 	Event(e membership.Event)
 	// NewIncarnation returns a fresh random one, never 0.
@@ -34,6 +39,7 @@ type Config struct {
 	Ownership  ownership.Config
 	Endpoint   ccl.EndpointConfig
 	MTUCheck   MTUCheck
+	NAT        *NAT // nil: nothing is translated
 	IO         IO
 }
 
@@ -45,6 +51,11 @@ type Core struct {
 	own    *ownership.Core
 	link   *ccl.Endpoint
 	now    int64
+
+	units      *blocks.Machine // nil without NAT
+	translator *translate.Translator
+	directors  []wire.NodeID
+	gotUnits   bool // packets that wait for a port may find one now
 
 	view   *wire.View
 	self   wire.NodeID
@@ -81,12 +92,20 @@ func New(cfg Config) (*Core, error) {
 		return nil, err
 	}
 	cfg.Ownership.Output = (*ownerOutput)(c)
+	if cfg.NAT != nil {
+		c.openNAT(cfg.NAT, &cfg.Ownership)
+	}
 	c.own = ownership.New(cfg.Ownership)
 	cfg.Endpoint.Output = func(to netip.Addr, b []byte) { c.io.Datagram(to, b, false) }
 	cfg.Endpoint.OutputControl = func(to netip.Addr, b []byte) { c.io.Datagram(to, b, true) }
 	cfg.Endpoint.Handler = (*deliver)(c)
 	cfg.Endpoint.Heard = func(from netip.Addr) { c.member.Heard(c.now, from) }
-	cfg.Endpoint.Reset = func(netip.Addr) { c.own.PeerReset() }
+	cfg.Endpoint.Reset = func(a netip.Addr) {
+		c.own.PeerReset()
+		if c.units != nil && c.ids[a] != 0 {
+			c.units.PeerReset(c.now, c.ids[a])
+		}
+	}
 	c.link, err = ccl.NewEndpoint(cfg.Endpoint)
 	return c, err
 }
@@ -106,7 +125,7 @@ func (c *Core) Resume(now int64, v *wire.View, id wire.NodeID) error {
 		return err
 	}
 	(*memberOutput)(c).Apply(v)
-	c.link.Flush(now)
+	c.flush(now)
 	return nil
 }
 
@@ -125,8 +144,7 @@ func (c *Core) Datagram(now int64, from netip.Addr, b []byte) {
 // Flush sends what the calls since the last Flush have queued. Call it once
 // per pass of the event loop.
 func (c *Core) Flush(now int64) {
-	c.now = now
-	c.link.Flush(now)
+	c.flush(now)
 }
 
 // Tick advances time; call it every ownership.Config.TickEvery. It flushes.
@@ -143,7 +161,14 @@ func (c *Core) Tick(now int64) {
 	}
 	c.tickProbes()
 	c.own.Tick(now)
+	c.tickNAT()
 	c.link.Tick(now)
+	c.flush(now)
+}
+
+func (c *Core) flush(now int64) {
+	c.now = now
+	c.flushNAT()
 	c.link.Flush(now)
 }
 

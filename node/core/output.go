@@ -33,6 +33,10 @@ func (o *memberOutput) Apply(v *wire.View) {
 		}
 	}
 	c.io.Apply(v, c.self)
+	if c.units != nil {
+		// Before the connections: who registers them must know who holds what.
+		c.units.ApplyView(c.now, v, c.self)
+	}
 	c.own.ApplyView(c.now, v, c.self)
 	early := c.early
 	c.early = c.early[:0]
@@ -47,6 +51,9 @@ func (o *memberOutput) Fenced(why string) {
 	c := (*Core)(o)
 	c.io.Fence(why)
 	c.own.Reset(c.now)
+	if c.units != nil {
+		c.units.Lost(c.now)
+	}
 	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.view, c.self, c.ids = nil, 0, nil
 	c.forgetProbes()
@@ -119,7 +126,12 @@ func (d *deliver) HandleGone(from netip.Addr, m *wire.Gone)         { d.state(fr
 func (d *deliver) HandleBind(from netip.Addr, m *wire.Bind)   { d.state(from, m) }
 func (d *deliver) HandleAlias(from netip.Addr, m *wire.Alias) { d.state(from, m) }
 
-func (d *deliver) HandleUnits(netip.Addr, wire.Message) {}
+func (d *deliver) HandleUnits(from netip.Addr, m wire.Message) {
+	c := (*Core)(d)
+	if id := c.ids[from]; id != 0 && c.units != nil {
+		c.units.Message(c.now, id, m)
+	}
+}
 
 func (d *deliver) HandleSynced(from netip.Addr, m *wire.Synced) {
 	c := (*Core)(d)

@@ -1,0 +1,153 @@
+package translate
+
+import (
+	"cohort/ccl/wire"
+	"cohort/cluster/ownership"
+	"cohort/nat"
+	"cohort/packet"
+)
+
+// Units is what a Translator asks about units: cluster/blocks.
+type Units interface {
+	// Order returns the nodes that a unit's second keys are kept at, best
+	// first; 0 stands for a missing one.
+	Order(unit int) (first, second, third wire.NodeID)
+	// Held reports whether this node may allocate from a unit.
+	Held(unit int) bool
+	// Want asks for more units of a pool. Asking again while an answer is on
+	// its way costs nothing.
+	Want(pool, count int)
+}
+
+// Stats counts refusals and requests since the start.
+type Stats struct {
+	Wanted uint64 // times that this node had no port for a packet and asked for a unit
+}
+
+// Translator implements ownership.NAT.
+type Translator struct {
+	rules    *nat.Rules
+	geometry *nat.Geometry
+	ports    *nat.Ports
+	units    Units
+	stats    Stats
+}
+
+var _ ownership.NAT = (*Translator)(nil)
+
+// New makes a translator. Whoever keeps the units tells ports what is held.
+func New(rules *nat.Rules, ports *nat.Ports, units Units) *Translator {
+	return &Translator{rules: rules, geometry: rules.Geometry(), ports: ports, units: units}
+}
+
+// Ports returns the allocator: cluster/blocks tells it what is held.
+func (t *Translator) Ports() *nat.Ports { return t.ports }
+
+// Rules returns the rules.
+func (t *Translator) Rules() *nat.Rules { return t.rules }
+
+// Stats returns the counters.
+func (t *Translator) Stats() Stats { return t.stats }
+
+// Tick ends hold-downs and asks for units before they are missed. Call it every
+// 10 ms or so.
+func (t *Translator) Tick(now int64) {
+	t.ports.Tick(now)
+	if pool, units, ok := t.ports.Need(); ok {
+		t.units.Want(pool, units)
+	}
+}
+
+// Destination implements ownership.NAT.
+func (t *Translator) Destination(in uint8, k packet.FlowKey) (packet.FlowKey, bool) {
+	to, _, what := t.rules.Destination(in, k)
+	return to, what != nat.NoXlate
+}
+
+// Source implements ownership.NAT.
+func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
+	d := t.rules.Source(in, out, k, to)
+	switch d.What {
+	case nat.Fixed:
+		return nat.ReplyKey(to, d.Addr, d.Port), ownership.ReasonNone
+	case nat.PickPort:
+		return t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: to, Prefer: k.SrcPort}, taken)
+	}
+	return nat.ReplyKey(to, k.Src, k.SrcPort), ownership.ReasonNone
+}
+
+// pick chooses a port of a pool, or asks for a unit in which there is one.
+func (t *Translator) pick(now int64, q nat.Request, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
+	addr, port, r := t.ports.Allocate(now, q, taken)
+	if r != nat.Allocated {
+		t.short(q.Pool)
+		return packet.FlowKey{}, ownership.ReasonNATPorts
+	}
+	return nat.ReplyKey(q.To, addr, port), ownership.ReasonNone
+}
+
+func (t *Translator) short(pool int) {
+	t.stats.Wanted++
+	t.units.Want(pool, 1)
+}
+
+// Mapping implements ownership.NAT. One-to-one translation is a mapping of the
+// whole host, for all protocols.
+func (t *Translator) Mapping(in, out uint8, k, to packet.FlowKey) (mapping packet.FlowKey, open, ok bool) {
+	d := t.rules.Source(in, out, k, to)
+	open = d.Filtering == nat.EndpointIndependent
+	switch {
+	case d.What == nat.PickAddress:
+		return packet.FlowKey{Src: k.Src, Zone: k.Zone}, open, true
+	case d.What == nat.PickPort && d.Mapping == nat.EndpointIndependent:
+		return packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto, Zone: k.Zone}, open, true
+	}
+	return packet.FlowKey{}, false, false
+}
+
+// Map implements ownership.NAT.
+func (t *Translator) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
+	d := t.rules.Source(in, out, k, to)
+	mapping, _, _ := t.Mapping(in, out, k, to)
+	if d.What == nat.PickPort {
+		return t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: mapping, Prefer: k.SrcPort, Exclusive: true}, taken)
+	}
+	addr, r := t.ports.AllocateAddress(now, d.Pool, k.Src)
+	if r != nat.Allocated {
+		t.short(d.Pool)
+		return packet.FlowKey{}, ownership.ReasonNATPorts
+	}
+	return nat.ReplyKey(mapping, addr, 0), ownership.ReasonNone
+}
+
+// Mapped implements ownership.NAT.
+func (t *Translator) Mapped(k packet.FlowKey) (packet.FlowKey, bool) {
+	unit, ok := t.geometry.UnitOf(k)
+	if !ok {
+		return packet.FlowKey{}, false
+	}
+	m := packet.FlowKey{Dst: k.Dst, Zone: k.Zone}
+	if t.geometry.Pools()[t.geometry.Describe(unit).Pool].Kind == nat.PoolPorts {
+		m.DstPort, m.Proto = k.DstPort, k.Proto
+	}
+	return m, true
+}
+
+// Use implements ownership.NAT.
+func (t *Translator) Use(reply packet.FlowKey) { t.ports.Use(reply) }
+
+// Release implements ownership.NAT.
+func (t *Translator) Release(now int64, reply packet.FlowKey, hold bool) {
+	t.ports.Release(now, reply, hold)
+}
+
+// Unit implements ownership.NAT.
+func (t *Translator) Unit(k packet.FlowKey) (int, bool) { return t.geometry.UnitOf(k) }
+
+// Holds implements ownership.NAT.
+func (t *Translator) Holds(unit int) bool { return t.units.Held(unit) }
+
+// Order implements ownership.NAT.
+func (t *Translator) Order(unit int) (first, second, third wire.NodeID) {
+	return t.units.Order(unit)
+}

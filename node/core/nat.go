@@ -1,0 +1,107 @@
+package core
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/blocks"
+	"cohort/cluster/ownership"
+	"cohort/cluster/translate"
+	"cohort/flowtable"
+	"cohort/nat"
+)
+
+// NAT of a Core.
+type NAT struct {
+	Rules       *nat.Rules
+	HoldDown    time.Duration
+	HoldDownMax int
+	Rand        *rand.Rand             // unpredictable: ports are chosen with it (RFC 6056)
+	Stubs       *flowtable.BackupStore // second keys that this node keeps
+	Seed        [16]byte               // cluster-wide secret of the units' order
+
+	// What cluster/blocks asks of the node; see blocks.Config.
+	Memory   blocks.Memory
+	Found    bool
+	Remember func(blocks.Memory)
+	Journal  blocks.Journal
+}
+
+func (c *Core) openNAT(n *NAT, own *ownership.Config) {
+	g := n.Rules.Geometry()
+	ports := nat.NewPorts(g, n.HoldDown, n.Rand)
+	ports.SetHoldDownMax(n.HoldDownMax)
+	var pools []blocks.Range
+	for _, p := range g.Pools() {
+		pools = append(pools, blocks.Range{First: p.First, Units: p.Units, PerAddress: p.PerAddress})
+	}
+	c.units = blocks.New(c.now, blocks.Config{
+		Pools: pools, Seed: n.Seed, Memory: n.Memory, Found: n.Found,
+		Output: (*unitOutput)(c), Ports: unitPorts{ports, &c.now}, Remember: n.Remember, Journal: n.Journal,
+		Answered: func(_, units int) { c.gotUnits = c.gotUnits || units > 0 },
+	})
+	c.translator = translate.New(n.Rules, ports, (*unitSource)(c))
+	own.NAT, own.Stubs = c.translator, n.Stubs
+	own.Settled = func() {
+		c.units.Settled(c.now)
+		c.gotUnits = true
+	}
+}
+
+// tickNAT advances the units and the ports.
+func (c *Core) tickNAT() {
+	if c.units == nil {
+		return
+	}
+	c.units.Tick(c.now)
+	c.translator.Tick(c.now)
+}
+
+// flushNAT passes on what a pass of work has changed.
+func (c *Core) flushNAT() {
+	if c.units == nil {
+		return
+	}
+	if c.units.Changed() {
+		c.directors = c.units.Directors(c.directors)
+		c.io.Steer(c.directors)
+		c.gotUnits = true
+	}
+	if c.gotUnits {
+		c.gotUnits = false
+		c.own.PortsChanged(c.now)
+	}
+}
+
+// Units returns the machine that keeps the NAT units, nil without NAT.
+func (c *Core) Units() *blocks.Machine { return c.units }
+
+// Translator returns the NAT of this node, nil without.
+func (c *Core) Translator() *translate.Translator { return c.translator }
+
+// unitOutput is the Core as the units' machine sees it.
+type unitOutput Core
+
+func (o *unitOutput) Send(to wire.NodeID, m wire.Message) error {
+	c := (*Core)(o)
+	if to >= wire.MaxNodes || !c.addrs[to].IsValid() {
+		return errNoMember
+	}
+	return c.link.Send(c.now, c.addrs[to], m)
+}
+
+// unitPorts is the allocator as the units' machine sees it.
+type unitPorts struct {
+	*nat.Ports
+	now *int64
+}
+
+func (p unitPorts) Idle(unit int) bool { return p.Ports.Idle(*p.now, unit) }
+
+// unitSource is the Core as the translator sees it.
+type unitSource Core
+
+func (s *unitSource) Order(unit int) (first, second, third wire.NodeID) { return s.units.Order(unit) }
+func (s *unitSource) Held(unit int) bool                                { return s.units.Held(unit) }
+func (s *unitSource) Want(pool, count int)                              { s.units.Want(s.now, pool, count) }

@@ -1,0 +1,129 @@
+package sim
+
+import (
+	"net/netip"
+
+	"cohort/nat"
+	"cohort/packet"
+)
+
+// mapped is the only address of the simulated pool.
+var mapped = packet.Addr{203, 0, 113, 10}
+
+// blockSize makes few ports a block, so that units change hands within a run.
+const blockSize = 1024
+
+// compileNAT returns the rules of a run: everything that goes out is translated
+// to one address.
+func compileNAT() *nat.Rules {
+	r, err := nat.Compile(nat.Config{
+		Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{mapped}, BlockSize: blockSize}},
+		Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: 1, To: 2, Source: netip.MustParsePrefix("10.0.0.0/8"), Pool: "egress"}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+// translations is NT4: no two connections that some node owns share what their
+// server sees, on whichever sides of a partition they are.
+func (k *checker) translations() {
+	if k.w.rules == nil {
+		return
+	}
+	if k.users == nil {
+		k.users = map[packet.FlowKey]*conn{}
+	}
+	clear(k.users)
+	for _, c := range k.w.conns {
+		if c.started == 0 {
+			continue
+		}
+		for _, n := range k.w.nodes {
+			if !n.powered || n.dead {
+				continue
+			}
+			ref := n.table.Lookup(c.key)
+			if ref == 0 || ref.IsForward() {
+				continue
+			}
+			k1 := n.table.Flow(ref.Slot()).Key[1]
+			if o := k.users[k1]; o != nil && o != c {
+				k.w.fail("NT4: connections %d and %d both use %v", o.id, c.id, k1)
+			}
+			k.users[k1] = c
+		}
+	}
+}
+
+// holders is the rule behind NT4: a unit has one holder in the world.
+func (k *checker) holders() {
+	if k.w.rules == nil {
+		return
+	}
+	for u := range k.w.rules.Geometry().Units() {
+		var first *node
+		for _, n := range k.w.nodes {
+			if !n.powered || n.dead || !n.core.Translator().Ports().Held(u) {
+				continue
+			}
+			if first != nil {
+				k.w.fail("NT4: nodes %d and %d both allocate from unit %d", first.index+1, n.index+1, u)
+			}
+			first = n
+		}
+	}
+}
+
+// unitsBack holds when nothing is left: every unit is held by its target again,
+// and no port is in use.
+func (k *checker) unitsBack() {
+	if k.w.rules == nil {
+		return
+	}
+	for u := range k.w.rules.Geometry().Units() {
+		target := k.w.nodes[0].core.Units().Target(u)
+		for _, n := range k.w.nodes {
+			switch holds := n.core.Translator().Ports().Held(u); {
+			case n.core.Translator().Ports().Uses(u) != 0:
+				k.w.fail("NT5: node %d still counts %d uses of unit %d", n.index+1, n.core.Translator().Ports().Uses(u), u)
+			case holds != (n.self == target):
+				k.w.fail("NT5: unit %d has not come back to its target, node %d: held by node %d: %v", u, target, n.index+1, holds)
+			}
+		}
+	}
+}
+
+// unitsSettled reports whether unitsBack would find nothing.
+func (k *checker) unitsSettled() bool {
+	if k.w.rules == nil {
+		return true
+	}
+	for u := range k.w.rules.Geometry().Units() {
+		target := k.w.nodes[0].core.Units().Target(u)
+		for _, n := range k.w.nodes {
+			p := n.core.Translator().Ports()
+			if p.Uses(u) != 0 || p.Held(u) != (n.self == target) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// apart reports whether nodes that serve packets do not know of each other: the
+// routers know nothing of that and give both sides packets of one connection.
+func (k *checker) apart() bool {
+	for _, a := range k.w.nodes {
+		if !a.powered || a.tag == 0 || k.w.clock.now > a.lease {
+			continue
+		}
+		for _, b := range k.w.nodes {
+			if b.powered && b.tag != 0 && b.tag != a.tag && k.w.clock.now <= b.lease && a.members[b.self] != b.members[b.self] {
+				return true
+			}
+		}
+	}
+	return false
+}
