@@ -30,13 +30,14 @@ type Units struct {
 	First    uint32
 	Count    uint32
 	Held     []UnitRange // the sender may allocate from these
-	Past     []UnitRange // not held, but in this view the sender had them, or cannot rule it out
+	Past     []UnitRange // not held, but the sender had them in this view
 }
 
 // Units flags.
 const (
 	UnitsAsk     = 0x01 // the receiver has not told the sender everything in this view yet
 	UnitsLeaving = 0x02 // the sender is about to leave: it is nobody's target
+	UnitsUnsure  = 0x04 // Past is not complete yet: more follows
 )
 
 // GiveUnits passes units from the sender to the receiver. It counts only in the

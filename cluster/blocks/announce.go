@@ -52,14 +52,19 @@ func (m *Machine) tell(id wire.NodeID) { m.send(id, m.announcement(0, m.units)) 
 func (m *Machine) announcement(lo, hi int) (list []wire.Units) {
 	head := wire.Units{View: m.view.Tag(), Lineage: m.lineage, Geometry: m.geometry, Sum: m.sum()}
 	if m.leaving {
-		head.Flags = wire.UnitsLeaving
+		head.Flags |= wire.UnitsLeaving
+	}
+	if m.unsure {
+		head.Flags |= wire.UnitsUnsure
 	}
 	msg := head
 	msg.First = uint32(lo)
 	for u := lo; u < hi; {
 		v := m.held.next(u)
-		if w := m.touched.next(u); w >= 0 && (v < 0 || w < v) {
-			v = w
+		for _, past := range []bitset{m.touched, m.limbo} {
+			if w := past.next(u); w >= 0 && (v < 0 || w < v) {
+				v = w
+			}
 		}
 		if v < 0 || v >= hi {
 			break
@@ -88,7 +93,10 @@ func (m *Machine) send(id wire.NodeID, list []wire.Units) {
 	for i := range list {
 		msg := list[i]
 		msg.Took = p.took
-		if p.covered < m.units && i == len(list)-1 {
+		switch {
+		case i < len(list)-1:
+			msg.Flags |= wire.UnitsUnsure
+		case p.covered < m.units:
 			msg.Flags |= wire.UnitsAsk
 		}
 		if m.cfg.Output.Send(id, msg) != nil {
@@ -142,6 +150,8 @@ func (m *Machine) onUnits(from wire.NodeID, msg *wire.Units) {
 	if int(msg.First) <= p.covered {
 		p.covered = max(p.covered, min(int(msg.First+msg.Count), m.units))
 	}
+	p.unsure = msg.Flags&wire.UnitsUnsure != 0
+	m.becomeSure()
 	if p.sum != msg.Sum {
 		p.sum = msg.Sum
 		if own := m.sum(); p.sum != 0 && own != 0 && p.sum != own {
@@ -153,12 +163,28 @@ func (m *Machine) onUnits(from wire.NodeID, msg *wire.Units) {
 	}
 }
 
+// becomeSure ends the doubt that a hitless restart leaves: what did the former
+// process give away in this view? Everybody has answered to this process, so
+// what that one sent has either been taken, and is among their claims, or never
+// will be, because its channels are no more.
+func (m *Machine) becomeSure() {
+	if !m.unsure || !m.covered() {
+		return
+	}
+	m.unsure = false
+	m.look()
+	for i, w := range m.seen {
+		m.touched[i] |= w
+	}
+	m.dirtyLo, m.dirtyHi, m.dirtyHead = 0, m.units, true
+}
+
 // claims takes over what a member says about the units of a window.
 func (m *Machine) claims(from wire.NodeID, p *peer, msg *wire.Units) {
+	first, end := int(msg.First), min(int(msg.First+msg.Count), m.units)
 	held := newBitset(m.units)
-	each(msg.Held, m.units, func(u int) {
-		held.set(u)
-		m.seen.set(u)
+	each(msg.Held, m.units, held.set)
+	for u := held.next(first); u >= 0 && u < end; u = held.next(u + 1) {
 		if !p.held.has(u) {
 			p.held.set(u)
 			m.last[u] = m.name(from)
@@ -167,15 +193,30 @@ func (m *Machine) claims(from wire.NodeID, p *peer, msg *wire.Units) {
 				m.changed = true
 			}
 		}
-	})
-	each(msg.Past, m.units, m.seen.set)
-	end := min(int(msg.First+msg.Count), m.units)
-	for u := p.held.next(int(msg.First)); u >= 0 && u < end; u = p.held.next(u + 1) {
+	}
+	for u := p.held.next(first); u >= 0 && u < end; u = p.held.next(u + 1) {
 		if !held.has(u) {
 			p.held.clear(u)
 			if m.holder[u] == from {
 				m.holder[u] = m.findHolder(u)
 				m.changed = true
+			}
+		}
+	}
+	for u := p.past.next(first); u >= 0 && u < end; u = p.past.next(u + 1) {
+		p.past.clear(u)
+	}
+	each(msg.Past, m.units, p.past.set)
+}
+
+// look collects in seen what others say that they hold or had in this view.
+func (m *Machine) look() {
+	clear(m.seen)
+	for i := range m.view.Members {
+		if id := m.view.Members[i].ID; id != m.self {
+			p := &m.peers[id]
+			for i := range m.seen {
+				m.seen[i] |= p.held[i] | p.past[i]
 			}
 		}
 	}

@@ -31,6 +31,17 @@ type Ports interface {
 	Idle(unit int) bool
 }
 
+// Journal is memory that outlives the process but not the incarnation. A hitless
+// restart reads it back into Restore. It is written before any message that
+// depends on it is sent.
+type Journal interface {
+	View(number uint64)       // the view that is applied now, see Number
+	Hold(unit int, held bool) // this node holds the unit, or does not
+}
+
+// Number is the number of a view in a Journal: views have rising ones.
+func Number(v *wire.View) uint64 { return uint64(v.Term)<<32 | uint64(v.Epoch) }
+
 // Memory is what must survive the loss of everything but the node's disk: the
 // founding that it belongs to, and all nodes that may hold something of it. A
 // node that has none counts as new.
@@ -55,10 +66,7 @@ type Config struct {
 	// older). Until then the node gives nothing to a node it did not know
 	// before. nil: there is no disk; doc.go says what that costs.
 	Remember func(Memory)
-	// Journal notes in memory that outlives the process which units this node
-	// holds; it is called before any message that depends on it is sent. A
-	// hitless restart reads it back into Restore. May be nil.
-	Journal func(unit int, held bool)
+	Journal  Journal // may be nil when no process takes over from another
 	// Answered ends a Want: so many units came, 0 = nobody has one to spare.
 	// May be nil.
 	Answered func(pool, units int)

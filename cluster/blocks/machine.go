@@ -22,13 +22,14 @@ type Machine struct {
 	life    wire.Incarnation // whose units held are; 0 = nobody's yet
 	settled bool             // every connection is registered in this view
 	paused  bool             // what is held must not be used before settled
-	unsure  bool             // an earlier process may have passed on units in the next view
+	unsure  bool             // a former process may have passed on units in this view
 	lineage uint64
 
 	held    bitset // ours
 	limbo   bitset // given away, not known to have arrived
-	touched bitset // ours at some time in this view, as far as we can tell
-	seen    bitset // somebody else's at some time in this view
+	touched bitset // ours at some time in this view
+	seen    bitset // somebody else's at some time in this view; see look
+	void    []int  // given in this view to a process that ended before it said whether it took them
 	holder  []wire.NodeID
 	last    []uint16 // index into names: the last holder heard of, for Status
 	names   []string
@@ -52,10 +53,12 @@ type Machine struct {
 // peer is what a Machine knows of another node's present life.
 type peer struct {
 	life    wire.Incarnation
-	held    bitset
+	held    bitset // what it claims
+	past    bitset // what it had in this view, or may take back
 	covered int    // it has told us about the units below, in this view
 	sum     uint64 // of its roster
 	leaving bool
+	unsure  bool
 	stale   bool // it must be told everything again
 
 	took  uint64 // the newest of its gives that we took
@@ -92,10 +95,11 @@ func New(now int64, cfg Config) *Machine {
 }
 
 // Restore gives the units back that the former process of this incarnation
-// held, as its Journal says. Call it before the first ApplyView. They are used
-// again after Settled.
-func (m *Machine) Restore(now int64, life wire.Incarnation, held []int) {
-	m.now, m.life, m.paused, m.unsure = now, life, true, true
+// held, as its Journal says, together with the number of the newest view that
+// it had applied. Call it before the first ApplyView. The units are used again
+// after Settled.
+func (m *Machine) Restore(now int64, life wire.Incarnation, number uint64, held []int) {
+	m.now, m.life, m.number, m.paused, m.unsure = now, life, number, true, true
 	for _, u := range held {
 		if u >= 0 && u < m.units {
 			m.held.set(u)
@@ -103,34 +107,36 @@ func (m *Machine) Restore(now int64, life wire.Incarnation, held []int) {
 	}
 }
 
-// ApplyView makes v the membership; self is this node's id in it. Views come in
-// their order.
+// ApplyView makes v the membership; self is this node's id in it. A view older
+// than one that this node has applied before, in this process or, as Restore
+// said, in the former one, is not applied: units may have been passed on since.
 func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	m.now = now
-	number := uint64(v.Term)<<32 | uint64(v.Epoch)
+	number := Number(v)
+	if number < m.number {
+		m.Fence(now)
+		return
+	}
 	if life := v.Member(self).Incarnation; life != m.life {
 		if m.life != 0 {
 			m.drop()
 		}
 		m.life = life
-	} else if number <= m.number {
-		m.unsure = true // this view again: nobody knows what we did in it
+	}
+	if number > m.number { // else the same once more, after a Fence or a restart
+		clear(m.touched)
+		m.void, m.unsure = nil, false
+	}
+	if m.cfg.Journal != nil {
+		m.cfg.Journal.View(number)
 	}
 	m.view, m.self, m.number, m.settled = v, self, number, false
 	for id := range m.peers {
 		m.meet(wire.NodeID(id), v.Member(wire.NodeID(id)))
 	}
 	m.rebuildLimbo()
-	clear(m.seen)
-	copy(m.touched, m.held)
-	for i, w := range m.limbo {
-		m.touched[i] |= w
-	}
-	if m.unsure {
-		for u := range m.units {
-			m.touched.set(u)
-		}
-		m.unsure = false
+	for i := range m.touched {
+		m.touched[i] |= m.held[i]
 	}
 	m.noteMembers()
 	m.share()
@@ -152,16 +158,17 @@ func (m *Machine) meet(id wire.NodeID, mem *wire.Member) {
 	if mem == nil || id == m.self || p.life != mem.Incarnation {
 		clear(p.held)
 	}
+	clear(p.past)
 	if mem != nil && id != m.self && p.life != mem.Incarnation {
 		// Its former life is over, or it is another node. What was on the way
 		// to that life is nobody's now.
-		held := p.held
+		held, past := p.held, p.past
 		if held == nil {
-			held = newBitset(m.units)
+			held, past = newBitset(m.units), newBitset(m.units)
 		}
-		*p = peer{life: mem.Incarnation, held: held, took: uint64(m.now)}
+		*p = peer{life: mem.Incarnation, held: held, past: past, took: uint64(m.now)}
 	}
-	p.covered, p.sum, p.leaving, p.stale = 0, 0, false, false
+	p.covered, p.sum, p.leaving, p.unsure, p.stale = 0, 0, false, false, false
 }
 
 // Fence takes the node out of the view: nothing is allocated before it is
@@ -265,6 +272,8 @@ func (m *Machine) PeerReset(now int64, id wire.NodeID) {
 
 // pass moves what should be elsewhere.
 func (m *Machine) pass() {
+	m.becomeSure()
+	m.fetchVoid()
 	m.found()
 	if m.settled && !m.departed {
 		m.thaw()
@@ -277,7 +286,7 @@ func (m *Machine) take(u int) {
 	m.held.set(u)
 	m.touched.set(u)
 	if m.cfg.Journal != nil {
-		m.cfg.Journal(u, true)
+		m.cfg.Journal.Hold(u, true)
 	}
 	if !m.paused {
 		m.cfg.Ports.SetHeld(u, true)
@@ -294,7 +303,7 @@ func (m *Machine) release(u int) {
 	}
 	m.held.clear(u)
 	if m.cfg.Journal != nil {
-		m.cfg.Journal(u, false)
+		m.cfg.Journal.Hold(u, false)
 	}
 	m.holder[u] = m.findHolder(u)
 	m.changed = true
@@ -320,7 +329,7 @@ func (m *Machine) drop() {
 		m.release(u)
 	}
 	clear(m.limbo)
-	m.paused = false
+	m.void, m.paused = nil, false
 	for id := range m.peers {
 		p := &m.peers[id]
 		p.out = nil

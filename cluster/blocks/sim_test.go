@@ -240,7 +240,8 @@ func (w *world) peace() (sum Stats, err error) {
 	}
 	for u, o := range w.units {
 		if o.by == nil {
-			return sum, fmt.Errorf("nobody holds unit %d in the end: %+v of %+v", u, some.m.Status().Units[u], some.m.Status())
+			
+			return sum, fmt.Errorf("nobody holds unit %d in the end: %+v", u, some.m.Status().Units[u])
 		}
 		for _, n := range w.nodes {
 			if n.alive && (n.m.Holder(u) != o.by.id() || n.m.Target(u) != o.by.id() || n.m.Held(u) != (n == o.by) || n.held[u] != (n == o.by)) {

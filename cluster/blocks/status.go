@@ -46,6 +46,7 @@ func (m *Machine) Status() Status {
 		return s
 	}
 	s.Missing, s.Open = m.roster.missing(m.view), !m.agreed()
+	m.look()
 	s.Units = make([]UnitStatus, m.units)
 	for u := range s.Units {
 		x := &s.Units[u]
@@ -56,7 +57,7 @@ func (m *Machine) Status() Status {
 			x.State = Held
 		case x.Holder != 0:
 			x.State = Leased
-		case m.touched.has(u) || m.seen.has(u):
+		case m.touched.has(u) || m.limbo.has(u) || m.seen.has(u):
 			x.State = Limbo
 		case s.Open || len(s.Missing) > 0:
 			x.State = Frozen

@@ -2,15 +2,15 @@ package blocks
 
 import "cohort/ccl/wire"
 
-// agreed reports whether every member has told us everything in this view, and
-// all would know the same roster after a restart.
+// agreed reports whether every member has told us everything in this view,
+// knowing what it says, and all would know the same roster after a restart.
 func (m *Machine) agreed() bool {
 	own := m.sum()
-	if own == 0 || !m.covered() {
+	if own == 0 || m.unsure || !m.covered() {
 		return false
 	}
 	for i := range m.view.Members {
-		if id := m.view.Members[i].ID; id != m.self && m.peers[id].sum != own {
+		if id := m.view.Members[i].ID; id != m.self && (m.peers[id].sum != own || m.peers[id].unsure) {
 			return false
 		}
 	}
@@ -36,9 +36,9 @@ func (m *Machine) join(lineage uint64) {
 	m.drop()
 	m.lineage = lineage
 	clear(m.touched)
-	clear(m.seen)
 	for id := range m.peers {
 		clear(m.peers[id].held)
+		clear(m.peers[id].past)
 		m.peers[id].covered, m.peers[id].sum = 0, 0
 	}
 	clear(m.holder)
@@ -54,11 +54,12 @@ func (m *Machine) thaw() {
 	if m.lineage == 0 || !m.complete() {
 		return
 	}
-	m.takeBackFromTheDead()
+	m.forgetGives()
+	m.look()
 	var list [wire.MaxNodes]ranger
 	given := false
 	for i := range m.touched {
-		free := ^(m.touched[i] | m.seen[i])
+		free := ^(m.touched[i] | m.limbo[i] | m.seen[i])
 		for u := i << 6; free != 0 && u < m.units; u, free = u+1, free>>1 {
 			if free&1 == 0 || m.firsts[u][0] != m.self || !m.cfg.Ports.Idle(u) {
 				continue
@@ -80,21 +81,16 @@ func (m *Machine) thaw() {
 	}
 }
 
-// takeBackFromTheDead ends the limbo of what was on its way to a node that is
-// over: it is ours again, unless somebody else had it since.
-func (m *Machine) takeBackFromTheDead() {
+// forgetGives ends the limbo of what was on its way to a node that is over. Its
+// director thaws it, unless somebody else has it.
+func (m *Machine) forgetGives() {
 	for id := range m.peers {
 		p := &m.peers[id]
 		if len(p.out) == 0 || m.view.Member(wire.NodeID(id)) != nil {
 			continue
 		}
-		for _, g := range p.out {
-			each(g.msg.Units, m.units, func(u int) {
-				if !m.seen.has(u) && !m.held.has(u) {
-					m.stats.TakenBack++
-					m.take(u)
-				}
-			})
+		for i := range p.out {
+			each(p.out[i].msg.Units, m.units, m.dirty)
 		}
 		p.out = nil
 		m.rebuildLimbo()

@@ -45,21 +45,23 @@ type conn struct {
 
 // node is one machine in the world.
 type node struct {
-	w     *world
-	i     int
-	name  string
-	found bool
-	m     *Machine
-	alive bool // the incarnation goes on, with or without a process
-	gone  bool // never comes back
-	life  wire.Incarnation
-	side  int
-	view  *wire.View
-	ready bool // settled in view
-	begun int  // processes so far
+	w      *world
+	i      int
+	name   string
+	found  bool
+	m      *Machine
+	alive  bool // the incarnation goes on, with or without a process
+	gone   bool // never comes back
+	life   wire.Incarnation
+	side   int
+	view   *wire.View
+	former *wire.View // the one before
+	ready  bool       // settled in view
+	begun  int        // processes so far
 
 	disk     Memory
 	journal  map[int]bool
+	number   uint64       // of the journal
 	held     map[int]bool // what Ports knows
 	answered []int
 }
@@ -160,7 +162,7 @@ func (n *node) start() {
 				}
 			})
 		},
-		Journal:  n.note,
+		Journal:  n,
 		Answered: func(_, units int) { n.answered = append(n.answered, units) },
 	})
 	for _, o := range n.w.nodes {
@@ -168,8 +170,11 @@ func (n *node) start() {
 	}
 }
 
-// note keeps the pinned memory, and is where the main promise is checked.
-func (n *node) note(u int, held bool) {
+// View implements Journal.
+func (n *node) View(number uint64) { n.number = number }
+
+// Hold implements Journal. It is where the main promise is checked.
+func (n *node) Hold(u int, held bool) {
 	o := &n.w.units[u]
 	switch {
 	case held && o.by != nil && o.by != n && o.by.alive && o.by.life == o.life:
@@ -204,6 +209,21 @@ func (n *node) SetHeld(u int, held bool) {
 // Idle implements Ports: a node knows its own connections, and when the view
 // has settled those of all members.
 func (n *node) Idle(u int) bool {
+	if !n.ready {
+		n.w.fail("%s asks what is idle before everybody has registered", n.name)
+	}
+	idle := n.idle(u)
+	if idle && !n.journal[u] {
+		for _, c := range n.w.conns {
+			if c.unit == u && c.lives() {
+				n.w.fail("%s would thaw unit %d, which %s uses", n.name, u, c.own.name)
+			}
+		}
+	}
+	return idle
+}
+
+func (n *node) idle(u int) bool {
 	for _, c := range n.w.conns {
 		if c.unit != u || !c.lives() {
 			continue
@@ -313,7 +333,7 @@ func (w *world) form(side int, spread int64, without ...*node) {
 	for _, n := range without {
 		if life := n.life; n.alive && n.side == side {
 			w.after(w.rng.Int64N(100*ms), func() {
-				if n.alive && n.life == life {
+				if n.alive && n.life == life && n.m != nil {
 					n.lose()
 				}
 			})
@@ -327,7 +347,7 @@ func (n *node) apply(v *wire.View) {
 	if !n.alive || n.m == nil || mem.Incarnation != n.life || !v.Newer(n.view) {
 		return
 	}
-	n.view, n.ready = v, false
+	n.former, n.view, n.ready = n.view, v, false
 	n.m.ApplyView(n.w.now, v, n.id())
 	for _, o := range v.Members {
 		if n.w.nodes[o.ID-1].view != v {
@@ -383,6 +403,9 @@ func (n *node) crash() {
 // kill ends the process only. The next one takes over what is pinned.
 func (n *node) kill() {
 	v, life := n.view, n.life
+	if n.w.rng.IntN(4) == 0 {
+		v = n.former // the disk was slow
+	}
 	n.m, n.ready = nil, false
 	n.begun++
 	for _, o := range n.w.nodes {
@@ -393,7 +416,7 @@ func (n *node) kill() {
 			return
 		}
 		n.start()
-		n.m.Restore(n.w.now, life, keys(n.journal))
+		n.m.Restore(n.w.now, life, n.number, keys(n.journal))
 		if v != nil {
 			n.view = v
 			n.m.ApplyView(n.w.now, v, n.id())
