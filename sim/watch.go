@@ -38,6 +38,9 @@ func (w *World) roles(k packet.FlowKey) string {
 				if f.Flags&flowtable.FlowProvisional != 0 {
 					b.WriteString(", provisional")
 				}
+				if f.Key[1] != f.Key[0].Reverse() {
+					fmt.Fprintf(&b, ", as %v:%d", f.Key[1].Dst, f.Key[1].DstPort)
+				}
 				b.WriteString(")")
 			}
 		}
@@ -86,6 +89,10 @@ func keyOf(m wire.Message) (packet.FlowKey, bool) {
 		return m.Key, true
 	case *wire.Gone:
 		return m.Key, true
+	case *wire.Bind:
+		return m.Conn, true
+	case *wire.Alias:
+		return m.Conn, true
 	}
 	return packet.FlowKey{}, false
 }
