@@ -45,6 +45,10 @@ func (c *Config) defaults() {
 // into the middle of it.
 const downloadRate = 25e6
 
+// translation lets everything leave from one public address, whichever node it
+// meets.
+const translation = "{pools: {egress: {addresses: 203.0.113.10}}, rules: [{name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}]}"
+
 // Ports of the servers.
 const (
 	httpPort = 8080
@@ -78,7 +82,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		}
 	}()
 	s.topo, err = topology.New(ctx, topology.Config{
-		Nodes: cfg.Nodes, HoldTime: cfg.Hold, Daemon: cfg.Daemon, Dir: filepath.Join(dir, "lab"),
+		Nodes: cfg.Nodes, HoldTime: cfg.Hold, Daemon: cfg.Daemon, Dir: filepath.Join(dir, "lab"), NAT: translation,
 		Track: track.Config{Interval: 100 * time.Millisecond, Losses: 3, Answers: 2},
 	})
 	if err != nil {

@@ -45,6 +45,7 @@ type Config struct {
 	Connections int           // limits.connections and forwards; 131072
 	Rules       []string      // policy rules, each a YAML mapping in braces
 	Timeouts    string        // timeouts of connections, a YAML mapping in braces
+	NAT         string        // nat section, a YAML mapping in braces; public addresses are PublicNet's
 	ClusterYAML string        // whole cluster configuration instead of all the above
 	Env         []string      // added to the daemons' environment
 

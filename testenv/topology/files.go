@@ -59,6 +59,9 @@ func (t *Topology) clusterYAML() string {
 			fmt.Fprintf(&b, "    - %s\n", r)
 		}
 	}
+	if t.cfg.NAT != "" {
+		fmt.Fprintf(&b, "nat: %s\n", t.cfg.NAT)
+	}
 	if t.cfg.Timeouts != "" {
 		fmt.Fprintf(&b, "timeouts: %s\n", t.cfg.Timeouts)
 	}
