@@ -244,9 +244,11 @@ func TestRFC6888_HoldDown(t *testing.T) {
 	if _, result := w.open(tcp(2, 80)); result != Short {
 		t.Fatalf("a key in hold-down was given out: %s", result)
 	}
-	if k := w.must(to(packet.ProtoTCP, 2, keys[0].DstPort, "192.0.2.2", 80)); k.DstPort != keys[0].DstPort {
-		t.Errorf("REQ-8 c: another remote may have the port at once, got %d", k.DstPort)
+	other := w.must(to(packet.ProtoTCP, 2, keys[0].DstPort, "192.0.2.2", 80))
+	if other.DstPort != keys[0].DstPort {
+		t.Errorf("REQ-8 c: another remote may have the port at once, got %d", other.DstPort)
 	}
+	w.close(other, false)
 	w.now += 2*60*second - 1
 	if _, result := w.open(tcp(2, 80)); result != Short {
 		t.Fatalf("hold-down ended early: %s", result)
