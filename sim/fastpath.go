@@ -42,6 +42,10 @@ func (n *node) receive(p pkt) {
 
 func (n *node) ownerHit(p pkt, ref flowtable.Ref) {
 	f := n.table.Flow(ref.Slot())
+	if f.Flags&flowtable.FlowPunt != 0 {
+		n.punt(p)
+		return
+	}
 	if p.Kind == ownership.KindTCP {
 		if p.Flags&(ownership.SYN|ownership.RST) != 0 {
 			n.punt(p)

@@ -66,8 +66,17 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 		return
 	}
 	if e, known := c.dir.Get(k); known {
-		if owner := wire.NodeID(e.Owner); owner != c.self && c.alive(owner, e.Incarnation) && e.Gen >= conn.Gen {
+		owner := wire.NodeID(e.Owner)
+		live := c.alive(owner, e.Incarnation)
+		if live && owner != c.self && e.Gen >= conn.Gen {
 			c.surrender(slot, owner, e.Gen)
+			return
+		}
+		if !live && e.Flags&wire.ConnNoCopy == 0 {
+			// Its owner has died: go on with that, and with its translation.
+			adopted := c.connOfCopy(e)
+			adopted.Gen = max(conn.Gen, e.Gen+1)
+			c.onGrant(c.self, adopted, true)
 			return
 		}
 		conn.Gen = max(conn.Gen, e.Gen+1)

@@ -152,10 +152,14 @@ func (c *Core) taken(reply packet.FlowKey) bool {
 	return false
 }
 
-// awaitGrant holds the responder's answer to a translated connection until the
+// ungranted marks a translated flow whose claim has never been answered.
+const ungranted = flowtable.FlowProvisional | flowtable.FlowPunt
+
+// awaitGrant holds everything but the SYN of a translated connection until the
 // director has decided that this node owns it. The initiator may have repeated
 // its SYN through another node, which chose another translation: it must not see
-// the answers of both, for only one of the two goes on (FR14).
+// the answers of both, for only one of the two goes on; and what it sends when it
+// has seen one answer must not leave by the other translation (FR14).
 func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
 	k, _ := f.Key[0].Canonical()
 	if w := c.pending.get(k); w != nil {

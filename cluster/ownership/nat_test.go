@@ -359,3 +359,74 @@ func TestFR11_AdoptedTranslationReplacesTheProvisionalOne(t *testing.T) {
 		t.Fatalf("uses %v", c.nodes[1].fake.uses)
 	}
 }
+
+// The initiator repeats its SYN through another node while the director is
+// silent. Until the director has decided, neither translation shows answers to
+// the initiator or takes what it sends after one: only one of them goes on.
+func TestFR14_ProvisionalTranslationsWaitForTheGrant(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 3)
+	c.refus[3] = true
+	for _, id := range []wire.NodeID{1, 2} {
+		_, v := c.at(id, tcp(k, SYN))
+		wantForward(t, v)
+	}
+	for id := wire.NodeID(1); id <= 2; id++ {
+		n := c.nodes[id]
+		back := tcp(c.flow(id, k).Key[1], SYN|ACK)
+		back.In, back.Handle = 2, 100
+		if v := n.core.Packet(c.now, &back); v.Op != OpHold {
+			t.Fatalf("answer at node %d: %+v, want it to wait", id, v)
+		}
+		on := tcp(k, ACK)
+		on.Handle = 101
+		if v := n.core.Packet(c.now, &on); v.Op != OpHold {
+			t.Fatalf("data at node %d: %+v, want it to wait", id, v)
+		}
+		if f := c.flow(id, k); f.Flags&flowtable.FlowPunt == 0 {
+			t.Fatalf("the fast path of node %d takes its packets", id)
+		}
+	}
+	c.refus[3] = false
+	c.run(700 * ms)
+	owner := c.oneOwner(k)
+	for id := wire.NodeID(1); id <= 2; id++ {
+		want := Verdict{Op: OpDrop, Reason: ReasonDuplicate}
+		if id == owner {
+			want = Verdict{Op: OpForward}
+		}
+		for h := Handle(100); h <= 101; h++ {
+			if v := c.nodes[id].released[h]; v.Op != want.Op || v.Reason != want.Reason {
+				t.Fatalf("node %d, owner is %d: %+v, want %+v", id, owner, v, want)
+			}
+		}
+	}
+	if f := c.flow(owner, k); f.Flags&(flowtable.FlowPunt|flowtable.FlowProvisional) != 0 {
+		t.Fatalf("flags %x after the grant", f.Flags)
+	}
+}
+
+// A provisional owner becomes the director and has the copy of the connection's
+// dead owner: it goes on with that translation, not with its own.
+func TestFR11_ADirectorPrefersTheDeadOwnersTranslation(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 3)
+	for c.order().Backup(k, 3) != 2 || c.order().Director(k) != 3 {
+		k.SrcPort++
+	}
+	c.at(3, tcp(k, SYN))
+	c.run(20 * ms)
+	k1 := c.reply(k)
+	c.refus[3] = true // node 2 does not hear from the director any more
+	c.at(2, tcp(k, SYN))
+	c.refus[3] = false
+	c.kill(3)
+	c.apply(1, 2, 1, 2)
+	c.run(1000 * ms)
+	if owner := c.oneOwner(k); owner != 2 {
+		t.Fatalf("owner %d, want 2", owner)
+	}
+	if got := c.reply(k); got != k1 {
+		t.Fatalf("translates to %v, want %v as before", got, k1)
+	}
+}

@@ -41,6 +41,9 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 	if isMapping(&f) {
 		f.Flags |= flowtable.FlowPunt // no packet has its keys
 	}
+	if f.Flags&flowtable.FlowProvisional != 0 && conn.Translated() {
+		f.Flags |= ungranted
+	}
 	for d := range f.Key {
 		if ref := c.table.Lookup(f.Key[d]); ref != 0 && ref.IsForward() {
 			c.table.RemoveForward(ref.Slot())
@@ -233,7 +236,9 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bo
 // confirm ends the provisional time of an owned flow.
 func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
 	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
-		f.Flags &^= flowtable.FlowProvisional
+		if f.Flags&flowtable.FlowProvisional != 0 {
+			f.Flags &^= flowtable.FlowProvisional | flowtable.FlowPunt
+		}
 		if conn.Gen > f.Gen {
 			f.Gen = conn.Gen
 			f.Stub = 0 // it names the older generation

@@ -54,7 +54,7 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 	if p.In != f.Iface[d] && !c.moved(p, slot, d) {
 		return drop(ReasonReversePath)
 	}
-	if d == 1 && f.Flags&flowtable.FlowProvisional != 0 && f.Key[1] != f.Key[0].Reverse() {
+	if f.Flags&ungranted == ungranted && !(d == 0 && p.Flags&(SYN|ACK) == SYN) {
 		return c.awaitGrant(p, f)
 	}
 	if p.Kind == KindTCP {
