@@ -47,6 +47,11 @@ type Config struct {
 	// connections at their directors. May be nil.
 	Settled func()
 
+	// Xlate hears of the translations that this node owns and that are to be
+	// logged: connections and mappings, when they begin here and when they end
+	// or go to another owner. f is only valid during the call. May be nil.
+	Xlate func(f *flowtable.FlowSlot, began bool)
+
 	// Trace sees every message that this node sends (from is itself) or gets.
 	// It must not keep m. May be nil.
 	Trace func(from, to wire.NodeID, m wire.Message)

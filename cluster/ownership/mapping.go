@@ -23,17 +23,17 @@ func isMapping(f *flowtable.FlowSlot) bool { return f.Key[0].Dst == packet.Addr{
 // throughMapping translates a new connection by the mapping of its endpoint.
 // An Op other than OpForward is final: the mapping's owner makes the
 // connection, or the packet waits for the mapping.
-func (c *Core) throughMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey, open bool) Verdict {
+func (c *Core) throughMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey, flags uint8) Verdict {
 	ref := c.table.Lookup(mapping)
 	switch {
 	case ref == 0:
-		return c.askMapping(p, conn, to, mapping, open)
+		return c.askMapping(p, conn, to, mapping, flags)
 	case ref.IsForward():
 		f := c.table.Forward(ref.Slot())
 		owner := wire.NodeID(f.Owner)
 		if !c.alive(owner, f.Incarnation) || owner == p.From {
 			c.table.RemoveForward(ref.Slot())
-			return c.askMapping(p, conn, to, mapping, open)
+			return c.askMapping(p, conn, to, mapping, flags)
 		}
 		f.Account(c.tick(), 0) // it lives as long as it is of use
 		c.installForward(p.Key, p.In, owner, f.Gen)
@@ -46,12 +46,12 @@ func (c *Core) throughMapping(p *Packet, conn *wire.Conn, to, mapping packet.Flo
 		reply.DstPort = m.DstPort
 	}
 	conn.SetReply(reply)
-	conn.Flags |= wire.ConnMapped
+	conn.Flags |= wire.ConnMapped | flags&wire.ConnLogged
 	return Verdict{Op: OpForward}
 }
 
 // askMapping claims the mapping of p's endpoint; p waits for the answer.
-func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey, open bool) Verdict {
+func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey, flags uint8) Verdict {
 	k, _ := mapping.Canonical()
 	if w := c.pending.get(k); w != nil {
 		return c.hold(w, p)
@@ -63,10 +63,7 @@ func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey
 	case r != ReasonNone:
 		return drop(r)
 	}
-	m := wire.Conn{Key: mapping, Reply: reply, Gen: 1, In: conn.In, Out: conn.Out, Flags: conn.Flags | wire.ConnMapped, Rule: conn.Rule, Timeout: mappingIdle}
-	if open {
-		m.Flags |= wire.ConnOpen
-	}
+	m := wire.Conn{Key: mapping, Reply: reply, Gen: 1, In: conn.In, Out: conn.Out, Flags: conn.Flags | wire.ConnMapped | flags, Rule: conn.Rule, Timeout: mappingIdle}
 	if r := c.reserve(&m); r != ReasonNone {
 		return drop(r)
 	}

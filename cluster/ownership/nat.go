@@ -15,8 +15,9 @@ type NAT interface {
 	Destination(in uint8, k packet.FlowKey) (to packet.FlowKey, ok bool)
 	// Source chooses what a new connection k from interface in to out leaves
 	// with, and returns the responder's direction as it will be received. to is
-	// k after Destination. taken reports whether a candidate is in use.
-	Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, r Reason)
+	// k after Destination. taken reports whether a candidate is in use. logged
+	// says that Config.Xlate is to hear of it.
+	Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r Reason)
 	// Use and Release count that something of this node needs a reply key: a
 	// flow, a claim on its way, a stub. hold keeps the exact key from being
 	// chosen again for the hold-down time.
@@ -24,9 +25,10 @@ type NAT interface {
 	Release(now int64, reply packet.FlowKey, hold bool)
 
 	// Mapping returns the key of the mapping that a connection belongs to, when
-	// the rule that translates it makes mappings: (host:port -> 0). open says
-	// that everybody may use it from the other side.
-	Mapping(in, out uint8, k, to packet.FlowKey) (mapping packet.FlowKey, open, ok bool)
+	// the rule that translates it makes mappings: (host:port -> 0). flags are
+	// wire.ConnOpen when everybody may use it from the other side, and
+	// wire.ConnLogged.
+	Mapping(in, out uint8, k, to packet.FlowKey) (mapping packet.FlowKey, flags uint8, ok bool)
 	// Map chooses the mapped endpoint of a new mapping: (0 -> address:port).
 	Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, r Reason)
 	// Mapped returns the reply key of the mapping that a packet to an address

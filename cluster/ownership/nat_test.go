@@ -28,12 +28,12 @@ func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) 
 	return k, k.Dst != public
 }
 
-func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, Reason) {
+func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, bool, Reason) {
 	if in != 1 || to.Dst[0] != 192 {
-		return k.Reverse(), ReasonNone
+		return k.Reverse(), false, ReasonNone
 	}
 	if n.short {
-		return packet.FlowKey{}, ReasonNATPorts
+		return packet.FlowKey{}, false, ReasonNATPorts
 	}
 	reply := to.Reverse()
 	reply.Dst = public
@@ -41,10 +41,10 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 		n.next++
 		reply.DstPort = n.next
 		if u, ok := n.Unit(reply); ok && n.Holds(u) && !taken(reply) {
-			return reply, ReasonNone
+			return reply, true, ReasonNone
 		}
 	}
-	return packet.FlowKey{}, ReasonNATPorts
+	return packet.FlowKey{}, false, ReasonNATPorts
 }
 
 func (n *testNAT) Use(k packet.FlowKey) { n.uses[k]++ }
@@ -61,13 +61,17 @@ func (n *testNAT) Unit(k packet.FlowKey) (int, bool) {
 	return int(k.DstPort)>>10 - 1, k.Dst == public && k.DstPort >= 1024
 }
 
-func (n *testNAT) Mapping(in, _ uint8, k, to packet.FlowKey) (packet.FlowKey, bool, bool) {
-	return packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto}, n.open, in == 1 && to.Dst[0] == 193
+func (n *testNAT) Mapping(in, _ uint8, k, to packet.FlowKey) (packet.FlowKey, uint8, bool) {
+	flags := uint8(0)
+	if n.open {
+		flags = wire.ConnOpen
+	}
+	return packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto}, flags, in == 1 && to.Dst[0] == 193
 }
 
 func (n *testNAT) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, Reason) {
 	to.Dst, to.DstPort = packet.Addr{192}, 0
-	reply, r := n.Source(now, in, out, k, to, func(k packet.FlowKey) bool { m, _ := n.Mapped(k); return taken(m) })
+	reply, _, r := n.Source(now, in, out, k, to, func(k packet.FlowKey) bool { m, _ := n.Mapped(k); return taken(m) })
 	reply, _ = n.Mapped(reply)
 	return reply, r
 }
@@ -428,5 +432,24 @@ func TestFR11_ADirectorPrefersTheDeadOwnersTranslation(t *testing.T) {
 	}
 	if got := c.reply(k); got != k1 {
 		t.Fatalf("translates to %v, want %v as before", got, k1)
+	}
+}
+
+// Whoever owns a logged translation says so when it begins there and when it
+// ends, each once (RFC 6888, REQ-12).
+func TestNT6_TranslationsAreLogged(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	type line struct {
+		node  wire.NodeID
+		began bool
+	}
+	var lines []line
+	for id, n := range c.nodes {
+		n.core.cfg.Xlate = func(_ *flowtable.FlowSlot, began bool) { lines = append(lines, line{id, began}) }
+	}
+	c.at(1, udp(inside(1, packet.ProtoUDP)))
+	c.run(400_000 * ms)
+	if len(lines) != 2 || !lines[0].began || lines[1].began || lines[0].node != lines[1].node {
+		t.Fatalf("logged %v, want a beginning and an end at one node", lines)
 	}
 }

@@ -62,6 +62,7 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 	}
 	if conn.Translated() {
 		c.cfg.NAT.Use(reply)
+		c.logXlate(c.table.Flow(slot), true)
 		c.child(c.table.Flow(slot), 1)
 	}
 	return slot, ReasonNone
@@ -73,9 +74,16 @@ func (c *Core) remove(slot uint32, hold bool) {
 	f := c.table.Flow(slot)
 	reply, translated := f.Key[1], f.Key[1] != f.Key[0].Reverse()
 	c.child(f, -1)
+	c.logXlate(f, false)
 	c.table.RemoveFlow(slot)
 	if translated && c.cfg.NAT != nil {
 		c.cfg.NAT.Release(c.now, reply, hold)
+	}
+}
+
+func (c *Core) logXlate(f *flowtable.FlowSlot, began bool) {
+	if c.cfg.Xlate != nil && f.Replication&wire.ConnLogged != 0 {
+		c.cfg.Xlate(f, began)
 	}
 }
 

@@ -214,17 +214,20 @@ func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict 
 	if c.cfg.NAT == nil {
 		return Verdict{Op: OpForward}
 	}
-	if mapping, open, ok := c.cfg.NAT.Mapping(conn.In, conn.Out, conn.Key, to); ok {
-		if v := c.throughMapping(p, conn, to, mapping, open); v.Op != OpForward {
+	if mapping, flags, ok := c.cfg.NAT.Mapping(conn.In, conn.Out, conn.Key, to); ok {
+		if v := c.throughMapping(p, conn, to, mapping, flags); v.Op != OpForward {
 			return v
 		}
 	} else {
-		reply, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.takenFn)
+		reply, logged, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.takenFn)
 		if r != ReasonNone {
 			return drop(r)
 		}
 		conn.SetReply(reply)
 		if conn.Translated() {
+			if logged {
+				conn.Flags |= wire.ConnLogged
+			}
 			if r := c.reserve(conn); r != ReasonNone {
 				return drop(r)
 			}

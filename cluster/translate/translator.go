@@ -65,15 +65,16 @@ func (t *Translator) Destination(in uint8, k packet.FlowKey) (packet.FlowKey, bo
 }
 
 // Source implements ownership.NAT.
-func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
+func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r ownership.Reason) {
 	d := t.rules.Source(in, out, k, to)
 	switch d.What {
 	case nat.Fixed:
-		return nat.ReplyKey(to, d.Addr, d.Port), ownership.ReasonNone
+		return nat.ReplyKey(to, d.Addr, d.Port), d.LogXlates, ownership.ReasonNone
 	case nat.PickPort:
-		return t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: to, Prefer: k.SrcPort}, taken)
+		reply, r = t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: to, Prefer: k.SrcPort}, taken)
+		return reply, d.LogXlates, r
 	}
-	return nat.ReplyKey(to, k.Src, k.SrcPort), ownership.ReasonNone
+	return nat.ReplyKey(to, k.Src, k.SrcPort), d.LogXlates, ownership.ReasonNone
 }
 
 // pick chooses a port of a pool, or asks for a unit in which there is one.
@@ -93,16 +94,21 @@ func (t *Translator) short(pool int) {
 
 // Mapping implements ownership.NAT. One-to-one translation is a mapping of the
 // whole host, for all protocols.
-func (t *Translator) Mapping(in, out uint8, k, to packet.FlowKey) (mapping packet.FlowKey, open, ok bool) {
+func (t *Translator) Mapping(in, out uint8, k, to packet.FlowKey) (mapping packet.FlowKey, flags uint8, ok bool) {
 	d := t.rules.Source(in, out, k, to)
-	open = d.Filtering == nat.EndpointIndependent
+	if d.Filtering == nat.EndpointIndependent {
+		flags |= wire.ConnOpen
+	}
+	if d.LogXlates {
+		flags |= wire.ConnLogged
+	}
 	switch {
 	case d.What == nat.PickAddress:
-		return packet.FlowKey{Src: k.Src, Zone: k.Zone}, open, true
+		return packet.FlowKey{Src: k.Src, Zone: k.Zone}, flags, true
 	case d.What == nat.PickPort && d.Mapping == nat.EndpointIndependent:
-		return packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto, Zone: k.Zone}, open, true
+		return packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto, Zone: k.Zone}, flags, true
 	}
-	return packet.FlowKey{}, false, false
+	return packet.FlowKey{}, 0, false
 }
 
 // Map implements ownership.NAT.
