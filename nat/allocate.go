@@ -142,8 +142,7 @@ func (s *search) open(a packet.Addr, port uint16) bool {
 
 // inPool searches a whole pool, the paired address first.
 func (s *search) inPool() bool {
-	g := s.p.g
-	home := g.home(s.q.Pool, s.q.Host)
+	g, home := s.p.g, s.p.home(s.q.Pool, s.q.Host)
 	if s.unusedAt(home) || s.sharedAt(home, sharedProbes, scanProbes) {
 		return true
 	}
@@ -203,8 +202,8 @@ func (s *search) allows(count uint32) bool {
 // unused. All unused ports are equally likely.
 func (s *search) guess(address int) bool {
 	a, e := &s.p.address[address], &s.p.g.addresses[address]
-	if a.free[s.class] == 0 {
-		return false
+	if a.open == 0 || a.free[s.class] < a.open*int(e.BlockSize)/4 {
+		return false // most guesses would be wrong
 	}
 	for range guesses {
 		u := s.member(address, s.p.rng.IntN(a.open))

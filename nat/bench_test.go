@@ -119,9 +119,11 @@ func benchmarkAllocate(b *testing.B, addresses, percent int) {
 			w.Use(ReplyKey(tcp(1, 80).To, home, uint16(port)))
 		}
 	}
+	fixed := tcp(1, 0)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		q := tcp(1, uint16(i)&1023)
+		q := fixed
+		q.To.SrcPort, q.Prefer = uint16(i)&1023, uint16(i)&1023
 		a, port, result := w.Allocate(w.now, q, taken)
 		if result != Allocated || a != home {
 			b.Fatal(result, a)

@@ -19,7 +19,7 @@ import (
 // configurations have few shapes however many rules they have.
 type matcher struct {
 	shapes    []shape
-	cells     map[cellKey]cell
+	cells     map[tuple]cell
 	stretches []stretch
 }
 
@@ -32,22 +32,27 @@ type fields struct {
 	proto    uint8
 }
 
-// shape masks a query down to the fields that a group of rules looks at.
-type shape struct {
-	mask  fields
-	first uint16 // lowest rule of this shape
-}
+// tuple is fields packed into two words: masking and hashing are then a matter
+// of words. The lowest 16 bits of rest are 0, or the number of a shape.
+type tuple struct{ addresses, rest uint64 }
 
-func (f fields) masked(m *fields) fields {
-	return fields{
-		src: f.src & m.src, dst: f.dst & m.dst, srcPort: f.srcPort & m.srcPort,
-		in: f.in & m.in, out: f.out & m.out, proto: f.proto & m.proto,
+func (f fields) pack() tuple {
+	return tuple{
+		addresses: uint64(f.src)<<32 | uint64(f.dst),
+		rest:      uint64(f.srcPort)<<48 | uint64(f.in)<<40 | uint64(f.out)<<32 | uint64(f.proto)<<24,
 	}
 }
 
-type cellKey struct {
-	shape uint16
-	fields
+// under returns what a shape looks at, marked with the shape's number: the key
+// of a cell.
+func (t tuple) under(mask tuple, shape int) tuple {
+	return tuple{t.addresses & mask.addresses, t.rest&mask.rest | uint64(shape)}
+}
+
+// shape masks a query down to the fields that a group of rules looks at.
+type shape struct {
+	mask  tuple
+	first uint16 // lowest rule of this shape
 }
 
 // cell answers for one combination of fields. Cells whose rules look at no
@@ -64,13 +69,13 @@ type stretch struct{ port, rule uint16 }
 // first returns the lowest rule that matches a query, 0 if none does.
 func (m *matcher) first(q fields, dstPort uint16) uint16 {
 	const none = MaxRules + 1
-	best := uint32(none)
+	best, t := uint32(none), q.pack()
 	for i := range m.shapes {
 		s := &m.shapes[i]
 		if uint32(s.first) > best {
 			break
 		}
-		c, ok := m.cells[cellKey{uint16(i), q.masked(&s.mask)}]
+		c, ok := m.cells[t.under(s.mask, i)]
 		if !ok {
 			continue
 		}
@@ -103,9 +108,9 @@ func stretchOf(s []stretch, port uint16) uint16 {
 
 // matcherBuilder collects conditions, in rising order of their rules.
 type matcherBuilder struct {
-	shapes map[fields]uint16 // mask -> index into firsts
-	masks  []shape
-	cells  map[cellKey][]paint
+	numbers map[tuple]int // of the shapes, by mask
+	shapes  []shape
+	cells   map[tuple][]paint
 }
 
 // paint is what one rule asks of the destination port.
@@ -117,19 +122,20 @@ type paint struct {
 var allPorts = PortRange{0, 65535}
 
 func newMatcherBuilder() *matcherBuilder {
-	return &matcherBuilder{shapes: map[fields]uint16{}, cells: map[cellKey][]paint{}}
+	return &matcherBuilder{numbers: map[tuple]int{}, cells: map[tuple][]paint{}}
 }
 
 // add makes rule match queries that equal want in the bits of mask and go to a
 // port in one of ports; no ports mean all.
 func (b *matcherBuilder) add(rule uint16, mask, want fields, ports []PortRange) {
-	s, known := b.shapes[mask]
+	m := mask.pack()
+	number, known := b.numbers[m]
 	if !known {
-		s = uint16(len(b.masks))
-		b.shapes[mask] = s
-		b.masks = append(b.masks, shape{mask: mask, first: rule})
+		number = len(b.shapes)
+		b.numbers[m] = number
+		b.shapes = append(b.shapes, shape{mask: m, first: rule})
 	}
-	key := cellKey{s, want.masked(&mask)}
+	key := want.pack().under(m, number)
 	if len(ports) == 0 {
 		b.cells[key] = append(b.cells[key], paint{rule, allPorts})
 	}
@@ -141,7 +147,7 @@ func (b *matcherBuilder) add(rule uint16, mask, want fields, ports []PortRange) 
 // build returns the matcher. Rules were added in rising order, so shapes are
 // already sorted by their first rule.
 func (b *matcherBuilder) build() matcher {
-	m := matcher{shapes: b.masks, cells: make(map[cellKey]cell, len(b.cells))}
+	m := matcher{shapes: b.shapes, cells: make(map[tuple]cell, len(b.cells))}
 	for key, paints := range b.cells {
 		c := cell{rule: paints[0].rule}
 		if paints[0].ports != allPorts {

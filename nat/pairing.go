@@ -31,6 +31,23 @@ func (g *Geometry) home(pool int, host packet.Addr) int {
 	return at
 }
 
+// homes remembers the last answers of Geometry.home: scoring the 256 addresses
+// of a large pool costs more than all the rest of an allocation. Answers never
+// change, so an entry that another host takes over is only forgotten.
+type homes [512]struct {
+	host    packet.Addr
+	pool    uint16 // + 1
+	address uint16
+}
+
+func (p *Ports) home(pool int, host packet.Addr) int {
+	e := &p.homes[score(host, packet.Addr{})%uint64(len(p.homes))]
+	if e.host != host || e.pool != uint16(pool)+1 {
+		e.host, e.pool, e.address = host, uint16(pool)+1, uint16(p.g.home(pool, host))
+	}
+	return int(e.address)
+}
+
 // ranked is an address and its score for some host.
 type ranked struct {
 	score   uint64

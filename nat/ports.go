@@ -25,6 +25,7 @@ type Ports struct {
 	hosts    map[hostKey]uint32 // first unit of a host, + 1
 	assigned []uint32           // all units that belong to a host
 	scratch  []ranked
+	homes    homes
 	asked    int // Need: the pool to begin with
 	stats    PortsStats
 }
