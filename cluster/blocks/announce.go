@@ -2,10 +2,6 @@ package blocks
 
 import "cohort/ccl/wire"
 
-// maxRanges is how many ranges one announcement has: it fits into a segment of
-// the narrowest link.
-const maxRanges = 96
-
 // dirty notes that others must hear about the unit.
 func (m *Machine) dirty(u int) {
 	if m.dirtyLo >= m.dirtyHi {
@@ -75,7 +71,7 @@ func (m *Machine) announcement(lo, hi int) (list []wire.Units) {
 		}
 		(*ranger)(kind).add(v)
 		u = v + 1
-		if len(msg.Held)+len(msg.Past) == maxRanges {
+		if len(msg.Held)+len(msg.Past) == m.cfg.MaxRanges {
 			msg.Count = uint32(u) - msg.First
 			list = append(list, msg)
 			msg = head

@@ -76,10 +76,14 @@ type Config struct {
 	RepeatAfter time.Duration // what was not answered is said again (250 ms)
 	AskTimeout  time.Duration // a holder has this long to answer a Want (20 ms)
 	WantFor     time.Duration // a Want that meets a change of view waits this long (1 s)
+	MaxRanges   int           // in one message, so that it fits into a segment of the narrowest link (96)
 	LeaseFor    time.Duration // after a Want, units of the pool are not given back for so long (10 s)
 }
 
 func (c *Config) defaults() {
+	if c.MaxRanges == 0 {
+		c.MaxRanges = 96
+	}
 	for _, d := range []struct {
 		p *time.Duration
 		v time.Duration

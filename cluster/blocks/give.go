@@ -60,7 +60,7 @@ func (m *Machine) handOverPool(pool int) {
 // confirmed them.
 func (m *Machine) give(to wire.NodeID, units []wire.UnitRange, msg wire.GiveUnits) {
 	for len(units) > 0 {
-		n := min(len(units), maxRanges)
+		n := min(len(units), m.cfg.MaxRanges)
 		msg.Units, units = append([]wire.UnitRange(nil), units[:n]...), units[n:]
 		p := &m.peers[to]
 		p.given++

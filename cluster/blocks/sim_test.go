@@ -36,31 +36,64 @@ func TestNT4_AnyKillPartitionAndHeal(t *testing.T) {
 	}
 }
 
-// play runs one seed.
+// play runs one seed. A third of them play in a cluster that hardly changes, but
+// whose processes restart and whose links are slow: there, what matters is the
+// order in which news arrives.
 func play(seed uint64) (sum Stats, err error) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	n := 2 + r.IntN(4)
 	w := newWorld(seed, n, Range{0, 22, 11}, Range{22, 5, 1})
-	slow := r.IntN(3)
-	w.delay = func(r *rand.Rand) int64 {
-		if r.IntN(20) == 0 {
-			return r.Int64N([]int64{2 * ms, 50 * ms, 400 * ms}[slow]) + 1
+	w.ranges = 1 + r.IntN(8)
+	slow, pair := r.IntN(3), r.Uint64()
+	w.delay = func(a, b *node) int64 {
+		if w.rng.IntN(20) == 0 || pair>>(a.i*8+b.i)&7 == 0 {
+			return w.rng.Int64N([]int64{2 * ms, 50 * ms, 400 * ms}[slow]) + 1
 		}
-		return r.Int64N(2*ms) + 1
+		return w.rng.Int64N(2*ms) + 1
 	}
 	w.form(0, 20*ms)
-	w.run(2 * time.Second)
+	w.run(4 * time.Second)
 	if c := w.holders(); c[-1] > 0 {
 		return sum, fmt.Errorf("after founding: %v", c)
 	}
 	for range 10 + r.IntN(30) {
-		w.disaster(r)
+		if seed%3 == 0 && r.IntN(8) != 0 {
+			w.unrest(r)
+		} else {
+			w.disaster(r)
+		}
+		w.use(r)
 		w.run(time.Duration(r.Int64N(int64([]int64{5, 40, 400, 1500}[r.IntN(4)])*ms) + 1))
 		if w.failed != nil {
 			return sum, fmt.Errorf("%v", w.failed)
 		}
 	}
 	return w.peace()
+}
+
+// unrest does one thing that needs no other view.
+func (w *world) unrest(r *rand.Rand) {
+	n := w.nodes[r.IntN(len(w.nodes))]
+	switch what := r.IntN(10); {
+	case what < 3:
+		if n.alive && n.m != nil {
+			n.kill()
+		}
+	case what < 5:
+		w.reset(n, w.nodes[r.IntN(len(w.nodes))])
+		w.resume()
+	case what < 7:
+		if n.alive && n.m != nil {
+			n.m.Want(w.now, r.IntN(2), 1+r.IntN(4))
+		}
+	case what < 8:
+		if n.alive {
+			n.crash()
+			w.adopt()
+			n.boot()
+			w.form(n.side, r.Int64N(50*ms))
+		}
+	}
 }
 
 // disaster does one thing to the world.
@@ -128,6 +161,10 @@ func (w *world) disaster(r *rand.Rand) {
 	case what < 90:
 		w.depart(n)
 	}
+}
+
+// use is what users do.
+func (w *world) use(r *rand.Rand) {
 	for range r.IntN(6) {
 		n := w.nodes[r.IntN(len(w.nodes))]
 		if !n.alive || n.m == nil {
@@ -191,7 +228,9 @@ func (w *world) depart(n *node) {
 			w.after(50*ms, step)
 			return
 		}
+		n.dropping = true
 		n.m.Depart(w.now)
+		n.dropping = false
 		n.gone = true
 		w.after(500*ms, func() {
 			if n.alive {
@@ -240,7 +279,7 @@ func (w *world) peace() (sum Stats, err error) {
 	}
 	for u, o := range w.units {
 		if o.by == nil {
-			
+
 			return sum, fmt.Errorf("nobody holds unit %d in the end: %+v", u, some.m.Status().Units[u])
 		}
 		for _, n := range w.nodes {

@@ -28,7 +28,8 @@ type world struct {
 	units  []owned
 	conns  []conn
 	failed []string // broken promises
-	delay  func(r *rand.Rand) int64
+	delay  func(a, b *node) int64
+	ranges int // Config.MaxRanges
 }
 
 // owned is who may allocate from a unit, in truth.
@@ -45,19 +46,20 @@ type conn struct {
 
 // node is one machine in the world.
 type node struct {
-	w      *world
-	i      int
-	name   string
-	found  bool
-	m      *Machine
-	alive  bool // the incarnation goes on, with or without a process
-	gone   bool // never comes back
-	life   wire.Incarnation
-	side   int
-	view   *wire.View
-	former *wire.View // the one before
-	ready  bool       // settled in view
-	begun  int        // processes so far
+	w        *world
+	i        int
+	name     string
+	found    bool
+	m        *Machine
+	alive    bool // the incarnation goes on, with or without a process
+	gone     bool // never comes back
+	life     wire.Incarnation
+	side     int
+	view     *wire.View
+	former   *wire.View // the one before
+	ready    bool       // settled in view
+	begun    int        // processes so far
+	dropping bool       // its units are given up, not given away
 
 	disk     Memory
 	journal  map[int]bool
@@ -70,8 +72,8 @@ func (n *node) id() wire.NodeID { return wire.NodeID(n.i + 1) }
 
 // link is one direction of a channel.
 type link struct {
+	last  int64 // when the newest message arrives
 	queue []wire.Message
-	busy  bool
 }
 
 type event struct {
@@ -96,7 +98,7 @@ func (e *events) Pop() any {
 func newWorld(seed uint64, nodes int, pools ...Range) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), now: 1000 * ms, pools: pools, links: map[[2]int]*link{},
-		delay: func(r *rand.Rand) int64 { return ms },
+		delay: func(_, _ *node) int64 { return ms },
 	}
 	c := Config{Pools: pools}
 	w.units = make([]owned, c.units())
@@ -153,10 +155,10 @@ func (n *node) start() {
 	process := n.begun
 	n.held, n.ready = map[int]bool{}, false
 	n.m = New(n.w.now, Config{
-		Pools: n.w.pools, Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second,
+		Pools: n.w.pools, Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second, MaxRanges: n.w.ranges,
 		Remember: func(m Memory) {
 			n.w.after(n.w.rng.Int64N(20*ms), func() {
-				if n.begun == process && n.m != nil {
+				if n.begun == process && n.m != nil && m.Version > n.disk.Version {
 					n.disk = m
 					n.m.Remembered(n.w.now, m.Version)
 				}
@@ -181,8 +183,16 @@ func (n *node) Hold(u int, held bool) {
 		n.w.fail("unit %d is held by %s and by %s", u, o.by.name, n.name)
 	case held:
 		*o = owned{n, n.life}
+		for _, c := range n.w.conns {
+			if c.unit == u && c.in(n.view) {
+				n.w.fail("%s takes unit %d, which %s uses", n.name, u, c.own.name)
+			}
+		}
 	case o.by == n:
 		*o = owned{}
+		if n.ready && !n.dropping && !n.idle(u) {
+			n.w.fail("%s gives unit %d away, which is in use", n.name, u)
+		}
 		if n.held[u] {
 			n.w.fail("%s gives unit %d up while it allocates from it", n.name, u)
 		}
@@ -225,14 +235,16 @@ func (n *node) Idle(u int) bool {
 
 func (n *node) idle(u int) bool {
 	for _, c := range n.w.conns {
-		if c.unit != u || !c.lives() {
-			continue
-		}
-		if c.own == n || n.ready && n.view != nil && n.view.Member(c.own.id()) != nil && n.view.Member(c.own.id()).Incarnation == c.life {
-			return false
+		if c.unit == u && (c.own == n && c.lives() || n.ready && (c.in(n.view) || !c.lives())) {
+			return false // the last: its copy is here, and waits to be adopted
 		}
 	}
 	return true
+}
+
+func (c conn) in(v *wire.View) bool {
+	m := v.Member(c.own.id())
+	return c.lives() && m != nil && m.Incarnation == c.life
 }
 
 func (c conn) lives() bool { return c.own.alive && c.own.life == c.life }
@@ -256,7 +268,7 @@ func (n *node) Send(to wire.NodeID, m wire.Message) error {
 	}
 	l := w.link(n, o)
 	l.queue = append(l.queue, m)
-	w.carry(n, o, l)
+	w.carry(n, o)
 	return nil
 }
 
@@ -268,24 +280,16 @@ func (w *world) link(a, b *node) *link {
 	return w.links[k]
 }
 
-// carry delivers the first message of a link, if it is not cut.
-func (w *world) carry(a, b *node, l *link) {
-	if l.busy || len(l.queue) == 0 || a.side != b.side || !b.alive || b.m == nil {
-		return
-	}
-	l.busy = true
-	w.after(w.delay(w.rng), func() {
-		if w.link(a, b) != l {
-			return // the channel started over
+// carry delivers the first message of a channel that is not cut, after a while.
+func (w *world) carry(a, b *node) {
+	l := w.link(a, b)
+	l.last = max(l.last, w.now+w.delay(a, b))
+	w.after(l.last-w.now, func() {
+		if w.link(a, b) == l && a.side == b.side && b.m != nil && len(l.queue) > 0 {
+			m := l.queue[0]
+			l.queue = l.queue[1:]
+			b.m.Message(w.now, a.id(), m)
 		}
-		l.busy = false
-		if a.side != b.side || b.m == nil || len(l.queue) == 0 {
-			return
-		}
-		m := l.queue[0]
-		l.queue = l.queue[1:]
-		b.m.Message(w.now, a.id(), m)
-		w.carry(a, b, l)
 	})
 }
 
@@ -307,7 +311,9 @@ func (w *world) resume() {
 	for _, a := range w.nodes {
 		for _, b := range w.nodes {
 			if a != b {
-				w.carry(a, b, w.link(a, b))
+				for range w.link(a, b).queue {
+					w.carry(a, b)
+				}
 			}
 		}
 	}
@@ -373,7 +379,9 @@ func (n *node) settleSoon() {
 func (n *node) lose() {
 	n.over()
 	n.alive, n.life, n.view, n.ready = true, wire.Incarnation(n.w.rng.Uint64()|1), nil, false
+	n.dropping = true
 	n.m.Lost(n.w.now)
+	n.dropping = false
 	for _, o := range n.w.nodes {
 		n.w.reset(n, o)
 	}
@@ -438,10 +446,15 @@ func keys(m map[int]bool) (list []int) {
 func (w *world) adopt() {
 	for _, c := range slices.Clone(w.conns) {
 		n := w.nodes[w.rng.IntN(len(w.nodes))]
-		if n.alive && n.m != nil && n.view != nil && n != c.own && n.view.Member(c.own.id()) == nil && w.rng.IntN(2) == 0 {
+		if n.alive && n.m != nil && n.m.view != nil && n.view.Member(c.own.id()) == nil && n.frozen(c.unit) && w.rng.IntN(2) == 0 {
 			w.conns = append(w.conns, conn{c.unit, n, n.life})
 		}
 	}
+}
+
+func (n *node) frozen(u int) bool {
+	s := n.m.Status().Units[u].State
+	return s == Frozen || s == Waiting
 }
 
 // open begins a connection at a node in a unit that it may allocate from.
