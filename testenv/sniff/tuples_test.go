@@ -1,0 +1,104 @@
+package sniff
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+
+	"cohort/packet"
+	"cohort/packet/packettest"
+)
+
+// from is a packet's key from a mapped port to the server.
+func from(port uint16, proto uint8) packet.FlowKey {
+	return packet.FlowKey{
+		Src: packet.Addr{203, 0, 113, 10}, Dst: packet.Addr{192, 0, 2, 1},
+		SrcPort: port, DstPort: 80, Proto: proto,
+	}
+}
+
+type step struct {
+	port  uint16
+	flags uint8
+	seq   uint32
+	data  string
+	sent  bool
+}
+
+func play(steps ...step) *Tuples {
+	t := NewTuples()
+	for _, s := range steps {
+		k := from(s.port, packet.ProtoTCP)
+		if s.sent {
+			k = k.Reverse()
+		}
+		t.See(packettest.TCP(k, s.flags, s.seq, 0, []byte(s.data)), s.sent)
+	}
+	return t
+}
+
+func TestNT4_TuplesTellConnectionsApart(t *testing.T) {
+	const syn, fin, rst, ack = packet.SYN, packet.FIN, packet.RST, packet.ACK
+	open := []step{{port: 2000, flags: syn, seq: 7}, {port: 2000, flags: syn | ack, seq: 9, sent: true}, {port: 2000, flags: ack, seq: 8, data: "x"}}
+	after := func(more ...step) []step { return append(open[:3:3], more...) }
+	for name, c := range map[string]struct {
+		steps                                 []step
+		tcp, reused, carried, doubles, strays int
+	}{
+		"one":                         {steps: open, tcp: 1, carried: 1},
+		"a SYN again":                 {steps: after(step{port: 2000, flags: syn, seq: 7}), tcp: 1, carried: 1},
+		"another SYN while it lives":  {steps: after(step{port: 2000, flags: syn, seq: 8}), tcp: 2, carried: 1, doubles: 1},
+		"... after one side's FIN":    {steps: after(step{port: 2000, flags: fin | ack}, step{port: 2000, flags: syn, seq: 8}), tcp: 2, carried: 1, doubles: 1},
+		"... after a FIN said twice":  {steps: after(step{port: 2000, flags: fin}, step{port: 2000, flags: fin}, step{port: 2000, flags: syn}), tcp: 2, carried: 1, doubles: 1},
+		"another after both FINs":     {steps: after(step{port: 2000, flags: fin}, step{port: 2000, flags: fin, sent: true}, step{port: 2000, flags: syn}), tcp: 2, carried: 1, reused: 1},
+		"another after a reset":       {steps: after(step{port: 2000, flags: rst, sent: true}, step{port: 2000, flags: syn}), tcp: 2, carried: 1, reused: 1},
+		"another port":                {steps: after(step{port: 2001, flags: syn, seq: 8}), tcp: 2, carried: 1},
+		"data where nothing began":    {steps: after(step{port: 2001, flags: ack, data: "x"}), tcp: 1, carried: 1, strays: 1},
+		"a bare ACK there is nothing": {steps: after(step{port: 2001, flags: ack}), tcp: 1, carried: 1},
+	} {
+		got := play(c.steps...)
+		if got.TCP != c.tcp || got.Reused != c.reused || got.Carried != c.carried || got.Duplicates != c.doubles || got.Moved != c.strays {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if len(got.Told) != c.doubles+c.strays {
+			t.Errorf("%s: told %q", name, got.Told)
+		}
+	}
+}
+
+func TestNT4_TuplesTellExchangesApart(t *testing.T) {
+	type sent struct {
+		port   uint16
+		number uint64
+	}
+	for name, c := range map[string]struct {
+		sent                   []sent
+		others, doubles, moved int
+	}{
+		"each its own":            {[]sent{{1, 1}, {2, 2}, {1, 1}}, 2, 0, 0},
+		"two in one tuple":        {[]sent{{1, 1}, {1, 2}}, 1, 1, 0},
+		"one in two tuples":       {[]sent{{1, 1}, {2, 1}}, 2, 0, 1},
+		"first moved, then taken": {[]sent{{1, 1}, {2, 1}, {2, 3}}, 2, 1, 1},
+	} {
+		for proto, make := range map[uint8]func(port uint16, b []byte) []byte{
+			packet.ProtoUDP: func(port uint16, b []byte) []byte { return packettest.UDP(from(port, packet.ProtoUDP), b) },
+			packet.ProtoICMP: func(port uint16, b []byte) []byte {
+				k := from(port, packet.ProtoICMP)
+				k.DstPort = 0
+				return packettest.Build(packettest.Spec{Key: k, ICMPType: packet.ICMPEchoRequest, Payload: b})
+			},
+		} {
+			got := NewTuples()
+			for _, s := range c.sent {
+				got.See(make(s.port, binary.BigEndian.AppendUint64(nil, s.number)), false)
+				got.See(packettest.UDP(from(s.port, packet.ProtoUDP).Reverse(), []byte("whatever the server says")), true)
+			}
+			if got.Others != c.others || got.Duplicates != c.doubles || got.Moved != c.moved {
+				t.Errorf("%s, protocol %d: %+v", name, proto, got)
+			}
+			if c.moved > 0 && !strings.Contains(strings.Join(got.Told, "\n"), "203.0.113.10") {
+				t.Errorf("%s: told %q", name, got.Told)
+			}
+		}
+	}
+}
