@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +18,7 @@ type Tap struct {
 	index   int
 	reading sync.WaitGroup
 	close   sync.Once
+	closing atomic.Bool
 	lost    uint64
 	err     error
 }
@@ -74,7 +76,7 @@ func (t *Tap) read(visit func([]byte, bool)) error {
 			return !errors.Is(failed, unix.EAGAIN)
 		})
 		switch {
-		case errors.Is(err, os.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+		case t.closing.Load():
 			return nil
 		case err != nil || failed != nil:
 			return errors.Join(err, failed)
@@ -104,6 +106,7 @@ func (t *Tap) Send(frame []byte) error {
 func (t *Tap) Close() (lost uint64, err error) {
 	t.close.Do(func() {
 		t.lost, err = t.drops()
+		t.closing.Store(true)
 		t.err = errors.Join(err, t.file.Close())
 		t.reading.Wait()
 	})
