@@ -9,7 +9,7 @@
 // There is one exit, which counts the outcome, and each packet has exactly one:
 //
 //	Pass     to the host: ARP, its own addresses, what no router forwards
-//	Forward  sent on: as owner, or to the owner over the CCL
+//	Forward  sent on: as owner, or over the CCL to the owner or a director
 //	Punt     to Go over AF_XDP, with a struct punt in the metadata
 //	Drop     gone, for a reason that has a name and a sentence
 //
@@ -22,10 +22,24 @@
 // # Order of decisions on a data interface
 //
 // Lease and view first: without them nothing passes, ARP and ping included.
-// Then Ethernet, IPv4, and the index. The node's own addresses come after a
-// miss, so that an entry wins (a translated connection ends at an address of
-// ours) and established traffic does not pay for the check. A packet that has
-// an entry is judged completely before its first byte is changed.
+// Then Ethernet, IPv4, and the index. A packet that has an entry is judged
+// completely before its first byte is changed.
+//
+// What comes after a miss costs established traffic nothing. First, is the
+// destination a translated address (steer.h)? Then the port says which unit the
+// packet belongs to, and it goes to the unit's director, with no query and no
+// entry (FR6). Is it an address of the node's own? Then the host gets it. All
+// else goes to Go.
+//
+// # Order of decisions on the control link
+//
+// The headers must be those of a living member of this view. Then the index, as
+// above. A packet that meets a forward entry goes to Go: its sender believed
+// that this node owns the connection. One exception: it is addressed to a unit
+// that this node directs, where its sender had to send it. That is relayed to
+// the owner, if the owner is alive and not the sender. Each relaying costs a hop
+// of CCL_MAX_HOPS, so nodes that disagree about owner and director cannot keep a
+// packet between them. What arrives here is never steered.
 //
 // # What Go must know
 //

@@ -2,6 +2,7 @@ package packet_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"cohort/packet"
@@ -137,6 +138,29 @@ func TestNT9_HalfAQuotedChecksumStays(t *testing.T) {
 	p.RewriteError(packet.FlowKey{Src: router, Dst: server, SrcPort: 7, DstPort: 443}, router, router)
 	if p.Data[p.End-1] != half || packet.Checksum(p.Data[p.L4:p.End]) != 0 {
 		t.Errorf("%x", p.Data)
+	}
+}
+
+// A quoted UDP checksum never becomes 0, which would say that there was none;
+// and one that was not there does not appear.
+func TestNT9_QuotedUDPChecksumAndZero(t *testing.T) {
+	dns := packet.FlowKey{Src: client, Dst: server, SrcPort: 5353, DstPort: 53, Proto: packet.ProtoUDP}
+	for _, without := range []bool{false, true} {
+		var p packet.Packet
+		frame := packettest.Build(packettest.Spec{Key: dns, NoUDPSum: without, Payload: []byte("question")})
+		if r := p.Parse(packettest.ICMPError(router, packet.ICMPUnreachable, 3, 0, frame)); r != packet.OK {
+			t.Fatal(r)
+		}
+		seen := map[uint16]int{}
+		for port := range 1 << 16 {
+			k := dns
+			k.SrcPort = uint16(port)
+			p.RewriteError(k, router, client)
+			seen[binary.BigEndian.Uint16(p.Data[p.QuotedL4+6:])]++
+		}
+		if without && seen[0] != 1<<16 || !without && (seen[0] != 0 || seen[0xffff] != 1) {
+			t.Errorf("without a checksum %v: %d zeros, %d times all ones", without, seen[0], seen[0xffff])
+		}
 	}
 }
 
