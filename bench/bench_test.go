@@ -143,6 +143,7 @@ func TestParse(t *testing.T) {
 // quiet ones.
 func TestDisturbedRoundsAreThrownAway(t *testing.T) {
 	f := &field{tracks: []*track{{name: "generator"}, {name: "owner"}, {name: "conntrack"}, {name: "linux"}, {name: "forwarder"}, {name: "forwarder+owner"}}}
+	f.ratios, f.added = []pair{{"owner", "conntrack"}}, []pair{{"forwarder+owner", "owner"}}
 	one := func(owner float64, quiet bool) round {
 		return round{quiet: quiet, whole: true, ns: map[string]float64{
 			"generator": 100, "owner": owner, "conntrack": 1100, "linux": 600, "forwarder": 300, "forwarder+owner": 700,
@@ -152,7 +153,7 @@ func TestDisturbedRoundsAreThrownAway(t *testing.T) {
 	lossy := one(1, true)
 	lossy.whole = false
 	got := r.result([]round{one(400, true), one(9000, false), lossy, one(420, true), one(380, true), one(400, true)})
-	if got.Rejected != 2 || got.Rounds != 4 || got.Disturbed || got.Ratio["owner/conntrack"].Median != 0.3 {
+	if got.Rejected != 2 || got.Rounds != 4 || got.Disturbed || got.Ratio["owner/conntrack"].Median != 0.3 || got.Added["forwarder+owner - owner"].Median != 300 {
 		t.Errorf("%+v", got)
 	}
 	got = r.result([]round{one(400, false), one(500, false), one(600, false)})

@@ -16,6 +16,7 @@ type clusterConfig struct {
 	nodes   int
 	flows   int    // room in every table
 	profile string // directory for CPU profiles, or ""
+	more    string // lines of the cluster's configuration, or ""
 }
 
 // cluster is real daemons in the test network. Everything that the first node
@@ -48,7 +49,7 @@ func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
 	}
 	c := &cluster{lab: l}
 	c.Topology, err = topology.New(ctx, topology.Config{
-		Nodes: cfg.nodes, Daemon: self, ClusterYAML: fmt.Sprintf(clusterYAML, cfg.flows), Tag: l.tag,
+		Nodes: cfg.nodes, Daemon: self, ClusterYAML: fmt.Sprintf(clusterYAML, cfg.flows) + cfg.more, Tag: l.tag,
 		Env: []string{envDaemon + "=1", envProfile + "=" + cfg.profile},
 	})
 	if err != nil {

@@ -92,6 +92,20 @@ func threadTime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
+// queuedTime is how long the calling thread was ready to run while others ran.
+func queuedTime() time.Duration {
+	b, err := os.ReadFile("/proc/thread-self/schedstat")
+	if err != nil {
+		return 0
+	}
+	f := bytes.Fields(b)
+	if len(f) < 2 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(string(f[1]), 10, 64)
+	return time.Duration(n)
+}
+
 // processTime is the CPU time of all threads of another process.
 func processTime(pid int) (time.Duration, error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))

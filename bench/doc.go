@@ -11,6 +11,9 @@
 //	path       ns per packet through a whole node, against Linux forwarding and
 //	           nftables conntrack forwarding
 //	connect    new connections per second of CPU through the daemon
+//	nat-path   the same for translated connections, against nftables masquerade,
+//	           and the way of a reply that meets another node than its owner
+//	nat-connect  CPU time of a new translated connection, against masquerade
 //	memory     bytes per entry, and resident memory at a million flows
 //
 // Everything happens in network namespaces that the program makes and removes.

@@ -39,14 +39,14 @@ type options struct {
 	profile string
 }
 
-var parts = []string{"roles", "path", "connect", "memory"}
+var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect"}
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := set.String("only", strings.Join(parts, ","), "comma-separated `parts` to measure")
 	set.StringVar(&o.out, "out", "docs/results/bench", "`file` for the results, with .json and .md; empty = none")
 	set.BoolVar(&o.quick, "quick", false, "small and short: shows that it works, and nothing else")
-	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect)")
+	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect, nat-connect)")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
@@ -99,7 +99,7 @@ func run(args []string) error {
 func measure(ctx context.Context, o options, p plan) (*Report, error) {
 	start := time.Now()
 	r := &Report{Environment: environment()}
-	p.connect.profile = o.profile
+	p.connect.profile, p.natConn.profile = o.profile, o.profile
 	for _, part := range o.parts {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -124,8 +124,38 @@ func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
 		err = r.connect(ctx, p)
 	case "memory":
 		r.Entries, err = entryBytes(p.entries)
+	case "nat-path":
+		err = r.natPath(ctx, p)
+	case "nat-connect":
+		err = r.natConnect(ctx, p)
 	}
 	return err
+}
+
+func (r *Report) natPath(ctx context.Context, p plan) error {
+	for _, cfg := range p.natPath {
+		res, err := measureNATPath(ctx, cfg)
+		if err != nil {
+			return fmt.Errorf("%d connections: %w", cfg.flows, err)
+		}
+		r.NATPath = append(r.NATPath, *res)
+	}
+	return nil
+}
+
+// natConnect measures one node, one node whose every client is new to it, and
+// the first of two, which has the second keep copies of all it owns.
+func (r *Report) natConnect(ctx context.Context, p plan) error {
+	for _, c := range []struct{ nodes, hosts int }{{1, p.connect.hosts}, {1, 0}, {2, p.connect.hosts}} {
+		cfg := p.natConn
+		cfg.nodes, cfg.hosts = c.nodes, c.hosts
+		res, err := measureNATConnect(ctx, cfg)
+		if err != nil {
+			return fmt.Errorf("%d nodes, %d hosts: %w", c.nodes, c.hosts, err)
+		}
+		r.NATConnect = append(r.NATConnect, *res)
+	}
+	return nil
 }
 
 // connect measures one node, one node whose every client is new to it, and two

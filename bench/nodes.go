@@ -30,21 +30,27 @@ type field struct {
 	*lab
 	gen, far *netns.Namespace
 	shape    traffic.Shape
-	tracks   []*track
+	tracks   []*track // the first is the generator alone
+	ratios   []pair   // of the time of two tracks
+	added    []pair   // of which the first takes longer by so much
 }
 
-func newField(flows int) (*field, error) {
+// pair is two tracks that are compared.
+type pair struct{ one, other string }
+
+func (p pair) ratio() string { return p.one + "/" + p.other }
+func (p pair) minus() string { return p.one + " - " + p.other }
+
+// newField builds tracks, in order, beside the generator alone.
+func newField(shape traffic.Shape, build ...func(*field) error) (*field, error) {
 	l, err := newLab()
 	if err != nil {
 		return nil, err
 	}
-	f := &field{lab: l, shape: traffic.Shape{Flows: flows, UDP: true, Flags: traffic.ACK}}
-	if f.gen, err = l.space("gen"); err == nil {
-		f.far, err = l.space("far")
-	}
-	for _, build := range []func() error{f.addFloor, f.addOwner, f.addForwarder, f.addChain, f.addLinux, f.addConntrack} {
+	f, err := l.newField(shape)
+	for _, b := range append([]func(*field) error{(*field).addFloor}, build...) {
 		if err == nil {
-			err = build()
+			err = b(f)
 		}
 	}
 	if err != nil {
@@ -54,11 +60,39 @@ func newField(flows int) (*field, error) {
 	return f, nil
 }
 
-// add makes a track: the source sends from near to the MAC at the other end of
-// its cable, the sink sits on far.
+// newField is one without tracks.
+func (l *lab) newField(shape traffic.Shape) (f *field, err error) {
+	f = &field{lab: l, shape: shape}
+	if f.gen, err = l.space("gen"); err == nil {
+		f.far, err = l.space("far")
+	}
+	return f, err
+}
+
+// plainField compares connections that nobody translates.
+func plainField(flows int) (*field, error) {
+	f, err := newField(traffic.Shape{Flows: flows, UDP: true, Flags: traffic.ACK},
+		(*field).addOwner, (*field).addForwarder, (*field).addChain, (*field).addLinux, (*field).addConntrack)
+	if err != nil {
+		return nil, err
+	}
+	for _, our := range []string{"owner", "forwarder", "forwarder+owner"} {
+		for _, peer := range []string{"linux", "conntrack"} {
+			f.ratios = append(f.ratios, pair{our, peer})
+		}
+	}
+	return f, nil
+}
+
+// add makes a track of the field's packets.
 func (f *field) add(name string, near, first, far port, ccl bool) (*track, error) {
+	return f.addShape(name, f.shape, near, first, far, ccl)
+}
+
+// addShape makes a track: the source sends from near to the MAC at the other
+// end of its cable, the sink sits on far.
+func (f *field) addShape(name string, shape traffic.Shape, near, first, far port, ccl bool) (*track, error) {
 	t := &track{name: name, check: func() error { return nil }}
-	shape := f.shape
 	shape.DMAC = first.mac
 	var err error
 	if t.source, err = traffic.NewSource(shape, near.index); err != nil {
@@ -133,17 +167,24 @@ func (f *field) addOwner() error {
 	return nil
 }
 
-// own installs every connection as established and owned.
+// own installs every connection as established and owned. What in0 takes are
+// its packets or, with Reply, its replies.
 func (n *fastNode) own(shape *traffic.Shape, p place) error {
 	n.sendsTo(p.out, p.far)
 	for i := range shape.Flows {
-		if _, err := n.table.InsertFlow(ownedFlow(shape.Key(i))); err != nil {
+		f := ownedFlow(shape.Key(i))
+		f.Key[1] = shape.ReplyKey(i)
+		if shape.Reply {
+			f.Iface = [2]uint8{outside, inside}
+		}
+		if _, err := n.table.InsertFlow(f); err != nil {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
+// ownedFlow is a connection that nobody translates.
 func ownedFlow(k packet.FlowKey) flowtable.FlowSlot {
 	return flowtable.FlowSlot{
 		Key: [2]packet.FlowKey{k, k.Reverse()}, NextHop: [2]uint16{nextHop, nextHop},
@@ -301,10 +342,8 @@ func (f *field) addConntrack() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("nft", "-f", "-")
-	cmd.Stdin, cmd.Stderr = strings.NewReader(ruleset), os.Stderr
-	if err := p.ns.Run(context.Background(), cmd); err != nil {
-		return fmt.Errorf("nft: %w", err)
+	if err := nft(p.ns, ruleset); err != nil {
+		return err
 	}
 	t, err := f.add("conntrack", p.near, p.in, p.far, false)
 	if err != nil {
@@ -312,6 +351,15 @@ func (f *field) addConntrack() error {
 	}
 	t.check = func() error { return tracks(p.ns, f.shape.Flows) }
 	return f.establish(p)
+}
+
+func nft(ns *netns.Namespace, rules string) error {
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin, cmd.Stderr = strings.NewReader(rules), os.Stderr
+	if err := ns.Run(context.Background(), cmd); err != nil {
+		return fmt.Errorf("nft: %w", err)
+	}
+	return nil
 }
 
 // establish opens every connection in both directions, as conntrack wants it

@@ -28,9 +28,10 @@ type PathResult struct {
 	Rejected  int                     `json:"rounds_rejected"`
 	Disturbed bool                    `json:"disturbed"` // too few quiet rounds: all are used
 	Whole     map[string]stat.Summary `json:"ns_per_packet_with_generator"`
-	Net       map[string]stat.Summary `json:"ns_per_packet"` // generator subtracted, round by round
-	Ratio     map[string]stat.Summary `json:"ratio"`         // "owner/conntrack"
-	Loss      map[string]float64      `json:"loss"`          // share of packets that no sink saw
+	Net       map[string]stat.Summary `json:"ns_per_packet"`      // generator subtracted, round by round
+	Ratio     map[string]stat.Summary `json:"ratio"`              // "owner/conntrack"
+	Added     map[string]stat.Summary `json:"added_ns,omitempty"` // "steered+owner - reply at owner": ns a packet
+	Loss      map[string]float64      `json:"loss"`               // share of packets that no sink saw
 }
 
 // round is the mean ns per packet of each track, A B C C B A.
@@ -41,11 +42,16 @@ type round struct {
 }
 
 func measurePath(ctx context.Context, cfg pathConfig) (*PathResult, error) {
-	f, err := newField(cfg.flows)
+	f, err := plainField(cfg.flows)
 	if err != nil {
 		return nil, err
 	}
 	defer f.close()
+	return f.measure(ctx, cfg)
+}
+
+// measure lets the tracks of a field run against each other.
+func (f *field) measure(ctx context.Context, cfg pathConfig) (*PathResult, error) {
 	m, err := newMeter(cfg.cpu)
 	if err != nil {
 		return nil, err
@@ -92,10 +98,12 @@ func (r *runner) rounds(ctx context.Context) ([]round, error) {
 		}
 	}
 	if !slices.ContainsFunc(all, func(o round) bool { return o.whole }) {
-		return nil, errors.New("packets were lost in every round: the machine is too busy")
+		return nil, errLost
 	}
 	return all, nil
 }
+
+var errLost = errors.New("packets were lost in every round: the machine is too busy")
 
 func (r *runner) round() (round, error) {
 	one := round{ns: make(map[string]float64), quiet: true, whole: true}
@@ -175,7 +183,7 @@ func (r *runner) result(all []round) *PathResult {
 	res := &PathResult{
 		Flows: r.cfg.flows, Packets: r.cfg.packets,
 		Whole: make(map[string]stat.Summary), Net: make(map[string]stat.Summary),
-		Ratio: make(map[string]stat.Summary), Loss: make(map[string]float64),
+		Ratio: make(map[string]stat.Summary), Added: make(map[string]stat.Summary), Loss: make(map[string]float64),
 	}
 	rejected := len(all)
 	all = slices.DeleteFunc(slices.Clone(all), func(o round) bool { return !o.whole })
@@ -200,10 +208,11 @@ func (r *runner) result(all []round) *PathResult {
 			res.Net[t.name] = stat.Of(net[t.name])
 		}
 	}
-	for _, our := range []string{"owner", "forwarder", "forwarder+owner"} {
-		for _, peer := range []string{"linux", "conntrack"} {
-			res.Ratio[our+"/"+peer] = stat.Of(stat.Ratios(net[our], net[peer]))
-		}
+	for _, p := range r.ratios {
+		res.Ratio[p.ratio()] = stat.Of(stat.Ratios(net[p.one], net[p.other]))
+	}
+	for _, p := range r.added {
+		res.Added[p.minus()] = stat.Of(stat.Differences(net[p.one], net[p.other]))
 	}
 	return res
 }

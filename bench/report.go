@@ -16,17 +16,24 @@ import (
 const (
 	aimOwner64k = 130  // ns of the owner's program at 64k connections
 	aimOwner    = 0.35 // of conntrack forwarding at 60k connections
+
+	aimNATOwner     = 0.30 // of masquerade at 60k connections
+	aimNATOwnerMany = 0.35 // at more
+	aimHop          = 80   // ns that a reply costs more when it meets another node than its owner
+	aimNATConnect   = 2.0  // times masquerade's new connections in a CPU second
 )
 
 // Report is all results of one run.
 type Report struct {
-	Environment Environment     `json:"environment"`
-	Seconds     float64         `json:"seconds"`
-	Roles       []RoleResult    `json:"roles,omitempty"`
-	Path        *PathResult     `json:"path,omitempty"`
-	Connect     []ConnectResult `json:"connect,omitempty"`
-	Entries     []EntryResult   `json:"bytes_per_entry,omitempty"`
-	RSS         []RSSResult     `json:"rss,omitempty"`
+	Environment Environment        `json:"environment"`
+	Seconds     float64            `json:"seconds"`
+	Roles       []RoleResult       `json:"roles,omitempty"`
+	Path        *PathResult        `json:"path,omitempty"`
+	Connect     []ConnectResult    `json:"connect,omitempty"`
+	Entries     []EntryResult      `json:"bytes_per_entry,omitempty"`
+	RSS         []RSSResult        `json:"rss,omitempty"`
+	NATPath     []PathResult       `json:"nat_path,omitempty"`
+	NATConnect  []NATConnectResult `json:"nat_connect,omitempty"`
 }
 
 // write stores the report as JSON.
@@ -50,9 +57,19 @@ func (r *Report) print(out io.Writer) error {
 		e.RandomRead[1], e.RandomRead[10], e.RandomRead[160])
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	r.printRoles(w)
-	r.printPath(w)
+	if r.Path != nil {
+		r.Path.print(w, "end to end", map[string]float64{"owner/conntrack": aimOwner})
+	}
 	r.printConnect(w)
 	r.printMemory(w)
+	for i := range r.NATPath {
+		p, aim := &r.NATPath[i], aimNATOwner
+		if p.Flows > 1<<16 {
+			aim = aimNATOwnerMany
+		}
+		p.print(w, "translated, end to end", map[string]float64{"owner/masquerade": aim})
+	}
+	r.printNATConnect(w)
 	return w.Flush()
 }
 
@@ -74,23 +91,51 @@ func (r *Report) printRoles(w io.Writer) {
 	}
 }
 
-func (r *Report) printPath(w io.Writer) {
-	p := r.Path
-	if p == nil {
-		return
-	}
-	fmt.Fprintf(w, "\nend to end, ns a packet (generator subtracted), %d connections\tmedian\t95 %%\tbest\tlost\t\n", p.Flows)
+// print writes the tables of one field; aims are upper bounds of its ratios.
+func (p *PathResult) print(w io.Writer, what string, aims map[string]float64) {
+	fmt.Fprintf(w, "\n%s, ns a packet (generator subtracted), %d connections\tmedian\t95 %%\tbest\tlost\t\n", what, p.Flows)
 	for _, name := range sorted(p.Net) {
 		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.4f\t\n", name, interval(p.Net[name], "%.0f"), p.Net[name].Min, p.Loss[name])
 	}
 	fmt.Fprintf(w, "ratio, %d rounds used and %d thrown away%s\tmedian\t95 %%\t\n", p.Rounds, p.Rejected, map[bool]string{true: " (too few quiet ones: all are used)"}[p.Disturbed])
 	for _, name := range sorted(p.Ratio) {
 		fmt.Fprintf(w, "%s\t%s\t", name, interval(p.Ratio[name], "%.3f"))
-		if name == "owner/conntrack" {
-			fmt.Fprintf(w, " aim %.2f: %s", aimOwner, met(p.Ratio[name].Median <= aimOwner))
+		if aim, ok := aims[name]; ok {
+			fmt.Fprintf(w, " aim %.2f: %s", aim, met(p.Ratio[name].Median <= aim))
 		}
 		fmt.Fprintln(w)
 	}
+	if len(p.Added) > 0 {
+		fmt.Fprintln(w, "difference, ns a packet\tmedian\t95 %\t")
+	}
+	for _, name := range sorted(p.Added) {
+		fmt.Fprintf(w, "%s\t%s\t", name, interval(p.Added[name], "%.0f"))
+		if name == wholeHop.minus() {
+			fmt.Fprintf(w, " aim %d: %s", aimHop, met(p.Added[name].Median <= aimHop))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func (r *Report) printNATConnect(w io.Writer) {
+	if len(r.NATConnect) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nnew translated connections, us of CPU by nodes and hosts\tconnections\tmasquerade\tXDP\tdaemon\tbackup\ta CPU second\tto masquerade's\t95 %\tdaemon only\trounds\t")
+	for _, c := range r.NATConnect {
+		fmt.Fprintf(w, "%d, %s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%s\t%.2f\t%d of %d%s\t aim %.1f: %s\n",
+			c.Nodes, hostsName(c.Hosts), c.Connections, c.Masquerade.Median, c.XDP.Median, c.Daemon.Median, c.Backup.Median,
+			1e6/(c.XDP.Median+c.Daemon.Median), interval(c.Ratio, "%.2f"), c.RatioInGo.Median,
+			c.Rounds, c.Rounds+c.Rejected, map[bool]string{true: " (disturbed)"}[c.Disturbed],
+			aimNATConnect, met(c.Ratio.Median >= aimNATConnect))
+	}
+}
+
+func hostsName(hosts int) string {
+	if hosts == 0 {
+		return "all new"
+	}
+	return fmt.Sprint(hosts)
 }
 
 func (r *Report) printConnect(w io.Writer) {
@@ -99,11 +144,7 @@ func (r *Report) printConnect(w io.Writer) {
 	}
 	fmt.Fprintln(w, "\nnew connections through Go, by nodes and hosts\tconnections\ta CPU second\tus at the owner\tus at the backup\t")
 	for _, c := range r.Connect {
-		hosts := fmt.Sprint(c.Hosts)
-		if c.Hosts == 0 {
-			hosts = "all new"
-		}
-		fmt.Fprintf(w, "%d, %s\t%d\t%.0f\t%.1f\t%.1f\t\n", c.Nodes, hosts, c.Connections, c.PerCPUSecond, c.OwnerMicros, c.BackupMicros)
+		fmt.Fprintf(w, "%d, %s\t%d\t%.0f\t%.1f\t%.1f\t\n", c.Nodes, hostsName(c.Hosts), c.Connections, c.PerCPUSecond, c.OwnerMicros, c.BackupMicros)
 	}
 }
 

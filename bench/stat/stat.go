@@ -56,6 +56,15 @@ func rank(n int) int {
 	return 0
 }
 
+// Differences subtracts pairwise.
+func Differences(a, b []float64) []float64 {
+	d := make([]float64, len(a))
+	for i := range a {
+		d[i] = a[i] - b[i]
+	}
+	return d
+}
+
 // Ratios divides pairwise. A pair whose second value is not positive says
 // nothing and is left out.
 func Ratios(a, b []float64) []float64 {

@@ -41,11 +41,15 @@ type Shape struct {
 	Hosts      int  // that open them, a power of two of at least 512; 0 = every connection has its own
 	UDP        bool // odd connections are UDP, else all are TCP
 	Reply      bool // packets of the server instead of the client
+	Spread     bool // over so many servers that port and server alone tell connections apart; at most MaxSpread
 	Flags      uint8
 	Sequential bool    // connection 0, 1, 2 ... instead of random ones
 	Rate       int     // packets per second that Send keeps to; 0 = as fast as it goes
 	DMAC       [6]byte // destination of frames from a host
-	CCL        *CCLFrame
+	// Mapped is the address that all hosts hide behind, each keeping its port, and
+	// that a Reply goes to; needs Spread. The zero Addr: they do not hide.
+	Mapped netip.Addr
+	CCL    *CCLFrame
 }
 
 func (s *Shape) l3() int {
@@ -63,7 +67,7 @@ func (s *Shape) frameLen() int {
 }
 
 // template is the frame of connection 0 of a kind (0 even, 1 odd) with zeros
-// for the address and port that tell connections apart, and for checksums.
+// for the addresses and the port that tell connections apart, and for checksums.
 func (s *Shape) template(kind int) []byte {
 	b := make([]byte, words*8)
 	l3 := s.l3()
@@ -78,9 +82,9 @@ func (s *Shape) template(kind int) []byte {
 	return b
 }
 
-// writeIP puts both addresses in place but the moving one.
+// writeIP puts in place what is the same for all connections.
 func (s *Shape) writeIP(ip []byte, k packet.FlowKey) {
-	k.Src, k.SrcPort = packet.Addr{}, 0
+	k.SrcPort = 0
 	if s.Reply {
 		k = k.Reverse()
 	}
@@ -89,8 +93,6 @@ func (s *Shape) writeIP(ip []byte, k packet.FlowKey) {
 	be.PutUint16(ip[2:], ipLength)
 	be.PutUint16(ip[4:], mark)
 	be.PutUint16(ip[6:], 0x4000)
-	copy(ip[12:], k.Src[:])
-	copy(ip[16:], k.Dst[:])
 	l4 := ip[ipHeader:]
 	be.PutUint16(l4[0:], k.SrcPort)
 	be.PutUint16(l4[2:], k.DstPort)

@@ -22,6 +22,9 @@ func NewSource(shape Shape, out int) (*Source, error) {
 	if shape.Flows < 1 || shape.Flows > MaxFlows {
 		return nil, fmt.Errorf("traffic: %d connections, want 1 to %d", shape.Flows, MaxFlows)
 	}
+	if shape.Spread && shape.Flows > MaxSpread {
+		return nil, fmt.Errorf("traffic: %d connections over servers, want at most %d", shape.Flows, MaxSpread)
+	}
 	spec, err := loadTraffic()
 	if err != nil {
 		return nil, fmt.Errorf("traffic: %w", err)
@@ -46,7 +49,7 @@ func (s *Shape) configure(spec *ebpf.CollectionSpec, out int) error {
 		}
 		ip[kind], l4[kind], at[kind] = s.sums(b)
 	}
-	mask, shift := s.hosts()
+	hosts, servers := s.hosts(), s.servers()
 	flag := func(b bool) uint32 {
 		if b {
 			return 1
@@ -64,7 +67,8 @@ func (s *Shape) configure(spec *ebpf.CollectionSpec, out int) error {
 		"frames": frames, "ip_sum": ip, "l4_sum": l4, "check_at": at,
 		"frame_len": uint32(s.frameLen()), "l3_off": uint32(s.l3()), "flows": uint32(s.Flows),
 		"mixed": flag(s.UDP), "reply": flag(s.Reply), "sequential": flag(s.Sequential),
-		"out": uint32(out), "pause": pause, "host_mask": mask, "port_shift": shift,
+		"out": uint32(out), "pause": pause, "host_base": hosts.base, "host_mask": hosts.mask, "port_shift": s.portShift(),
+		"server_base": servers.base, "server_mask": servers.mask,
 		"mark": binary.NativeEndian.Uint16(m[:]),
 	} {
 		errs = append(errs, spec.Variables[name].Set(value))

@@ -16,18 +16,22 @@
 #include <bpf/bpf_helpers.h>
 
 #define BATCH 64 /* live frames that the kernel sends before it looks at receivers */
+#define PORTS 0x4000 /* ports that tell connections apart, from this number on */
 #define WORDS 16 /* of 8 bytes; room for the headers of a data frame on the CCL */
 
 /* Set at load time by Go. */
 const volatile __u64 frames[2][WORDS]; /* even connections; odd ones */
-const volatile __u32 ip_sum[2];        /* of the IP header without checksum and moving address */
+const volatile __u32 ip_sum[2];        /* of the IP header without checksum and addresses */
 const volatile __u32 l4_sum[2];        /* of the segment with its pseudo header, without what moves */
 const volatile __u32 check_at[2];      /* transport checksum, from the IP header */
 const volatile __u32 frame_len = WORDS * 8;
 const volatile __u32 l3_off = ETH_HLEN;
 const volatile __u32 flows = 1;
+const volatile __u32 host_base;  /* address of the first host */
 const volatile __u32 host_mask;  /* bits of a connection's number that tell its host */
 const volatile __u32 port_shift; /* the port begins at this bit of the number */
+const volatile __u32 server_base; /* address of the first server */
+const volatile __u32 server_mask; /* the next server begins after every PORTS connections */
 const volatile __u32 mixed;      /* odd connections use the second template */
 const volatile __u32 reply;      /* the connection is told by the destination */
 const volatile __u32 sequential; /* one connection after the other, not at random */
@@ -89,9 +93,10 @@ static __always_inline int write_frame(struct xdp_md *ctx)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 i = sequential ? next_flow() : any_flow();
 	__u32 kind = i & mixed & 1;
-	__be32 addr = bpf_htonl(0x0a800000 | (i & host_mask));
-	__be16 port = bpf_htons(0x4000 | (i >> port_shift & 0x3fff));
-	__u32 moving = (addr & 0xffff) + (addr >> 16);
+	__be32 host = bpf_htonl(host_base | (i & host_mask));
+	__be32 server = bpf_htonl(server_base + (i / PORTS & server_mask));
+	__be16 port = bpf_htons(PORTS | (i >> port_shift & (PORTS - 1)));
+	__u32 moving = (host & 0xffff) + (host >> 16) + (server & 0xffff) + (server >> 16);
 	__u32 len = frame_len;
 	__u64 *word = data;
 	struct iphdr *ip;
@@ -104,7 +109,8 @@ static __always_inline int write_frame(struct xdp_md *ctx)
 		if (w * 8 < len)
 			word[w] = frames[kind][w];
 	ip = data + l3_off;
-	*(reply ? &ip->daddr : &ip->saddr) = addr;
+	ip->saddr = reply ? server : host;
+	ip->daddr = reply ? host : server;
 	ip->check = finish_sum(ip_sum[kind] + moving);
 	((__be16 *)(ip + 1))[reply ? 1 : 0] = port;
 	check = (void *)ip + (check_at[kind] & 0x3f);
@@ -140,6 +146,13 @@ int send(struct xdp_md *ctx)
 	pace();
 	if (write_frame(ctx))
 		return XDP_ABORTED;
+	return bpf_redirect(out, 0);
+}
+
+/* What comes in goes out by an interface: the least that a node could do. */
+SEC("xdp.frags")
+int relay(struct xdp_md *ctx)
+{
 	return bpf_redirect(out, 0);
 }
 

@@ -33,6 +33,7 @@ func TestFramesAreWhatTheKeySays(t *testing.T) {
 	for name, shape := range map[string]Shape{
 		"syn": {Flags: SYN}, "few hosts": {Flags: SYN, Hosts: 2}, "reply": {Reply: true, Flags: SYNACK}, "ack": {Flags: ACK, UDP: true},
 		"replies": {Reply: true, Flags: ACK, UDP: true}, "ccl": {Flags: ACK, CCL: ccl},
+		"spread": {Flags: ACK, UDP: true, Spread: true, Hosts: 2}, "mapped": {Flags: ACK, Reply: true, UDP: true, Spread: true, Mapped: mapped},
 	} {
 		t.Run(name, func(t *testing.T) {
 			shape.Flows, shape.Sequential = 5, true
@@ -44,7 +45,7 @@ func TestFramesAreWhatTheKeySays(t *testing.T) {
 				}
 				key := shape.Key(i % 5)
 				if shape.Reply {
-					key = key.Reverse()
+					key = shape.ReplyKey(i % 5)
 				}
 				checkPacket(t, got[shape.l3():][:ipLength], key, shape.Flags)
 			}
@@ -88,21 +89,56 @@ func checkPacket(t *testing.T, b []byte, want packet.FlowKey, flags uint8) {
 	}
 }
 
+var mapped = netip.MustParseAddr("203.0.113.9")
+
+// TestSpreadKeysAreUniqueWithoutTheHost: a translator to one address can leave
+// every connection its port; and the packets say what the keys say.
+func TestSpreadKeysAreUniqueWithoutTheHost(t *testing.T) {
+	for _, hosts := range []int{0, 4096} {
+		shape := Shape{Flows: MaxSpread, Hosts: hosts, Spread: true, Mapped: mapped}
+		numbers := make(map[packet.FlowKey]int, MaxSpread)
+		for i := range shape.Flows {
+			numbers[shape.ReplyKey(i)] = i
+		}
+		if len(numbers) != MaxSpread {
+			t.Fatalf("%d hosts: %d connections have %d reply keys", hosts, MaxSpread, len(numbers))
+		}
+		shape.Reply, shape.Flags = true, ACK
+		replies := newSource(t, shape)
+		shape.Reply = false
+		packets := newSource(t, shape)
+		for range 100 { // both count through the same random connections
+			i, known := numbers[keyOf(t, replies)]
+			if got := keyOf(t, packets); !known || got != shape.Key(i) {
+				t.Fatalf("%d hosts: connection %d (%v) is %v", hosts, i, known, got)
+			}
+		}
+	}
+	if _, err := NewSource(Shape{Flows: MaxSpread + 1, Spread: true}, 1); err == nil {
+		t.Error("more connections than servers and ports")
+	}
+}
+
+func keyOf(t *testing.T, s *Source) packet.FlowKey {
+	t.Helper()
+	b, err := s.One()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p packet.Packet
+	if r := p.Parse(b[:ethernet+ipLength]); r != packet.OK {
+		t.Fatal(r)
+	}
+	return p.ConnKey()
+}
+
 // TestRandomFlowsAreAll: a random source reaches every connection.
 func TestRandomFlowsAreAll(t *testing.T) {
 	shape := Shape{Flows: 8, UDP: true, Flags: ACK}
 	s := newSource(t, shape)
 	seen := make(map[packet.FlowKey]bool)
 	for range 400 { // 8 of 8 but for one chance in 10^22
-		b, err := s.One()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var p packet.Packet
-		if r := p.Parse(b[:ethernet+ipLength]); r != packet.OK {
-			t.Fatal(r)
-		}
-		seen[p.ConnKey()] = true
+		seen[keyOf(t, s)] = true
 	}
 	for i := range shape.Flows {
 		if !seen[shape.Key(i)] {

@@ -19,6 +19,7 @@ const (
 	trafficMapSubject    = "subject"
 	trafficMapTaken      = "taken"
 	trafficProgNothing   = "nothing"
+	trafficProgRelay     = "relay"
 	trafficProgRepeat    = "repeat"
 	trafficProgSend      = "send"
 	trafficProgSink      = "sink"
@@ -27,6 +28,7 @@ const (
 	trafficVarFlows      = "flows"
 	trafficVarFrameLen   = "frame_len"
 	trafficVarFrames     = "frames"
+	trafficVarHostBase   = "host_base"
 	trafficVarHostMask   = "host_mask"
 	trafficVarIpSum      = "ip_sum"
 	trafficVarL3Off      = "l3_off"
@@ -39,6 +41,8 @@ const (
 	trafficVarReply      = "reply"
 	trafficVarSent       = "sent"
 	trafficVarSequential = "sequential"
+	trafficVarServerBase = "server_base"
+	trafficVarServerMask = "server_mask"
 	trafficVarState      = "state"
 	trafficVarTurn       = "turn"
 )
@@ -86,6 +90,7 @@ type trafficSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type trafficProgramSpecs struct {
 	Nothing *ebpf.ProgramSpec `ebpf:"nothing"`
+	Relay   *ebpf.ProgramSpec `ebpf:"relay"`
 	Repeat  *ebpf.ProgramSpec `ebpf:"repeat"`
 	Send    *ebpf.ProgramSpec `ebpf:"send"`
 	Sink    *ebpf.ProgramSpec `ebpf:"sink"`
@@ -108,6 +113,7 @@ type trafficVariableSpecs struct {
 	Flows      *ebpf.VariableSpec `ebpf:"flows"`
 	FrameLen   *ebpf.VariableSpec `ebpf:"frame_len"`
 	Frames     *ebpf.VariableSpec `ebpf:"frames"`
+	HostBase   *ebpf.VariableSpec `ebpf:"host_base"`
 	HostMask   *ebpf.VariableSpec `ebpf:"host_mask"`
 	IpSum      *ebpf.VariableSpec `ebpf:"ip_sum"`
 	L3Off      *ebpf.VariableSpec `ebpf:"l3_off"`
@@ -120,6 +126,8 @@ type trafficVariableSpecs struct {
 	Reply      *ebpf.VariableSpec `ebpf:"reply"`
 	Sent       *ebpf.VariableSpec `ebpf:"sent"`
 	Sequential *ebpf.VariableSpec `ebpf:"sequential"`
+	ServerBase *ebpf.VariableSpec `ebpf:"server_base"`
+	ServerMask *ebpf.VariableSpec `ebpf:"server_mask"`
 	State      *ebpf.VariableSpec `ebpf:"state"`
 	Turn       *ebpf.VariableSpec `ebpf:"turn"`
 }
@@ -164,6 +172,7 @@ type trafficVariables struct {
 	Flows      *ebpf.Variable `ebpf:"flows"`
 	FrameLen   *ebpf.Variable `ebpf:"frame_len"`
 	Frames     *ebpf.Variable `ebpf:"frames"`
+	HostBase   *ebpf.Variable `ebpf:"host_base"`
 	HostMask   *ebpf.Variable `ebpf:"host_mask"`
 	IpSum      *ebpf.Variable `ebpf:"ip_sum"`
 	L3Off      *ebpf.Variable `ebpf:"l3_off"`
@@ -176,6 +185,8 @@ type trafficVariables struct {
 	Reply      *ebpf.Variable `ebpf:"reply"`
 	Sent       *ebpf.Variable `ebpf:"sent"`
 	Sequential *ebpf.Variable `ebpf:"sequential"`
+	ServerBase *ebpf.Variable `ebpf:"server_base"`
+	ServerMask *ebpf.Variable `ebpf:"server_mask"`
 	State      *ebpf.Variable `ebpf:"state"`
 	Turn       *ebpf.Variable `ebpf:"turn"`
 }
@@ -185,6 +196,7 @@ type trafficVariables struct {
 // It can be passed to loadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trafficPrograms struct {
 	Nothing *ebpf.Program `ebpf:"nothing"`
+	Relay   *ebpf.Program `ebpf:"relay"`
 	Repeat  *ebpf.Program `ebpf:"repeat"`
 	Send    *ebpf.Program `ebpf:"send"`
 	Sink    *ebpf.Program `ebpf:"sink"`
@@ -193,6 +205,7 @@ type trafficPrograms struct {
 func (p *trafficPrograms) Close() error {
 	return _TrafficClose(
 		p.Nothing,
+		p.Relay,
 		p.Repeat,
 		p.Send,
 		p.Sink,
