@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net/netip"
 
 	"cohort/api"
@@ -9,122 +10,168 @@ import (
 	"cohort/packet"
 )
 
-// connSlice is how many slots one visit of the loop copies: some 100 us.
-const connSlice = 2048
-
-// connWalk goes through the three tables a slice at a time.
-type connWalk struct {
-	n      *Node
-	filter api.ConnFilter
-	table  int // 0 owned, 1 copies, 2 forwards
-	cursor uint32
-	out    []api.Conn
-	done   bool
+// Conns implements api.Provider. Mappings of NAT are no connections.
+func (p provider) Conns(ctx context.Context, f api.ConnFilter, visit func(*api.Conn) bool) error {
+	var out []api.Conn
+	walk := newTableWalk(p.n, walkEnd, func(e *entry) {
+		if !e.mapping() && f.Match(&e.conn) {
+			out = append(out, e.conn)
+		}
+	})
+	for !walk.done() {
+		out = out[:0]
+		if err := p.n.inLoop(ctx, walk.visit); err != nil {
+			return err
+		}
+		for i := range out {
+			if !visit(&out[i]) {
+				return nil
+			}
+		}
+	}
+	return nil
 }
 
-// slice fills out with the next connections; it runs in the loop.
-func (w *connWalk) slice(now int64) {
-	w.out = w.out[:0]
-	tick := flowtable.TickOf(now)
-	switch w.table {
-	case 0:
-		w.cursor = w.n.table.ScanFlows(w.cursor, connSlice, func(_ uint32, f *flowtable.FlowSlot) bool {
-			w.add(w.n.ownedConn(f, tick))
-			return true
-		})
-	case 1:
-		w.cursor = w.n.copies.Scan(w.cursor, connSlice, func(b *flowtable.Backup) bool {
-			w.add(w.n.copiedConn(b, tick))
-			return true
-		})
-	default:
-		w.cursor = w.n.table.ScanForwards(w.cursor, connSlice, func(_ uint32, f *flowtable.ForwardSlot) bool {
-			w.add(w.n.forwardedConn(f, tick))
-			return true
-		})
+// newEntry fills in what the keys say. The second is the responder's direction
+// as received.
+func newEntry(first, second packet.FlowKey) entry {
+	e := entry{keys: [2]packet.FlowKey{first, second}}
+	e.conn = api.Conn{
+		Protocol:    packet.ProtoName(first.Proto),
+		Source:      endpoint(first.Src, first.SrcPort),
+		Destination: endpoint(first.Dst, first.DstPort),
 	}
-	if w.cursor == 0 {
-		w.table++
-		w.done = w.table == 3
+	if to := endpoint(second.Dst, second.DstPort); to != e.conn.Source {
+		e.conn.MappedSource = to
 	}
+	if from := endpoint(second.Src, second.SrcPort); from != e.conn.Destination {
+		e.conn.MappedDestination = from
+	}
+	return e
 }
 
-func (w *connWalk) add(c api.Conn) {
-	if w.filter.Match(&c) {
-		w.out = append(w.out, c)
-	}
-}
-
-func conn(k packet.FlowKey) api.Conn {
-	return api.Conn{
-		Protocol:    packet.ProtoName(k.Proto),
-		Source:      netip.AddrPortFrom(k.Src.Netip(), k.SrcPort),
-		Destination: netip.AddrPortFrom(k.Dst.Netip(), k.DstPort),
-	}
-}
+func endpoint(a packet.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.Netip(), port) }
 
 // ms is an age in ticks as milliseconds.
 func ms(ticks int32) int64 { return int64(max(ticks, 0)) << flowtable.TickShift / 1e6 }
 
-func (n *Node) ownedConn(f *flowtable.FlowSlot, tick uint32) api.Conn {
-	c := conn(f.Key[0])
-	c.In, c.Out = n.ifaceName(f.Iface[0]), n.ifaceName(f.Iface[1])
-	c.Roles = "O"
+// enter says between which interfaces the connection is.
+func (n *Node) enter(e *entry, in, out uint8) {
+	e.ifaces = [2]uint8{in, out}
+	e.conn.In, e.conn.Out = n.ifaceName(in), n.ifaceName(out)
+}
+
+// tcpState returns the name of a state, "" for what is no TCP.
+func tcpState(s uint8) string {
+	if s == uint8(flowtable.TCPNone) {
+		return ""
+	}
+	return flowtable.TCPState(s).String()
+}
+
+func (n *Node) ownedEntry(f *flowtable.FlowSlot, tick uint32) entry {
+	e := newEntry(f.Key[0], f.Key[1])
+	n.enter(&e, f.Iface[0], f.Iface[1])
+	c := &e.conn
 	v, self := n.core.View()
-	c.Owner = memberName(v, self)
-	if o := n.core.Owner().Order(); o != nil {
-		if o.Director(f.Key[0]) == self {
-			c.Roles = "OD"
-		}
-		c.Backup = memberName(v, o.Backup(f.Key[0], self))
+	c.Roles, c.Owner = "O", memberName(v, self)
+	director, backup := n.responsible(f.Key[0], self)
+	if director == self {
+		c.Roles = "OD"
 	}
-	if f.State != uint8(flowtable.TCPNone) {
-		c.State = flowtable.TCPState(f.State).String()
-	}
+	c.Backup = memberName(v, backup)
+	c.State = tcpState(f.State)
 	c.Rule = n.ruleName(f.Rule)
 	c.Gen, c.Timeout = f.Gen, int(f.Timeout)
 	c.IdleMS, c.AgeMS = ms(flowtable.Since(tick, f.LastActive())), ms(flowtable.Since(tick, f.Created))
-	for d := range 2 {
-		c.Packets[d], c.Bytes[d] = f.Counters(d)
+	if !e.mapping() { // whose counters are of connections, not of packets
+		for d := range 2 {
+			c.Packets[d], c.Bytes[d] = f.Counters(d)
+		}
 	}
-	return c
+	return e
 }
 
-func (n *Node) copiedConn(b *flowtable.Backup, tick uint32) api.Conn {
-	k := b.Key.Unpack()
-	c := conn(k)
-	c.In, c.Out = n.ifaceName(b.In), n.ifaceName(b.Out)
-	v, self := n.core.View()
-	director := false
-	if o := n.core.Owner().Order(); o != nil {
-		director = o.Director(k) == self
+func (n *Node) copiedEntry(b *flowtable.Backup, tick uint32) entry {
+	first := b.Key.Unpack()
+	second, translated := n.copies.Other(first)
+	if !translated {
+		second = first.Reverse()
 	}
-	switch {
-	case director && b.Flags&wire.ConnNoCopy != 0:
-		c.Roles = "D"
-	case director:
-		c.Roles = "DB"
-	default:
+	e := newEntry(first, second)
+	n.enter(&e, b.In, b.Out)
+	c := &e.conn
+	v, self := n.core.View()
+	switch director, _ := n.responsible(first, 0); {
+	case director != self:
 		c.Roles = "B"
+	case b.Flags&wire.ConnNoCopy != 0:
+		c.Roles = "D"
+	default:
+		c.Roles = "DB"
+	}
+	if n.stubs != nil && translated {
+		if _, ok := n.stubs.Get(second); ok {
+			c.Roles += "S"
+		}
 	}
 	c.Owner = memberName(v, wire.NodeID(b.Owner))
-	if b.State != uint8(flowtable.TCPNone) {
-		c.State = flowtable.TCPState(b.State).String()
-	}
+	c.State = tcpState(b.State)
 	c.Rule = n.ruleName(b.Rule)
 	c.Gen, c.Timeout = b.Gen, int(b.Timeout)
 	c.IdleMS = ms(flowtable.Since(tick, b.Confirmed))
-	return c
+	return e
 }
 
-func (n *Node) forwardedConn(f *flowtable.ForwardSlot, tick uint32) api.Conn {
-	c := conn(f.Key)
-	c.In = n.ifaceName(f.Iface)
+// stubEntry is of a stub, whose own key is the connection's second.
+func (n *Node) stubEntry(first packet.FlowKey, b *flowtable.Backup, tick uint32) entry {
+	e := newEntry(first, b.Key.Unpack())
 	v, _ := n.core.View()
+	c := &e.conn
+	c.Roles, c.Owner = "S", memberName(v, wire.NodeID(b.Owner))
+	c.Gen, c.Timeout = b.Gen, int(b.Timeout)
+	c.IdleMS = ms(flowtable.Since(tick, b.Confirmed))
+	return e
+}
+
+// forwardedEntry is of a forwarder, which knows one direction, as it comes.
+func (n *Node) forwardedEntry(f *flowtable.ForwardSlot, tick uint32) entry {
+	e := newEntry(f.Key, f.Key.Reverse())
+	n.enter(&e, f.Iface, 0)
+	v, _ := n.core.View()
+	c := &e.conn
 	c.Roles, c.Owner, c.Gen = "F", memberName(v, wire.NodeID(f.Owner)), f.Gen
 	c.IdleMS = ms(flowtable.Since(tick, f.SeenAt()))
 	c.Packets[0], c.Bytes[0] = f.Counters()
-	return c
+	return e
+}
+
+// responsible returns the director of a key, and who keeps the copy of what
+// owner owns; 0 = nobody. A key that lies in a NAT unit has the order of that.
+func (n *Node) responsible(k packet.FlowKey, owner wire.NodeID) (director, backup wire.NodeID) {
+	first, second := n.firstTwo(k)
+	if first != owner {
+		return first, first
+	}
+	return first, second
+}
+
+func (n *Node) firstTwo(k packet.FlowKey) (first, second wire.NodeID) {
+	if t := n.core.Translator(); t != nil {
+		c, _ := k.Canonical()
+		unit, ok := t.Unit(c)
+		if !ok {
+			unit, ok = t.Unit(c.Reverse())
+		}
+		if ok {
+			first, second, _ = t.Order(unit)
+			return first, second
+		}
+	}
+	if o := n.core.Owner().Order(); o != nil {
+		first, second = o.Two(k)
+	}
+	return first, second
 }
 
 // ruleName is what allowed a connection.

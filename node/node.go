@@ -46,6 +46,8 @@ type Node struct {
 	policy *policy.Policy
 	state  *stateFile[saved]
 	units  *unitState // nil without NAT
+	census census
+	xlog   *xlateLog // nil when no rule of NAT asks for one
 
 	incarnation wire.Incarnation
 	resumed     bool
@@ -210,6 +212,7 @@ func (n *Node) openCore() error {
 			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Key), MaxHeld: holdFrames / 2,
 			// A member that died unnoticed is waited for until it is removed.
 			SettleTime: max(3*time.Second, cl.Health.HoldTime),
+			Xlate:      n.logXlates(translation),
 		},
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
@@ -264,6 +267,13 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return api.NewServer(provider{n}, nil).Run(ctx, l) })
 	if at := n.cfg.Bootstrap.Metrics; at.IsValid() {
 		g.Go(func() error { return serveMetrics(ctx, at, provider{n}) })
+	}
+	if n.stubs != nil {
+		g.Go(func() error { return n.census.run(ctx, n) })
+	}
+	if n.xlog != nil {
+		defer n.xlog.drain() // what the loop logged last
+		g.Go(func() error { return n.xlog.run(ctx) })
 	}
 	g.Go(func() error { return n.loop(ctx) })
 	return g.Wait()

@@ -246,6 +246,9 @@ func (n *Node) loopCounters() []api.Counter {
 	add("role", "reregistered", s.Reregister, "connections registered again after a change of view (FR12)")
 	add("role", "non_owner_packets", s.NonOwner, "packets in Go that met a node that does not own them")
 	add("role", "copies_full", s.CopiesFull, "director or backup entries that found no room")
+	if n.stubs != nil {
+		n.natCounters(add)
+	}
 	l := n.link.Counters()
 	add("link", "link_received", l.Received, "datagrams of the control link")
 	add("link", "link_sent", l.Sent, "datagrams sent on the control link")
@@ -256,19 +259,22 @@ func (n *Node) loopCounters() []api.Counter {
 	return list
 }
 
-// Conns implements api.Provider. It copies a slice of the tables at a time
-// inside the loop, so that a long listing never stalls packets.
-func (p provider) Conns(ctx context.Context, f api.ConnFilter, visit func(*api.Conn) bool) error {
-	walk := connWalk{n: p.n, filter: f}
-	for !walk.done {
-		if err := p.n.inLoop(ctx, walk.slice); err != nil {
-			return err
-		}
-		for i := range walk.out {
-			if !visit(&walk.out[i]) {
-				return nil
-			}
-		}
+// natCounters are those of a node that translates.
+func (n *Node) natCounters(add func(kind, name string, v uint64, text string)) {
+	u, p := n.core.Units().Stats(), n.core.Translator().Ports().Stats()
+	add("nat", "nat_conflicts", n.core.Owner().Stats().NATConflicts, "two connections with one second key: must stay 0 (NT4)")
+	add("nat", "blocks_given", u.Given, "port blocks handed to other nodes")
+	add("nat", "blocks_taken", u.Taken, "port blocks received from other nodes")
+	add("nat", "blocks_taken_back", u.TakenBack, "port blocks whose receiver never took them")
+	add("nat", "blocks_thawed", u.Thawed, "frozen port blocks that this node brought back (NT5)")
+	add("nat", "blocks_dropped", u.Dropped, "port blocks given up because this node lost its state")
+	add("nat", "leases_in", u.LeasesIn, "port blocks received on request (NT3)")
+	add("nat", "leases_out", u.LeasesOut, "port blocks given on request")
+	add("nat", "leases_refused", u.Refused, "requests for a port block that this node had none for")
+	add("nat", "ports_wanted", n.core.Translator().Stats().Wanted, "times that a connection found no port here and a block was asked for")
+	add("nat", "hold_down_cut", p.HoldDownCut, "hold-downs that ended early because nat.hold_down_max was reached")
+	add("nat", "releases_unmatched", p.Unmatched, "ports given back that were not in use: an error of the program")
+	if n.xlog != nil {
+		add("nat", "xlates_unlogged", n.xlog.lost.Load(), "translations that began or ended without a line in the log: it could not keep up")
 	}
-	return nil
 }

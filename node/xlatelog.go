@@ -1,0 +1,126 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"cohort/dataplane"
+	"cohort/flowtable"
+	"cohort/nat"
+	"cohort/node/core"
+	"cohort/packet"
+)
+
+// xlateRing is how many records may wait for the log: a second of 65,000
+// translations that begin and end. A power of two.
+const xlateRing = 1 << 17
+
+// xlatePause is how often the ring is emptied.
+const xlatePause = 50 * time.Millisecond
+
+// xlateRecord says that a translation began or ended at this node.
+type xlateRecord struct {
+	at     int64 // of the monotonic clock
+	keys   [2]packet.FlowKey
+	gen    uint32
+	ifaces [2]uint8
+	began  bool
+}
+
+// xlateLog writes one line for the beginning and one for the end of every
+// translation whose rule says so (RFC 6888, REQ-12). The loop puts records into
+// a ring and never waits; one goroutine at a time takes them out, finds names
+// and writes. A record that finds the ring full is counted and lost.
+type xlateLog struct {
+	log   zapcore.Core
+	rules *nat.Rules
+	clock func() int64 // monotonic, as xlateRecord.at
+	wall  func() time.Time
+
+	ring []xlateRecord
+	head atomic.Uint64 // records put in, ever
+	tail atomic.Uint64 // records taken out, ever
+	lost atomic.Uint64
+}
+
+func newXlateLog(log *zap.Logger, rules *nat.Rules, size int) *xlateLog {
+	return &xlateLog{log: log.Core(), rules: rules, clock: dataplane.Now, wall: time.Now, ring: make([]xlateRecord, size)}
+}
+
+// logXlates opens the log if a rule asks for it, and returns what the role logic
+// calls; nil when nobody asks.
+func (n *Node) logXlates(t *core.NAT) func(f *flowtable.FlowSlot, began bool) {
+	if t == nil || !slices.ContainsFunc(n.cfg.Cluster.NAT.Rules, func(r nat.Rule) bool { return r.LogXlates }) {
+		return nil
+	}
+	n.xlog = newXlateLog(n.log, t.Rules, xlateRing)
+	return func(f *flowtable.FlowSlot, began bool) { n.xlog.put(dataplane.Now(), f, began) }
+}
+
+// put takes a record of a flow. It belongs to the loop.
+func (l *xlateLog) put(now int64, f *flowtable.FlowSlot, began bool) {
+	head := l.head.Load()
+	if head-l.tail.Load() == uint64(len(l.ring)) {
+		l.lost.Add(1)
+		return
+	}
+	l.ring[head%uint64(len(l.ring))] = xlateRecord{at: now, keys: f.Key, gen: f.Gen, ifaces: f.Iface, began: began}
+	l.head.Store(head + 1)
+}
+
+// run writes until ctx ends.
+func (l *xlateLog) run(ctx context.Context) error {
+	tick := time.NewTicker(xlatePause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			l.drain()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// drain writes what the ring holds. Not while run runs.
+func (l *xlateLog) drain() {
+	// One offset for all: the clocks do not drift apart in a ring's time.
+	now, wall := l.clock(), l.wall()
+	for tail := l.tail.Load(); tail != l.head.Load(); tail++ {
+		r := l.ring[tail%uint64(len(l.ring))]
+		l.tail.Store(tail + 1)
+		l.write(&r, wall.Add(time.Duration(r.at-now)))
+	}
+}
+
+// write writes a line for each translated end. It goes past the sampling of
+// the logger, which would keep the first hundred lines of a second only.
+func (l *xlateLog) write(r *xlateRecord, at time.Time) {
+	line := zapcore.Entry{Level: zapcore.InfoLevel, Time: at, Message: "xlate ended"}
+	if r.began {
+		line.Message = "xlate began"
+	}
+	e := newEntry(r.keys[0], r.keys[1])
+	e.ifaces = r.ifaces
+	list, count := xlatesOf(l.rules, &e)
+	for i := range count {
+		x := &list[i]
+		remote := zap.Skip()
+		if x.Remote.IsValid() {
+			remote = zap.Stringer("remote", x.Remote)
+		}
+		err := l.log.Write(line, []zap.Field{
+			zap.String("type", x.Type), zap.String("protocol", x.Protocol),
+			zap.Stringer("real", x.Real), zap.Stringer("mapped", x.Mapped), remote,
+			zap.String("pool", x.Pool), zap.String("rule", x.Rule), zap.Uint32("gen", r.gen),
+		})
+		if err != nil {
+			l.lost.Add(1)
+		}
+	}
+}
