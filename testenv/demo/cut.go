@@ -97,7 +97,11 @@ func (s *show) powerCut(ctx context.Context) (*topology.Node, error) {
 	if err := waitUntil(ctx, 30*time.Second, func() bool { return d.Received() > s.cfg.Bytes/4 }); err != nil {
 		return nil, fmt.Errorf("download: a quarter has not come: %w", errors.Join(err, poll(done)))
 	}
-	victim, err := s.downloadOwner(ctx, "")
+	victim, before, err := s.download(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	peers, err := s.seen(ctx, httpPort)
 	if err != nil {
 		return nil, err
 	}
@@ -111,19 +115,22 @@ func (s *show) powerCut(ctx context.Context) (*topology.Node, error) {
 	if err := <-done; err != nil {
 		return nil, err
 	}
-	heir, err := s.downloadOwner(ctx, victim.Name)
+	heir, after, err := s.download(ctx, victim.Name)
 	if err != nil {
+		return nil, err
+	}
+	if err := sameMapping(peers, before, after); err != nil {
 		return nil, err
 	}
 	s.say("download", "%d MB complete, sha256 equal; longest stall %v; now owned by %s",
 		d.Received()/1e6, d.Stall().Round(time.Millisecond), heir.Name)
+	s.say("nat", "its mapped address and port stayed %v", after.MappedSource)
 	return victim, nil
 }
 
-// downloadOwner finds the node that owns the newest connection to the web
-// server, other than the named one.
-func (s *show) downloadOwner(ctx context.Context, not string) (*topology.Node, error) {
-	var best *topology.Node
+// download finds the connection to the web server that has carried most, and
+// the node other than the named one that owns it.
+func (s *show) download(ctx context.Context, not string) (owner *topology.Node, conn *api.Conn, err error) {
 	var bytes uint64
 	f := api.ConnFilter{Protocol: "tcp", Port: httpPort, Role: api.Owner, Address: netip.PrefixFrom(s.addr, 32)}
 	for _, n := range s.topo.Nodes {
@@ -132,18 +139,19 @@ func (s *show) downloadOwner(ctx context.Context, not string) (*topology.Node, e
 		}
 		_, err := n.API().Conns(ctx, f, 0, func(c *api.Conn) error {
 			if sum := c.Bytes[0] + c.Bytes[1]; sum > bytes {
-				best, bytes = n, sum
+				one := *c
+				owner, conn, bytes = n, &one, sum
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("node %s: connections: %w", n.Name, err)
+			return nil, nil, fmt.Errorf("node %s: connections: %w", n.Name, err)
 		}
 	}
-	if best == nil {
-		return nil, errors.New("nobody owns the download")
+	if owner == nil {
+		return nil, nil, errors.New("nobody owns the download")
 	}
-	return best, nil
+	return owner, conn, nil
 }
 
 // survivors looks at everything that was open when the power went.
@@ -179,12 +187,16 @@ func (s *show) comeBack(ctx context.Context, victim *topology.Node) error {
 		return fmt.Errorf("udp: %w", err)
 	}
 	s.say("udp", "%d exchanges; longest %v", udp.Done, udp.Longest().Round(time.Microsecond))
-	return s.info(ctx)
+	if err := s.command(ctx, "show", "cluster", "info"); err != nil {
+		return err
+	}
+	return s.command(ctx, "show", "nat", "pool")
 }
 
-func (s *show) info(ctx context.Context) error {
-	fmt.Fprintln(s.cfg.Out, "\n$ cohort show cluster info")
-	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(s.cfg.Daemon), "cohort"), "--socket", s.topo.Nodes[0].Socket, "show", "cluster", "info")
+// command runs a command of the first node and shows what it says.
+func (s *show) command(ctx context.Context, args ...string) error {
+	fmt.Fprintln(s.cfg.Out, "\n$ cohort", strings.Join(args, " "))
+	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(s.cfg.Daemon), "cohort"), append([]string{"--socket", s.topo.Nodes[0].Socket}, args...)...)
 	cmd.Stdout, cmd.Stderr = s.cfg.Out, s.cfg.Out
 	return cmd.Run()
 }

@@ -104,6 +104,9 @@ func (s *show) play(ctx context.Context, dir string) error {
 	if err := s.form(ctx); err != nil {
 		return err
 	}
+	if err := s.shared(ctx); err != nil {
+		return err
+	}
 	servers, err := s.serve()
 	defer servers.close()
 	if err != nil {
@@ -137,6 +140,9 @@ func (s *show) play(ctx context.Context, dir string) error {
 	defer pool.Close()
 	s.say("tcp", "%d connections are open, %.0f a second, mostly idle", s.cfg.Idle, float64(s.cfg.Idle)/time.Since(began).Seconds())
 	if err := s.oneOwnerEach(ctx); err != nil {
+		return err
+	}
+	if err := s.onePublicAddress(ctx); err != nil {
 		return err
 	}
 	victim, err := s.powerCut(ctx)
