@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +18,6 @@ type Tap struct {
 	index   int
 	reading sync.WaitGroup
 	close   sync.Once
-	closing atomic.Bool
 	lost    uint64
 	err     error
 }
@@ -68,18 +67,20 @@ func (t *Tap) read(visit func([]byte, bool)) error {
 	}
 	frame := make([]byte, 65536)
 	for {
-		var n int
-		var from unix.Sockaddr
-		var failed error
-		err := raw.Read(func(fd uintptr) bool {
+		n, from, failed := 0, unix.Sockaddr(nil), error(nil)
+		one := func(fd uintptr) bool {
 			n, from, failed = unix.Recvfrom(int(fd), frame, 0)
 			return !errors.Is(failed, unix.EAGAIN)
-		})
-		switch {
-		case t.closing.Load():
-			return nil
-		case err != nil || failed != nil:
-			return errors.Join(err, failed)
+		}
+		err := raw.Read(one)
+		if errors.Is(err, os.ErrDeadlineExceeded) { // closing: what is there already counts
+			err = raw.Control(func(fd uintptr) { one(fd) })
+			if errors.Is(failed, unix.EAGAIN) {
+				return nil
+			}
+		}
+		if err := errors.Join(err, failed); err != nil {
+			return err
 		}
 		if ll, ok := from.(*unix.SockaddrLinklayer); ok {
 			visit(frame[:n], ll.Pkttype == unix.PACKET_OUTGOING)
@@ -102,13 +103,15 @@ func (t *Tap) Send(frame []byte) error {
 	return errors.Join(err, failed)
 }
 
-// Close ends the reading and returns how many frames found no room. Idempotent.
+// Close visits what has come so far, ends and returns how many frames found no
+// room. Idempotent.
 func (t *Tap) Close() (lost uint64, err error) {
 	t.close.Do(func() {
-		t.lost, err = t.drops()
-		t.closing.Store(true)
-		t.err = errors.Join(err, t.file.Close())
+		err := t.file.SetReadDeadline(time.Unix(1, 0))
 		t.reading.Wait()
+		var bad error
+		t.lost, bad = t.drops()
+		t.err = errors.Join(t.err, err, bad, t.file.Close())
 	})
 	return t.lost, t.err
 }
