@@ -58,6 +58,7 @@ func (k *checker) step() {
 		}
 		k.translations()
 		k.holders()
+		k.hostBlocks()
 		k.lastHealthy()
 	}
 }

@@ -14,10 +14,10 @@ var mapped = packet.Addr{203, 0, 113, 10}
 const blockSize = 1024
 
 // compileNAT returns the rules of a run: everything that goes out is translated
-// to one address.
-func compileNAT() *nat.Rules {
+// to one address, with at most so many blocks for a host.
+func compileNAT(blocks int) *nat.Rules {
 	r, err := nat.Compile(nat.Config{
-		Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{mapped}, BlockSize: blockSize}},
+		Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{mapped}, BlockSize: blockSize, MaxBlocksPerHost: blocks}},
 		Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: 1, To: 2, Source: netip.MustParsePrefix("10.0.0.0/8"), Pool: "egress"}},
 	})
 	if err != nil {
@@ -76,6 +76,33 @@ func (k *checker) holders() {
 	}
 }
 
+// hostBlocks is NT6: in a view that everybody has settled in, a host has no more
+// blocks than it may. Nodes that do not know of each other count apart.
+func (k *checker) hostBlocks() {
+	if k.w.cfg.Blocks == 0 {
+		return
+	}
+	type side struct {
+		host packet.Addr
+		tag  uint32
+	}
+	sums := map[side]int{}
+	for _, n := range k.w.nodes {
+		if !n.running() || n.tag == 0 {
+			continue
+		}
+		for u := range k.w.rules.Geometry().Units() {
+			if host, ok := n.core.Translator().Ports().HostOf(u); ok {
+				s := side{host, n.tag}
+				if sums[s]++; sums[s] > k.w.cfg.Blocks && !k.torn {
+					k.w.fail("NT6: host %v has %d blocks in the cluster, may have %d", host, sums[s], k.w.cfg.Blocks)
+				}
+				k.w.result.Blocks = max(k.w.result.Blocks, sums[s])
+			}
+		}
+	}
+}
+
 // unitsBack holds when nothing is left: every unit is held by its target again,
 // and no port is in use.
 func (k *checker) unitsBack() {
@@ -86,6 +113,8 @@ func (k *checker) unitsBack() {
 		target := k.w.nodes[0].core.Units().Target(u)
 		for _, n := range k.w.nodes {
 			switch holds := n.core.Translator().Ports().Held(u); {
+			case hosted(n, u):
+				k.w.fail("NT6: unit %d of node %d is still a host's", u, n.index+1)
 			case n.core.Translator().Ports().Uses(u) != 0:
 				k.w.fail("NT5: node %d still counts %d uses of unit %d", n.index+1, n.core.Translator().Ports().Uses(u), u)
 			case holds != (n.self == target):
@@ -104,7 +133,7 @@ func (k *checker) unitsSettled() bool {
 		target := k.w.nodes[0].core.Units().Target(u)
 		for _, n := range k.w.nodes {
 			p := n.core.Translator().Ports()
-			if p.Uses(u) != 0 || p.Held(u) != (n.self == target) {
+			if p.Uses(u) != 0 || hosted(n, u) || p.Held(u) != (n.self == target) {
 				return false
 			}
 		}
@@ -126,4 +155,9 @@ func (k *checker) apart() bool {
 		}
 	}
 	return false
+}
+
+func hosted(n *node, unit int) bool {
+	_, ok := n.core.Translator().Ports().HostOf(unit)
+	return ok
 }

@@ -48,6 +48,26 @@ func TestFR1_FR3_FR11_FR14_FR15_EL9(t *testing.T) { playAll(t, false) }
 // TestNT4_NT5 plays them with everything translated to one address.
 func TestNT4_NT5(t *testing.T) { playAll(t, true) }
 
+// TestNT6 plays some of them with a limit of port blocks for a host that its
+// connections meet again and again.
+func TestNT6(t *testing.T) {
+	for _, name := range []string{"calm", "power", "everything"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := scenarios[name]
+			cfg.NAT, cfg.Blocks = true, 3
+			most, completed := 0, 0
+			for s := range *seeds {
+				r := play(t, name, cfg, *first+uint64(s))
+				most, completed = max(most, r.Blocks), completed+r.Completed
+			}
+			if most < cfg.Blocks || completed == 0 {
+				t.Fatalf("no host had more than %d blocks, %d conversations completed: the limit was not tested", most, completed)
+			}
+		})
+	}
+}
+
 func playAll(t *testing.T, nat bool) {
 	for name, cfg := range scenarios {
 		cfg.NAT = nat

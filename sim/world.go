@@ -25,6 +25,7 @@ type Config struct {
 	Link     Link
 	NAT      bool          // everything leaves through one PAT address
 	HoldDown time.Duration // of its ports (2 s)
+	Blocks   int           // a host may have so many port blocks, 0 = any number
 	Faults   []Fault       // kinds of faults that strike; none = a calm run
 	Strikes  int           // how many (3)
 	Timeouts flowtable.Timeouts
@@ -71,6 +72,7 @@ type Result struct {
 	Adopted    uint64
 	Duplicates uint64
 	Views      int
+	Blocks     int           // most port blocks that one host had
 	Stall      time.Duration // longest time a client waited for a reply
 	Events     uint64
 }
@@ -100,7 +102,7 @@ func Run(cfg Config) Result {
 	w.result.Seed = cfg.Seed
 	w.check.init(w)
 	if cfg.NAT {
-		w.rules = compileNAT()
+		w.rules = compileNAT(cfg.Blocks)
 	}
 	for i := range cfg.Nodes {
 		w.nodes = append(w.nodes, &node{w: w, index: i})

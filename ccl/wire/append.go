@@ -69,7 +69,7 @@ func Append(b []byte, m Message) []byte {
 		t, b = TypeAlias, appendKey(appendKey(b, m.Key, 0), m.Conn, 0)
 	case Synced:
 		t, b = TypeSynced, append(binary.BigEndian.AppendUint32(b, m.View), byte(m.Phase))
-	case Units, GiveUnits, WantUnits, Roster:
+	case Units, GiveUnits, WantUnits, Roster, HostUnits:
 		t, b = appendUnits(b, m)
 	default:
 		t, b = appendMembership(b, m)

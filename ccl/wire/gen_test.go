@@ -135,6 +135,12 @@ var generators = map[Type]func(*rapid.T) Message{
 	TypeWantUnits: func(t *rapid.T) Message {
 		return WantUnits{View: rapid.Uint32().Draw(t, "view"), Pool: rapid.Uint16().Draw(t, "pool"), Count: rapid.Uint16().Draw(t, "count")}
 	},
+	TypeHostUnits: func(t *rapid.T) Message {
+		return HostUnits{
+			View: rapid.Uint32().Draw(t, "view"), Op: HostOp(rapid.Byte().Draw(t, "op")), Pool: rapid.Uint16().Draw(t, "pool"),
+			Host: genAddr4(t, "host"), Count: rapid.Uint16().Draw(t, "count"),
+		}
+	},
 	TypeRoster: func(t *rapid.T) Message {
 		var m Roster
 		for range rapid.IntRange(0, MaxRoster).Draw(t, "n") {

@@ -30,6 +30,7 @@ const (
 	TypeGiveUnits       Type = 13 // holder -> its successor: these are yours now
 	TypeWantUnits       Type = 14 // a node short of ports -> a holder: lease me some
 	TypeRoster          Type = 15 // all -> all: which nodes were ever members
+	TypeHostUnits       Type = 16 // node <-> director of an inside host: how many blocks it may have
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34

@@ -1,5 +1,7 @@
 package wire
 
+import "cohort/packet"
+
 // Units of translation (NT2-NT4): a port block of a PAT pool's address, or an
 // address of a one-to-one pool, by its number. Who holds which is the business
 // of cluster/blocks; the messages below are its language. They are rare and
@@ -82,3 +84,28 @@ func (WantUnits) Type() Type { return TypeWantUnits }
 
 // Type implements Message.
 func (Roster) Type() Type { return TypeRoster }
+
+// HostUnits is everything that nodes say about the port blocks of an inside
+// host (NT6). It counts only in the view with this tag.
+type HostUnits struct {
+	View  uint32
+	Op    HostOp
+	Pool  uint16
+	Host  packet.Addr
+	Count uint16 // HostHas: blocks that the host has at the sender
+}
+
+// HostOp says which message a HostUnits is.
+type HostOp uint8
+
+// The messages about a host's blocks.
+const (
+	HostAsk    HostOp = 1 // node -> director: may it have one more?
+	HostGrant  HostOp = 2 // director -> node
+	HostRefuse HostOp = 3 // director -> node: it has as many as it may
+	HostHas    HostOp = 4 // node -> director, in every view
+	HostLess   HostOp = 5 // node -> director: one was given back
+)
+
+// Type implements Message.
+func (HostUnits) Type() Type { return TypeHostUnits }

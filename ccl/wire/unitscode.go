@@ -30,6 +30,10 @@ func appendUnits(b []byte, m Message) (Type, []byte) {
 		b = binary.BigEndian.AppendUint32(b, m.View)
 		b = binary.AppendUvarint(b, uint64(m.Pool))
 		return TypeWantUnits, binary.AppendUvarint(b, uint64(m.Count))
+	case HostUnits:
+		b = append(binary.BigEndian.AppendUint32(b, m.View), byte(m.Op))
+		b = append(binary.AppendUvarint(b, uint64(m.Pool)), m.Host[:]...)
+		return TypeHostUnits, binary.AppendUvarint(b, uint64(m.Count))
 	case Roster:
 		list := m.Entries[:min(len(m.Entries), MaxRoster)]
 		b = append(b, byte(len(list)))
@@ -75,6 +79,11 @@ func readUnits(t Type, r *reader) Message {
 		return m
 	case TypeWantUnits:
 		return WantUnits{View: r.u32(), Pool: uint16(r.uvarint(1<<16 - 1)), Count: uint16(r.uvarint(1<<16 - 1))}
+	case TypeHostUnits:
+		m := HostUnits{View: r.u32(), Op: HostOp(r.u8()), Pool: uint16(r.uvarint(1<<16 - 1))}
+		copy(m.Host[:], r.take(4))
+		m.Count = uint16(r.uvarint(1<<16 - 1))
+		return m
 	case TypeRoster:
 		n := int(r.u8())
 		if n > MaxRoster {

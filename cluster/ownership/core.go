@@ -43,6 +43,10 @@ type Config struct {
 	Timeouts flowtable.Timeouts
 	OrderKey [16]byte // cluster-wide key of the director order
 
+	// Round is called when a round of re-registration begins: everybody has
+	// applied the view, as far as this node knows. May be nil.
+	Round func()
+
 	// Settled is called when every member of the present view has registered its
 	// connections at their directors. May be nil.
 	Settled func()

@@ -100,6 +100,7 @@ const (
 	ReasonNATProtocol
 	ReasonNATFiltered
 	ReasonDuplicate
+	ReasonNATHost
 	reasonEnd
 )
 
@@ -122,6 +123,7 @@ var reasonText = [reasonEnd][2]string{
 	ReasonNATNoXlate:   {"nat_no_xlate", "the destination is an address of NAT and nothing maps it"},
 	ReasonNATConflict:  {"nat_conflict", "another connection has the tuple that a fixed translation leads to"},
 	ReasonDuplicate:    {"duplicate_owner", "an answer to a translation that was given up: another node owns the connection"},
+	ReasonNATHost:      {"nat_host_limit", "the host has as many port blocks as it may have, and their ports are in use"},
 	ReasonNATFiltered:  {"nat_filtered", "the mapping of this address and port does not let strangers in"},
 	ReasonNATProtocol:  {"nat_protocol", "a port pool cannot translate a protocol without ports"},
 }

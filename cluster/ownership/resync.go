@@ -339,6 +339,9 @@ func (c *Core) resent(m *wire.Member) bool {
 }
 
 func (c *Core) beginRound() {
+	if c.cfg.Round != nil {
+		c.cfg.Round()
+	}
 	for i := range c.view.Members {
 		if m := &c.view.Members[i]; m.ID != c.self && c.resent(m) {
 			c.sync.fullAt = c.now

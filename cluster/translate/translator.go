@@ -30,14 +30,24 @@ type Translator struct {
 	geometry *nat.Geometry
 	ports    *nat.Ports
 	units    Units
+	hosts    Hosts
+	log      BlockLog
+	full     map[hostKey]int64 // hosts that may not have more, until when that is believed
+	since    map[int]int64     // when a host got a unit
+	freeAt   int64
+	buf      []int
 	stats    Stats
 }
 
 var _ ownership.NAT = (*Translator)(nil)
 
-// New makes a translator. Whoever keeps the units tells ports what is held.
-func New(rules *nat.Rules, ports *nat.Ports, units Units) *Translator {
-	return &Translator{rules: rules, geometry: rules.Geometry(), ports: ports, units: units}
+// New makes a translator. Whoever keeps the units tells ports what is held. log
+// may be nil.
+func New(rules *nat.Rules, ports *nat.Ports, units Units, hosts Hosts, log BlockLog) *Translator {
+	return &Translator{
+		rules: rules, geometry: rules.Geometry(), ports: ports, units: units, hosts: hosts, log: log,
+		full: map[hostKey]int64{}, since: map[int]int64{},
+	}
 }
 
 // Ports returns the allocator: cluster/blocks tells it what is held.
@@ -56,6 +66,7 @@ func (t *Translator) Tick(now int64) {
 	if pool, units, ok := t.ports.Need(); ok {
 		t.units.Want(pool, units)
 	}
+	t.freeHosts(now)
 }
 
 // Destination implements ownership.NAT.
@@ -80,9 +91,12 @@ func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, take
 // pick chooses a port of a pool, or asks for a unit in which there is one.
 func (t *Translator) pick(now int64, q nat.Request, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
 	addr, port, r := t.ports.Allocate(now, q, taken)
-	if r != nat.Allocated {
+	switch r {
+	case nat.Short:
 		t.short(q.Pool)
 		return packet.FlowKey{}, ownership.ReasonNATPorts
+	case nat.HostShort:
+		return packet.FlowKey{}, t.hostShort(now, q.Pool, q.Host)
 	}
 	return nat.ReplyKey(q.To, addr, port), ownership.ReasonNone
 }

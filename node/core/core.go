@@ -6,6 +6,7 @@ import (
 	"cohort/ccl"
 	"cohort/ccl/wire"
 	"cohort/cluster/blocks"
+	"cohort/cluster/hosts"
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
 	"cohort/cluster/translate"
@@ -53,6 +54,7 @@ type Core struct {
 	now    int64
 
 	units      *blocks.Machine // nil without NAT
+	hosts      *hosts.Machine
 	translator *translate.Translator
 	directors  []wire.NodeID
 	gotUnits   bool // packets that wait for a port may find one now

@@ -6,10 +6,12 @@ import (
 
 	"cohort/ccl/wire"
 	"cohort/cluster/blocks"
+	"cohort/cluster/hosts"
 	"cohort/cluster/ownership"
 	"cohort/cluster/translate"
 	"cohort/flowtable"
 	"cohort/nat"
+	"cohort/packet"
 )
 
 // NAT of a Core.
@@ -26,6 +28,8 @@ type NAT struct {
 	Found    bool
 	Remember func(blocks.Memory)
 	Journal  blocks.Journal
+
+	BlockLog translate.BlockLog // may be nil
 }
 
 func (c *Core) openNAT(n *NAT, own *ownership.Config) {
@@ -41,10 +45,20 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 		Output: (*unitOutput)(c), Ports: unitPorts{ports, &c.now}, Remember: n.Remember, Journal: n.Journal,
 		Answered: func(_, units int) { c.gotUnits = c.gotUnits || units > 0 },
 	})
-	c.translator = translate.New(n.Rules, ports, (*unitSource)(c))
+	c.hosts = hosts.New(hosts.Config{
+		Seed: n.Seed, Output: (*unitOutput)(c),
+		Limit: func(pool int) int { return g.Pools()[pool].MaxBlocksPerHost },
+		Answer: func(pool int, host packet.Addr, granted bool) {
+			c.translator.HostAnswer(c.now, pool, host, granted)
+			c.gotUnits = true
+		},
+	})
+	c.translator = translate.New(n.Rules, ports, (*unitSource)(c), c.hosts, n.BlockLog)
 	own.NAT, own.Stubs = c.translator, n.Stubs
+	own.Round = c.hosts.Register
 	own.Settled = func() {
 		c.units.Settled(c.now)
+		c.hosts.Settled()
 		c.gotUnits = true
 	}
 }

@@ -36,6 +36,7 @@ func (o *memberOutput) Apply(v *wire.View) {
 	if c.units != nil {
 		// Before the connections: who registers them must know who holds what.
 		c.units.ApplyView(c.now, v, c.self)
+		c.hosts.ApplyView(v, c.self)
 	}
 	c.own.ApplyView(c.now, v, c.self)
 	early := c.early
@@ -53,6 +54,8 @@ func (o *memberOutput) Fenced(why string) {
 	c.own.Reset(c.now)
 	if c.units != nil {
 		c.units.Lost(c.now)
+		c.hosts.Lost()
+		c.translator.LoseHosts()
 	}
 	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.view, c.self, c.ids = nil, 0, nil
@@ -128,7 +131,13 @@ func (d *deliver) HandleAlias(from netip.Addr, m *wire.Alias) { d.state(from, m)
 
 func (d *deliver) HandleUnits(from netip.Addr, m wire.Message) {
 	c := (*Core)(d)
-	if id := c.ids[from]; id != 0 && c.units != nil {
+	id := c.ids[from]
+	if id == 0 || c.units == nil {
+		return
+	}
+	if h, ok := m.(wire.HostUnits); ok {
+		c.hosts.Message(id, h)
+	} else {
 		c.units.Message(c.now, id, m)
 	}
 }
