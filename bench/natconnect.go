@@ -153,22 +153,23 @@ type opened struct {
 
 // sample opens a chunk of connections. The generator pauses after each burst
 // until all of it is through: what a full ring drops would cost only the half.
+// It ends with the first loss.
 func (r *race) sample(ctx context.Context, l *lane) (o opened, err error) {
-	n := traffic.Batches(r.cfg.chunk)
 	before, err := r.daemonTimes(l)
 	if err != nil {
 		return o, err
 	}
 	start, softirq := time.Now(), r.here.softirqTime()
-	arrived, waited := 0, time.Duration(0)
-	for left := n; left > 0 && ctx.Err() == nil; left -= r.cfg.burst {
-		b := min(left, r.cfg.burst)
+	sent, arrived, waited := 0, 0, time.Duration(0)
+	for n := traffic.Batches(r.cfg.chunk); sent < n && arrived == sent && ctx.Err() == nil; {
+		b := min(n-sent, r.cfg.burst)
 		got, err := l.burst(b, &o.front, &waited)
 		if err != nil {
 			return o, err
 		}
-		arrived += min(got, b)
+		sent, arrived = sent+b, arrived+got
 	}
+	l.sent += sent
 	wall := time.Since(start)
 	softirq = r.here.softirqTime() - softirq
 	after, err := r.daemonTimes(l)
@@ -176,15 +177,14 @@ func (r *race) sample(ctx context.Context, l *lane) (o opened, err error) {
 		return o, err
 	}
 	if arrived == 0 {
-		return o, errors.Join(ctx.Err(), fmt.Errorf("none of %d first packets arrived", n))
+		return o, ctx.Err()
 	}
 	o.front = (o.front + softirq) / time.Duration(arrived)
 	for i := range after {
 		o.daemons = append(o.daemons, (after[i]-before[i])/time.Duration(arrived))
 	}
 	o.disturbed = waited-softirq > time.Duration(maxDisturbed*float64(wall))
-	o.whole = float64(n-arrived) <= maxLost*float64(n)
-	l.sent += n
+	o.whole = arrived == sent
 	return o, ctx.Err()
 }
 
@@ -202,7 +202,7 @@ func (r *race) daemonTimes(l *lane) ([]time.Duration, error) {
 }
 
 // patience is how long a burst may stand still before what is missing is lost.
-const patience = 30 * time.Millisecond
+const patience = time.Second
 
 // burst sends packets and waits for them. It adds the CPU time of the thread
 // that sends to front, and to waited how long that thread was ready to run and
@@ -247,10 +247,7 @@ type contest struct {
 // rounds repeats until there are enough quiet rounds, the time is over or the
 // connections are used up.
 func (r *race) rounds(ctx context.Context) ([]contest, error) {
-	if _, err := r.sample(ctx, r.lanes[laneCluster]); err != nil { // resolves neighbours, fills pools
-		return nil, err
-	}
-	if _, err := r.sample(ctx, r.lanes[laneMasquerade]); err != nil {
+	if err := r.warm(ctx); err != nil {
 		return nil, err
 	}
 	var all []contest
@@ -271,6 +268,23 @@ func (r *race) rounds(ctx context.Context) ([]contest, error) {
 	return all, nil
 }
 
+// warm opens a chunk everywhere: neighbours are resolved, and the cluster has
+// ports to give.
+func (r *race) warm(ctx context.Context) error {
+	for _, l := range r.lanes {
+		o, err := opened{}, error(nil)
+		for end := time.Now().Add(15 * time.Second); !o.whole; {
+			if o, err = r.sample(ctx, l); err != nil {
+				return err
+			}
+			if time.Now().After(end) {
+				return errLost
+			}
+		}
+	}
+	return nil
+}
+
 func (r *race) round(ctx context.Context) (contest, error) {
 	one := contest{quiet: true, whole: true}
 	var front [len(r.lanes)]float64
@@ -279,14 +293,14 @@ func (r *race) round(ctx context.Context) (contest, error) {
 		if err != nil {
 			return one, err
 		}
+		one.quiet, one.whole = one.quiet && !o.disturbed, one.whole && o.whole
 		front[i] += micros(o.front, 2)
-		if i == laneCluster {
+		if i == laneCluster && o.whole {
 			one.daemon += micros(o.daemons[0], 2)
 			for _, d := range o.daemons[1:] {
 				one.backup += micros(d, 2)
 			}
 		}
-		one.quiet, one.whole = one.quiet && !o.disturbed, one.whole && o.whole
 	}
 	one.masquerade = front[laneMasquerade] - front[laneGenerator]
 	one.xdp = front[laneCluster] - front[laneGenerator]
