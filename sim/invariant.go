@@ -43,7 +43,7 @@ func (k *checker) split() {
 // step runs after every event: the cheap checks always, the walk over all
 // connections once in a while.
 func (k *checker) step() {
-	if k.w.rules != nil && k.apart() {
+	if k.w.rules != nil && (len(k.w.net.cut) > 0 || k.apart()) {
 		for _, c := range k.w.conns {
 			k.excuse(c, "two sides of the cluster translated it, each for itself")
 		}
@@ -152,10 +152,15 @@ func (k *checker) goodCopy(o *node, c *conn) bool {
 	for _, owner := range k.w.nodes {
 		if owner.running() && owner.self == wire.NodeID(e.Owner) && e.Owner != 0 {
 			ref := owner.table.Lookup(c.key)
-			return ref != 0 && !ref.IsForward()
+			if ref == 0 || ref.IsForward() {
+				return false
+			}
 		}
 	}
-	return true
+	// A copy that belongs elsewhere is on its way out: who has it as well may
+	// die while this one goes.
+	order := o.core.Owner().Order()
+	return order == nil || e.Owner == 0 || order.Backup(c.key, wire.NodeID(e.Owner)) == o.self
 }
 
 func (k *checker) excuse(c *conn, why string) {

@@ -104,7 +104,7 @@ func (c *conn) packet(step int, reply bool, tuple packet.FlowKey) pkt {
 func (c *conn) arrived(p pkt, as packet.FlowKey) {
 	w := c.w
 	if !p.reply {
-		if c.tuple != (packet.FlowKey{}) && as != c.tuple && c.moved(as) {
+		if c.tuple != (packet.FlowKey{}) && as != c.tuple && c.moved(p, as) {
 			return
 		}
 		w.clock.after(200*us, func() { w.enter(c.packet(p.step, true, as)) })
@@ -137,7 +137,10 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 
 // moved is a request that the server does not recognise: it came from another
 // address or port than those before. A TCP server ignores it, or resets it.
-func (c *conn) moved(as packet.FlowKey) (ignored bool) {
+func (c *conn) moved(p pkt, as packet.FlowKey) (ignored bool) {
+	if c.kind == ownership.KindTCP && p.step == 0 {
+		return true // a late copy of the SYN: a connection that nobody completes
+	}
 	if c.excused == "" && !c.done {
 		c.w.fail("NT5: connection %d changed its mapping from %v to %v", c.id, c.tuple, as)
 	}
