@@ -94,55 +94,29 @@ func (m *Machine) repeatGives(id wire.NodeID, p *peer) {
 
 // resolve ends the limbo of gives when their receiver says, in this view, which
 // one it took last. It has taken the ones before, too; one of an earlier view
-// that it has not taken it never will. Numbers that were never sent mean that a
-// new process answers, which takes nothing that was sent to the former one.
+// that it has not taken it never will.
 func (m *Machine) resolve(p *peer, took uint64) {
-	n := len(p.out)
-	if n == 0 {
-		p.given = took
-		return
-	}
 	kept := p.out[:0]
+	n := len(p.out)
 	for i := range p.out {
 		g := p.out[i]
-		old := g.msg.View != m.view.Tag()
-		if g.msg.Seq > took && !old {
+		taken, old := g.msg.Seq <= took, g.msg.View != m.view.Tag()
+		if !taken && !old {
 			kept = append(kept, g)
 			continue
 		}
 		each(g.msg.Units, m.units, m.dirty)
-		switch {
-		case g.msg.Seq > took:
+		if !taken {
 			m.takeBack(g.msg.Units)
-		case took > p.given && !old:
-			each(g.msg.Units, m.units, func(u int) { m.void = append(m.void, u) })
 		}
-	}
-	if len(kept) == n {
-		return
 	}
 	p.out = kept
 	if len(kept) == 0 {
 		p.given = took
 	}
-	m.rebuildLimbo()
-}
-
-// fetchVoid takes back what was given to a process that has ended without
-// taking it: everybody in this view has told everything, and nobody but this
-// node had it.
-func (m *Machine) fetchVoid() {
-	if len(m.void) == 0 || !m.agreed() {
-		return
+	if len(kept) != n {
+		m.rebuildLimbo()
 	}
-	m.look()
-	for _, u := range m.void {
-		if !m.seen.has(u) && !m.held.has(u) && !m.limbo.has(u) {
-			m.stats.TakenBack++
-			m.take(u)
-		}
-	}
-	m.void = nil
 }
 
 func (m *Machine) takeBack(units []wire.UnitRange) {
@@ -175,7 +149,7 @@ func (m *Machine) onGive(from wire.NodeID, msg *wire.GiveUnits) {
 	if msg.Seq <= p.took {
 		return
 	}
-	p.took = msg.Seq
+	m.setTook(from, msg.Seq)
 	n := 0
 	each(msg.Units, m.units, func(u int) {
 		m.take(u)

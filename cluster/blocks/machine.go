@@ -29,7 +29,6 @@ type Machine struct {
 	limbo   bitset // given away, not known to have arrived
 	touched bitset // ours at some time in this view
 	seen    bitset // somebody else's at some time in this view; see look
-	void    []int  // given in this view to a process that ended before it said whether it took them
 	holder  []wire.NodeID
 	last    []uint16 // index into names: the last holder heard of, for Status
 	names   []string
@@ -94,15 +93,18 @@ func New(now int64, cfg Config) *Machine {
 	return m
 }
 
-// Restore gives the units back that the former process of this incarnation
-// held, as its Journal says, together with the number of the newest view that
-// it had applied. Call it before the first ApplyView. The units are used again
-// after Settled.
-func (m *Machine) Restore(now int64, life wire.Incarnation, number uint64, held []int) {
-	m.now, m.life, m.number, m.paused, m.unsure = now, life, number, true, true
-	for _, u := range held {
+// Restore takes over from the former process of this incarnation. Call it before
+// the first ApplyView. The units are used again after Settled.
+func (m *Machine) Restore(now int64, p *Pinned) {
+	m.now, m.life, m.number, m.paused, m.unsure = now, p.Life, p.Number, true, true
+	for _, u := range p.Held {
 		if u >= 0 && u < m.units {
 			m.held.set(u)
+		}
+	}
+	for id, t := range p.Took {
+		if t.Life != 0 {
+			m.peers[id] = peer{life: t.Life, took: t.Seq, held: newBitset(m.units), past: newBitset(m.units)}
 		}
 	}
 }
@@ -125,7 +127,7 @@ func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	}
 	if number > m.number { // else the same once more, after a Fence or a restart
 		clear(m.touched)
-		m.void, m.unsure = nil, false
+		m.unsure = false
 	}
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.View(number)
@@ -166,7 +168,8 @@ func (m *Machine) meet(id wire.NodeID, mem *wire.Member) {
 		if held == nil {
 			held, past = newBitset(m.units), newBitset(m.units)
 		}
-		*p = peer{life: mem.Incarnation, held: held, past: past, took: uint64(m.now)}
+		*p = peer{life: mem.Incarnation, held: held, past: past}
+		m.setTook(id, uint64(m.now))
 	}
 	p.covered, p.sum, p.leaving, p.unsure, p.stale = 0, 0, false, false, false
 }
@@ -273,7 +276,6 @@ func (m *Machine) PeerReset(now int64, id wire.NodeID) {
 // pass moves what should be elsewhere.
 func (m *Machine) pass() {
 	m.becomeSure()
-	m.fetchVoid()
 	m.found()
 	if m.settled && !m.departed {
 		m.thaw()
@@ -321,6 +323,16 @@ func (m *Machine) pause() {
 	}
 }
 
+// setTook notes which give of a member was taken last. The first number of a
+// life is the time, so that it is new to whoever remembers an older one.
+func (m *Machine) setTook(from wire.NodeID, seq uint64) {
+	p := &m.peers[from]
+	p.took = seq
+	if m.cfg.Journal != nil && p.life != 0 {
+		m.cfg.Journal.Took(from, p.life, seq)
+	}
+}
+
 // drop gives up everything, to nobody, and whatever is on its way to or from
 // here. No former give will be taken any more.
 func (m *Machine) drop() {
@@ -329,11 +341,10 @@ func (m *Machine) drop() {
 		m.release(u)
 	}
 	clear(m.limbo)
-	m.void, m.paused = nil, false
+	m.paused = false
 	for id := range m.peers {
-		p := &m.peers[id]
-		p.out = nil
-		p.took = max(p.took+1, uint64(m.now))
+		m.peers[id].out = nil
+		m.setTook(wire.NodeID(id), max(m.peers[id].took+1, uint64(m.now)))
 	}
 }
 

@@ -17,19 +17,20 @@ const ms = int64(time.Millisecond)
 // start over, views that nodes apply at different times, disks that are slow,
 // memory that outlives a process, and connections that live in the units.
 type world struct {
-	rng    *rand.Rand
-	now    int64
-	events events
-	seq    int
-	term   uint32
-	pools  []Range
-	nodes  []*node
-	links  map[[2]int]*link
-	units  []owned
-	conns  []conn
-	failed []string // broken promises
-	delay  func(a, b *node) int64
-	ranges int // Config.MaxRanges
+	rng      *rand.Rand
+	now      int64
+	events   events
+	seq      int
+	term     uint32
+	pools    []Range
+	nodes    []*node
+	links    map[[2]int]*link
+	units    []owned
+	conns    []conn
+	failed   []string // broken promises
+	delay    func(a, b *node) int64
+	ranges   int  // Config.MaxRanges
+	reliable bool // Send never fails
 }
 
 // owned is who may allocate from a unit, in truth.
@@ -61,9 +62,13 @@ type node struct {
 	begun    int        // processes so far
 	dropping bool       // its units are given up, not given away
 
-	disk     Memory
-	journal  map[int]bool
-	number   uint64       // of the journal
+	disk    Memory
+	journal map[int]bool
+	number  uint64 // of the journal
+	taken   [wire.MaxNodes]struct {
+		Life wire.Incarnation
+		Seq  uint64
+	}
 	held     map[int]bool // what Ports knows
 	answered []int
 }
@@ -117,20 +122,27 @@ func (w *world) after(d int64, f func()) {
 	heap.Push(&w.events, event{w.now + d, w.seq, f})
 }
 
-// run lets d pass; every living node ticks every 10 ms.
+// run lets d pass, in whole ticks.
 func (w *world) run(d time.Duration) {
 	for end := w.now + int64(d); w.now < end; {
-		next := (w.now/(10*ms) + 1) * 10 * ms
-		for len(w.events) > 0 && w.events[0].at <= next {
-			e := heap.Pop(&w.events).(event)
-			w.now = e.at
-			e.f()
-		}
-		w.now = next
-		for _, n := range w.nodes {
-			if n.m != nil {
-				n.m.Tick(w.now)
-			}
+		w.step()
+	}
+}
+
+// step goes on to the next event, or to the next tick of everybody, which is
+// every 10 ms.
+func (w *world) step() {
+	next := (w.now/(10*ms) + 1) * 10 * ms
+	if len(w.events) > 0 && w.events[0].at <= next {
+		e := heap.Pop(&w.events).(event)
+		w.now = e.at
+		e.f()
+		return
+	}
+	w.now = next
+	for _, n := range w.nodes {
+		if n.m != nil {
+			n.m.Tick(w.now)
 		}
 	}
 }
@@ -174,6 +186,11 @@ func (n *node) start() {
 
 // View implements Journal.
 func (n *node) View(number uint64) { n.number = number }
+
+// Took implements Journal.
+func (n *node) Took(from wire.NodeID, life wire.Incarnation, seq uint64) {
+	n.taken[from].Life, n.taken[from].Seq = life, seq
+}
 
 // Hold implements Journal. It is where the main promise is checked.
 func (n *node) Hold(u int, held bool) {
@@ -253,7 +270,7 @@ func (c conn) lives() bool { return c.own.alive && c.own.life == c.life }
 func (n *node) Send(to wire.NodeID, m wire.Message) error {
 	w := n.w
 	o := w.nodes[to-1]
-	if w.rng.IntN(64) == 0 {
+	if !w.reliable && w.rng.IntN(64) == 0 {
 		return fmt.Errorf("backlog")
 	}
 	if w.rng.IntN(16) == 0 {
@@ -424,7 +441,7 @@ func (n *node) kill() {
 			return
 		}
 		n.start()
-		n.m.Restore(n.w.now, life, n.number, keys(n.journal))
+		n.m.Restore(n.w.now, &Pinned{Life: life, Number: n.number, Held: keys(n.journal), Took: n.taken})
 		if v != nil {
 			n.view = v
 			n.m.ApplyView(n.w.now, v, n.id())
