@@ -35,6 +35,10 @@ type NAT interface {
 	// of a pool would belong to.
 	Mapped(k packet.FlowKey) (reply packet.FlowKey, ok bool)
 
+	// Apart reports whether a node that may have taken over connections of this
+	// one is not in the view, or has not registered what it owns.
+	Apart() bool
+
 	// Unit returns the NAT unit that a key's destination lies in.
 	Unit(k packet.FlowKey) (unit int, ok bool)
 	// Holds reports whether this node allocates from a unit.

@@ -22,6 +22,7 @@ type testNAT struct {
 	uses  map[packet.FlowKey]int
 	short bool // pretends to have no port
 	open  bool // mappings let anybody in
+	apart bool // a node is missing
 }
 
 func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
@@ -46,6 +47,8 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 	}
 	return packet.FlowKey{}, false, ReasonNATPorts
 }
+
+func (n *testNAT) Apart() bool { return n.apart }
 
 func (n *testNAT) Use(k packet.FlowKey) { n.uses[k]++ }
 func (n *testNAT) Release(_ int64, k packet.FlowKey, _ bool) {

@@ -72,12 +72,13 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 // keeps the key from being given out again at once (NT5).
 func (c *Core) remove(slot uint32, hold bool) {
 	f := c.table.Flow(slot)
-	reply, translated := f.Key[1], f.Key[1] != f.Key[0].Reverse()
+	keys, created, gen := f.Key, f.Created, f.Gen
+	translated := keys[1] != keys[0].Reverse()
 	c.child(f, -1)
 	c.logXlate(f, false)
 	c.table.RemoveFlow(slot)
-	if translated && c.cfg.NAT != nil {
-		c.cfg.NAT.Release(c.now, reply, hold)
+	if translated && c.cfg.NAT != nil && !(hold && c.entomb(keys, created, gen)) {
+		c.cfg.NAT.Release(c.now, keys[1], hold)
 	}
 }
 

@@ -19,7 +19,7 @@ func (c *Core) bind(conn *wire.Conn) {
 	if ref == 0 || ref.IsForward() {
 		return
 	}
-	c.dropStub(conn.Reply) // an owner needs none
+	c.clearStub(conn.Reply) // an owner needs none
 	to := c.backup(conn.Reply, c.self)
 	if to == 0 || c.table.Flow(ref.Slot()).Stub == uint8(to) {
 		return // nobody to tell, or told before
@@ -90,9 +90,22 @@ func (c *Core) dropStub(reply packet.FlowKey) {
 	if !known {
 		return
 	}
+	if c.cfg.NAT.Apart() {
+		makeTomb(e)
+		return
+	}
 	stored := e.Key.Unpack()
 	c.cfg.Stubs.Delete(reply)
 	c.cfg.NAT.Release(c.now, stored, true)
+}
+
+// clearStub forgets a stub, or a tomb, of a connection that this node owns now.
+func (c *Core) clearStub(reply packet.FlowKey) {
+	if e, known := c.cfg.Stubs.Get(reply); known {
+		stored := e.Key.Unpack()
+		c.cfg.Stubs.Delete(reply)
+		c.cfg.NAT.Release(c.now, stored, false)
+	}
 }
 
 // closeStub forgets what the sender says it does not own any more.
@@ -111,7 +124,7 @@ func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 		return false
 	}
 	e, known := c.cfg.Stubs.Get(key)
-	if !known {
+	if !known || e.Flags&wire.ConnTomb != 0 {
 		return false
 	}
 	if owner := wire.NodeID(e.Owner); c.alive(owner, e.Incarnation) && owner != from {
@@ -163,7 +176,7 @@ func (c *Core) handOverStubs() bool {
 	}
 	blocked := false
 	next := c.cfg.Stubs.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
-		if blocked || c.alive(wire.NodeID(e.Owner), e.Incarnation) {
+		if blocked || e.Flags&wire.ConnTomb != 0 || c.alive(wire.NodeID(e.Owner), e.Incarnation) {
 			return true
 		}
 		k := e.Key.Unpack()
@@ -188,7 +201,15 @@ func (c *Core) ageStubs() {
 	}
 	stubs := c.cfg.Stubs
 	c.ageing.stubs = stubs.Scan(c.ageing.stubs, c.share(stubs.Slots()), func(e *flowtable.Backup) bool {
-		if c.belongs(e) {
+		switch {
+		case e.Flags&wire.ConnTomb != 0:
+			if c.cfg.NAT.Apart() || !c.sync.clean {
+				return true
+			}
+		case c.belongs(e):
+			return true
+		case c.cfg.NAT.Apart():
+			makeTomb(e)
 			return true
 		}
 		c.cfg.NAT.Release(c.now, e.Key.Unpack(), true)

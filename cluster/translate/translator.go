@@ -12,6 +12,9 @@ type Units interface {
 	// Order returns the nodes that a unit's second keys are kept at, best
 	// first; 0 stands for a missing one.
 	Order(unit int) (first, second, third wire.NodeID)
+	// Apart reports whether a node is missing that may own connections whose
+	// second keys lie in units of this one.
+	Apart() bool
 	// Held reports whether this node may allocate from a unit.
 	Held(unit int) bool
 	// Want asks for more units of a pool. Asking again while an answer is on
@@ -160,6 +163,9 @@ func (t *Translator) Use(reply packet.FlowKey) { t.ports.Use(reply) }
 func (t *Translator) Release(now int64, reply packet.FlowKey, hold bool) {
 	t.ports.Release(now, reply, hold)
 }
+
+// Apart implements ownership.NAT.
+func (t *Translator) Apart() bool { return t.units.Apart() }
 
 // Unit implements ownership.NAT.
 func (t *Translator) Unit(k packet.FlowKey) (int, bool) { return t.geometry.UnitOf(k) }

@@ -117,5 +117,6 @@ func (p unitPorts) Idle(unit int) bool { return p.Ports.Idle(*p.now, unit) }
 type unitSource Core
 
 func (s *unitSource) Order(unit int) (first, second, third wire.NodeID) { return s.units.Order(unit) }
+func (s *unitSource) Apart() bool                                       { return s.units.Apart() }
 func (s *unitSource) Held(unit int) bool                                { return s.units.Held(unit) }
 func (s *unitSource) Want(pool, count int)                              { s.units.Want(s.now, pool, count) }

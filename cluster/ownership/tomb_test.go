@@ -1,0 +1,44 @@
+package ownership
+
+import (
+	"testing"
+
+	"cohort/packet"
+)
+
+// While nodes are missing, the reply key of what they may have taken over stays
+// in use after its end here; what has begun since is nobody else's business.
+// When everybody is back, it comes free (NT4).
+func TestNT4_AKeyThatMayLiveElsewhereIsNotReused(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	n := c.nodes[1]
+	old := inside(1, packet.ProtoUDP)
+	for c.order().Director(old) == 1 {
+		old.SrcPort++
+	}
+	c.at(1, udp(old))
+	c.run(20 * ms)
+	k1 := c.flow(1, old).Key[1]
+	c.apply(2, 2, 1)
+	n.fake.apart = true
+	c.run(100 * ms)
+	since := inside(2, packet.ProtoUDP)
+	c.at(1, udp(since))
+	c.run(20 * ms)
+	k2 := c.flow(1, since).Key[1]
+	c.run(400_000 * ms)
+	if s := n.table.Stats(); s.Flows != 0 {
+		t.Fatalf("%d flows are left", s.Flows)
+	}
+	if !n.core.taken(k1) || n.fake.uses[k1] != 1 {
+		t.Fatalf("the key of a connection that others may own is free: uses %v", n.fake.uses)
+	}
+	if n.core.taken(k2) || n.fake.uses[k2] != 0 {
+		t.Fatalf("the key of a connection that nobody else knew is kept: uses %v", n.fake.uses)
+	}
+	n.fake.apart = false
+	c.run(5000 * ms)
+	c.kill(2)
+	c.kill(3)
+	c.wantNoUse()
+}
