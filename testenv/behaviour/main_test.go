@@ -3,6 +3,7 @@ package behaviour
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -20,28 +21,41 @@ import (
 	"cohort/testenv/track"
 )
 
-// daemon is the cohortd of this source tree.
-var daemon string
+var daemon = flag.String("behaviour.daemon", "", "cohortd to use instead of building one")
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
 		fmt.Println("behaviour: needs root for network namespaces; run as root")
 		os.Exit(1)
 	}
+	flag.Parse()
 	dir, err := os.MkdirTemp("", "cohort-behaviour-")
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	daemon = filepath.Join(dir, "cohortd")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", daemon, "cohort/cmd/cohortd").CombinedOutput(); err != nil {
-		fmt.Printf("behaviour: build cohortd: %v\n%s", err, out)
+	if err := buildDaemon(dir); err != nil {
+		fmt.Println(err)
+		os.RemoveAll(dir)
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// buildDaemon makes the cohortd of this source tree.
+func buildDaemon(dir string) error {
+	if *daemon != "" {
+		return nil
+	}
+	*daemon = filepath.Join(dir, "cohortd")
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", *daemon, "cohort/cmd/cohortd").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("behaviour: build cohortd: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // Addresses of the tests: what the outside may see.
@@ -59,7 +73,7 @@ const patOnly = "{pools: {egress: {addresses: 203.0.113.10}}, rules: [{name: out
 // nodes are patient.
 func formed(t *testing.T, cfg topology.Config) *topology.Topology {
 	t.Helper()
-	cfg.Daemon = daemon
+	cfg.Daemon = *daemon
 	if cfg.Track == (track.Config{}) {
 		cfg.Track = track.Config{Interval: 100 * time.Millisecond, Losses: 20}
 	}

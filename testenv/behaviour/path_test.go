@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"cohort/testenv/netns"
 	"cohort/testenv/topology"
 	"cohort/testenv/traffic"
@@ -64,7 +66,7 @@ func pathMTU(t *testing.T, s *site) {
 			findsMTU(t, from, s.server.Addr, 1400)
 		}
 	})
-	narrow(t, s.Outside.Namespace, "servers", 1320)
+	narrow(t, s.Outside.Namespace, "192.0.2.0/24", 1320)
 	t.Run("outside", func(t *testing.T) {
 		for _, from := range []*topology.Host{s.plain, s.static, s.own} {
 			findsMTU(t, from, s.server.Addr, 1320)
@@ -81,7 +83,7 @@ func pathMTU(t *testing.T, s *site) {
 			// The last link is narrower still, and nobody on the way but its
 			// router knows.
 			mtu := 1300 - 20*i
-			narrow(t, s.Inside.Namespace, c.inside.Name, mtu)
+			narrow(t, s.Inside.Namespace, netip.PrefixFrom(c.inside.Addr, 24).Masked().String(), mtu)
 			at := netip.MustParseAddrPort(c.at)
 			if c.inside == s.static {
 				findsMTU(t, s.server, at.Addr(), mtu)
@@ -99,7 +101,7 @@ func pathMTU(t *testing.T, s *site) {
 	t.Run("port pool, inward", func(t *testing.T) {
 		// What the server sends back on a connection from inside is too large
 		// for the client's link.
-		narrow(t, s.Inside.Namespace, s.plain.Name, 1290)
+		narrow(t, s.Inside.Namespace, "10.0.1.0/24", 1290)
 		transfer(t, s.plain, s.server, netip.AddrPortFrom(s.server.Addr, 7102))
 		if got := routeMTU(t, s.server.Namespace, egress); got > 1290 {
 			t.Errorf("the server's route to %v has MTU %d, want 1290 at most", egress, got)
@@ -107,18 +109,30 @@ func pathMTU(t *testing.T, s *site) {
 	})
 }
 
-// narrow lowers the MTU of a router's interface.
-func narrow(t *testing.T, router *netns.Namespace, iface string, mtu int) {
+// narrow makes a router believe that the link to a connected network takes only
+// small packets. The interface stays as it is: a veth drops what it receives
+// beyond its MTU, so that the other direction would be narrow without anybody
+// saying so.
+func narrow(t *testing.T, router *netns.Namespace, network string, mtu int) {
 	t.Helper()
-	l, err := router.Netlink().LinkByName(iface)
+	to, err := netlink.ParseIPNet(network)
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := l.Attrs().MTU
-	if err := router.Netlink().LinkSetMTU(l, mtu); err != nil {
+	routes, err := router.Netlink().RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: to}, netlink.RT_FILTER_DST)
+	if err != nil || len(routes) != 1 {
+		t.Fatalf("routes to %s: %v, %v", network, routes, err)
+	}
+	r := routes[0]
+	t.Cleanup(func() {
+		if err := router.Netlink().RouteReplace(&routes[0]); err != nil {
+			t.Error(err)
+		}
+	})
+	r.MTU = mtu
+	if err := router.Netlink().RouteReplace(&r); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { router.Netlink().LinkSetMTU(l, was) })
 }
 
 // findsMTU sends echo requests of exactly an MTU and of one byte more, which

@@ -39,12 +39,13 @@ var siteNAT = `{pools: {egress: {addresses: 203.0.113.10}, direct: {type: addres
 	"{name: never, type: identity, from: inside, to: outside, source: 10.0.1.0/24}",
 }, ", ") + "]}"
 
-// What the outside may begin, by real addresses.
+// What the outside may begin, and the inside with itself, by real addresses.
 var siteRules = []string{
 	"{name: web-in, from: outside, to: inside, destination: 10.0.2.10, action: allow}",
 	"{name: own-in, from: outside, to: inside, destination: 10.0.3.10, action: allow}",
 	"{name: tcp-in, from: outside, to: inside, destination: 10.0.4.10, protocol: tcp, ports: [8080], action: allow}",
 	"{name: udp-in, from: outside, to: inside, destination: 10.0.4.10, protocol: udp, ports: [8080], action: allow}",
+	"{name: among-us, from: inside, to: inside, action: allow}",
 	"{name: open-in, from: outside, to: inside, destination: 10.0.5.10, protocol: udp, action: allow}",
 }
 
@@ -59,6 +60,20 @@ func newSite(t *testing.T, args ...string) *site {
 		server: top.Servers[0], known: top.Servers[1], stun: netip.MustParseAddr("192.0.2.101"),
 	}
 	addAddress(t, s.server, netip.PrefixFrom(s.stun, 24))
+	// The link outside takes 1400 bytes, and the router knows it as the nodes do.
+	l, err := top.Outside.Namespace.Netlink().LinkByName(top.Outside.Segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := top.Outside.Namespace.Netlink().LinkSetMTU(l, 1400); err != nil {
+		t.Fatal(err)
+	}
+	// Linux answers the same host with few errors a second, unless told.
+	for _, ns := range top.Namespaces() {
+		if err := ns.Sysctl("net/ipv4/icmp_ratelimit", "0"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return s
 }
 
