@@ -31,24 +31,26 @@ type Ports interface {
 	Idle(unit int) bool
 }
 
-// Journal is memory that outlives the process but not the incarnation. It is
-// written before any message that depends on it is sent.
+// Journal is memory that outlives the process but not the incarnation. A hitless
+// restart reads it back into Restore. It is written before any message that
+// depends on it is sent.
 type Journal interface {
 	View(number uint64)       // the view that is applied now, see Number
 	Hold(unit int, held bool) // this node holds the unit, or does not
-	// Took keeps the number of the newest give taken from a node's present life.
-	Took(from wire.NodeID, life wire.Incarnation, seq uint64)
 }
 
-// Pinned is what a Journal was told: what a hitless restart gives to Restore.
-type Pinned struct {
-	Life   wire.Incarnation
-	Number uint64
-	Held   []int // units
-	Took   [wire.MaxNodes]struct {
-		Life wire.Incarnation
-		Seq  uint64
-	}
+// TakeJournal is a Journal that also keeps which gives were taken. Without it,
+// what is on its way to a process that is killed is found in the next view.
+type TakeJournal interface {
+	Journal
+	Took(t Taken) // replaces the one before of the same node
+}
+
+// Taken is the newest give that was taken from a node's present life.
+type Taken struct {
+	From wire.NodeID
+	Life wire.Incarnation
+	Seq  uint64
 }
 
 // Number is the number of a view in a Journal: views have rising ones.

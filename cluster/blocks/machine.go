@@ -93,18 +93,20 @@ func New(now int64, cfg Config) *Machine {
 	return m
 }
 
-// Restore takes over from the former process of this incarnation. Call it before
-// the first ApplyView. The units are used again after Settled.
-func (m *Machine) Restore(now int64, p *Pinned) {
-	m.now, m.life, m.number, m.paused, m.unsure = now, p.Life, p.Number, true, true
-	for _, u := range p.Held {
+// Restore takes over what the former process of this incarnation held, as its
+// Journal says, together with the number of the newest view that it had applied
+// and, if the Journal keeps them, the gives that it took. Call it before the
+// first ApplyView. The units are used again after Settled.
+func (m *Machine) Restore(now int64, life wire.Incarnation, number uint64, held []int, took ...Taken) {
+	m.now, m.life, m.number, m.paused, m.unsure = now, life, number, true, true
+	for _, u := range held {
 		if u >= 0 && u < m.units {
 			m.held.set(u)
 		}
 	}
-	for id, t := range p.Took {
-		if t.Life != 0 {
-			m.peers[id] = peer{life: t.Life, took: t.Seq, held: newBitset(m.units), past: newBitset(m.units)}
+	for _, t := range took {
+		if t.From < wire.MaxNodes && t.Life != 0 {
+			m.peers[t.From] = peer{life: t.Life, took: t.Seq, held: newBitset(m.units), past: newBitset(m.units)}
 		}
 	}
 }
@@ -328,8 +330,8 @@ func (m *Machine) pause() {
 func (m *Machine) setTook(from wire.NodeID, seq uint64) {
 	p := &m.peers[from]
 	p.took = seq
-	if m.cfg.Journal != nil && p.life != 0 {
-		m.cfg.Journal.Took(from, p.life, seq)
+	if j, ok := m.cfg.Journal.(TakeJournal); ok && p.life != 0 {
+		j.Took(Taken{from, p.life, seq})
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 func TestHL5_ARestoredNodeAllocatesOnlyOnceSettled(t *testing.T) {
 	v := members(4, 1, 2)
 	s := newSingle(t, v, nil)
-	s.m.Restore(s.now, &Pinned{Life: v.Members[0].Incarnation, Number: Number(v), Held: []int{1, 2, 99}})
+	s.m.Restore(s.now, v.Members[0].Incarnation, Number(v), []int{1, 2, 99})
 	s.apply(v)
 	s.units(2, nil)
 	s.heldBy(2, 1, 5)
@@ -30,7 +30,7 @@ func TestHL5_ARestoredNodeAllocatesOnlyOnceSettled(t *testing.T) {
 func TestHL5_AnOlderViewOrAnotherLifeRestoresNothing(t *testing.T) {
 	old, v := members(3, 1, 2), members(4, 1, 2)
 	s := newSingle(t, v, nil)
-	s.m.Restore(s.now, &Pinned{Life: v.Members[0].Incarnation, Number: Number(v), Held: []int{1}})
+	s.m.Restore(s.now, v.Members[0].Incarnation, Number(v), []int{1})
 	s.apply(old)
 	if s.m.view != nil || len(s.sent) != 0 {
 		t.Fatal("speaks in a view that the former process had left")
@@ -40,7 +40,7 @@ func TestHL5_AnOlderViewOrAnotherLifeRestoresNothing(t *testing.T) {
 		t.Fatal("does not go on in the newest view")
 	}
 	s = newSingle(t, v, nil)
-	s.m.Restore(s.now, &Pinned{Life: 1, Number: Number(old), Held: []int{1}})
+	s.m.Restore(s.now, 1, Number(old), []int{1})
 	s.apply(v)
 	if s.m.Held(1) || s.m.stats.Dropped != 1 {
 		t.Fatal("holds what another life of the node held")
@@ -52,10 +52,8 @@ func TestHL5_AnOlderViewOrAnotherLifeRestoresNothing(t *testing.T) {
 func TestHL5_NT4_ARestoredNodeKnowsWhatItTook(t *testing.T) {
 	v := members(4, 1, 2, 3)
 	s := newSingle(t, v, nil)
-	p := &Pinned{Life: v.Members[0].Incarnation, Number: Number(v)}
-	p.Took[2].Life, p.Took[2].Seq = v.Members[1].Incarnation, 40
-	p.Took[3].Life, p.Took[3].Seq = 12345, 40 // of a life that is over
-	s.m.Restore(s.now, p)
+	s.m.Restore(s.now, v.Members[0].Incarnation, Number(v), nil,
+		Taken{2, v.Members[1].Incarnation, 40}, Taken{3, 12345, 40}) // the second of a life that is over
 	s.apply(v)
 	if m := &s.m.peers; m[2].took != 40 || m[3].took == 40 {
 		t.Fatal(m[2].took, m[3].took)
@@ -72,7 +70,7 @@ func TestHL5_NT4_ARestoredNodeKnowsWhatItTook(t *testing.T) {
 func TestHL5_NT4_ARestoredNodeKnowsWhatItGaveAway(t *testing.T) {
 	v := members(4, 1, 2, 3)
 	s := newSingle(t, v, nil)
-	s.m.Restore(s.now, &Pinned{Life: v.Members[0].Incarnation, Number: Number(v), Held: nil})
+	s.m.Restore(s.now, v.Members[0].Incarnation, Number(v), nil)
 	s.apply(v)
 	s.units(2, func(u *wire.Units) { u.Past = []wire.UnitRange{{First: 3, Count: 2}} })
 	for _, u := range take[wire.Units](s) {
@@ -90,7 +88,7 @@ func TestHL5_NT4_ARestoredNodeKnowsWhatItGaveAway(t *testing.T) {
 	}
 	// In a newer view the former process cannot have given anything.
 	s = newSingle(t, v, nil)
-	s.m.Restore(s.now, &Pinned{Life: v.Members[0].Incarnation, Number: Number(members(3, 1)), Held: nil})
+	s.m.Restore(s.now, v.Members[0].Incarnation, Number(members(3, 1)), nil)
 	if s.apply(v); s.m.unsure {
 		t.Fatal("unsure in a view that the former process never had")
 	}
@@ -101,7 +99,7 @@ func TestHL5_NT4_ARestoredNodeKnowsWhatItGaveAway(t *testing.T) {
 func TestHL5_WhatIsOnItsWayToAKilledProcessIsNotLost(t *testing.T) {
 	for seed := range uint64(40) {
 		w := newWorld(seed, 3, Range{0, 30, 30})
-		w.ranges = 2
+		w.ranges, w.reliable = 2, true
 		w.form(0, 0)
 		w.run(time.Second)
 		view := w.nodes[0].view
@@ -130,8 +128,11 @@ func TestHL5_WhatWasOnItsWayFromAKilledProcessComesBackInTheNextView(t *testing.
 		w.form(0, 0)
 		w.run(time.Second)
 		for range 6 {
-			w.nodes[0].m.Want(w.now, 0, 3)
-			w.nodes[1].m.Want(w.now, 0, 3)
+			for _, n := range w.nodes[:2] {
+				n.fill()
+				n.m.Want(w.now, 0, 3)
+				n.m.leases[0].left[3] = 99 // node c is asked first
+			}
 			for d := w.now + w.rng.Int64N(4*ms); w.now < d; {
 				w.step()
 			}
@@ -140,6 +141,7 @@ func TestHL5_WhatWasOnItsWayFromAKilledProcessComesBackInTheNextView(t *testing.
 		}
 		w.run(2 * time.Second)
 		lost := w.holders()[-1]
+		w.conns = nil
 		w.form(0, 0)
 		w.run(4 * time.Second)
 		if h := w.holders(); h[0] != 10 || h[1] != 10 || h[2] != 10 || w.failed != nil {

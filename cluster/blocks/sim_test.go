@@ -43,7 +43,7 @@ func play(seed uint64) (sum Stats, err error) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	n := 2 + r.IntN(4)
 	w := newWorld(seed, n, Range{0, 22, 11}, Range{22, 5, 1})
-	w.ranges = 1 + r.IntN(8)
+	w.ranges, w.slowDisk = 1+r.IntN(8), true
 	slow, pair := r.IntN(3), r.Uint64()
 	w.delay = func(a, b *node) int64 {
 		if w.rng.IntN(20) == 0 || pair>>(a.i*8+b.i)&7 == 0 {

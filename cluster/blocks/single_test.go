@@ -71,9 +71,8 @@ func (s *single) SetHeld(u int, held bool) {
 		s.log = append(s.log, "stop")
 	}
 }
-func (s *single) Idle(u int) bool                            { return !s.busy[u] }
-func (s *single) View(uint64)                                {}
-func (s *single) Took(wire.NodeID, wire.Incarnation, uint64) {}
+func (s *single) Idle(u int) bool { return !s.busy[u] }
+func (s *single) View(uint64)     {}
 func (s *single) Hold(_ int, held bool) {
 	if !held {
 		s.log = append(s.log, "journal")

@@ -31,6 +31,7 @@ type world struct {
 	delay    func(a, b *node) int64
 	ranges   int  // Config.MaxRanges
 	reliable bool // Send never fails
+	slowDisk bool // a restarted process may find an older view
 }
 
 // owned is who may allocate from a unit, in truth.
@@ -62,13 +63,10 @@ type node struct {
 	begun    int        // processes so far
 	dropping bool       // its units are given up, not given away
 
-	disk    Memory
-	journal map[int]bool
-	number  uint64 // of the journal
-	taken   [wire.MaxNodes]struct {
-		Life wire.Incarnation
-		Seq  uint64
-	}
+	disk     Memory
+	journal  map[int]bool
+	number   uint64 // of the journal
+	taken    [wire.MaxNodes]Taken
 	held     map[int]bool // what Ports knows
 	answered []int
 }
@@ -187,10 +185,8 @@ func (n *node) start() {
 // View implements Journal.
 func (n *node) View(number uint64) { n.number = number }
 
-// Took implements Journal.
-func (n *node) Took(from wire.NodeID, life wire.Incarnation, seq uint64) {
-	n.taken[from].Life, n.taken[from].Seq = life, seq
-}
+// Took implements TakeJournal.
+func (n *node) Took(t Taken) { n.taken[t.From] = t }
 
 // Hold implements Journal. It is where the main promise is checked.
 func (n *node) Hold(u int, held bool) {
@@ -428,7 +424,7 @@ func (n *node) crash() {
 // kill ends the process only. The next one takes over what is pinned.
 func (n *node) kill() {
 	v, life := n.view, n.life
-	if n.w.rng.IntN(4) == 0 {
+	if n.w.slowDisk && n.w.rng.IntN(4) == 0 {
 		v = n.former // the disk was slow
 	}
 	n.m, n.ready = nil, false
@@ -441,7 +437,11 @@ func (n *node) kill() {
 			return
 		}
 		n.start()
-		n.m.Restore(n.w.now, &Pinned{Life: life, Number: n.number, Held: keys(n.journal), Took: n.taken})
+		if n.w.rng.IntN(2) == 0 || n.w.reliable {
+			n.m.Restore(n.w.now, life, n.number, keys(n.journal), n.taken[:]...)
+		} else {
+			n.m.Restore(n.w.now, life, n.number, keys(n.journal))
+		}
 		if v != nil {
 			n.view = v
 			n.m.ApplyView(n.w.now, v, n.id())
