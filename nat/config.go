@@ -180,5 +180,5 @@ type Rule struct {
 	// policy's decision.
 	Mapping, Filtering Behaviour
 
-	LogXlates bool // log every xlate and not only blocks (RFC 6888, REQ-12)
+	LogXlates bool // log every xlate and not only blocks (RFC 6888, 4)
 }

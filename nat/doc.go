@@ -61,13 +61,13 @@
 // towards this remote. A host that speaks with two remotes from one port may
 // thus well be seen with one mapped port by both, which no rule promises; a
 // test of NAT behaviour (RFC 5780) then reports the better class. Then a random
-// unused port (RFC 6056, 3.3.1) of the units in use: idle units are left alone,
-// because another node may be short of them (NT3). Then, and only then, a port
-// that serves other remotes. Port parity and contiguity (RFC 4787 REQ-4) are
-// not preserved: RFC 6888 and practice have no use for them.
+// unused port (RFC 6056, 3.3.1; RFC 7857 asks NATs for it) of the units in use:
+// idle units are left alone, because another node may be short of them (NT3).
+// Then, and only then, a port that serves other remotes. Port parity and
+// contiguity (RFC 4787 REQ-4) are not preserved.
 //
-// ICMP echo identifiers are ports of a protocol of their own (RFC 5508, REQ-1
-// and 2).
+// Protocols are apart (RFC 7857: mappings are protocol dependent): TCP, UDP, and
+// ICMP echo, whose identifiers are its ports (RFC 5508, REQ-1).
 //
 // # Hold-down
 //
@@ -87,8 +87,8 @@
 // # Blocks per host
 //
 // With Pool.MaxBlocksPerHost a host takes ports only from units of its own
-// (hosts.go; RFC 6888 REQ-4, RFC 7422), so one log record a block is enough
-// (REQ-12). How many a host may have in the cluster is counted by the host's
+// (hosts.go; RFC 6888 REQ-4, RFC 7422), so one log record a block is enough (RFC
+// 6888, 4). How many a host may have in the cluster is counted by the host's
 // director, not here.
 //
 // Timeouts of connections (RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 7857) are the flow

@@ -129,13 +129,17 @@ func (s *search) ofHost() bool {
 	if s.q.Exclusive {
 		return false
 	}
+	units := 0
+	for at := first; at != 0; at = next(at) {
+		units++
+	}
 	for at := first; at != 0; at = next(at) {
 		u := &s.p.units[at-1]
 		if !u.held {
 			continue
 		}
 		start := s.p.rng.IntN(int(u.size))
-		for i := range min(scanProbes, int(u.size)) {
+		for i := range min(scanProbes/units+1, int(u.size)) { // the bound is for all units together
 			if s.share(u, (start+i)%int(u.size)) {
 				return true
 			}

@@ -114,6 +114,43 @@ func TestNT6_UnitsOfGoneHostsAreReported(t *testing.T) {
 	}
 }
 
+// Whatever is taken back in whatever order, every unit stays with its host.
+func TestNT6_AssignmentsOfManyHosts(t *testing.T) {
+	w := newWorld(t, 0, limitedPool(8)).holdAll()
+	owner := map[int]packet.Addr{}
+	for i := range 3000 {
+		unit := w.rng.IntN(40)
+		host := packet.Addr{10, 0, 0, byte(1 + w.rng.IntN(4))}
+		if i%3 == 0 {
+			host = packet.Addr{}
+		}
+		w.AssignHost(unit, host)
+		if owner[unit] = host; host == (packet.Addr{}) {
+			delete(owner, unit)
+		}
+		units := map[packet.Addr][]int{}
+		for u, h := range owner {
+			units[h] = append(units[h], u)
+			if got, ok := w.HostOf(u); !ok || got != h {
+				t.Fatalf("unit %d is of %s, want %s", u, got, h)
+			}
+		}
+		for h, want := range units {
+			var got []int
+			for at := w.hosts[hostKey{0, h}]; at != 0; at = w.units[at-1].nextOfHost {
+				got = append(got, int(at-1))
+			}
+			slices.Sort(got)
+			if slices.Sort(want); !slices.Equal(got, want) {
+				t.Fatalf("host %s has %v, want %v", h, got, want)
+			}
+		}
+		if free := w.FreeHostUnits(w.now, nil); len(free) != len(owner) || len(w.hosts) != len(units) {
+			t.Fatalf("%d units and %d hosts reported, want %d and %d", len(free), len(w.hosts), len(owner), len(units))
+		}
+	}
+}
+
 func TestNT6_NextHostFindsAUnitLeased(t *testing.T) {
 	w := newWorld(t, 0, limitedPool(1))
 	if _, ok := w.UnitForHost(w.now, 0, tcp(1, 0).Host); ok {

@@ -73,7 +73,7 @@ func (m model) destination(in uint8, k packet.FlowKey) (packet.FlowKey, uint16, 
 
 func (m model) source(in, out uint8, k, to packet.FlowKey) Decision {
 	dst, port, anywhere := to.Dst, to.DstPort, false
-	if k.Dst != to.Dst || k.DstPort != to.DstPort {
+	if k.Dst != to.Dst {
 		hairpin := func(from, towards uint8) bool {
 			ok := towards != in && either(from, in)
 			if from == Any && towards == Any {
@@ -286,6 +286,29 @@ func TestNT1_ThereAndBack(t *testing.T) {
 	})
 	if translated == 0 {
 		t.Error("no packet met a static rule: the test proves nothing")
+	}
+}
+
+// The first rule decides, in whichever order its shape is tried.
+func TestNT1_FirstRuleWinsAcrossShapes(t *testing.T) {
+	rule := func(name, source, destination string) Rule {
+		r := Rule{Name: name, Type: Identity, From: inside, To: outside, Source: prefix(source)}
+		if destination != "" {
+			r.Destination = prefix(destination)
+		}
+		return r
+	}
+	hosts := []Rule{rule("a", "10.0.0.1", ""), rule("b", "10.0.0.2", "")}
+	nets := []Rule{rule("c", "10.0.0.0/24", "192.0.2.0/24"), rule("d", "10.0.1.0/24", "192.0.2.0/24")}
+	k := key(packet.ProtoTCP, "10.0.0.2", 1, "192.0.2.1", 80) // meets b and c
+	for want, order := range map[string][]Rule{
+		"b": {hosts[0], nets[1], hosts[1], nets[0]},
+		"c": {hosts[0], nets[1], nets[0], hosts[1]},
+	} {
+		r := compiledRules(t, Config{Rules: order})
+		if got := r.RuleName(r.Source(inside, outside, k, k).Rule); got != want {
+			t.Errorf("rule %q, want %q", got, want)
+		}
 	}
 }
 

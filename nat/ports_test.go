@@ -185,6 +185,48 @@ func TestNT3_IdleUnitsAreKept(t *testing.T) {
 	}
 }
 
+// Of the idle units the one is opened that nobody could lease yet.
+func TestNT3_RestingUnitIsOpenedFirst(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, time.Minute, portPool("egress", 1))
+		w.rng = rand.New(rand.NewPCG(seed, seed))
+		for u := range 10 {
+			w.SetHeld(u, true)
+		}
+		w.close(w.must(tcp(1, 1024+512*4)), true)
+		if u, _ := w.g.UnitOf(w.must(tcp(2, 80))); u != 4 {
+			t.Fatalf("unit %d was opened, hold-down runs in 4", u)
+		}
+	}
+}
+
+// Blocks that neither fill words of a bitmap nor divide the ports.
+func TestNT2_OddBlocks(t *testing.T) {
+	p := portPool("egress", 1)
+	p.BlockSize, p.IncludeReserved = 1000, true
+	for _, limits := range []int{0, 66} {
+		p.MaxBlocksPerHost = limits
+		w := newWorld(t, 0, p).holdAll()
+		if limits != 0 {
+			for u := range w.g.Units() {
+				w.AssignHost(u, tcp(1, 0).Host)
+			}
+		}
+		for range 65535 {
+			w.must(tcp(1, 0))
+		}
+		if k, result := w.open(tcp(1, 0)); result == Allocated {
+			t.Fatalf("a 65536th port: %s", k)
+		}
+		for range 5000 {
+			w.must(to(packet.ProtoTCP, 1, 0, "192.0.2.2", 80))
+		}
+		if last := w.Usage(w.g.Units() - 1); last != 535 {
+			t.Errorf("%d ports of the last block are in use, it has 535", last)
+		}
+	}
+}
+
 func TestRFC4787_PairedPooling(t *testing.T) {
 	w := newWorld(t, 0, portPool("egress", 16)).holdAll()
 	homes := map[packet.Addr]int{}
@@ -236,10 +278,15 @@ func TestRFC6888_HoldDown(t *testing.T) {
 	for range 512 {
 		keys = append(keys, w.must(tcp(1, 80)))
 	}
+	for _, k := range keys[2:20] {
+		w.close(k, true)
+	}
 	w.close(keys[0], true)
-	w.close(keys[1], false)
-	if k := w.must(tcp(2, 80)); k != keys[1] {
-		t.Fatalf("got %s, only %s is free", k, keys[1])
+	for range 50 { // among nineteen that wait
+		w.close(keys[1], false)
+		if k := w.must(tcp(2, 80)); k != keys[1] {
+			t.Fatalf("got %s, only %s is free", k, keys[1])
+		}
 	}
 	if _, result := w.open(tcp(2, 80)); result != Short {
 		t.Fatalf("a key in hold-down was given out: %s", result)
@@ -254,8 +301,14 @@ func TestRFC6888_HoldDown(t *testing.T) {
 		t.Fatalf("hold-down ended early: %s", result)
 	}
 	w.now++
-	if k := w.must(tcp(2, 80)); k != keys[0] {
-		t.Fatalf("got %s after hold-down, want %s", k, keys[0])
+	back := map[packet.FlowKey]bool{keys[0]: true}
+	for _, k := range keys[2:20] {
+		back[k] = true
+	}
+	for range 19 {
+		if k := w.must(tcp(2, 80)); !back[k] {
+			t.Fatalf("%s was not in hold-down", k)
+		}
 	}
 }
 

@@ -124,7 +124,7 @@ func (r *Rules) Destination(in uint8, k packet.FlowKey) (to packet.FlowKey, rule
 // not come back this way (RFC 4787 REQ-9).
 func (r *Rules) Source(in, out uint8, k, to packet.FlowKey) Decision {
 	rules, q, port := &r.source, query(in, out, k, to.Dst), to.DstPort
-	if k.Dst != to.Dst || k.DstPort != to.DstPort {
+	if k.Dst != to.Dst {
 		if towards, ok := r.hairpin(in, out, k); ok {
 			q.out, q.dst, port = towards, number(k.Dst), k.DstPort
 			if towards == Any {
