@@ -80,6 +80,50 @@ func TestConnectionsAndMemoryAreMeasured(t *testing.T) {
 	}
 }
 
+// TestTranslatedPathIsMeasured: each track checks that its packets went the
+// way it is named after, and that the peer tracks exactly these connections.
+func TestTranslatedPathIsMeasured(t *testing.T) {
+	r := measured(t, "nat-path")
+	p := r.NATPath[0]
+	for _, name := range []string{"owner", "masquerade", "reply at owner", "steered", "steered+owner", "bare hop"} {
+		if p.Net[name].N == 0 || p.Whole[name].Median <= 0 {
+			t.Errorf("%s: %+v", name, p.Net[name])
+		}
+	}
+	if p.Ratio["owner/masquerade"].N == 0 || p.Added[wholeHop.minus()].N == 0 {
+		t.Errorf("not compared: %+v, %+v", p.Ratio, p.Added)
+	}
+}
+
+func TestTranslatedConnectionsAreMeasured(t *testing.T) {
+	needRoot(t)
+	cfg := planFor(true).natConn
+	cfg.nodes, cfg.hosts = 2, 4096
+	res, err := measureNATConnect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Rounds == 0 || res.Daemon.Median <= 0 || res.Masquerade.Median <= 0 || res.Backup.Median <= 0 || res.Ratio.N != res.Rounds {
+		t.Errorf("%+v", res)
+	}
+}
+
+// TestContestsWithLossesNeverCount: what did not arrive was not paid for.
+func TestContestsWithLossesNeverCount(t *testing.T) {
+	r := &race{cfg: natConnectConfig{rounds: 4}, lanes: [3]*lane{{}, {sent: 7}, {}}}
+	one := func(daemon float64, quiet, whole bool) contest {
+		return contest{xdp: 1, daemon: daemon, backup: 5, masquerade: 4, quiet: quiet, whole: whole}
+	}
+	got := r.result([]contest{one(1, true, true), one(90, false, true), one(0.1, true, false)})
+	if got.Rounds != 1 || got.Rejected != 2 || got.Disturbed || got.Ratio.Median != 2 || got.RatioInGo.Median != 4 || got.Backup.Median != 5 || got.Connections != 7 {
+		t.Errorf("%+v", got)
+	}
+	got = r.result([]contest{one(7, false, true), one(0.1, true, false)})
+	if got.Rounds != 1 || !got.Disturbed || got.Ratio.Median != 0.5 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestBytesPerEntry: the sizes of DESIGN 3, index included where it is promised.
 func TestBytesPerEntry(t *testing.T) {
 	all, err := entryBytes(1 << 12)
@@ -106,12 +150,17 @@ func TestReportIsReadable(t *testing.T) {
 		Connect:     []ConnectResult{{Nodes: 2, Hosts: 4096}, {Nodes: 1}},
 		Entries:     []EntryResult{{Role: "owner"}},
 		RSS:         []RSSResult{{Role: "owner"}},
+		NATPath: []PathResult{
+			{Flows: 60_000, Ratio: map[string]stat.Summary{"owner/masquerade": {Median: 0.32}}, Added: map[string]stat.Summary{wholeHop.minus(): {Median: 79}}},
+			{Flows: 1 << 20, Ratio: map[string]stat.Summary{"owner/masquerade": {Median: 0.34}}},
+		},
+		NATConnect: []NATConnectResult{{Nodes: 2, Ratio: stat.Summary{Median: 2.5}}},
 	}
 	var out bytes.Buffer
 	if err := r.print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"aim 130: met", "aim 0.35: missed", "2, 4096", "all new", r.Environment.Kernel} {
+	for _, want := range []string{"aim 130: met", "aim 0.35: missed", "aim 0.30: missed", "aim 0.35: met", "aim 80: met", "aim 2.0: met", "2, 4096", "all new", r.Environment.Kernel} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

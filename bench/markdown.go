@@ -32,6 +32,22 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   daemons after the two-node run: the owner, its backup, and that backup after it
   became the forwarder of the replies too.
 
+- **Translated, end to end**: as end to end, with port translation to one address.
+  128 servers and 16,384 ports let every connection keep its port on both sides.
+  Peer: the same nftables firewall with masquerade, with a bucket of its hash for
+  each connection. *reply at owner*: what servers send, met by the owner. *steered*:
+  the same met by a node that has no entry for it, as far as the CCL (FR6).
+  *steered+owner*: from one end to the other through both. *bare hop*: a cable and
+  a redirect that looks at nothing, which any further hop costs on this machine.
+- **New translated connections**: first packets in bursts that the rings hold, to
+  real daemons with a pool of 16 addresses and to the masquerading router, 16,384
+  by turns, so that both have as many entries when they are compared. Nobody has
+  to search for a port. XDP: what is spent where the packets are sent, the
+  generator subtracted; daemon: all of its time and its CPU's softirq thread, what
+  it spends while it waits for the next burst included. The ratio is of
+  masquerade's time to the sum of both; the backup's, which masquerade has not,
+  stands beside.
+
 Intervals hold the median with 95 % confidence (order statistics).
 
 `

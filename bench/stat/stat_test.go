@@ -59,3 +59,9 @@ func TestRatios(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestDifferencesArePairwise(t *testing.T) {
+	if got := Differences([]float64{5, 1}, []float64{2, 3}); !slices.Equal(got, []float64{3, -2}) {
+		t.Error(got)
+	}
+}
