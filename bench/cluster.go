@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -84,7 +85,7 @@ func (c *cluster) sinkBehind(router string) (*traffic.Sink, error) {
 	}
 	var s *traffic.Sink
 	err = p.ns.Do(func() (err error) {
-		s, err = traffic.NewSink(p.index, false)
+		s, err = traffic.NewSink(p.index, false, netip.Addr{})
 		return err
 	})
 	if err != nil {

@@ -111,7 +111,7 @@ type lane struct {
 
 func (c *cluster) openRace(cfg natConnectConfig) (*race, error) {
 	r := &race{c: c, cfg: cfg}
-	shape := traffic.Shape{Flows: traffic.MaxSpread, Hosts: cfg.hosts, Spread: true, Sequential: true, Flags: traffic.SYN}
+	shape := traffic.Shape{Flows: traffic.MaxSpread, Hosts: cfg.hosts, Spread: true, Sequential: true, Flags: traffic.SYN, Mapped: mappedAddr}
 	f, err := c.lab.newField(shape)
 	if err != nil {
 		return nil, err

@@ -90,7 +90,8 @@ func (f *field) add(name string, near, first, far port, ccl bool) (*track, error
 }
 
 // addShape makes a track: the source sends from near to the MAC at the other
-// end of its cable, the sink sits on far.
+// end of its cable, the sink sits on far. What hosts send arrives there from the
+// address that they hide behind.
 func (f *field) addShape(name string, shape traffic.Shape, near, first, far port, ccl bool) (*track, error) {
 	t := &track{name: name, check: func() error { return nil }}
 	shape.DMAC = first.mac
@@ -99,8 +100,12 @@ func (f *field) addShape(name string, shape traffic.Shape, near, first, far port
 		return nil, err
 	}
 	f.onClose(t.source.Close)
+	var from netip.Addr
+	if !shape.Reply {
+		from = shape.Mapped
+	}
 	err = far.ns.Do(func() (err error) {
-		t.sink, err = traffic.NewSink(far.index, ccl)
+		t.sink, err = traffic.NewSink(far.index, ccl, from)
 		return err
 	})
 	if err != nil {
@@ -121,7 +126,9 @@ func (f *field) addFloor() error {
 	if err != nil {
 		return err
 	}
-	_, err = f.add("generator", near, in, in, false)
+	shape := f.shape
+	shape.Mapped = netip.Addr{} // nobody is there to translate
+	_, err = f.addShape("generator", shape, near, in, in, false)
 	return err
 }
 

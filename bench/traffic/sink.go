@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -17,8 +18,9 @@ type Sink struct {
 }
 
 // NewSink attaches a sink to an interface of the calling thread's namespace.
-// With ccl the packets come in data frames.
-func NewSink(ifindex int, ccl bool) (*Sink, error) {
+// With ccl the packets come in data frames. With a valid from only packets of
+// this source are taken.
+func NewSink(ifindex int, ccl bool, from netip.Addr) (*Sink, error) {
 	spec, err := loadTraffic()
 	if err != nil {
 		return nil, fmt.Errorf("traffic: %w", err)
@@ -29,7 +31,13 @@ func NewSink(ifindex int, ccl bool) (*Sink, error) {
 	}
 	var m [2]byte
 	binary.BigEndian.PutUint16(m[:], mark)
+	var only uint32
+	if from.IsValid() {
+		a := from.As4()
+		only = binary.NativeEndian.Uint32(a[:])
+	}
 	err = errors.Join(
+		spec.Variables["only_from"].Set(only),
 		spec.Variables["l3_off"].Set(l3),
 		spec.Variables["mark"].Set(binary.NativeEndian.Uint16(m[:])))
 	if err != nil {

@@ -37,6 +37,7 @@ const volatile __u32 reply;      /* the connection is told by the destination */
 const volatile __u32 sequential; /* one connection after the other, not at random */
 const volatile __u32 out;        /* interface that send() sends by */
 const volatile __u64 pause;      /* ns from one batch of live frames to the next */
+const volatile __be32 only_from;   /* source that sink() wants to see; 0 = any */
 const volatile __u16 mark;       /* IP identification of all our packets */
 
 __u64 state = 88172645463325252ULL; /* of the random numbers */
@@ -195,6 +196,8 @@ int sink(struct xdp_md *ctx)
 	__u64 *n;
 
 	if ((void *)(ip + 1) > end || ip->id != mark || ip->version != 4)
+		return XDP_PASS;
+	if (only_from && ip->saddr != only_from)
 		return XDP_PASS;
 	n = bpf_map_lookup_elem(&taken, &zero);
 	if (n)

@@ -35,6 +35,7 @@ const (
 	trafficVarL4Sum      = "l4_sum"
 	trafficVarMark       = "mark"
 	trafficVarMixed      = "mixed"
+	trafficVarOnlyFrom   = "only_from"
 	trafficVarOut        = "out"
 	trafficVarPause      = "pause"
 	trafficVarPortShift  = "port_shift"
@@ -120,6 +121,7 @@ type trafficVariableSpecs struct {
 	L4Sum      *ebpf.VariableSpec `ebpf:"l4_sum"`
 	Mark       *ebpf.VariableSpec `ebpf:"mark"`
 	Mixed      *ebpf.VariableSpec `ebpf:"mixed"`
+	OnlyFrom   *ebpf.VariableSpec `ebpf:"only_from"`
 	Out        *ebpf.VariableSpec `ebpf:"out"`
 	Pause      *ebpf.VariableSpec `ebpf:"pause"`
 	PortShift  *ebpf.VariableSpec `ebpf:"port_shift"`
@@ -179,6 +181,7 @@ type trafficVariables struct {
 	L4Sum      *ebpf.Variable `ebpf:"l4_sum"`
 	Mark       *ebpf.Variable `ebpf:"mark"`
 	Mixed      *ebpf.Variable `ebpf:"mixed"`
+	OnlyFrom   *ebpf.Variable `ebpf:"only_from"`
 	Out        *ebpf.Variable `ebpf:"out"`
 	Pause      *ebpf.Variable `ebpf:"pause"`
 	PortShift  *ebpf.Variable `ebpf:"port_shift"`
