@@ -15,22 +15,23 @@ const maxTold = 10
 //
 // A TCP connection lives from its SYN until both sides have said FIN or one
 // RST; two initial sequence numbers at once in a tuple are two connections. UDP
-// datagrams and echo requests must begin with a number of eight bytes, in
-// network order, that is different in every exchange and the same in all its
-// packets, as those of package traffic do. They have no end: their
-// translations live longer than a test, so for them at once is ever.
+// datagrams and echo requests must begin with the port or identifier that the
+// client sent them from, four bytes in network order, as those of package
+// traffic do: whatever one socket exchanges with one server is one connection,
+// though it begins again. They have no end: their translations live longer than
+// a test, so for them at once is ever. All must come from one client.
 type Tuples struct {
-	TCP, Others int // connections and exchanges seen
+	TCP, Others int // connections seen
 	Reused      int // tuples that a later TCP connection used after the end of an earlier one
 	Carried     int // TCP connections of which data arrived
 
-	Duplicates int // a tuple had two connections or exchanges at once: NT4 is broken
-	Moved      int // data of a TCP connection without its SYN, or an exchange in a second tuple
+	Duplicates int // a tuple had two connections at once: NT4 is broken
+	Moved      int // data of a TCP connection without its SYN, or a client's port in a second tuple
 	Told       []string
 
 	tcp    map[packet.FlowKey]*tcpLife
-	others map[packet.FlowKey]uint64
-	places map[exchange]packet.FlowKey
+	others map[packet.FlowKey]uint32
+	places map[origin]packet.FlowKey
 	p      packet.Packet
 }
 
@@ -41,19 +42,19 @@ type tcpLife struct {
 	fin           [2]bool // of the client, of the server
 }
 
-// exchange is one number of one protocol with one server address and port.
-type exchange struct {
+// origin is what a client sends from, and to which server's port.
+type origin struct {
 	proto  uint8
 	server packet.Addr
 	port   uint16
-	number uint64
+	client uint32 // port or identifier
 }
 
 // NewTuples returns one that has seen nothing.
 func NewTuples() *Tuples {
 	return &Tuples{
-		tcp: make(map[packet.FlowKey]*tcpLife), others: make(map[packet.FlowKey]uint64),
-		places: make(map[exchange]packet.FlowKey),
+		tcp: make(map[packet.FlowKey]*tcpLife), others: make(map[packet.FlowKey]uint32),
+		places: make(map[origin]packet.FlowKey),
 	}
 }
 
@@ -119,23 +120,23 @@ func (t *Tuples) opened(k packet.FlowKey, life *tcpLife) {
 
 func (t *Tuples) datagram() {
 	payload := t.p.Data[t.p.Payload:t.p.End]
-	if len(payload) < 8 {
+	if len(payload) < 4 {
 		return
 	}
-	k, number := t.p.Key, binary.BigEndian.Uint64(payload)
+	k, client := t.p.Key, binary.BigEndian.Uint32(payload)
 	if other, known := t.others[k]; !known {
-		t.others[k] = number
+		t.others[k] = client
 		t.Others++
-	} else if other != number {
+	} else if other != client {
 		t.Duplicates++
-		t.tell("%v has exchanges %d and %d", k, other, number)
+		t.tell("%v is port %d's and port %d's", k, other, client)
 	}
-	x := exchange{k.Proto, k.Dst, k.DstPort, number}
-	if at, known := t.places[x]; !known {
-		t.places[x] = k
+	from := origin{k.Proto, k.Dst, k.DstPort, client}
+	if at, known := t.places[from]; !known {
+		t.places[from] = k
 	} else if at != k {
 		t.Moved++
-		t.tell("exchange %d was %v and is %v", number, at, k)
+		t.tell("port %d's was %v and is %v", client, at, k)
 	}
 }
 

@@ -66,10 +66,10 @@ func TestNT4_TuplesTellConnectionsApart(t *testing.T) {
 	}
 }
 
-func TestNT4_TuplesTellExchangesApart(t *testing.T) {
+func TestNT4_TuplesTellDatagramsApart(t *testing.T) {
 	type sent struct {
 		port   uint16
-		number uint64
+		client uint32
 	}
 	for name, c := range map[string]struct {
 		sent                   []sent
@@ -90,7 +90,7 @@ func TestNT4_TuplesTellExchangesApart(t *testing.T) {
 		} {
 			got := NewTuples()
 			for _, s := range c.sent {
-				got.See(make(s.port, binary.BigEndian.AppendUint64(nil, s.number)), false)
+				got.See(make(s.port, binary.BigEndian.AppendUint32(nil, s.client)), false)
 				got.See(packettest.UDP(from(s.port, packet.ProtoUDP).Reverse(), []byte("whatever the server says")), true)
 			}
 			if got.Others != c.others || got.Duplicates != c.doubles || got.Moved != c.moved {

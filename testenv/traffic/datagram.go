@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -54,10 +55,14 @@ func (l DatagramLoad) attempts(ctx context.Context, send, receive func() error) 
 	return r
 }
 
-// payload makes the content of exchange i.
-func (l DatagramLoad) payload(i int) []byte {
+// payload makes the content of exchange i on a socket with a port or identifier
+// that may have had another exchange before: first the one, then the other, four
+// bytes each. So whoever sees a datagram behind a translation knows where it is
+// from.
+func (l DatagramLoad) payload(port uint16, i int) []byte {
 	b := bytes.Repeat([]byte{byte(i)}, l.Bytes)
-	binary.BigEndian.PutUint64(b, uint64(i))
+	binary.BigEndian.PutUint32(b, uint32(port))
+	binary.BigEndian.PutUint32(b[4:], uint32(i))
 	return b
 }
 
@@ -71,7 +76,7 @@ func UDP(ctx context.Context, from *netns.Namespace, to netip.AddrPort, load Dat
 		}
 		defer c.Close()
 		defer watchContext(ctx, c)()
-		out, in := load.payload(i), make([]byte, load.Bytes+1)
+		out, in := load.payload(uint16(c.LocalAddr().(*net.UDPAddr).Port), i), make([]byte, load.Bytes+1)
 		send := func() error { _, err := c.Write(out); return err }
 		receive := func() error {
 			c.SetReadDeadline(time.Now().Add(load.Timeout))
@@ -99,7 +104,7 @@ func Pings(ctx context.Context, from *netns.Namespace, to netip.Addr, load Datag
 		}
 		defer c.Close()
 		defer watchContext(ctx, c)()
-		out := load.payload(i)
+		out := load.payload(uint16(i+1), i)
 		seq := uint16(0)
 		send := func() error { seq++; return c.Send(to, seq, out) }
 		r := load.attempts(ctx, send, func() error { return pong(c, to, out, load.Timeout) })

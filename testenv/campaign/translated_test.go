@@ -1,0 +1,83 @@
+package campaign
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"cohort/testenv/sniff"
+	"cohort/testenv/topology"
+	"cohort/testenv/track"
+	"cohort/testenv/traffic"
+)
+
+// onePublicAddress is the translation of everybody to one address.
+const onePublicAddress = "{pools: {egress: {addresses: 203.0.113.10}}, rules: [{name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}]}"
+
+// Every single packet takes a random one of four nodes, which all lend ports of
+// one public address. Everything completes; and what the server's interface saw
+// proves that no two of the connections that lived at the same time had one
+// tuple, and that none changed its own.
+func TestNT4_FR14_SprayedPATConnectionsKeepTheirTuples(t *testing.T) {
+	beside(t)
+	l := newLab(t, topology.Config{
+		Spray: true, NAT: onePublicAddress,
+		// Nothing dies here, and a machine under load must not say so.
+		Track: track.Config{Interval: 100 * time.Millisecond, Losses: 20},
+	}, time.Duration(size(90, 1200))*time.Second)
+	datagrams, err := traffic.ServeUDPEcho(l.server.Namespace, l.at(9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { datagrams.Close() })
+	tuples := sniff.NewTuples()
+	tap, err := sniff.Open(l.server.Namespace, "eth0", tuples.See)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tap.Close() })
+
+	before := l.counters(t)
+	tcp := traffic.TCP(l.ctx, l.client, l.echo.Addr, traffic.TCPLoad{Connections: size(1000, 10_000), AtOnce: 100})
+	udp := traffic.UDP(l.ctx, l.client, datagrams.Addr, traffic.DatagramLoad{Exchanges: size(1000, 10_000)})
+	pings := traffic.Pings(l.ctx, l.client, l.server.Addr, traffic.DatagramLoad{Exchanges: size(200, 1000)})
+	lost, err := tap.Close()
+	if err != nil || lost != 0 {
+		t.Fatalf("the tap lost %d frames: %v", lost, err)
+	}
+	d := growth(before, l.counters(t))
+
+	r := NewResult("spray-pat", *command)
+	for _, of := range []struct {
+		what string
+		r    *traffic.Report
+	}{{"TCP connections", tcp}, {"UDP exchanges", udp}, {"pings", pings}} {
+		if err := of.r.Err(); err != nil {
+			t.Errorf("%s: %v", of.what, err)
+		}
+		r.Add(of.what+" wanted / done", fmt.Sprintf("%d / %d", of.r.Wanted, of.r.Done), "equal")
+		r.Add(of.what+": datagrams sent again", of.r.Retries, "")
+		r.Add(of.what+": longest wait, min / median / p99 / max", Distribute(of.r.Stalls), "")
+	}
+	r.Add("tuples with two connections at once", tuples.Duplicates, "0")
+	r.Add("connections in a second tuple", tuples.Moved, "0")
+	r.Add("TCP connections of which data arrived", tuples.Carried, fmt.Sprint(tcp.Wanted))
+	r.Add("TCP connections that began at the server", tuples.TCP, "")
+	r.Add("TCP tuples used again later", tuples.Reused, "")
+	r.Add("UDP flows and pings at the server (a client uses some ports twice)", tuples.Others, "")
+	for _, name := range []string{
+		"connections_created", "claims_sent", "queries_sent", "duplicate_owners", "nat_conflicts",
+		"forward_owner", "forward_owner_ccl", "forward_ccl", "slow_sent",
+	} {
+		r.Add("counter "+name, d[name], "")
+	}
+	r.Add("counters of drops that grew", drops(d), "")
+	finish(t, r)
+	if tuples.Duplicates > 0 || tuples.Moved > 0 {
+		t.Errorf("%d tuples had two connections, %d connections had two tuples: %q", tuples.Duplicates, tuples.Moved, tuples.Told)
+	}
+	if tuples.Carried != tcp.Wanted || tuples.Others < (udp.Wanted+pings.Wanted)/2 {
+		t.Errorf("the server's interface saw data of %d TCP connections and %d flows, want %d and about %d",
+			tuples.Carried, tuples.Others, tcp.Wanted, udp.Wanted+pings.Wanted)
+	}
+}
