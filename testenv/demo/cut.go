@@ -78,7 +78,7 @@ func (s *show) nonOwnerShare(ctx context.Context) (met, all uint64, err error) {
 		}
 		for _, c := range list {
 			switch c.Name {
-			case "forward_ccl", "non_owner_packets":
+			case "forward_ccl", "forward_steered", "non_owner_packets":
 				met += c.Value
 				all += c.Value
 			case "forward_owner":
