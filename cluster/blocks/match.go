@@ -11,8 +11,13 @@ type matcher struct {
 	n     nodes
 	index []int // unit -> index of its node
 
-	heaps [][]offer // per node: what it keeps of one address, the worst first
-	rest  []extra   // units beyond what every node has of their address
+	// Of one address: what each node keeps, the worst first, and the order of
+	// each unit with the place where it asks next.
+	heaps [][]offer
+	order []offer // n for each unit; here offer.unit is the node
+	next  []int
+
+	rest []extra // units beyond what every node has of their address
 }
 
 // offer is a unit that asks a node.
@@ -27,36 +32,30 @@ type extra struct{ unit, address, node int }
 // address matches the units of one address with nodes that keep the same
 // number each. What does not fit is left for spread.
 func (m *matcher) address(first, units int) {
-	keep := units / len(m.n.ids)
+	n := len(m.n.ids)
+	keep := units / n
+	m.rank(first, units)
 	for i := range m.heaps {
 		m.heaps[i] = m.heaps[i][:0]
 	}
 	for u := first; u < first+units; u++ {
-		// asking is the unit that looks for a node, below the score that the
-		// last one that refused it gave it.
-		asking, below := u, ^uint64(0)
-		for keep > 0 {
-			best := -1
-			var score uint64
-			for i, seed := range m.n.seeds {
-				if s := m.s.score(asking, seed); s < below && (best < 0 || s > score) {
-					best, score = i, s
-				}
-			}
-			if best < 0 {
-				break
-			}
-			h := &m.heaps[best]
-			if len(*h) < keep {
-				push(h, offer{score, asking})
+		// asking is the unit that looks for a node; the one that it displaces
+		// goes on from where it was refused now.
+		asking := u
+		for keep > 0 && asking >= 0 && m.next[asking-first] < n {
+			i := asking - first
+			o := m.order[i*n+m.next[i]]
+			m.next[i]++
+			h := &m.heaps[o.unit]
+			switch {
+			case len(*h) < keep:
+				push(h, offer{o.score, asking})
 				asking = -1
-				break
+			case (*h)[0].score < o.score:
+				worst := (*h)[0].unit
+				replace(*h, offer{o.score, asking})
+				asking = worst
 			}
-			if worst := (*h)[0]; worst.score < score {
-				replace(*h, offer{score, asking})
-				asking, score = worst.unit, worst.score
-			}
-			below = score
 		}
 		if asking >= 0 {
 			m.rest = append(m.rest, extra{unit: asking, address: first, node: -1})
@@ -65,6 +64,25 @@ func (m *matcher) address(first, units int) {
 	for i, h := range m.heaps {
 		for _, o := range h {
 			m.index[o.unit] = i
+		}
+	}
+}
+
+// rank writes the order of each unit of an address.
+func (m *matcher) rank(first, units int) {
+	n := len(m.n.ids)
+	m.order = slices.Grow(m.order[:0], units*n)[:units*n]
+	m.next = slices.Grow(m.next[:0], units)[:units]
+	clear(m.next)
+	for u := range units {
+		list := m.order[u*n : u*n+n]
+		for i, seed := range m.n.seeds {
+			o := offer{m.s.score(first+u, seed), i}
+			j := i
+			for ; j > 0 && list[j-1].score < o.score; j-- {
+				list[j] = list[j-1]
+			}
+			list[j] = o
 		}
 	}
 }

@@ -1,0 +1,147 @@
+// Package blocks keeps which node may allocate from which unit of translation:
+// a port block of a PAT pool's address, or an address of a one-to-one pool
+// (NT2, NT3, NT4, NT8). Units are numbers; package nat knows what they mean.
+//
+// A Machine is one node's part. It is a pure state machine: views, messages,
+// times and questions go in; messages and SetHeld come out. It asks nobody for
+// the time and starts no goroutine; one goroutine calls it.
+//
+// # The promise
+//
+// At any instant at most one life of one node in the world may allocate from a
+// unit: its holder (NT4). There is no majority and no allocator: a unit is a
+// thing that is passed from hand to hand, and a side of a partition has what its
+// members had in their hands. What may be in the hands of somebody who is not
+// there is frozen, until it is certain that it is not.
+//
+// And the other way round: when everybody is back, or an operator has said that
+// the rest is over (Forget), every unit is with its target again, and targets
+// are fair: of 126 blocks four nodes hold 31, 31, 32 and 32.
+//
+// # How a unit moves
+//
+//	        give                        took
+//	held --------> limbo of the giver --------> held by the receiver
+//	  ^               |  |
+//	  +---------------+  +---> nobody's: the receiver's life is over
+//	   not taken in a                |
+//	   view that is past             v
+//	held <--------------------- thawed by the unit's director
+//
+// Target. Every node computes from the view which node should hold each unit
+// (sharer): rendezvous hashing under bounds. Exactly equal shares cost some
+// moves: without one of four nodes 29 % of the units have another target
+// instead of 25 %, without one of sixteen 19 % instead of 6 %. Only idle units
+// move.
+//
+// Give. A holder passes idle units to their target, or to whom asks because it
+// is short of ports (Want). It stops allocating, writes that down, and sends.
+// Gives to one life of a node are numbered, and repeated; the receiver takes
+// each number once, in turn, and only in the view in which it was sent. So when
+// the receiver speaks in a later view, the number that it took last says of each
+// give whether it was taken or never will be. Nothing else ends the limbo of a
+// unit as ours: not seeing that the receiver does not have it, for it may have
+// passed it on.
+//
+// Thaw. A unit that nobody has is brought back by its director, the first of
+// its rendezvous order, when
+//
+//  1. the view has every node that was ever a member (the roster), but for
+//     those that left or were forgotten;
+//  2. every member has announced, in this view, all that it holds and all that
+//     it has held in this view, and the unit is not among it;
+//  3. the rosters that the members have on disk are the same;
+//  4. Settled: everybody has registered its connections in this view; and then
+//     the director knows of no use of the unit.
+//
+// # Why this is safe
+//
+// Let V be the view of a thaw of unit u by its director D, and assume that some
+// life H holds u, or takes it later otherwise than through D.
+//
+// The name of H is in V. By induction over the hands that u went through: the
+// lineage is founded, and any unit thawed, in a view whose members all have each
+// other's names on disk before anything happens (3). Whoever gives u to somebody
+// has that name on disk, and in every disk's roster are all members of views
+// that it was in. By 1, with a name all names in its roster are in V. Since
+// names are unique and a node lives one life at a time, and the life in V is the
+// newest, H is the life in V, or over.
+//
+// H has announced in V without u, so it got u later. Follow u backwards through
+// the gives to the last one that was taken in a view older than V, or to where
+// there was none: whoever had it then, P, had it in its hand, or in limbo, when
+// it applied V, for a give counts in one view only, and views are applied in
+// rising order. P lives, or it could not have given u later; so by the above it
+// is in V; so by 2 it has announced u in V, then or at any time later, because
+// what it had in V it goes on announcing as past. This contradicts 2. Nor was u
+// thawed by another: in V, it has one director; in a later view, 1 and 2 ask for
+// D's own announcement there, so D has left V.
+//
+// The order in which announcements arrive, whether they are lost, repeated or
+// cut in pieces, does not matter in this: each says what was had since V began.
+//
+// Two nodes never both think that they hold u after a give, because the giver
+// takes it back only on the receiver's word that it will never take it.
+//
+// # Lives and processes
+//
+// A life (wire.Incarnation) that is over holds nothing: Lost, or a view that
+// shows another life. Its units are nobody's, and its connections, adopted by
+// others, keep them from thawing until the last has ended (NT5).
+//
+// A process that is replaced within one life (HL5) leaves what it held in the
+// Journal, and in which view; the next one Restores it and waits for Settled. It
+// does not know what its predecessor gave away in the present view. So it is
+// unsure, which stops all thawing, until every member has answered to it: then
+// what was sent before has been taken, or died with its channel (package
+// ccl/reliable: the instance of an end changes with the process). From then on
+// it announces as its own past whatever others hold or had.
+//
+// What was on its way from a process that is killed in that very millisecond is
+// nobody's; it comes back in the next view at the latest.
+//
+// # Founding
+//
+// Units are made once. A control node that, like all members of its view, has
+// never heard of a lineage founds one, if nobody is missing that any of them
+// ever met, and if Config.Found allows it. Everybody joins when it hears of it.
+// Nobody holds anything then, so the directors thaw all units.
+//
+// Two nodes that never met may each found a lineage, when both may and both are
+// alone at their first start. That cannot be seen from inside. When they meet,
+// the smaller number stays, and the members of the other give up what they hold
+// and join it: one holder of each unit from there on, but what was allocated
+// before may collide.
+//
+// # What a disk is for
+//
+// Memory is the lineage and the roster. A node that does not remember its
+// lineage could found another one; a node that does not remember whom it had
+// let in could complete a roster that is not complete, while the newcomer, cut
+// off, holds units that it got from the former life. With Config.Remember nil,
+// or a disk that is wiped, both can happen after every witness has lost its
+// life while a partition lasts. Without such a coincidence nothing is lost.
+//
+// The price: after a failure of power that one node does not survive, all units
+// are frozen until an operator says that it is over (Forget). From inside, it
+// might as well be alive and serving at the other end of a cut cable.
+//
+// Forget is a promise: the node is over, or comes back empty, and nobody lives
+// whom it alone had let in. An orderly Leave does it by itself.
+//
+// # What others know
+//
+// Everybody keeps the newest announcement of every member of the view. Those of
+// former members decide nothing here: a thaw rests on what those who are there
+// say, and on nobody being missing. The last holder of a frozen unit is kept
+// for Status, where it was heard.
+//
+// # Cost
+//
+// An announcement lists ranges, two or three bytes each, in messages of at most
+// 480 bytes. A change is announced at once, to all, as the part of the units
+// that changed. A view costs one announcement to every member and the
+// computation of targets, 15 ms for 32,000 units and 16 nodes. Ten times a second
+// the sets are compared, 64 units at a time; Idle is asked for held units only
+// where some have another target.
+package blocks
