@@ -72,6 +72,14 @@ func Partition(w *World) {
 	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
 }
 
+// LongPartition is a Partition that outlasts connections and their hold-down.
+func LongPartition(w *World) {
+	side := w.rng.Uint64()
+	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
+	w.check.split()
+	w.cutWhile(3*second+w.rng.Int64N(6*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
+}
+
 // OneWay cuts what one node says to another.
 func OneWay(w *World) {
 	from, to := w.rng.IntN(len(w.nodes)), w.rng.IntN(len(w.nodes))

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"cohort/flowtable"
 )
 
 var (
@@ -65,6 +67,19 @@ func TestNT6(t *testing.T) {
 				t.Fatalf("no host had more than %d blocks, %d conversations completed: the limit was not tested", most, completed)
 			}
 		})
+	}
+}
+
+// TestNT4_LongPartitions: connections end and others begin while the two sides
+// do not see each other, and both have what was open before.
+func TestNT4_LongPartitions(t *testing.T) {
+	cfg := Config{
+		NAT: true, Conns: 120, Duration: 14 * time.Second, HoldDown: 200 * time.Millisecond, Think: int64(500 * time.Millisecond),
+		Faults: []Fault{LongPartition, PowerOff}, Strikes: 3,
+		Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 2, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
+	}
+	for s := range *seeds {
+		play(t, "", cfg, *first+uint64(s))
 	}
 }
 

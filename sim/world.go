@@ -147,6 +147,10 @@ func (w *World) plan() {
 	for i := range w.cfg.Conns {
 		c := &conn{w: w, id: i + 1, kind: kinds[w.rng.IntN(len(kinds))], steps: 2 + w.rng.IntN(40)}
 		c.key = packet.FlowKey{Src: packet.Addr{10, 0, 0, byte(i%4 + 1)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(2000 + i), DstPort: 80, Proto: packet.ProtoTCP}
+		if w.cfg.NAT {
+			// Hosts prefer the same few ports: what one gives up another takes.
+			c.key.Src, c.key.SrcPort = packet.Addr{10, 0, 1, byte(i + 1)}, uint16(2000+i%3)
+		}
 		switch c.kind {
 		case ownership.KindUDP:
 			c.key.Proto = packet.ProtoUDP

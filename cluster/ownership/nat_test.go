@@ -362,6 +362,7 @@ func TestFR11_AdoptedTranslationReplacesTheProvisionalOne(t *testing.T) {
 	if got := c.flow(1, k).Key[1]; got != conn.Reply {
 		t.Fatalf("translates to %v, want %v", got, conn.Reply)
 	}
+	c.run(5000 * ms) // what it left from first is kept for a while
 	if c.nodes[1].fake.uses[old] != 0 || c.nodes[1].fake.uses[conn.Reply] != 1 {
 		t.Fatalf("uses %v", c.nodes[1].fake.uses)
 	}

@@ -51,12 +51,12 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	if m.Flags&wire.ConnOrphan != 0 {
 		owner = nobody
 	}
-	if ref := c.table.Lookup(m.Key); ref != 0 && !ref.IsForward() {
-		if c.table.Flow(ref.Slot()).Key[0] != m.Conn {
-			c.stats.NATConflicts++
-		}
-		return // the director of the first key decides which of the two owns it
+	if ref := c.table.Lookup(m.Key); ref != 0 && !ref.IsForward() && c.table.Flow(ref.Slot()).Key[0] != m.Conn {
+		c.stats.NATConflicts++
+		return
 	}
+	// With an own flow of the same connection too: the director of the first key
+	// decides which of the two goes on, and this node may be told later.
 	if e, known := c.cfg.Stubs.Get(m.Key); known {
 		live := c.alive(wire.NodeID(e.Owner), e.Incarnation)
 		if live && (owner == nobody || e.Gen > m.Gen) || owner == nobody && e.Gen >= m.Gen {
@@ -84,21 +84,6 @@ func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 	}
 }
 
-// dropStub forgets a stub.
-func (c *Core) dropStub(reply packet.FlowKey) {
-	e, known := c.cfg.Stubs.Get(reply)
-	if !known {
-		return
-	}
-	if c.cfg.NAT.Apart() {
-		makeTomb(e)
-		return
-	}
-	stored := e.Key.Unpack()
-	c.cfg.Stubs.Delete(reply)
-	c.cfg.NAT.Release(c.now, stored, true)
-}
-
 // clearStub forgets a stub, or a tomb, of a connection that this node owns now.
 func (c *Core) clearStub(reply packet.FlowKey) {
 	if e, known := c.cfg.Stubs.Get(reply); known {
@@ -114,7 +99,7 @@ func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
 		return
 	}
 	if e, known := c.cfg.Stubs.Get(reply); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
-		c.dropStub(reply)
+		c.makeTomb(e)
 	}
 }
 
@@ -203,13 +188,13 @@ func (c *Core) ageStubs() {
 	c.ageing.stubs = stubs.Scan(c.ageing.stubs, c.share(stubs.Slots()), func(e *flowtable.Backup) bool {
 		switch {
 		case e.Flags&wire.ConnTomb != 0:
-			if c.cfg.NAT.Apart() || !c.sync.clean {
+			if c.tombStays(e) {
 				return true
 			}
 		case c.belongs(e):
 			return true
-		case c.cfg.NAT.Apart():
-			makeTomb(e)
+		default:
+			c.makeTomb(e)
 			return true
 		}
 		c.cfg.NAT.Release(c.now, e.Key.Unpack(), true)

@@ -6,27 +6,47 @@ import (
 	"cohort/packet"
 )
 
-// A node on the other side of a cut takes connections over whose copies it has,
-// and may keep them for as long as it is away. So while a node is missing, a
-// reply key that was in use before does not come free when its connection ends
-// on this side: a tomb keeps it, a stub without an owner and without an end,
-// until everybody is back and has registered what it owns (NT4).
+// When a translated connection ends here, others may still have a copy of it:
+// the Close is on its way, or lost in a cut that nobody has noticed yet. A node
+// beyond the cut takes the connection over from such a copy when its endpoints
+// go on, and may keep it for as long as it is away. Its reply key must not be
+// another connection's meanwhile (NT4).
+//
+// So the key stays in use for a while, by a tomb: a stub without an owner. The
+// while is longer than the detection of a cut; if a node is missing then, the
+// tomb stays until everybody is back and has registered what it owns. Only what
+// began after the node went missing is none of its business.
 
-// entomb keeps the reply key of an ended connection in use; false when nobody
-// can have taken the connection over.
+// tombFresh in Backup.State marks a tomb of a connection that began when
+// everybody who is in the view had registered in it.
+const tombFresh = 1
+
+// entomb keeps the reply key of an ended connection in use; false when there is
+// no room for a tomb, or somebody else's stub does so.
 func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32) bool {
-	if !c.cfg.NAT.Apart() || flowtable.Since(created, c.sync.viewAt) > 0 && c.sync.clean {
-		return false // everybody who could have a copy is here
-	}
 	if _, known := c.cfg.Stubs.Get(keys[1]); known {
-		return false // which keeps it in use, or becomes a tomb itself
+		return false
 	}
 	b := c.entry(nobody, keys[1], gen)
 	b.Flags = wire.ConnTomb
+	if c.sync.clean && flowtable.Since(created, c.sync.viewAt) > 0 {
+		b.State = tombFresh
+	}
 	return c.cfg.Stubs.PutPair(b, keys[0]) == nil
 }
 
 // makeTomb turns a stub into a tomb.
-func makeTomb(e *flowtable.Backup) {
-	e.Owner, e.Incarnation, e.Flags = uint8(nobody), 0, wire.ConnTomb
+func (c *Core) makeTomb(e *flowtable.Backup) {
+	e.Owner, e.Incarnation, e.Flags, e.State, e.Confirmed = uint8(nobody), 0, wire.ConnTomb, 0, c.tick()
+}
+
+// tombStays reports whether somebody may still use what a tomb keeps.
+func (c *Core) tombStays(e *flowtable.Backup) bool {
+	if flowtable.Since(c.tick(), e.Confirmed) <= int32(flowtable.TickOf(int64(c.cfg.SettleTime))) {
+		return true
+	}
+	if e.State == tombFresh && flowtable.Since(e.Confirmed, c.sync.viewAt) > 0 {
+		return false
+	}
+	return !c.sync.clean || c.cfg.NAT.Apart()
 }
