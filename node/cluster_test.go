@@ -126,7 +126,7 @@ func (n *testNode) open(name string, peers []netip.Addr) {
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: testRouter{}, Policy: allowAll{}, Timeouts: n.cfg.Cluster.Timeouts,
-			Xlate: n.logXlates(translation),
+			Xlate: n.openXlateLog(translation),
 		},
 		Endpoint: ccl.EndpointConfig{Local: n.at, Rand: random},
 	})

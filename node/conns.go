@@ -111,7 +111,7 @@ func (n *Node) copiedEntry(b *flowtable.Backup, tick uint32) entry {
 		c.Roles = "DB"
 	}
 	if n.stubs != nil && translated {
-		if _, ok := n.stubs.Get(second); ok {
+		if s, ok := n.stubs.Get(second); ok && s.Flags&wire.ConnTomb == 0 {
 			c.Roles += "S"
 		}
 	}

@@ -47,7 +47,7 @@ type Node struct {
 	state  *stateFile[saved]
 	units  *unitState // nil without NAT
 	census census
-	xlog   *xlateLog // nil when no rule of NAT asks for one
+	xlog   *xlateLog // nil when nothing of NAT asks for one
 
 	incarnation wire.Incarnation
 	resumed     bool
@@ -212,7 +212,7 @@ func (n *Node) openCore() error {
 			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Key), MaxHeld: holdFrames / 2,
 			// A member that died unnoticed is waited for until it is removed.
 			SettleTime: max(3*time.Second, cl.Health.HoldTime),
-			Xlate:      n.logXlates(translation),
+			Xlate:      n.openXlateLog(translation),
 		},
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,

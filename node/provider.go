@@ -275,6 +275,6 @@ func (n *Node) natCounters(add func(kind, name string, v uint64, text string)) {
 	add("nat", "hold_down_cut", p.HoldDownCut, "hold-downs that ended early because nat.hold_down_max was reached")
 	add("nat", "releases_unmatched", p.Unmatched, "ports given back that were not in use: an error of the program")
 	if n.xlog != nil {
-		add("nat", "xlates_unlogged", n.xlog.lost.Load(), "translations that began or ended without a line in the log: it could not keep up")
+		add("nat", "xlates_unlogged", n.xlog.lost.Load(), "lines about translations or blocks that are missing in the log, which could not keep up")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"cohort/api"
+	"cohort/ccl/wire"
 	"cohort/dataplane"
 	"cohort/flowtable"
 	"cohort/packet"
@@ -113,9 +114,10 @@ func (w *tableWalk) batch() (more bool) {
 }
 
 // stub takes a stub, unless the connection's copy, which says more, is here too.
+// A tomb keeps the key of what has ended in use: it is nothing to show.
 func (w *tableWalk) stub(b *flowtable.Backup) bool {
 	first, ok := w.n.stubs.Other(b.Key.Unpack())
-	if !ok {
+	if !ok || b.Flags&wire.ConnTomb != 0 {
 		return true
 	}
 	if _, copied := w.n.copies.Get(first); !copied {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"cohort/api"
+	"cohort/ccl/wire"
+	"cohort/flowtable"
 	"cohort/packet"
 )
 
@@ -142,6 +144,31 @@ func TestCensusCountsByPool(t *testing.T) {
 	for pool, want := range []int{visitBatch + 3, 1, 1} {
 		if got := n.pools()[pool].Here.Xlates; got != want {
 			t.Errorf("pool %d has %d translations, want %d", pool, got, want)
+		}
+	}
+}
+
+// A connection that has ended is shown by nobody, although its key may not be
+// given out again yet.
+func TestNT4_TombsAreNotShown(t *testing.T) {
+	c := newTestCluster(t, 1)
+	n := c.nodes[0]
+	k := udp(packet.Addr{10, 1, 0, 5}, 5000)
+	reply := k.Reverse()
+	reply.Dst = packet.Addr{203, 0, 113, 10}
+	for _, flags := range []uint8{wire.ConnTomb, 0} {
+		if err := n.stubs.PutPair(flowtable.Backup{Key: flowtable.Pack(reply), Flags: flags}, k); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		if flags == 0 {
+			want = 1
+		}
+		if got := len(n.conns(api.ConnFilter{})); got != want {
+			t.Errorf("%d connections with flags %#x, want %d", got, flags, want)
+		}
+		if got := len(n.lines(api.XlateFilter{})); got != want {
+			t.Errorf("%d translations with flags %#x, want %d", got, flags, want)
 		}
 	}
 }

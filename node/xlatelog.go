@@ -23,17 +23,22 @@ const xlateRing = 1 << 17
 // xlatePause is how often the ring is emptied.
 const xlatePause = 50 * time.Millisecond
 
-// xlateRecord says that a translation began or ended at this node.
+// xlateRecord says that a translation began or ended at this node, or that a
+// host got a block of its own or gave it back.
 type xlateRecord struct {
 	at     int64 // of the monotonic clock
 	keys   [2]packet.FlowKey
 	gen    uint32
 	ifaces [2]uint8
 	began  bool
+	block  bool // then only these two count besides:
+	unit   uint32
+	host   packet.Addr
 }
 
 // xlateLog writes one line for the beginning and one for the end of every
-// translation whose rule says so (RFC 6888, REQ-12). The loop puts records into
+// translation whose rule says so (RFC 6888, REQ-12), and of every block that is
+// a host's own (RFC 7422). The loop puts records into
 // a ring and never waits; one goroutine at a time takes them out, finds names
 // and writes. A record that finds the ring full is counted and lost.
 type xlateLog struct {
@@ -52,24 +57,38 @@ func newXlateLog(log *zap.Logger, rules *nat.Rules, size int) *xlateLog {
 	return &xlateLog{log: log.Core(), rules: rules, clock: dataplane.Now, wall: time.Now, ring: make([]xlateRecord, size)}
 }
 
-// logXlates opens the log if a rule asks for it, and returns what the role logic
-// calls; nil when nobody asks.
-func (n *Node) logXlates(t *core.NAT) func(f *flowtable.FlowSlot, began bool) {
-	if t == nil || !slices.ContainsFunc(n.cfg.Cluster.NAT.Rules, func(r nat.Rule) bool { return r.LogXlates }) {
+// openXlateLog opens the log if a rule or a pool asks for it. It returns what the
+// role logic calls; nil when no rule asks.
+func (n *Node) openXlateLog(t *core.NAT) func(f *flowtable.FlowSlot, began bool) {
+	if t == nil {
 		return nil
 	}
-	n.xlog = newXlateLog(n.log, t.Rules, xlateRing)
-	return func(f *flowtable.FlowSlot, began bool) { n.xlog.put(dataplane.Now(), f, began) }
+	rules := slices.ContainsFunc(n.cfg.Cluster.NAT.Rules, func(r nat.Rule) bool { return r.LogXlates })
+	pools := slices.ContainsFunc(n.cfg.Cluster.NAT.Pools, func(p nat.Pool) bool { return p.MaxBlocksPerHost > 0 })
+	if rules || pools {
+		n.xlog = newXlateLog(n.log, t.Rules, xlateRing)
+	}
+	if pools {
+		t.BlockLog = func(unit int, host packet.Addr, assigned bool) {
+			n.xlog.put(xlateRecord{at: dataplane.Now(), block: true, unit: uint32(unit), host: host, began: assigned})
+		}
+	}
+	if !rules {
+		return nil
+	}
+	return func(f *flowtable.FlowSlot, began bool) {
+		n.xlog.put(xlateRecord{at: dataplane.Now(), keys: f.Key, gen: f.Gen, ifaces: f.Iface, began: began})
+	}
 }
 
-// put takes a record of a flow. It belongs to the loop.
-func (l *xlateLog) put(now int64, f *flowtable.FlowSlot, began bool) {
+// put takes a record. It belongs to the loop.
+func (l *xlateLog) put(r xlateRecord) {
 	head := l.head.Load()
 	if head-l.tail.Load() == uint64(len(l.ring)) {
 		l.lost.Add(1)
 		return
 	}
-	l.ring[head%uint64(len(l.ring))] = xlateRecord{at: now, keys: f.Key, gen: f.Gen, ifaces: f.Iface, began: began}
+	l.ring[head%uint64(len(l.ring))] = r
 	l.head.Store(head + 1)
 }
 
@@ -98,12 +117,15 @@ func (l *xlateLog) drain() {
 	}
 }
 
-// write writes a line for each translated end. It goes past the sampling of
-// the logger, which would keep the first hundred lines of a second only.
+// write writes the lines of a record: of a hairpin, which translates both ends,
+// there are two.
 func (l *xlateLog) write(r *xlateRecord, at time.Time) {
-	line := zapcore.Entry{Level: zapcore.InfoLevel, Time: at, Message: "xlate ended"}
-	if r.began {
-		line.Message = "xlate began"
+	if r.block {
+		d := l.rules.Geometry().Describe(int(r.unit))
+		l.line(at, r.began, "block assigned", "block released",
+			zap.Stringer("host", r.host), zap.Stringer("address", d.Addr), zap.Uint16("first", d.First), zap.Uint16("last", d.Last),
+			zap.String("pool", poolName(l.rules, d.Addr)))
+		return
 	}
 	e := newEntry(r.keys[0], r.keys[1])
 	e.ifaces = r.ifaces
@@ -114,13 +136,21 @@ func (l *xlateLog) write(r *xlateRecord, at time.Time) {
 		if x.Remote.IsValid() {
 			remote = zap.Stringer("remote", x.Remote)
 		}
-		err := l.log.Write(line, []zap.Field{
+		l.line(at, r.began, "xlate began", "xlate ended",
 			zap.String("type", x.Type), zap.String("protocol", x.Protocol),
 			zap.Stringer("real", x.Real), zap.Stringer("mapped", x.Mapped), remote,
-			zap.String("pool", x.Pool), zap.String("rule", x.Rule), zap.Uint32("gen", r.gen),
-		})
-		if err != nil {
-			l.lost.Add(1)
-		}
+			zap.String("pool", x.Pool), zap.String("rule", x.Rule), zap.Uint32("gen", r.gen))
+	}
+}
+
+// line goes past the sampling of the logger, which would keep the first hundred
+// lines of a second only.
+func (l *xlateLog) line(at time.Time, began bool, yes, no string, fields ...zap.Field) {
+	e := zapcore.Entry{Level: zapcore.InfoLevel, Time: at, Message: no}
+	if began {
+		e.Message = yes
+	}
+	if l.log.Write(e, fields) != nil {
+		l.lost.Add(1)
 	}
 }

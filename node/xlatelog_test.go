@@ -11,8 +11,10 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"cohort/config"
 	"cohort/flowtable"
 	"cohort/nat"
+	"cohort/node/core"
 	"cohort/packet"
 )
 
@@ -56,7 +58,7 @@ func TestNT6_EveryTranslationIsLoggedWithItsTime(t *testing.T) {
 	f := &flowtable.FlowSlot{Key: [2]packet.FlowKey{k, nat.ReplyKey(k, packet.Addr{203, 0, 113, 10}, 6001)}, Iface: [2]uint8{1, 2}, Gen: 3}
 	for round := range 3 { // past the end of the ring
 		for i := range 4 {
-			l.put(now-int64(time.Second), f, i%2 == 0)
+			l.put(xlateRecord{at: now - int64(time.Second), keys: f.Key, gen: f.Gen, ifaces: f.Iface, began: i%2 == 0})
 		}
 		l.drain()
 		got := logs.TakeAll()
@@ -74,7 +76,7 @@ func TestNT6_EveryTranslationIsLoggedWithItsTime(t *testing.T) {
 		}
 	}
 	for range 11 {
-		l.put(now, f, true)
+		l.put(xlateRecord{at: now, keys: f.Key, began: true})
 	}
 	l.drain()
 	if got := len(logs.TakeAll()); got != 8 || l.lost.Load() != 3 {
@@ -84,8 +86,7 @@ func TestNT6_EveryTranslationIsLoggedWithItsTime(t *testing.T) {
 
 func TestLoggingAllocatesNothingInTheLoop(t *testing.T) {
 	l := newXlateLog(zap.NewNop(), nil, 64)
-	f := &flowtable.FlowSlot{}
-	if n := testing.AllocsPerRun(1000, func() { l.put(1, f, true) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { l.put(xlateRecord{at: 1, began: true}) }); n != 0 {
 		t.Errorf("%v allocations a record", n)
 	}
 }
@@ -127,7 +128,37 @@ func TestNT6_RulesSayWhatIsLogged(t *testing.T) {
 	if len(count) > 0 {
 		t.Errorf("lines that nobody asked for: %v", count)
 	}
-	if newTestCluster(t, 1).nodes[0].logXlates(nil) != nil {
+	if newTestCluster(t, 1).nodes[0].openXlateLog(nil) != nil {
 		t.Error("a node without NAT logs translations")
+	}
+}
+
+// One record for a block that a host gets, and one for its end (RFC 7422).
+func TestNT6_BlocksOfHostsAreLogged(t *testing.T) {
+	n := &Node{log: zap.NewNop(), cfg: Config{Cluster: &config.Cluster{NAT: nat.Config{
+		Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{{203, 0, 113, 10}}, MaxBlocksPerHost: 2}},
+	}}}}
+	rules, err := nat.Compile(n.cfg.Cluster.NAT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	translation := &core.NAT{Rules: rules}
+	if n.openXlateLog(translation) != nil {
+		t.Error("translations are logged, and no rule asks for it")
+	}
+	seen, logs := observer.New(zapcore.InfoLevel)
+	n.xlog.log = seen
+	translation.BlockLog(1, packet.Addr{10, 1, 0, 5}, true)
+	translation.BlockLog(1, packet.Addr{10, 1, 0, 5}, false)
+	n.xlog.drain()
+	for i, e := range logs.TakeAll() {
+		f := e.ContextMap()
+		got := fmt.Sprint(e.Message, " ", f["host"], " ", f["address"], " ", f["first"], "-", f["last"], " ", f["pool"])
+		if want := []string{"block assigned", "block released"}[i] + " 10.1.0.5 203.0.113.10 1536-2047 egress"; got != want {
+			t.Errorf("line %q, want %q", got, want)
+		}
+	}
+	if n.xlog.tail.Load() != 2 {
+		t.Errorf("%d records, want 2", n.xlog.tail.Load())
 	}
 }
