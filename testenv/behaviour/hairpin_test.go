@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -28,71 +29,78 @@ func hairpinStatic(t *testing.T, s *site) {
 	}
 }
 
-// hairpinMapping lets inside hosts talk by the endpoints that a server outside
-// told them, as peer-to-peer programs do.
+// hairpinMapping lets inside hosts talk to an endpoint that a server outside
+// told one of them, as peer-to-peer programs do: whoever sends to it must be
+// seen by its own public address there, and the answers come back.
 func hairpinMapping(t *testing.T, s *site) {
 	m := serveMirror(t, s.server, 9002)
-	peer := func(h *topology.Host) (c *socket) {
-		c = open(t, h)
-		c.mapped = c.learn(t, m.at)
-		return c
-	}
-	open, closed, other := peer(s.open), peer(s.closed), peer(s.closed)
-
-	// Everybody may send to the open one, and is seen as everywhere.
-	for _, from := range []*socket{closed, other} {
-		from.send(t, open.mapped, "hello")
-		if text, by := open.receive(t); text != "hello" || by != from.mapped {
-			t.Fatalf("%q from %v, want it from %v", text, by, from.mapped)
+	target := open(t, s.open)
+	target.mapped = target.learn(t, m.at)
+	talks := func(t *testing.T, from *socket, as func(netip.AddrPort) bool) {
+		t.Helper()
+		from.send(t, target.mapped, "hello")
+		text, seen := target.receive(t)
+		if text != "hello" || !as(seen) {
+			t.Fatalf("%q from %v (REQ-9a)", text, seen)
 		}
-		// By that it has opened its own filter for the open one's address.
-		open.send(t, from.mapped, "you too")
-		if text, by := from.receive(t); text != "you too" || by != open.mapped {
-			t.Fatalf("%q from %v, want it from %v", text, by, open.mapped)
+		target.send(t, seen, "you too")
+		if text, by := from.receive(t); text != "you too" || by != target.mapped {
+			t.Fatalf("%q from %v, want it from %v", text, by, target.mapped)
 		}
 	}
-	// A filter that depends on address and port holds for the inside as well,
-	// until both have sent.
-	before := counter(t, s.Topology, "slow_nat_filtered")
-	closed.send(t, other.mapped, "too early")
-	eventually(t, "the filter counts", func() bool { return counter(t, s.Topology, "slow_nat_filtered") > before })
-	other.send(t, closed.mapped, "through the hole")
-	if text, by := closed.receive(t); text != "through the hole" || by != other.mapped {
-		t.Errorf("%q from %v, want it from %v", text, by, other.mapped)
+	t.Run("from a port pool", func(t *testing.T) {
+		talks(t, open(t, s.plain), func(seen netip.AddrPort) bool { return seen.Addr() == egress })
+	})
+	t.Run("from a static address", func(t *testing.T) {
+		from := open(t, s.static)
+		from.mapped = from.learn(t, m.at)
+		talks(t, from, func(seen netip.AddrPort) bool { return seen == from.mapped })
+	})
+	for _, host := range []*topology.Host{s.closed, s.open} {
+		t.Run("from a mapping of "+host.Name, func(t *testing.T) {
+			from := open(t, host)
+			from.mapped = from.learn(t, m.at)
+			talks(t, from, func(seen netip.AddrPort) bool { return seen == from.mapped })
+			if again := from.learn(t, m.at); again != from.mapped {
+				t.Errorf("the mapping was %v and is %v", from.mapped, again)
+			}
+		})
 	}
-	closed.send(t, other.mapped, "and back")
-	if text, by := other.receive(t); text != "and back" || by != closed.mapped {
-		t.Errorf("%q from %v, want it from %v", text, by, closed.mapped)
-	}
-	for _, c := range []*socket{open, closed, other} {
-		if again := c.learn(t, m.at); again != c.mapped {
-			t.Errorf("the mapping was %v and is %v", c.mapped, again)
+	// A filter that depends on address and port holds for the inside as well.
+	t.Run("filtered", func(t *testing.T) {
+		closed := open(t, s.closed)
+		closed.mapped = closed.learn(t, m.at)
+		before := counter(t, s.Topology, "slow_nat_filtered")
+		open(t, s.plain).send(t, closed.mapped, "nobody asked you")
+		eventually(t, "the filter counts", func() bool { return counter(t, s.Topology, "slow_nat_filtered") == before+1 })
+		if again := closed.learn(t, m.at); again != closed.mapped { // and nothing else was received
+			t.Errorf("the mapping was %v and is %v", closed.mapped, again)
 		}
+	})
+	if again := target.learn(t, m.at); again != target.mapped {
+		t.Errorf("the mapping was %v and is %v", target.mapped, again)
 	}
 }
 
 // socket is a UDP socket that talks to everybody.
 type socket struct {
-	packetConn
+	*net.UDPConn
 	mapped netip.AddrPort
 }
 
-// packetConn is what socket needs of a net.UDPConn.
-type packetConn interface {
-	ReadFromUDPAddrPort([]byte) (int, netip.AddrPort, error)
-	WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
-	SetReadDeadline(time.Time) error
-}
+func open(t *testing.T, h *topology.Host) *socket { t.Helper(); return openAt(t, h, 0) }
 
-func open(t *testing.T, h *topology.Host) *socket {
+func openAt(t *testing.T, h *topology.Host, port uint16) *socket {
 	t.Helper()
-	c, err := h.Namespace.ListenPacket("udp4", netip.AddrPortFrom(h.Addr, 0).String())
+	c, err := h.Namespace.ListenPacket("udp4", netip.AddrPortFrom(h.Addr, port).String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &socket{packetConn: c.(packetConn)}
+	return &socket{UDPConn: c.(*net.UDPConn)}
 }
+
+func (c *socket) port() uint16 { return local(c).Port() }
 
 func (c *socket) send(t *testing.T, to netip.AddrPort, text string) {
 	t.Helper()
