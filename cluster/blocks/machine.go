@@ -116,16 +116,18 @@ func (m *Machine) Restore(now int64, life wire.Incarnation, number uint64, held 
 // said, in the former one, is not applied: units may have been passed on since.
 func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	m.now = now
-	number := Number(v)
-	if number < m.number {
+	number, life := Number(v), v.Member(self).Incarnation
+	if life == m.life && number < m.number {
 		m.Fence(now)
 		return
 	}
-	if life := v.Member(self).Incarnation; life != m.life {
+	if life != m.life {
 		if m.life != 0 {
 			m.drop()
 		}
-		m.life = life
+		// A cluster that begins anew, without anybody who knew the last view,
+		// counts from one again.
+		m.life, m.number = life, 0
 	}
 	if number > m.number { // else the same once more, after a Fence or a restart
 		clear(m.touched)
