@@ -1,0 +1,106 @@
+package translate
+
+import (
+	"cohort/cluster/ownership"
+	"cohort/packet"
+)
+
+// Hosts is what a Translator asks about the blocks of inside hosts, for pools
+// that limit them (NT6): cluster/hosts.
+type Hosts interface {
+	// Ask asks for one more block for a host; the answer goes to HostAnswer.
+	Ask(pool int, host packet.Addr)
+	// Release says that a host has one less.
+	Release(pool int, host packet.Addr)
+}
+
+// BlockLog hears which host has which block: one record for a block and not for
+// each of its connections (RFC 6888, REQ-12; RFC 7422).
+type BlockLog func(unit int, host packet.Addr, assigned bool)
+
+// keepFor is how long a host keeps a block that it does not use, in nanoseconds:
+// the packet that wanted it may be on its way. freeEvery is how often it is looked.
+const (
+	keepFor   = int64(1e9)
+	freeEvery = int64(250e6)
+)
+
+// fullFor is how long a refusal is believed before the host's director is asked
+// again, in nanoseconds.
+const fullFor = int64(100e6)
+
+type hostKey struct {
+	pool int
+	host packet.Addr
+}
+
+// hostShort is a host whose blocks here have no port for a connection.
+func (t *Translator) hostShort(now int64, pool int, host packet.Addr) ownership.Reason {
+	k := hostKey{pool, host}
+	if until, full := t.full[k]; full && now < until {
+		return ownership.ReasonNATHost
+	}
+	delete(t.full, k)
+	t.hosts.Ask(pool, host)
+	return ownership.ReasonNATPorts
+}
+
+// HostAnswer takes the answer of a host's director. Without an idle block at
+// hand the grant goes back, and a block is asked for.
+func (t *Translator) HostAnswer(now int64, pool int, host packet.Addr, granted bool) {
+	if !granted {
+		t.full[hostKey{pool, host}] = now + fullFor
+		return
+	}
+	unit, ok := t.ports.UnitForHost(now, pool, host)
+	if !ok {
+		t.hosts.Release(pool, host)
+		t.short(pool)
+		return
+	}
+	t.ports.AssignHost(unit, host)
+	t.since[unit] = now
+	t.record(unit, host, true)
+}
+
+// freeHosts takes blocks back from hosts that use none of their ports.
+func (t *Translator) freeHosts(now int64) {
+	if now < t.freeAt {
+		return
+	}
+	t.freeAt = now + freeEvery
+	t.buf = t.ports.FreeHostUnits(now, t.buf[:0])
+	for _, unit := range t.buf {
+		host, ok := t.ports.HostOf(unit)
+		if !ok || now-t.since[unit] < keepFor {
+			continue
+		}
+		delete(t.since, unit)
+		t.ports.AssignHost(unit, packet.Addr{})
+		t.hosts.Release(t.geometry.Describe(unit).Pool, host)
+		t.record(unit, host, false)
+	}
+	for k, until := range t.full {
+		if now >= until {
+			delete(t.full, k)
+		}
+	}
+}
+
+// LoseHosts takes all blocks back: this node's connections are gone.
+func (t *Translator) LoseHosts() {
+	for unit := range t.geometry.Units() {
+		if host, ok := t.ports.HostOf(unit); ok {
+			t.ports.AssignHost(unit, packet.Addr{})
+			t.record(unit, host, false)
+		}
+	}
+	clear(t.full)
+	clear(t.since)
+}
+
+func (t *Translator) record(unit int, host packet.Addr, assigned bool) {
+	if t.log != nil {
+		t.log(unit, host, assigned)
+	}
+}
