@@ -143,8 +143,11 @@ func (m *Machine) onUnits(from wire.NodeID, msg *wire.Units) {
 	}
 	m.resolve(p, msg.Took)
 	m.claims(from, p, msg)
-	if int(msg.First) <= p.covered {
-		p.covered = max(p.covered, min(int(msg.First+msg.Count), m.units))
+	if before := p.covered; int(msg.First) <= before {
+		p.covered = max(before, min(int(msg.First+msg.Count), m.units))
+		if before < m.units && p.covered == m.units {
+			m.sendRoster(from) // it is in this view now, and listens
+		}
 	}
 	p.unsure = msg.Flags&wire.UnitsUnsure != 0
 	m.becomeSure()

@@ -213,6 +213,48 @@ func TestNT4_NothingIsGivenToWhomADiskDoesNotKnow(t *testing.T) {
 	}
 }
 
+// The same for a holder that has got new company.
+func TestNT4_NothingIsGivenToANewNodeBeforeTheDiskKnowsIt(t *testing.T) {
+	var pending []Memory
+	v := members(1, 1, 2)
+	s := newSingle(t, v, func(c *Config) { c.Remember = func(m Memory) { pending = append(pending, m) } })
+	s.apply(v)
+	s.units(2, nil)
+	s.heldBy(2, 1, all(s)...)
+	s.apply(members(2, 1, 2, 3))
+	if s.m.held.count() != 16 || len(pending) != 1 {
+		t.Fatalf("holds %d, to remember: %+v", s.m.held.count(), pending)
+	}
+	s.units(2, nil)
+	s.units(3, nil)
+	s.m.Settled(s.now)
+	s.m.Message(s.now, 3, wire.WantUnits{View: s.view.Tag(), Count: 1})
+	s.tick(200 * ms)
+	if s.m.stats.Given != 0 {
+		t.Fatal("gave")
+	}
+	s.m.Remembered(s.now, pending[0].Version)
+	s.tick(200 * ms)
+	if s.m.stats.Given == 0 {
+		t.Fatal("gave nothing")
+	}
+}
+
+// A node that is leaving gets nothing, not even when it asks.
+func TestEL10_ALeaverGetsNothing(t *testing.T) {
+	v := members(1, 1, 2)
+	s := newSingle(t, v, nil)
+	s.apply(v)
+	s.units(2, func(u *wire.Units) { u.Flags = wire.UnitsLeaving })
+	s.heldBy(2, 1, all(s)...)
+	s.m.Settled(s.now)
+	s.m.Message(s.now, 2, wire.WantUnits{View: s.view.Tag(), Count: 1})
+	s.tick(200 * ms)
+	if s.m.stats.Given != 0 || s.m.Target(0) != 1 || s.m.Target(15) != 1 {
+		t.Fatal("gave, or is not everybody's target")
+	}
+}
+
 // The last idle unit of a pool in use stays, unless the node is leaving.
 func TestNT3_TheLastIdleUnitOfABusyNodeStays(t *testing.T) {
 	v := members(1, 1, 2)

@@ -164,7 +164,6 @@ func (m *Machine) meet(id wire.NodeID, mem *wire.Member) {
 	if mem == nil || id == m.self || p.life != mem.Incarnation {
 		clear(p.held)
 	}
-	clear(p.past)
 	if mem != nil && id != m.self && p.life != mem.Incarnation {
 		// Its former life is over, or it is another node. What was on the way
 		// to that life is nobody's now.

@@ -119,13 +119,21 @@ func (m *Machine) Remembered(now int64, version uint64) {
 	m.flush()
 }
 
-// noteMembers writes the members of the view into the roster.
+// noteMembers writes the members of the view into the roster. Who is here is
+// not over, whatever was said of it and when: numbers of views begin anew when
+// a whole cluster does.
 func (m *Machine) noteMembers() {
 	changed := false
 	for i := range m.view.Members {
-		e := wire.RosterEntry{Name: m.view.Members[i].Name, Seen: m.number}
-		if m.departed && m.view.Members[i].ID == m.self {
-			e.Over = true // a view that was made before the others heard of it
+		mem := &m.view.Members[i]
+		e := wire.RosterEntry{Name: mem.Name, Seen: m.number}
+		if old := m.roster.find(mem.Name); old != nil {
+			e.Seen = max(e.Seen, old.Seen)
+			if m.departed && mem.ID == m.self {
+				e.Over = true // the view was made before the others heard of it
+			} else if old.Over {
+				e.Seen = max(m.number, old.Seen+1)
+			}
 		}
 		changed = m.roster.merge(e) || changed
 	}

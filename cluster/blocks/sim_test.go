@@ -155,6 +155,7 @@ func (w *world) disaster(r *rand.Rand) {
 					n.crash()
 				}
 			}
+			w.term = 0 // nobody knows the last view
 		}
 	case what < 88:
 		w.bury(n)

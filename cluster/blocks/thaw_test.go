@@ -3,6 +3,7 @@ package blocks
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ func TestNT4_ThawNeedsEverything(t *testing.T) {
 	settled := func(s *single) { s.m.Settled(s.now) }
 	if s := frozen(t, settled); s.m.stats.Thawed == 0 || s.m.held.count() == 0 || len(take[wire.GiveUnits](s)) == 0 {
 		t.Fatalf("nothing thaws where everything is right: %+v", s.m.stats)
+	} else if s.m.touched.count() != int(s.m.stats.Thawed) {
+		t.Fatal("what was thawed and given is not announced as had")
 	}
 	for name, spoil := range map[string]func(s *single){
 		"not settled": func(s *single) {},
@@ -82,6 +85,63 @@ func busy(s *single) map[int]bool {
 		b[u] = true
 	}
 	return b
+}
+
+// A node that was forgotten and comes back counts again, also in a cluster that
+// numbers its views from one again: it holds units like any other.
+func TestNT4_WhoIsHereIsNotOver(t *testing.T) {
+	v := members(1, 1, 2)
+	s := newSingle(t, v, func(c *Config) {
+		c.Memory.Roster[1].Seen, c.Memory.Roster[1].Over = 1<<40, true
+	})
+	s.apply(v)
+	if e := s.m.roster.find("fw-2"); e.Over || e.Seen <= 1<<40 {
+		t.Fatalf("%+v", e)
+	}
+	s.apply(members(2, 1))
+	s.m.Settled(s.now)
+	s.tick(200 * ms)
+	if s.m.held.count() != 0 || !s.m.Apart() {
+		t.Fatal("does not wait for it")
+	}
+	if err := s.m.Forget(s.now, "fw-2"); err != nil {
+		t.Fatal(err)
+	}
+	s.tick(200 * ms)
+	if s.m.held.count() != s.m.units || s.m.Apart() {
+		t.Fatal("waits on")
+	}
+}
+
+// A roster crosses when two nodes have met in a view, though no name differs:
+// what is newest of each node decides who is over.
+func TestRostersCrossInEveryView(t *testing.T) {
+	s := frozen(t, nil)
+	s.apply(members(6, 1, 2, 3))
+	s.sent = nil
+	s.units(2, nil)
+	if r := take[wire.Roster](s); len(r) != 1 || len(r[0].Entries) != 3 || r[0].Entries[0].Seen != Number(s.view) {
+		t.Fatalf("%+v", r)
+	}
+	long := make([]wire.RosterEntry, 200)
+	for i := range long {
+		long[i] = wire.RosterEntry{Name: strings.Repeat("x", 50) + string(rune('0'+i)), Seen: 1, Over: true}
+	}
+	s.m.onRoster(long)
+	s.sent = nil
+	s.m.sendRoster(2)
+	names := map[string]bool{}
+	for _, r := range take[wire.Roster](s) {
+		if n := len(wire.Append(nil, r)); n > 480 {
+			t.Errorf("%d bytes", n)
+		}
+		for _, e := range r.Entries {
+			names[e.Name] = true
+		}
+	}
+	if len(names) != 203 {
+		t.Errorf("%d of 203 names are told", len(names))
+	}
 }
 
 // What was given in this view is never thawed in it by the giver, whatever the
@@ -214,24 +274,31 @@ func TestNT4_OneOfTwoLineagesRemains(t *testing.T) {
 		t.Fatal("there are not two lineages")
 	}
 	w.failed = nil
+	want := min(one[0].m.lineage, two[0].m.lineage)
 	for _, n := range w.nodes {
 		n.side = 0
 	}
 	w.resume()
 	w.form(0, 0)
 	w.run(5 * time.Second)
-	total := 0
+	by := map[int]string{}
 	for _, n := range w.nodes {
-		if n.m.lineage != min(one[0].m.lineage, two[0].m.lineage) {
+		if n.m.lineage != want {
 			t.Errorf("%s belongs to %x", n.name, n.m.lineage)
 		}
 		if n.m.held.count() != 10 {
 			t.Errorf("%s holds %d", n.name, n.m.held.count())
 		}
-		total += n.m.held.count()
+		for u := range w.units {
+			if n.m.Held(u) {
+				by[u] += n.name
+			}
+		}
 	}
-	if total != 40 {
-		t.Errorf("%d units are held", total)
+	for u := range w.units {
+		if len(by[u]) != len("fw-a") {
+			t.Errorf("unit %d is held by %q", u, by[u])
+		}
 	}
 }
 
