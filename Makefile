@@ -88,9 +88,11 @@ campaign: setup build
 
 # Seeds of each of the simulator's scenarios (six of them): 10^5 runs in all,
 # about a quarter of an hour on two cores. A failing run prints how to replay it.
+# With everything translated (half an hour): make seeds SIM=TestNT4_NT5
 SEEDS ?= 16700
 FIRST ?= 1000001
+SIM   ?= TestFR1
 
 .PHONY: seeds
 seeds:
-	GOGC=400 $(GO) test ./sim -run TestFR1 -count=1 -v -timeout 0 -args -seeds $(SEEDS) -first $(FIRST)
+	GOGC=400 $(GO) test ./sim -run '$(SIM)' -count=1 -v -timeout 0 -args -seeds $(SEEDS) -first $(FIRST)
