@@ -227,6 +227,60 @@ func TestNT2_OddBlocks(t *testing.T) {
 	}
 }
 
+// The last, shorter block is open and mostly unused: guesses must not leave it.
+func TestNT2_GuessesStayInShortBlocks(t *testing.T) {
+	p := portPool("egress", 1)
+	p.BlockSize = 1000
+	w := newWorld(t, 0, p).holdAll()
+	for u := range w.g.Units() {
+		w.Use(ReplyKey(to(packet.ProtoUDP, 1, 0, "192.0.2.9", 53).To, ip("203.0.113.1"), w.g.Describe(u).First))
+	}
+	for range 20000 {
+		w.must(tcp(1, 80))
+	}
+}
+
+// A Release that no Use preceded takes nothing from the others.
+func TestUnmatchedReleasesChangeNothing(t *testing.T) {
+	w := newWorld(t, time.Minute, portPool("egress", 1)).holdAll()
+	k := w.must(tcp(1, 5000))
+	gre := w.must(to(47, 1, 0, "192.0.2.1", 0))
+	next, asMapping, greMapping := k, k, gre
+	next.DstPort++
+	asMapping.Src, asMapping.SrcPort = packet.Addr{}, 0
+	greMapping.Src = packet.Addr{}
+	for _, unmatched := range []packet.FlowKey{next, asMapping, greMapping} {
+		w.Release(w.now, unmatched, true)
+	}
+	u, _ := w.g.UnitOf(k)
+	if s := w.Stats(); s.Unmatched != 3 || s.HoldDownWaiting != 0 || w.Uses(u) != 1 || w.Usage(u) != 1 {
+		t.Errorf("%+v, %d uses, %d ports; want 3 unmatched, 1, 1", s, w.Uses(u), w.Usage(u))
+	}
+}
+
+// Connections that cannot be served must not cost much: an attacker makes them
+// as fast as he likes.
+func TestRefusalsAreCheap(t *testing.T) {
+	w := newWorld(t, 0, portPool("egress", 8))
+	for u := range 8 * 126 {
+		w.SetHeld(u, u%126 < 10)
+	}
+	for range 8 * 5120 {
+		w.must(tcp(1, 80))
+	}
+	looks := 0
+	taken := func(k packet.FlowKey) bool { looks++; return w.live[k] }
+	for i := range 50 {
+		looks = 0
+		if _, _, result := w.Allocate(w.now, tcp(1, 80), taken); result != Short {
+			t.Fatal(result)
+		}
+		if looks > 600 || i > 10 && looks > 100 {
+			t.Fatalf("the %d. refusal looked up %d candidates", i+1, looks)
+		}
+	}
+}
+
 func TestRFC4787_PairedPooling(t *testing.T) {
 	w := newWorld(t, 0, portPool("egress", 16)).holdAll()
 	homes := map[packet.Addr]int{}

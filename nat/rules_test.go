@@ -313,8 +313,8 @@ func TestNT10_CompileRefuses(t *testing.T) {
 
 		{`mapped 203.0.113.80/32 overlaps rule "web"`, rule(static("10.7.0.1", "203.0.113.80"))},
 		{`overlaps rule "web"`, change(static("10.7.0.1", "203.0.113.80"), func(r *Rule) { r.From, r.To = dmz, Any })},
-		{`overlaps rule "web"`, change(static("10.7.0.1", "203.0.113.80"), func(r *Rule) { r.To = dmz })},  // both reached from inside
-		{`overlaps rule "web"`, change(static("10.1.8.80", "203.0.113.80"), func(r *Rule) { r.To = Any })}, // the same twice
+		{`overlaps rule "web"`, change(static("10.7.0.1", "203.0.113.80"), func(r *Rule) { r.To = dmz })},                                    // both reached from inside
+		{`mapped 203.0.113.81/32 overlaps rule "ssh"`, change(forward("10.1.8.81", 22, "203.0.113.81", 2222), func(r *Rule) { r.To = Any })}, // the same twice
 		{`overlaps rule`, rule(static("10.7.0.80/28", "203.0.113.80/28"))},
 		{`overlaps rule "web"`, rule(forward("10.7.0.1", 80, "203.0.113.80", 80))},
 		{`overlaps rule "ssh"`, rule(forward("10.7.0.1", 80, "203.0.113.81", 2222))},
