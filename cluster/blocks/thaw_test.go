@@ -49,6 +49,12 @@ func TestNT4_ThawNeedsEverything(t *testing.T) {
 			s.units(3, func(u *wire.Units) { u.Count = 15 })
 			s.m.Settled(s.now)
 		},
+		"the end only": func(s *single) {
+			s.apply(members(6, 1, 2, 3))
+			s.units(2, nil)
+			s.units(3, func(u *wire.Units) { u.First, u.Count = 8, 8 })
+			s.m.Settled(s.now)
+		},
 		"silence": func(s *single) { s.apply(members(6, 1, 2, 3)); s.units(2, nil); s.m.Settled(s.now) },
 		"another's": func(s *single) {
 			s.units(2, func(u *wire.Units) { u.Held = []wire.UnitRange{{First: 0, Count: 16}} })
@@ -69,6 +75,30 @@ func TestNT4_ThawNeedsEverything(t *testing.T) {
 		if s := frozen(t, spoil); s.m.stats.Thawed != 0 {
 			t.Errorf("%s: %d units thawed", name, s.m.stats.Thawed)
 		}
+	}
+}
+
+// Announcements in pieces count when the last piece is there.
+func TestAnnouncementsComeInPieces(t *testing.T) {
+	v := members(5, 1, 2)
+	s := newSingle(t, v, func(c *Config) { c.MaxRanges = 1 })
+	s.apply(v)
+	s.units(2, nil)
+	s.heldBy(2, 1, 3, 7, 8, 12)
+	s.sent = nil
+	s.apply(members(6, 1, 2))
+	list := take[wire.Units](s)
+	end, held := uint32(0), 0
+	for i, u := range list {
+		last := i == len(list)-1
+		if u.First != end || (u.Flags == wire.UnitsUnsure) == last || (u.Flags == wire.UnitsAsk) != last {
+			t.Errorf("piece %d of %d: %+v", i, len(list), u)
+		}
+		end = u.First + u.Count
+		each(u.Held, 16, func(int) { held++ })
+	}
+	if end != 16 || held != 4 || len(list) < 4 {
+		t.Errorf("%d pieces end at %d, %d held", len(list), end, held)
 	}
 }
 
@@ -280,6 +310,23 @@ func TestNT4_OneOfTwoLineagesRemains(t *testing.T) {
 	}
 	w.resume()
 	w.form(0, 0)
+	joined := func() bool {
+		return !slices.ContainsFunc(w.nodes, func(n *node) bool { return n.m.lineage != want })
+	}
+	for !joined() {
+		w.step()
+	}
+	for u := range w.units {
+		holders := 0
+		for _, n := range w.nodes {
+			if n.m.Held(u) {
+				holders++
+			}
+		}
+		if holders > 1 {
+			t.Fatalf("unit %d is held by %d nodes of one lineage", u, holders)
+		}
+	}
 	w.run(5 * time.Second)
 	by := map[int]string{}
 	for _, n := range w.nodes {
