@@ -75,7 +75,7 @@ func TestStateFileKeepsTheNewest(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "membership.json"), []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if v := s.load(); v != nil {
+		if v := s.load(); v.usable() {
 			t.Errorf("%q was taken for %+v", bad, v)
 		}
 	}

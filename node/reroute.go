@@ -33,7 +33,11 @@ func (r *reroute) step(t *flowtable.Table, nextHop func(packet.Addr) uint16, clo
 	}
 	end := clock() + rerouteBudget
 	r.cursor = t.ScanFlows(r.cursor, t.Slots(), func(slot uint32, f *flowtable.FlowSlot) bool {
-		if hops := [2]uint16{nextHop(f.Key[0].Dst), nextHop(f.Key[1].Dst)}; hops != f.NextHop {
+		if f.Key[0].Dst == (packet.Addr{}) {
+			return true // a mapping leads nowhere
+		}
+		// Where each side really is, not the address that the other side knows.
+		if hops := [2]uint16{nextHop(f.Key[1].Src), nextHop(f.Key[0].Src)}; hops != f.NextHop {
 			t.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.NextHop = hops })
 		}
 		return clock() < end

@@ -82,3 +82,36 @@ func TestTR1_RoutesThatKeepChangingReachAllFlows(t *testing.T) {
 		t.Error("the last round does not end")
 	}
 }
+
+// A translated flow leads to the real hosts of both sides; what they know each
+// other by has routes of its own, or none. A mapping is not touched.
+func TestNT1_RouteChangeOfATranslatedFlow(t *testing.T) {
+	table, err := flowtable.New(flowtable.NewMemory(64, 1), [10]uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		client, server = packet.Addr{10, 9, 9, 9}, packet.Addr{10, 8, 8, 8}
+		public, front  = packet.Addr{203, 0, 113, 1}, packet.Addr{203, 0, 113, 2}
+	)
+	k := packet.FlowKey{Src: client, Dst: front, SrcPort: 1, DstPort: 80, Proto: packet.ProtoTCP}
+	back := packet.FlowKey{Src: server, Dst: public, SrcPort: 8080, DstPort: 2, Proto: packet.ProtoTCP}
+	mapping := packet.FlowKey{Src: client, SrcPort: 1, Proto: packet.ProtoUDP}
+	for _, keys := range [][2]packet.FlowKey{{k, back}, {mapping, {Dst: public, DstPort: 9, Proto: packet.ProtoUDP}}} {
+		if _, err := table.InsertFlow(flowtable.FlowSlot{Key: keys}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hops := map[packet.Addr]uint16{client: 3, server: 4, public: 5, front: 6}
+	var r reroute
+	r.start()
+	for range 10 {
+		r.step(table, func(a packet.Addr) uint16 { return hops[a] }, func() int64 { return 0 })
+	}
+	if got := table.Flow(table.Lookup(k).Slot()).NextHop; got != [2]uint16{4, 3} {
+		t.Errorf("next hops %v, want those of the real server and the real client, 4 and 3", got)
+	}
+	if got := table.Flow(table.Lookup(mapping).Slot()).NextHop; got != [2]uint16{0, 0} {
+		t.Errorf("a mapping has got next hops: %v", got)
+	}
+}
