@@ -23,6 +23,7 @@ type testNAT struct {
 	short bool // pretends to have no port
 	open  bool // mappings let anybody in
 	apart bool // a node is missing
+	held  int  // releases with hold-down
 }
 
 func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
@@ -51,7 +52,10 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 func (n *testNAT) Apart() bool { return n.apart }
 
 func (n *testNAT) Use(k packet.FlowKey) { n.uses[k]++ }
-func (n *testNAT) Release(_ int64, k packet.FlowKey, _ bool) {
+func (n *testNAT) Release(_ int64, k packet.FlowKey, hold bool) {
+	if hold {
+		n.held++
+	}
 	if n.uses[k]--; n.uses[k] == 0 {
 		delete(n.uses, k)
 	}

@@ -77,7 +77,7 @@ func (c *Core) remove(slot uint32, hold bool) {
 	c.child(f, -1)
 	c.logXlate(f, false)
 	c.table.RemoveFlow(slot)
-	if translated && c.cfg.NAT != nil && !c.entomb(keys, created, gen) {
+	if translated && c.cfg.NAT != nil && !c.entomb(keys, created, gen, hold) {
 		c.cfg.NAT.Release(c.now, keys[1], hold)
 	}
 }

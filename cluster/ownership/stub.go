@@ -197,7 +197,7 @@ func (c *Core) ageStubs() {
 			c.makeTomb(e)
 			return true
 		}
-		c.cfg.NAT.Release(c.now, e.Key.Unpack(), true)
+		c.cfg.NAT.Release(c.now, e.Key.Unpack(), e.State&tombHold != 0)
 		return false
 	})
 }

@@ -17,13 +17,15 @@ import (
 // tomb stays until everybody is back and has registered what it owns. Only what
 // began after the node went missing is none of its business.
 
-// tombFresh in Backup.State marks a tomb of a connection that began when
-// everybody who is in the view had registered in it.
-const tombFresh = 1
+// What Backup.State says of a tomb.
+const (
+	tombFresh = 0x1 // its connection began when everybody in the view had registered
+	tombHold  = 0x2 // hold-down follows: the connection did not end in order
+)
 
 // entomb keeps the reply key of an ended connection in use; false when there is
 // no room for a tomb, or somebody else's stub does so.
-func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32) bool {
+func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32, hold bool) bool {
 	if _, known := c.cfg.Stubs.Get(keys[1]); known {
 		return false
 	}
@@ -32,12 +34,15 @@ func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32) bool {
 	if c.sync.clean && flowtable.Since(created, c.sync.viewAt) > 0 {
 		b.State = tombFresh
 	}
+	if hold {
+		b.State |= tombHold
+	}
 	return c.cfg.Stubs.PutPair(b, keys[0]) == nil
 }
 
 // makeTomb turns a stub into a tomb.
 func (c *Core) makeTomb(e *flowtable.Backup) {
-	e.Owner, e.Incarnation, e.Flags, e.State, e.Confirmed = uint8(nobody), 0, wire.ConnTomb, 0, c.tick()
+	e.Owner, e.Incarnation, e.Flags, e.State, e.Confirmed = uint8(nobody), 0, wire.ConnTomb, tombHold, c.tick()
 }
 
 // tombStays reports whether somebody may still use what a tomb keeps.
@@ -45,7 +50,7 @@ func (c *Core) tombStays(e *flowtable.Backup) bool {
 	if flowtable.Since(c.tick(), e.Confirmed) <= int32(flowtable.TickOf(int64(c.cfg.SettleTime))) {
 		return true
 	}
-	if e.State == tombFresh && flowtable.Since(e.Confirmed, c.sync.viewAt) > 0 {
+	if e.State&tombFresh != 0 && flowtable.Since(e.Confirmed, c.sync.viewAt) > 0 {
 		return false
 	}
 	return !c.sync.clean || c.cfg.NAT.Apart()

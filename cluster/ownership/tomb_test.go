@@ -3,6 +3,7 @@ package ownership
 import (
 	"testing"
 
+	"cohort/flowtable"
 	"cohort/packet"
 )
 
@@ -41,4 +42,31 @@ func TestNT4_AKeyThatMayLiveElsewhereIsNotReused(t *testing.T) {
 	c.kill(2)
 	c.kill(3)
 	c.wantNoUse()
+}
+
+// A TCP connection that ended in order has waited in TIME_WAIT: no hold-down
+// follows (RFC 6888, REQ-8 a). One that fell silent is held down.
+func TestNT5_HoldDownFollowsADisorderlyEndOnly(t *testing.T) {
+	for _, orderly := range []bool{true, false} {
+		c := natCluster(t, 1, 2, 3)
+		k := inside(1, packet.ProtoTCP)
+		c.at(1, tcp(k, SYN))
+		c.run(20 * ms)
+		f := c.flow(1, k)
+		c.nodes[1].table.UpdateFlow(c.nodes[1].table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) {
+			f.State = uint8(flowtable.TCPEstablished)
+			if orderly {
+				f.State = uint8(flowtable.TCPTimeWait)
+			}
+			f.Timeout = 2
+		})
+		k1 := f.Key[1]
+		c.run(20_000 * ms)
+		if c.nodes[1].fake.uses[k1] != 0 {
+			t.Fatal("the key is still in use")
+		}
+		if got := c.nodes[1].fake.held; (got == 0) != orderly {
+			t.Fatalf("orderly end: %v, %d hold-downs at the holder", orderly, got)
+		}
+	}
 }
