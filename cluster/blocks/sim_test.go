@@ -233,6 +233,7 @@ func (w *world) depart(n *node) {
 		n.m.Depart(w.now)
 		n.dropping = false
 		n.gone = true
+		w.conns = slices.DeleteFunc(w.conns, func(c conn) bool { return c.own == n }) // it forwards no more
 		w.after(500*ms, func() {
 			if n.alive {
 				n.crash()
@@ -281,7 +282,8 @@ func (w *world) peace() (sum Stats, err error) {
 	for u, o := range w.units {
 		if o.by == nil {
 
-			return sum, fmt.Errorf("nobody holds unit %d in the end: %+v", u, some.m.Status().Units[u])
+			s := some.m.Status()
+			return sum, fmt.Errorf("nobody holds unit %d in the end: %+v; lineage %x, waiting for %v, open %v", u, s.Units[u], s.Lineage, s.Missing, s.Open)
 		}
 		for _, n := range w.nodes {
 			if n.alive && (n.m.Holder(u) != o.by.id() || n.m.Target(u) != o.by.id() || n.m.Held(u) != (n == o.by) || n.held[u] != (n == o.by)) {

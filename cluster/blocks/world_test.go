@@ -403,6 +403,7 @@ func (n *node) lose() {
 // over ends the life: whoever held something then, in truth, holds it no more.
 func (n *node) over() {
 	n.alive = false
+	n.journal, n.number, n.taken = map[int]bool{}, 0, [wire.MaxNodes]Taken{}
 	for u := range n.w.units {
 		if n.w.units[u].by == n {
 			n.w.units[u] = owned{}
@@ -415,7 +416,6 @@ func (n *node) over() {
 func (n *node) crash() {
 	n.over()
 	n.m, n.view = nil, nil
-	n.journal = map[int]bool{}
 	for _, o := range n.w.nodes {
 		n.w.reset(n, o)
 	}
