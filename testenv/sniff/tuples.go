@@ -15,11 +15,11 @@ const maxTold = 10
 //
 // A TCP connection lives from its SYN until both sides have said FIN or one
 // RST; two initial sequence numbers at once in a tuple are two connections. UDP
-// datagrams and echo requests must begin with the port or identifier that the
-// client sent them from, four bytes in network order, as those of package
-// traffic do: whatever one socket exchanges with one server is one connection,
-// though it begins again. They have no end: their translations live longer than
-// a test, so for them at once is ever. All must come from one client.
+// datagrams and echo requests must begin with six bytes that name the client
+// and the port or identifier it sent them from, as those of package traffic do:
+// whatever one socket exchanges with one server is one connection, though it
+// begins again. They have no end: their translations live longer than a test, so
+// for them at once is ever.
 type Tuples struct {
 	TCP, Others int // connections seen
 	Reused      int // tuples that a later TCP connection used after the end of an earlier one
@@ -30,7 +30,7 @@ type Tuples struct {
 	Told       []string
 
 	tcp    map[packet.FlowKey]*tcpLife
-	others map[packet.FlowKey]uint32
+	others map[packet.FlowKey]client
 	places map[origin]packet.FlowKey
 	p      packet.Packet
 }
@@ -47,13 +47,20 @@ type origin struct {
 	proto  uint8
 	server packet.Addr
 	port   uint16
-	client uint32 // port or identifier
+	client client
+}
+
+// client is the name of a client and its port or identifier.
+type client [6]byte
+
+func (c client) String() string {
+	return fmt.Sprintf("port %d of client %d", binary.BigEndian.Uint16(c[4:]), binary.BigEndian.Uint32(c[:]))
 }
 
 // NewTuples returns one that has seen nothing.
 func NewTuples() *Tuples {
 	return &Tuples{
-		tcp: make(map[packet.FlowKey]*tcpLife), others: make(map[packet.FlowKey]uint32),
+		tcp: make(map[packet.FlowKey]*tcpLife), others: make(map[packet.FlowKey]client),
 		places: make(map[origin]packet.FlowKey),
 	}
 }
@@ -120,23 +127,23 @@ func (t *Tuples) opened(k packet.FlowKey, life *tcpLife) {
 
 func (t *Tuples) datagram() {
 	payload := t.p.Data[t.p.Payload:t.p.End]
-	if len(payload) < 4 {
+	if len(payload) < len(client{}) {
 		return
 	}
-	k, client := t.p.Key, binary.BigEndian.Uint32(payload)
+	k, by := t.p.Key, client(payload[:6])
 	if other, known := t.others[k]; !known {
-		t.others[k] = client
+		t.others[k] = by
 		t.Others++
-	} else if other != client {
+	} else if other != by {
 		t.Duplicates++
-		t.tell("%v is port %d's and port %d's", k, other, client)
+		t.tell("%v is for %v and for %v", k, other, by)
 	}
-	from := origin{k.Proto, k.Dst, k.DstPort, client}
+	from := origin{k.Proto, k.Dst, k.DstPort, by}
 	if at, known := t.places[from]; !known {
 		t.places[from] = k
 	} else if at != k {
 		t.Moved++
-		t.tell("port %d's was %v and is %v", client, at, k)
+		t.tell("%v was %v and is %v", by, at, k)
 	}
 }
 

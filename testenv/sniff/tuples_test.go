@@ -69,7 +69,7 @@ func TestNT4_TuplesTellConnectionsApart(t *testing.T) {
 func TestNT4_TuplesTellDatagramsApart(t *testing.T) {
 	type sent struct {
 		port   uint16
-		client uint32
+		client uint16
 	}
 	for name, c := range map[string]struct {
 		sent                   []sent
@@ -90,7 +90,7 @@ func TestNT4_TuplesTellDatagramsApart(t *testing.T) {
 		} {
 			got := NewTuples()
 			for _, s := range c.sent {
-				got.See(make(s.port, binary.BigEndian.AppendUint32(nil, s.client)), false)
+				got.See(make(s.port, binary.BigEndian.AppendUint16([]byte{0, 0, 0, 1}, s.client)), false)
 				got.See(packettest.UDP(from(s.port, packet.ProtoUDP).Reverse(), []byte("whatever the server says")), true)
 			}
 			if got.Others != c.others || got.Duplicates != c.doubles || got.Moved != c.moved {

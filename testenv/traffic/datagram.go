@@ -23,6 +23,7 @@ type DatagramLoad struct {
 	Bytes     int           // of payload, at least 8; 64
 	Attempts  int           // datagrams sent before giving up; 5
 	Timeout   time.Duration // for the reply to each; 2 s
+	Client    uint32        // first four bytes of every payload, to tell clients apart
 }
 
 func (l DatagramLoad) withDefaults() DatagramLoad {
@@ -56,13 +57,14 @@ func (l DatagramLoad) attempts(ctx context.Context, send, receive func() error) 
 }
 
 // payload makes the content of exchange i on a socket with a port or identifier
-// that may have had another exchange before: first the one, then the other, four
-// bytes each. So whoever sees a datagram behind a translation knows where it is
+// that may have had another exchange before: the client, the port, the lowest 16
+// bits of i. So whoever sees a datagram behind a translation knows where it is
 // from.
 func (l DatagramLoad) payload(port uint16, i int) []byte {
 	b := bytes.Repeat([]byte{byte(i)}, l.Bytes)
-	binary.BigEndian.PutUint32(b, uint32(port))
-	binary.BigEndian.PutUint32(b[4:], uint32(i))
+	binary.BigEndian.PutUint32(b, l.Client)
+	binary.BigEndian.PutUint16(b[4:], port)
+	binary.BigEndian.PutUint16(b[6:], uint16(i))
 	return b
 }
 
