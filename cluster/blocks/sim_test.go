@@ -24,16 +24,23 @@ func TestNT4_AnyKillPartitionAndHeal(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		sum.Given += s.Given
-		sum.TakenBack += s.TakenBack
-		sum.Thawed += s.Thawed
-		sum.LeasesIn += s.LeasesIn
-		sum.Dropped += s.Dropped
+		sum.add(s)
 	}
 	t.Logf("%d seeds: %+v", *seeds, sum)
 	if sum.TakenBack == 0 || sum.Thawed == 0 || sum.LeasesIn == 0 || sum.Given == 0 {
 		t.Error("something never happened: the simulation proves less than it says")
 	}
+}
+
+func (s *Stats) add(o Stats) {
+	s.Given += o.Given
+	s.Taken += o.Taken
+	s.TakenBack += o.TakenBack
+	s.Thawed += o.Thawed
+	s.LeasesIn += o.LeasesIn
+	s.LeasesOut += o.LeasesOut
+	s.Refused += o.Refused
+	s.Dropped += o.Dropped
 }
 
 // play runs one seed. A third of them play in a cluster that hardly changes, but
@@ -272,11 +279,7 @@ func (w *world) peace() (sum Stats, err error) {
 		if n.alive {
 			some = n
 			s := n.m.Stats()
-			sum.Given += s.Given
-			sum.TakenBack += s.TakenBack
-			sum.Thawed += s.Thawed
-			sum.LeasesIn += s.LeasesIn
-			sum.Dropped += s.Dropped
+			sum.add(s)
 		}
 	}
 	for u, o := range w.units {

@@ -60,6 +60,7 @@ type node struct {
 	view     *wire.View
 	former   *wire.View // the one before
 	ready    bool       // settled in view
+	back     uint64     // units taken back so far
 	begun    int        // processes so far
 	dropping bool       // its units are given up, not given away
 
@@ -163,7 +164,7 @@ func (n *node) boot() {
 func (n *node) start() {
 	n.begun++
 	process := n.begun
-	n.held, n.ready = map[int]bool{}, false
+	n.held, n.ready, n.back = map[int]bool{}, false, 0
 	n.m = New(n.w.now, Config{
 		Pools: n.w.pools, Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second, MaxRanges: n.w.ranges,
 		Remember: func(m Memory) {
@@ -197,10 +198,13 @@ func (n *node) Hold(u int, held bool) {
 	case held:
 		*o = owned{n, n.life}
 		for _, c := range n.w.conns {
-			if c.unit == u && c.in(n.view) {
+			// What was never taken comes back as it was: the other side of a
+			// partition may have adopted connections of it.
+			if c.unit == u && c.in(n.view) && n.m.stats.TakenBack == n.back {
 				n.w.fail("%s takes unit %d, which %s uses", n.name, u, c.own.name)
 			}
 		}
+		n.back = n.m.stats.TakenBack
 	case o.by == n:
 		*o = owned{}
 		if n.ready && !n.dropping && !n.idle(u) {
