@@ -117,8 +117,8 @@ func (c *Core) steersHere(k packet.FlowKey) bool {
 
 // reserve keeps a reply key from others until unreserve.
 func (c *Core) reserve(conn *wire.Conn) Reason {
-	if c.taken(conn.Reply) {
-		return ReasonNATConflict // a fixed translation that somebody else has
+	if _, ours := c.cfg.NAT.Unit(conn.Reply); !ours && c.taken(conn.Reply) {
+		return ReasonNATConflict // a fixed translation that somebody else has; ports of units are chosen free
 	}
 	c.reserved[conn.Reply] = struct{}{}
 	c.cfg.NAT.Use(conn.Reply)
