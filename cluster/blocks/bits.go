@@ -44,6 +44,36 @@ func (s bitset) next(u int) int {
 	}
 }
 
+// anyIn reports whether s has a unit from lo to hi that not does not have.
+func anyIn(s, not bitset, lo, hi int) bool {
+	for i := lo >> 6; i<<6 < hi; i++ {
+		if s[i]&^not[i]&window(i, lo, hi) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// countIn counts the units of s from lo to hi.
+func countIn(s bitset, lo, hi int) (n int) {
+	for i := lo >> 6; i<<6 < hi; i++ {
+		n += bits.OnesCount64(s[i] & window(i, lo, hi))
+	}
+	return n
+}
+
+// window has the bits of word i whose units are from lo to hi.
+func window(i, lo, hi int) uint64 {
+	w := ^uint64(0)
+	if first := i << 6; first < lo {
+		w <<= lo - first
+	}
+	if end := (i + 1) << 6; end > hi {
+		w &= ^uint64(0) >> (end - hi)
+	}
+	return w
+}
+
 // ranger collects units that come in rising order into ranges.
 type ranger []wire.UnitRange
 

@@ -70,7 +70,7 @@
 // H has announced in V without u, so it got u later. Follow u backwards through
 // the gives to the last one that was taken in a view older than V, or to where
 // there was none: whoever had it then, P, had it in its hand, or in limbo, when
-// it applied V, for a give counts in one view only, and views are applied in
+// it applied V, for a give counts in one view only, and a life applies views in
 // rising order. P lives, or it could not have given u later; so by the above it
 // is in V; so by 2 it has announced u in V, then or at any time later, because
 // what it had in V it goes on announcing as past. This contradicts 2. Nor was u

@@ -25,6 +25,9 @@ func (m *Machine) handOver() {
 
 func (m *Machine) handOverPool(pool int) {
 	r := &m.cfg.Pools[pool]
+	if !anyIn(m.held, m.mine, r.First, r.First+r.Units) {
+		return
+	}
 	if l := &m.leases[pool]; !m.leaving && l.at != 0 && m.now-l.at < int64(m.cfg.LeaseFor) {
 		return // short of units a moment ago: what is idle now is what it asked for
 	}

@@ -255,6 +255,42 @@ func TestEL10_ALeaverGetsNothing(t *testing.T) {
 	}
 }
 
+// Where everything is in its place nobody is asked what is idle: with 32,000
+// units that would be the cost of a tick.
+func TestASteadyNodeAsksNothing(t *testing.T) {
+	v := members(1, 1, 2)
+	s := newSingle(t, v, nil)
+	s.apply(v)
+	s.units(2, func(u *wire.Units) { u.Held = nil; u.Past = []wire.UnitRange{{First: 0, Count: 16}} })
+	var mine []int
+	for u := range s.m.units {
+		if s.m.Target(u) == 1 {
+			mine = append(mine, u)
+		}
+	}
+	s.heldBy(2, 1, mine...)
+	s.m.Settled(s.now)
+	s.asked = 0
+	s.tick(1000 * ms)
+	if s.asked != 0 || s.m.held.count() != 8 {
+		t.Errorf("asked %d times, holds %d", s.asked, s.m.held.count())
+	}
+	// Word borders.
+	set, none := newBitset(200), newBitset(200)
+	set.set(64)
+	for _, c := range []struct {
+		lo, hi int
+		want   bool
+	}{{0, 64, false}, {0, 65, true}, {64, 65, true}, {65, 200, false}, {10, 190, true}} {
+		if anyIn(set, none, c.lo, c.hi) != c.want || countIn(set, c.lo, c.hi) == 1 != c.want {
+			t.Errorf("%d to %d: %v", c.lo, c.hi, !c.want)
+		}
+	}
+	if anyIn(set, set, 0, 200) {
+		t.Error("what is excluded counts")
+	}
+}
+
 // The last idle unit of a pool in use stays, unless the node is leaving.
 func TestNT3_TheLastIdleUnitOfABusyNodeStays(t *testing.T) {
 	v := members(1, 1, 2)

@@ -1,7 +1,6 @@
 package blocks
 
 import (
-	"math/bits"
 	"slices"
 
 	"cohort/ccl/wire"
@@ -164,19 +163,4 @@ func (m *Machine) onAnswer(from wire.NodeID, msg *wire.GiveUnits, got int) {
 		l.refused |= 1 << from
 		m.askNext(pool)
 	}
-}
-
-// countIn counts the units of s from lo to hi.
-func countIn(s bitset, lo, hi int) (n int) {
-	for i := lo >> 6; i<<6 < hi; i++ {
-		w := s[i]
-		if first := i << 6; first < lo {
-			w &= ^uint64(0) << (lo - first)
-		}
-		if end := (i + 1) << 6; end > hi {
-			w &= ^uint64(0) >> (end - hi)
-		}
-		n += bits.OnesCount64(w)
-	}
-	return n
 }

@@ -38,6 +38,7 @@ type Machine struct {
 	leases []lease
 
 	target []wire.NodeID
+	mine   bitset // units whose target is this node
 	firsts [][3]wire.NodeID
 
 	leaving, departed bool
@@ -83,7 +84,7 @@ func New(now int64, cfg Config) *Machine {
 	n := cfg.units()
 	m := &Machine{
 		cfg: cfg, units: n, geometry: cfg.geometry(), sharer: newSharer(cfg.Seed, cfg.Pools, n), now: now,
-		held: newBitset(n), limbo: newBitset(n), touched: newBitset(n), seen: newBitset(n),
+		held: newBitset(n), limbo: newBitset(n), touched: newBitset(n), seen: newBitset(n), mine: newBitset(n),
 		holder: make([]wire.NodeID, n), last: make([]uint16, n), names: []string{""},
 		target: make([]wire.NodeID, n), firsts: make([][3]wire.NodeID, n), leases: make([]lease, len(cfg.Pools)),
 		lineage: cfg.Memory.Lineage,
@@ -377,6 +378,12 @@ func (m *Machine) share() {
 		stay = all
 	}
 	m.target = m.sharer.targets(stay)
+	clear(m.mine)
+	for u, t := range m.target {
+		if t == m.self {
+			m.mine.set(u)
+		}
+	}
 	m.passAt = m.now
 	m.changed = true
 }

@@ -20,6 +20,7 @@ type single struct {
 	memory []Memory
 	log    []string // what happens, in order
 	got    []int
+	asked  int // about idle units
 }
 
 type sent struct {
@@ -71,8 +72,11 @@ func (s *single) SetHeld(u int, held bool) {
 		s.log = append(s.log, "stop")
 	}
 }
-func (s *single) Idle(u int) bool { return !s.busy[u] }
-func (s *single) View(uint64)     {}
+func (s *single) Idle(u int) bool {
+	s.asked++
+	return !s.busy[u]
+}
+func (s *single) View(uint64) {}
 func (s *single) Hold(_ int, held bool) {
 	if !held {
 		s.log = append(s.log, "journal")
