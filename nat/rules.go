@@ -201,3 +201,9 @@ func network(p netip.Prefix) (address, mask uint32) {
 	mask = ^uint32(0) << (32 - p.Bits())
 	return number(p.Addr().As4()) & mask, mask
 }
+
+// LogXlates reports whether a rule asks for a log of its xlates; false for 0 and
+// for numbers that these rules do not have.
+func (r *Rules) LogXlates(rule uint16) bool {
+	return int(rule) < len(r.rules) && r.rules[rule].decision.LogXlates
+}

@@ -88,6 +88,10 @@ func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, take
 		reply, r = t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: to, Prefer: k.SrcPort}, taken)
 		return reply, d.LogXlates, r
 	}
+	if !d.LogXlates && (k.Dst != to.Dst || k.DstPort != to.DstPort) {
+		_, rule, _ := t.rules.Destination(in, k) // the other side of a static rule
+		d.LogXlates = t.rules.LogXlates(rule)
+	}
 	return nat.ReplyKey(to, k.Src, k.SrcPort), d.LogXlates, ownership.ReasonNone
 }
 

@@ -1,0 +1,180 @@
+package translate
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/cluster/ownership"
+	"cohort/nat"
+	"cohort/packet"
+)
+
+const (
+	inside  = 1
+	outside = 2
+	second  = int64(1e9)
+)
+
+// world is a Translator with everything around it: units that come when they
+// are wanted, and a director that grants a host so many blocks.
+type world struct {
+	t       *testing.T
+	tr      *Translator
+	ports   *nat.Ports
+	wanted  int
+	may     int
+	asked   int
+	release int
+	lines   []bool
+}
+
+func (w *world) Order(int) (a, b, c wire.NodeID) { return 1, 2, 3 }
+func (w *world) Apart() bool                     { return false }
+func (w *world) Held(u int) bool                 { return w.ports.Held(u) }
+func (w *world) Want(int, int)                   { w.wanted++ }
+func (w *world) Release(int, packet.Addr)        { w.release++ }
+func (w *world) Ask(pool int, host packet.Addr) {
+	w.asked++
+	w.tr.HostAnswer(int64(w.asked), pool, host, w.asked <= w.may)
+}
+
+func newWorld(t *testing.T, cfg nat.Config) *world {
+	t.Helper()
+	rules, err := nat.Compile(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, ports: nat.NewPorts(rules.Geometry(), 0, rand.New(rand.NewPCG(1, 2)))}
+	w.tr = New(rules, w.ports, w, w, func(_ int, _ packet.Addr, assigned bool) { w.lines = append(w.lines, assigned) })
+	return w
+}
+
+func pool(p nat.Pool) []nat.Pool {
+	p.Name, p.Addresses = "egress", []packet.Addr{{203, 0, 113, 10}}
+	return []nat.Pool{p}
+}
+
+func free(packet.FlowKey) bool { return false }
+
+func out(port uint16, proto uint8) packet.FlowKey {
+	return packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: port, DstPort: 80, Proto: proto}
+}
+
+// Without a unit a connection waits and one is wanted; with one it gets a port,
+// its own if that is free (RFC 4787: preservation).
+func TestNT3_ShortOfPortsWantsAUnit(t *testing.T) {
+	w := newWorld(t, nat.Config{Pools: pool(nat.Pool{}), Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress", LogXlates: true}}})
+	k := out(2000, packet.ProtoTCP)
+	if _, _, r := w.tr.Source(0, inside, outside, k, k, free); r != ownership.ReasonNATPorts || w.wanted != 1 {
+		t.Fatalf("%v, wanted %d units, want to wait for one", r, w.wanted)
+	}
+	u, _ := w.tr.Unit(packet.FlowKey{Dst: packet.Addr{203, 0, 113, 10}, DstPort: 2000, Proto: packet.ProtoTCP})
+	w.ports.SetHeld(u, true)
+	reply, logged, r := w.tr.Source(0, inside, outside, k, k, free)
+	if r != ownership.ReasonNone || !logged || reply.Dst != (packet.Addr{203, 0, 113, 10}) || reply.DstPort != 2000 || reply.Src != k.Dst {
+		t.Fatalf("%v, logged %v, %v", reply, logged, r)
+	}
+}
+
+// A static mapping is logged in both directions, and its mapped address without
+// a rule for the port belongs to nobody.
+func TestNT1_StaticBothWays(t *testing.T) {
+	w := newWorld(t, nat.Config{Rules: []nat.Rule{{
+		Name: "web", Type: nat.Static, From: inside, To: outside, LogXlates: true,
+		Original: netip.MustParsePrefix("10.1.8.80/32"), Mapped: netip.MustParsePrefix("203.0.113.80/32"),
+	}}})
+	in := packet.FlowKey{Src: packet.Addr{192, 0, 2, 9}, Dst: packet.Addr{203, 0, 113, 80}, SrcPort: 999, DstPort: 80, Proto: packet.ProtoTCP}
+	to, ok := w.tr.Destination(outside, in)
+	if !ok || to.Dst != (packet.Addr{10, 1, 8, 80}) {
+		t.Fatalf("leads to %v, %v", to, ok)
+	}
+	reply, logged, r := w.tr.Source(0, outside, inside, in, to, free)
+	if r != ownership.ReasonNone || !logged || reply != to.Reverse() {
+		t.Fatalf("%v, logged %v, %v", reply, logged, r)
+	}
+	k := packet.FlowKey{Src: packet.Addr{10, 1, 8, 80}, Dst: packet.Addr{192, 0, 2, 9}, SrcPort: 80, DstPort: 999, Proto: packet.ProtoTCP}
+	reply, logged, r = w.tr.Source(0, inside, outside, k, k, free)
+	if r != ownership.ReasonNone || !logged || reply.Dst != (packet.Addr{203, 0, 113, 80}) || reply.DstPort != 80 {
+		t.Fatalf("%v, logged %v, %v", reply, logged, r)
+	}
+}
+
+// A host gets blocks one by one as far as its director lets it; then it is
+// refused by name. Blocks that it does not use go back, and each coming and
+// going is one line (RFC 6888, REQ-12).
+func TestNT6_BlocksOfAHost(t *testing.T) {
+	w := newWorld(t, nat.Config{
+		Pools: pool(nat.Pool{BlockSize: 64, MaxBlocksPerHost: 2}),
+		Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress"}},
+	})
+	w.may = 2
+	for u := range 10 {
+		w.ports.SetHeld(u, true)
+	}
+	used := map[packet.FlowKey]bool{}
+	taken := func(k packet.FlowKey) bool { return used[k] }
+	var replies []packet.FlowKey
+	var last ownership.Reason
+	for port := uint16(1); port <= 2*64+1; port++ {
+		k := out(port, packet.ProtoUDP)
+		for range 3 { // a packet that waits is tried again
+			var reply packet.FlowKey
+			if reply, _, last = w.tr.Source(1, inside, outside, k, k, taken); last == ownership.ReasonNone {
+				w.tr.Use(reply)
+				used[reply] = true
+				replies = append(replies, reply)
+				break
+			}
+		}
+	}
+	if len(replies) != 2*64 || last != ownership.ReasonNATHost || len(w.lines) != 2 {
+		t.Fatalf("%d connections, then %v; %d lines in the log", len(replies), last, len(w.lines))
+	}
+	for _, r := range replies {
+		w.tr.Release(2, r, false)
+	}
+	w.tr.Tick(second / 2)
+	if w.release != 0 {
+		t.Fatal("a block went back although its packet may be on its way")
+	}
+	w.tr.Tick(3 * second)
+	if w.release != 2 || len(w.lines) != 4 || w.lines[3] {
+		t.Fatalf("%d blocks went back, log %v", w.release, w.lines)
+	}
+}
+
+// What a rule makes mappings of, and the mapping that a packet from the other
+// side belongs to.
+func TestNT9_Mappings(t *testing.T) {
+	w := newWorld(t, nat.Config{
+		Pools: append(pool(nat.Pool{}), nat.Pool{Name: "direct", Kind: nat.PoolAddresses, Addresses: []packet.Addr{{203, 0, 113, 64}}}),
+		Rules: []nat.Rule{
+			{Name: "one", Type: nat.Dynamic, From: inside, To: outside, Source: netip.MustParsePrefix("10.2.0.0/16"), Pool: "direct"},
+			{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress", Mapping: nat.EndpointIndependent, Filtering: nat.EndpointIndependent},
+		},
+	})
+	for u := range w.tr.geometry.Units() {
+		w.ports.SetHeld(u, true)
+	}
+	k := out(2000, packet.ProtoUDP)
+	m, flags, ok := w.tr.Mapping(inside, outside, k, k)
+	if !ok || m != (packet.FlowKey{Src: k.Src, SrcPort: 2000, Proto: packet.ProtoUDP}) || flags != wire.ConnOpen {
+		t.Fatalf("mapping %v, flags %x, %v", m, flags, ok)
+	}
+	reply, r := w.tr.Map(0, inside, outside, k, k, free)
+	back := packet.FlowKey{Src: packet.Addr{192, 0, 2, 77}, SrcPort: 5, Dst: reply.Dst, DstPort: reply.DstPort, Proto: packet.ProtoUDP}
+	if got, ok := w.tr.Mapped(back); r != ownership.ReasonNone || !ok || got != reply {
+		t.Fatalf("%v: mapped at %v, a packet there belongs to %v, %v", r, reply, got, ok)
+	}
+	k.Src = packet.Addr{10, 2, 0, 1}
+	if m, flags, ok = w.tr.Mapping(inside, outside, k, k); !ok || m != (packet.FlowKey{Src: k.Src}) || flags != 0 {
+		t.Fatalf("mapping of a host: %v, flags %x, %v", m, flags, ok)
+	}
+	reply, r = w.tr.Map(0, inside, outside, k, k, free)
+	back = packet.FlowKey{Src: packet.Addr{192, 0, 2, 77}, SrcPort: 5, Dst: reply.Dst, DstPort: 443, Proto: packet.ProtoTCP}
+	if got, ok := w.tr.Mapped(back); r != ownership.ReasonNone || !ok || got != reply || reply != (packet.FlowKey{Dst: packet.Addr{203, 0, 113, 64}}) {
+		t.Fatalf("%v: host mapped at %v, a packet there belongs to %v, %v", r, reply, got, ok)
+	}
+}
