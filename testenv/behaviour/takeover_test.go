@@ -54,12 +54,12 @@ func TestNT5_MappedPortOutlivesItsOwner(t *testing.T) {
 				t.Fatal(err)
 			}
 			if told, err := s.told(20 * time.Second); err != nil || told != s.mapped {
-				t.Errorf("%s %v, seen as %v: the server's word after the death: %v, %v", s.network, s.LocalAddr(), s.mapped, told, err)
+				t.Fatalf("%s %v, seen as %v: the server's word after the death: %v, %v", s.network, s.LocalAddr(), s.mapped, told, err)
 			}
 		}
 		for _, s := range all {
 			if again, err := s.ask(); err != nil || again != s.mapped {
-				t.Errorf("%s %v was seen as %v and is as %v, %v", s.network, s.LocalAddr(), s.mapped, again, err)
+				t.Fatalf("%s %v was seen as %v and is as %v, %v", s.network, s.LocalAddr(), s.mapped, again, err)
 			}
 		}
 		t.Logf("%s died with %d connections", node.Name, len(owned))
