@@ -60,9 +60,8 @@ func buildDaemon(dir string) error {
 
 // Addresses of the tests: what the outside may see.
 var (
-	egress  = netip.MustParseAddr("203.0.113.10") // of most clients
-	public  = netip.MustParsePrefix("203.0.113.0/24")
-	private = netip.MustParsePrefix("10.0.0.0/8")
+	egress = netip.MustParseAddr("203.0.113.10") // of most clients
+	public = netip.MustParsePrefix("203.0.113.0/24")
 )
 
 // patOnly is the usual translation: everybody behind one address.
