@@ -87,7 +87,7 @@ func (c *Core) mappedHere(p *Packet) bool {
 	if m, ok := c.cfg.NAT.Mapped(p.Key); ok && owns(m) {
 		return true
 	}
-	to, ok := c.cfg.NAT.Destination(p.In, p.Key)
+	to, ok := c.destination(p)
 	if !ok {
 		return false
 	}
@@ -99,6 +99,25 @@ func (c *Core) mappedHere(p *Packet) bool {
 	return ok && owns(m)
 }
 
+// hairpin reports whether a packet to an address that NAT has lent out comes
+// from a host that is translated itself (RFC 4787, REQ-9). Two mappings may have
+// two owners, so no node could do both in one step: the packet leaves with its
+// public source, and comes back from the router as anybody's would.
+func (c *Core) hairpin(p *Packet) bool {
+	_, out, ok := c.cfg.Router.Route(p.Key.Dst)
+	return ok && out != p.In && c.cfg.NAT.Translates(p.In, out, p.Key)
+}
+
+// destination returns the key with the real destination of a first packet; false
+// when that is an address of NAT that nothing maps.
+func (c *Core) destination(p *Packet) (to packet.FlowKey, ok bool) {
+	if c.cfg.NAT == nil {
+		return p.Key, true
+	}
+	to, ok = c.cfg.NAT.Destination(p.In, p.Key)
+	return to, ok || c.hairpin(p)
+}
+
 // inbound is a first packet to an address of a pool. The mapping that it
 // belongs to, if there is one, says who makes the connection.
 func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
@@ -106,7 +125,7 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 		return nil, Verdict{}, false
 	}
 	m, ok := c.cfg.NAT.Mapped(p.Key)
-	if !ok {
+	if !ok || c.hairpin(p) {
 		return nil, Verdict{}, false
 	}
 	ref := c.table.Lookup(m)

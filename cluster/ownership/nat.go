@@ -24,6 +24,9 @@ type NAT interface {
 	Use(reply packet.FlowKey)
 	Release(now int64, reply packet.FlowKey, hold bool)
 
+	// Translates reports whether a connection k that enters at in and leaves at
+	// out leaves with another source. It chooses nothing.
+	Translates(in, out uint8, k packet.FlowKey) bool
 	// Mapping returns the key of the mapping that a connection belongs to, when
 	// the rule that translates it makes mappings: (host:port -> 0). flags are
 	// wire.ConnOpen when everybody may use it from the other side, and

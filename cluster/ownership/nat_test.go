@@ -68,6 +68,8 @@ func (n *testNAT) Unit(k packet.FlowKey) (int, bool) {
 	return int(k.DstPort)>>10 - 1, k.Dst == public && k.DstPort >= 1024
 }
 
+func (n *testNAT) Translates(in, out uint8, _ packet.FlowKey) bool { return in == 1 && out == 2 }
+
 func (n *testNAT) Mapping(in, _ uint8, k, to packet.FlowKey) (packet.FlowKey, uint8, bool) {
 	flags := uint8(0)
 	if n.open {

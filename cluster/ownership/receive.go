@@ -136,7 +136,7 @@ func (c *Core) miss(p *Packet) Verdict {
 	if to, ok := c.steered(p); ok {
 		return Verdict{Op: OpSend, Node: to}
 	}
-	if startsConnection(p) && (p.From == 0 || p.reused || c.steersHere(p.Key) || c.mappedHere(p)) {
+	if startsConnection(p) && !c.bound(p.Key) && (p.From == 0 || p.reused || c.steersHere(p.Key) || c.mappedHere(p)) {
 		conn, v := c.propose(p)
 		switch {
 		case v.Op == OpForward:
@@ -172,12 +172,9 @@ func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
 	if conn, v, ok := c.inbound(p); ok {
 		return conn, v
 	}
-	to := p.Key
-	if c.cfg.NAT != nil {
-		var ok bool
-		if to, ok = c.cfg.NAT.Destination(p.In, p.Key); !ok {
-			return nil, drop(ReasonNATNoXlate)
-		}
+	to, ok := c.destination(p)
+	if !ok {
+		return nil, drop(ReasonNATNoXlate)
 	}
 	_, out, ok := c.cfg.Router.Route(to.Dst)
 	if !ok {

@@ -103,6 +103,15 @@ func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
 	}
 }
 
+// bound reports whether a stub says that a packet belongs to a connection.
+func (c *Core) bound(k packet.FlowKey) bool {
+	if c.cfg.NAT == nil {
+		return false
+	}
+	e, known := c.cfg.Stubs.Get(k)
+	return known && e.Flags&wire.ConnTomb == 0
+}
+
 // answerStub answers a query for a second key; false when no stub knows it.
 func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 	if c.cfg.NAT == nil {

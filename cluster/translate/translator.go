@@ -132,6 +132,11 @@ func (t *Translator) Mapping(in, out uint8, k, to packet.FlowKey) (mapping packe
 	return packet.FlowKey{}, 0, false
 }
 
+// Translates implements ownership.NAT.
+func (t *Translator) Translates(in, out uint8, k packet.FlowKey) bool {
+	return t.rules.Source(in, out, k, k).What != nat.Keep
+}
+
 // Map implements ownership.NAT.
 func (t *Translator) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
 	d := t.rules.Source(in, out, k, to)
