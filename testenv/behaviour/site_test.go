@@ -42,7 +42,9 @@ var siteNAT = `{pools: {egress: {addresses: 203.0.113.10}, direct: {type: addres
 // What the outside may begin, and the inside with itself, by real addresses.
 var siteRules = []string{
 	"{name: web-in, from: outside, to: inside, destination: 10.0.2.10, action: allow}",
-	"{name: own-in, from: outside, to: inside, destination: 10.0.3.10, action: allow}",
+	"{name: own-tcp-in, from: outside, to: inside, destination: 10.0.3.10, protocol: tcp, ports: [8080], action: allow}",
+	"{name: own-udp-in, from: outside, to: inside, destination: 10.0.3.10, protocol: udp, ports: [8080], action: allow}",
+	"{name: own-echo-in, from: outside, to: inside, destination: 10.0.3.10, protocol: icmp, action: allow}",
 	"{name: tcp-in, from: outside, to: inside, destination: 10.0.4.10, protocol: tcp, ports: [8080], action: allow}",
 	"{name: udp-in, from: outside, to: inside, destination: 10.0.4.10, protocol: udp, ports: [8080], action: allow}",
 	"{name: among-us, from: inside, to: inside, action: allow}",
@@ -110,6 +112,7 @@ func TestSite(t *testing.T) {
 				{"NT1_RulesInTheirOrder", ruleOrder},
 				{"NT1_StaticBothWays", staticBothWays},
 				{"NT8_HostHasAnAddressOfItsOwn", ownAddress},
+				{"TR2_PolicyHoldsForOpenMappings", openMappingPolicy},
 				{"NT9_StunFindsTheConfiguredBehaviour", stunBehaviour},
 				{"RFC4787_REQ9_HairpinThroughStatic", hairpinStatic},
 				{"RFC4787_REQ9_HairpinThroughMapping", hairpinMapping},
@@ -257,6 +260,24 @@ func ownAddress(t *testing.T, s *site) {
 			t.Errorf("echo from %s: %v", from.Name, err)
 		}
 	}
+}
+
+// openMappingPolicy sends from outside what a mapping lets in, and no rule of
+// the policy does.
+func openMappingPolicy(t *testing.T, s *site) {
+	m := serveMirror(t, s.server, 9000)
+	_, as := seen(t, s.own, "udp", m.at)
+	inside := openAt(t, s.own, 8081) // 8080 is allowed
+	before := counter(t, s.Topology, "slow_policy_denied")
+	open(t, s.server).send(t, netip.AddrPortFrom(as.Addr(), 8081), "let me in")
+	eventually(t, "a fate", func() bool {
+		inside.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		n, from, err := inside.ReadFromUDPAddrPort(make([]byte, 100))
+		if err == nil {
+			t.Errorf("%d bytes from %v came in without a rule", n, from)
+		}
+		return err == nil || counter(t, s.Topology, "slow_policy_denied") > before
+	})
 }
 
 // unmappedIsSilent sends to addresses of NAT that nobody has: no answer comes,
