@@ -65,7 +65,8 @@ const (
 //
 // The order of choice, for the host's paired address and then for the others:
 //
-//  1. the original port, if nobody uses it towards this remote;
+//  1. the original port, if nobody uses it, towards whichever remote: an endpoint
+//     that talks to two of them would have one mapping here and two there;
 //  2. a random unused port of the units that are in use anyway, and when they
 //     are full one of a further unit: idle units are what other nodes can lease;
 //  3. a port in use towards other remotes; not for Exclusive, and never one that
@@ -186,7 +187,7 @@ func (s *search) original(address int) bool {
 	}
 	offset := int(s.q.Prefer - e.FirstPort)
 	u := &s.p.units[int(e.FirstUnit)+offset/int(e.BlockSize)]
-	return u.held && s.mayUse(u, offset%int(e.BlockSize)) && s.open(e.Addr, s.q.Prefer)
+	return u.held && u.ports[s.class].count(offset%int(e.BlockSize)) == 0 && s.open(e.Addr, s.q.Prefer)
 }
 
 // mayUse reports whether the uses that a port has let this request have it too.

@@ -57,10 +57,10 @@
 // # The choice of a port
 //
 // Paired pooling first (RFC 4787 REQ-2): a host has one address, by rendezvous
-// hashing, the same on every node. Then the original port if it is held and free
-// towards this remote. A host that speaks with two remotes from one port may
-// thus well be seen with one mapped port by both, which no rule promises; a
-// test of NAT behaviour (RFC 5780) then reports the better class. Then a random
+// hashing, the same on every node. Then the original port if it is held and
+// nobody has it: free towards this remote alone would not do, for a host that
+// speaks with two remotes from one port would have one mapping or two as it
+// happens (RFC 4787, 4.1), and tests of NAT behaviour different results. Then a random
 // unused port (RFC 6056, 3.3.1; RFC 7857 asks NATs for it) of the units in use:
 // idle units are left alone, because another node may be short of them (NT3).
 // Then, and only then, a port that serves other remotes. Port parity and

@@ -124,11 +124,11 @@ func (c *Core) ageCopies() {
 	c.ageing.copies = c.dir.Scan(c.ageing.copies, c.share(c.dir.Slots()), c.belongsFn)
 }
 
-// belongs reports whether a copy or a stub is to stay. One whose owner has
+// belongs reports whether a copy or a stub, kept where the order of k says, is
+// to stay. One whose owner has
 // died becomes an orphan.
-func (c *Core) belongs(e *flowtable.Backup) bool {
+func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 	now := c.tick()
-	k, _ := e.Key.Canonical()
 	owner := wire.NodeID(e.Owner)
 	if c.alive(owner, e.Incarnation) {
 		if sweep := c.sync.sweep[owner]; sweep != 0 && c.handedOver() && flowtable.Since(e.Confirmed, sweep) < 0 {

@@ -138,7 +138,7 @@ type Core struct {
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
 
-	belongsFn func(*flowtable.Backup) bool // c.belongs, made once
+	belongsFn func(*flowtable.Backup) bool // c.belongs of a copy, made once
 }
 
 // scratch keeps outgoing messages off the heap: Send reads them at once.
@@ -164,7 +164,11 @@ func New(cfg Config) *Core {
 	c := &Core{cfg: cfg, table: cfg.Table, dir: cfg.Copies, out: cfg.Output}
 	c.pending.init(cfg)
 	c.parked.init(cfg)
-	c.reserved, c.takenFn, c.belongsFn = map[packet.FlowKey]struct{}{}, c.taken, c.belongs
+	c.reserved, c.takenFn = map[packet.FlowKey]struct{}{}, c.taken
+	c.belongsFn = func(e *flowtable.Backup) bool {
+		k, _ := e.Key.Canonical()
+		return c.belongs(e, k)
+	}
 	c.useAll()
 	return c
 }

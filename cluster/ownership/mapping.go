@@ -31,7 +31,7 @@ func (c *Core) throughMapping(p *Packet, conn *wire.Conn, to, mapping packet.Flo
 	case ref.IsForward():
 		f := c.table.Forward(ref.Slot())
 		owner := wire.NodeID(f.Owner)
-		if !c.alive(owner, f.Incarnation) || owner == p.From {
+		if !c.alive(owner, f.Incarnation) || owner == p.From && !c.steersHere(p.Key) {
 			c.table.RemoveForward(ref.Slot())
 			return c.askMapping(p, conn, to, mapping, flags)
 		}
@@ -162,8 +162,20 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 	if _, back, ok := c.cfg.Router.Route(p.Key.Src); !ok || back != p.In {
 		return nil, drop(ReasonReversePath), true
 	}
+	rule := f.Rule
+	if host.SrcPort == 0 {
+		// Everything of a host is reached by one address of its own: what that
+		// lets in is for the policy to say, as with a static mapping.
+		to := p.Key
+		to.Dst = host.Src
+		v := c.cfg.Policy.Judge(p.In, out, to)
+		if !v.Allow {
+			return nil, drop(ReasonPolicyDenied), true
+		}
+		rule = v.Rule
+	}
 	conn = &c.pending.proposal
-	*conn = wire.Conn{Key: p.Key, Gen: 1, In: p.In, Out: out, Rule: f.Rule, Flags: f.Replication &^ wire.ConnOpen}
+	*conn = wire.Conn{Key: p.Key, Gen: 1, In: p.In, Out: out, Rule: rule, Flags: f.Replication &^ wire.ConnOpen}
 	reply := p.Key.Reverse()
 	reply.Src = host.Src
 	if host.SrcPort != 0 {

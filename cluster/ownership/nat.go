@@ -52,13 +52,14 @@ type NAT interface {
 	Order(unit int) (first, second, third wire.NodeID)
 }
 
-// unitOf returns the NAT unit that decides where a key is kept: the same for
-// both directions.
+// unitOf returns the NAT unit that decides where a key is kept: that of its
+// destination, or else of its source. Only a hairpin has both: so stubs are
+// placed by the key as it is received, which is where packets are led, and
+// copies by the canonical one.
 func (c *Core) unitOf(k packet.FlowKey) (unit int, ok bool) {
 	if c.cfg.NAT == nil {
 		return 0, false
 	}
-	k, _ = k.Canonical()
 	if unit, ok = c.cfg.NAT.Unit(k); ok {
 		return unit, true
 	}
@@ -146,7 +147,7 @@ func (c *Core) taken(reply packet.FlowKey) bool {
 	if c.table.Lookup(reply) != 0 {
 		return true
 	}
-	if _, ok := c.cfg.Stubs.Get(reply); ok {
+	if e, ok := c.cfg.Stubs.Get(reply); ok && e.Key == flowtable.Pack(reply) {
 		return true
 	}
 	if _, ok := c.reserved[reply]; ok {

@@ -337,7 +337,7 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 		if p.Kind == KindICMPError {
 			continue // travels with the connection but is not its key's packet
 		}
-		if p.From == owner {
+		if p.From == owner && !c.steersHere(p.Key) {
 			continue // it sent us this: it will learn that it owns it
 		}
 		c.installForward(p.Key, p.In, owner, gen)
@@ -349,7 +349,7 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 	for i := range w.held {
 		p := &w.held[i]
 		v := Verdict{Op: OpSend, Node: owner, Gen: gen}
-		if p.From == owner {
+		if p.From == owner && !c.steersHere(p.Key) {
 			v = drop(ReasonForwardLoop)
 		} else if p.From != 0 && !c.steersHere(p.Key) {
 			c.tellGone(p.From, p.Key)

@@ -185,14 +185,15 @@ func (c *Core) question(w *wait) {
 	case waitGrant:
 		return // ageing claims again
 	}
-	key := w.about
-	if w.kind == waitClaim {
-		key = w.conn.Key
-	}
-	if w.second != (packet.FlowKey{}) {
+	key, place := w.about, w.about
+	switch {
+	case w.kind == waitClaim:
+		place, _ = w.conn.Key.Canonical()
+	case w.second != (packet.FlowKey{}):
 		key = w.second
+		place, _ = key.Canonical()
 	}
-	director := c.director(key)
+	director := c.director(place)
 	var sent bool
 	if w.kind == waitClaim {
 		c.stats.Claims++

@@ -109,7 +109,7 @@ func (c *Core) bound(k packet.FlowKey) bool {
 		return false
 	}
 	e, known := c.cfg.Stubs.Get(k)
-	return known && e.Flags&wire.ConnTomb == 0
+	return known && e.Flags&wire.ConnTomb == 0 && e.Key == flowtable.Pack(k)
 }
 
 // answerStub answers a query for a second key; false when no stub knows it.
@@ -118,7 +118,7 @@ func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 		return false
 	}
 	e, known := c.cfg.Stubs.Get(key)
-	if !known || e.Flags&wire.ConnTomb != 0 {
+	if !known || e.Flags&wire.ConnTomb != 0 || e.Key != flowtable.Pack(key) {
 		return false
 	}
 	if owner := wire.NodeID(e.Owner); c.alive(owner, e.Incarnation) && owner != from {
@@ -200,7 +200,7 @@ func (c *Core) ageStubs() {
 			if c.tombStays(e) {
 				return true
 			}
-		case c.belongs(e):
+		case c.belongs(e, e.Key.Unpack()):
 			return true
 		default:
 			c.makeTomb(e)
