@@ -83,22 +83,24 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r, err := measure(ctx, o, planFor(o.quick))
-	if err != nil {
-		return err
+	r, failed := measure(ctx, o, planFor(o.quick))
+	if r == nil {
+		return failed
 	}
 	if o.out != "" {
 		if err := errors.Join(r.write(o.out+".json"), r.writeMarkdown(o.out+".md")); err != nil {
 			return err
 		}
 	}
-	return r.print(os.Stdout)
+	return errors.Join(r.print(os.Stdout), failed)
 }
 
-// measure runs the wanted parts one after the other.
+// measure runs the wanted parts one after the other. A part that fails does not
+// keep the others from their results: the error comes with what there is.
 func measure(ctx context.Context, o options, p plan) (*Report, error) {
 	start := time.Now()
 	r := &Report{Environment: environment()}
+	var failed []error
 	p.connect.profile, p.natConn.profile = o.profile, o.profile
 	for _, part := range o.parts {
 		if err := ctx.Err(); err != nil {
@@ -106,12 +108,13 @@ func measure(ctx context.Context, o options, p plan) (*Report, error) {
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s\n", part)
 		if err := r.part(ctx, part, p); err != nil {
-			return nil, fmt.Errorf("%s: %w", part, err)
+			failed = append(failed, fmt.Errorf("%s: %w", part, err))
+			fmt.Fprintln(os.Stderr, "bench:", failed[len(failed)-1])
 		}
 	}
 	r.Seconds = time.Since(start).Round(time.Second).Seconds()
 	r.Environment.LoadAfter = load()
-	return r, nil
+	return r, errors.Join(failed...)
 }
 
 func (r *Report) part(ctx context.Context, name string, p plan) (err error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"cohort/bench/stat"
@@ -98,12 +99,23 @@ func (r *runner) rounds(ctx context.Context) ([]round, error) {
 		}
 	}
 	if !slices.ContainsFunc(all, func(o round) bool { return o.whole }) {
-		return nil, errLost
+		return nil, r.tooLossy()
 	}
 	return all, nil
 }
 
-var errLost = errors.New("packets were lost in every round: the machine is too busy")
+var errLost = errors.New("packets were lost in every round")
+
+// tooLossy says which tracks lost how much.
+func (r *runner) tooLossy() error {
+	var b strings.Builder
+	for _, t := range r.tracks {
+		if lost := r.lost[t.name]; lost != 0 {
+			fmt.Fprintf(&b, ", %s %.1f %%", t.name, 100*float64(lost)/float64(r.sent[t.name]))
+		}
+	}
+	return fmt.Errorf("%w%s", errLost, b.String())
+}
 
 func (r *runner) round() (round, error) {
 	one := round{ns: make(map[string]float64), quiet: true, whole: true}
