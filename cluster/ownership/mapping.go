@@ -143,7 +143,7 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 	case ref.IsForward():
 		f := c.table.Forward(ref.Slot())
 		owner := wire.NodeID(f.Owner)
-		if !c.alive(owner, f.Incarnation) || owner == p.From {
+		if !c.alive(owner, f.Incarnation) || owner == p.From && !c.steersHere(p.Key) {
 			c.table.RemoveForward(ref.Slot())
 			return nil, Verdict{}, false
 		}

@@ -116,8 +116,12 @@ func TestFR11_NT9_AMappingSurvivesItsOwner(t *testing.T) {
 		if r := c.reply(eim(2)); r.DstPort != mapped.DstPort {
 			t.Fatalf("leaves from port %d after the death, want %d", r.DstPort, mapped.DstPort)
 		}
-		if !outside {
-			_, v := c.at(rest[2], stranger(mapped, 1))
+		for n, id := range rest { // the mapping's new owner among them
+			p := stranger(mapped, byte(10+n))
+			_, v := c.at(id, p)
+			wantForward(t, v)
+			p = stranger(mapped, byte(20+n))
+			_, v = c.at(id, p)
 			wantForward(t, v)
 		}
 	}
