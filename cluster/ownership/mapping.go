@@ -131,7 +131,7 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 	ref := c.table.Lookup(m)
 	switch {
 	case ref == 0:
-		if _, known := c.cfg.Stubs.Get(m); !known {
+		if !c.bound(m) {
 			return nil, Verdict{}, false
 		}
 		k, _ := m.Canonical()

@@ -147,7 +147,7 @@ func (c *Core) taken(reply packet.FlowKey) bool {
 	if c.table.Lookup(reply) != 0 {
 		return true
 	}
-	if e, ok := c.cfg.Stubs.Get(reply); ok && e.Key == flowtable.Pack(reply) {
+	if _, ok := c.stub(reply); ok {
 		return true
 	}
 	if _, ok := c.reserved[reply]; ok {
@@ -155,7 +155,7 @@ func (c *Core) taken(reply packet.FlowKey) bool {
 	}
 	if m, ok := c.cfg.NAT.Mapped(reply); ok && m != reply {
 		// A mapping takes whatever comes to its port.
-		_, stub := c.cfg.Stubs.Get(m)
+		_, stub := c.stub(m)
 		_, soon := c.reserved[m]
 		return stub || soon || c.table.Lookup(m) != 0
 	}

@@ -10,6 +10,20 @@ import (
 // keeps the copy and alone hands the connection over; whoever the second key
 // leads to keeps a stub, which says who owns it and what the first key is.
 
+// stub returns the stub, or the tomb, of a second key. The store knows no
+// direction, but a hairpin's two connections may have keys that are each
+// other's reverse.
+func (c *Core) stub(reply packet.FlowKey) (*flowtable.Backup, bool) {
+	if c.cfg.NAT == nil {
+		return nil, false
+	}
+	e, known := c.cfg.Stubs.Get(reply)
+	if !known || e.Key != flowtable.Pack(reply) {
+		return nil, false
+	}
+	return e, true
+}
+
 // bind registers the second key of a connection that this node owns.
 func (c *Core) bind(conn *wire.Conn) {
 	if !conn.Translated() || c.cfg.NAT == nil {
@@ -57,7 +71,7 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	}
 	// With an own flow of the same connection too: the director of the first key
 	// decides which of the two goes on, and this node may be told later.
-	if e, known := c.cfg.Stubs.Get(m.Key); known {
+	if e, known := c.stub(m.Key); known {
 		live := c.alive(wire.NodeID(e.Owner), e.Incarnation)
 		if live && (owner == nobody || e.Gen > m.Gen) || owner == nobody && e.Gen >= m.Gen {
 			return
@@ -74,51 +88,53 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 	b := c.entry(owner, m.Key, m.Gen)
 	b.Timeout, b.Flags = m.Timeout, m.Flags&^wire.ConnOrphan
-	_, known := c.cfg.Stubs.Get(m.Key)
-	if c.cfg.Stubs.PutPair(b, m.Conn) != nil {
+	if !c.putStub(b, m.Conn) {
 		c.stats.CopiesFull++
-		return
+	}
+}
+
+// putStub stores a stub or a tomb and counts its key as used. One of the reverse
+// key, for which there is no second place, gives way.
+func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey) bool {
+	reply := b.Key.Unpack()
+	_, known := c.stub(reply)
+	if !known {
+		c.clearStub(reply.Reverse())
+	}
+	if c.cfg.Stubs.PutPair(b, first) != nil {
+		return false
 	}
 	if !known {
-		c.cfg.NAT.Use(m.Key)
+		c.cfg.NAT.Use(reply)
 	}
+	return true
 }
 
 // clearStub forgets a stub, or a tomb, of a connection that this node owns now.
 func (c *Core) clearStub(reply packet.FlowKey) {
-	if e, known := c.cfg.Stubs.Get(reply); known {
-		stored := e.Key.Unpack()
+	if _, known := c.stub(reply); known {
 		c.cfg.Stubs.Delete(reply)
-		c.cfg.NAT.Release(c.now, stored, false)
+		c.cfg.NAT.Release(c.now, reply, false)
 	}
 }
 
 // closeStub forgets what the sender says it does not own any more.
 func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
-	if c.cfg.NAT == nil {
-		return
-	}
-	if e, known := c.cfg.Stubs.Get(reply); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
+	if e, known := c.stub(reply); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
 		c.makeTomb(e)
 	}
 }
 
 // bound reports whether a stub says that a packet belongs to a connection.
 func (c *Core) bound(k packet.FlowKey) bool {
-	if c.cfg.NAT == nil {
-		return false
-	}
-	e, known := c.cfg.Stubs.Get(k)
-	return known && e.Flags&wire.ConnTomb == 0 && e.Key == flowtable.Pack(k)
+	e, known := c.stub(k)
+	return known && e.Flags&wire.ConnTomb == 0
 }
 
 // answerStub answers a query for a second key; false when no stub knows it.
 func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
-	if c.cfg.NAT == nil {
-		return false
-	}
-	e, known := c.cfg.Stubs.Get(key)
-	if !known || e.Flags&wire.ConnTomb != 0 || e.Key != flowtable.Pack(key) {
+	e, known := c.stub(key)
+	if !known || e.Flags&wire.ConnTomb != 0 {
 		return false
 	}
 	if owner := wire.NodeID(e.Owner); c.alive(owner, e.Incarnation) && owner != from {

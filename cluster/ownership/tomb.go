@@ -26,7 +26,7 @@ const (
 // entomb keeps the reply key of an ended connection in use; false when there is
 // no room for a tomb, or somebody else's stub does so.
 func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32, hold bool) bool {
-	if _, known := c.cfg.Stubs.Get(keys[1]); known {
+	if _, known := c.stub(keys[1]); known {
 		return false
 	}
 	b := c.entry(nobody, keys[1], gen)
@@ -37,7 +37,11 @@ func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32, hold bool) bo
 	if hold {
 		b.State |= tombHold
 	}
-	return c.cfg.Stubs.PutPair(b, keys[0]) == nil
+	if !c.putStub(b, keys[0]) {
+		return false
+	}
+	c.cfg.NAT.Release(c.now, keys[1], false) // the flow's use; the tomb has its own
+	return true
 }
 
 // makeTomb turns a stub into a tomb.

@@ -3,6 +3,7 @@ package ownership
 import (
 	"testing"
 
+	"cohort/ccl/wire"
 	"cohort/flowtable"
 	"cohort/packet"
 )
@@ -68,5 +69,27 @@ func TestNT5_HoldDownFollowsADisorderlyEndOnly(t *testing.T) {
 		if got := c.nodes[1].fake.held; (got == 0) != orderly {
 			t.Fatalf("orderly end: %v, %d hold-downs at the holder", orderly, got)
 		}
+	}
+}
+
+// Two hairpins the opposite way have second keys that are each other's reverse.
+// What is said of one does not touch the other, and no use is left over.
+func TestRFC4787_REQ9_ReverseKeysAreTwoStubs(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	n := c.nodes[1]
+	k := packet.FlowKey{Src: public, SrcPort: 2000, Dst: public, DstPort: 3000, Proto: packet.ProtoUDP}
+	bind := wire.Bind{Key: k, Conn: inside(1, packet.ProtoUDP), Gen: 1, Timeout: 30}
+	n.core.Message(c.now, 2, &bind)
+	if n.core.bound(k.Reverse()) || n.core.taken(k.Reverse()) {
+		t.Error("the reverse key counts as bound")
+	}
+	n.core.Message(c.now, 2, &wire.Close{Key: k.Reverse(), Gen: 9})
+	if !n.core.bound(k) {
+		t.Fatal("the end of the reverse key's connection ended this one")
+	}
+	bind.Key, bind.Conn = k.Reverse(), inside(2, packet.ProtoUDP)
+	n.core.Message(c.now, 3, &bind)
+	if n.fake.uses[k] != 0 || n.fake.uses[k.Reverse()] != 1 {
+		t.Fatalf("uses %v after the reverse key took the place", n.fake.uses)
 	}
 }
