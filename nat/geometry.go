@@ -1,7 +1,9 @@
 package nat
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"cohort/packet"
 )
@@ -209,4 +211,21 @@ func (g *Geometry) Table() []AddressEntry { return g.addresses }
 // packet.FlowKey).
 func hasPorts(proto uint8) bool {
 	return proto == packet.ProtoTCP || proto == packet.ProtoUDP || proto == packet.ProtoICMP
+}
+
+// Checksum is of everything that the numbers of units stand for: nodes whose
+// pools differ, in the order of their addresses too, must not talk about units
+// by number.
+func (g *Geometry) Checksum() uint32 {
+	h := crc32.NewIEEE()
+	for _, e := range g.addresses {
+		var b [14]byte
+		copy(b[:4], e.Addr[:])
+		binary.BigEndian.PutUint32(b[4:], e.FirstUnit)
+		binary.BigEndian.PutUint16(b[8:], e.FirstPort)
+		binary.BigEndian.PutUint16(b[10:], e.LastPort)
+		binary.BigEndian.PutUint16(b[12:], e.BlockSize)
+		h.Write(b[:])
+	}
+	return h.Sum32()
 }

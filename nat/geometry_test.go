@@ -198,3 +198,27 @@ func manyAddresses(n int) (out []packet.Addr) {
 	}
 	return out
 }
+
+// Pools of one shape with other addresses, or the same in another order, are
+// another cut.
+func TestNT4_ChecksumTellsPoolsApart(t *testing.T) {
+	a, b := packet.Addr{203, 0, 113, 1}, packet.Addr{203, 0, 113, 2}
+	seen := map[uint32]int{}
+	for i, p := range []Pool{
+		{Name: "p", Addresses: []packet.Addr{a, b}},
+		{Name: "p", Addresses: []packet.Addr{b, a}},
+		{Name: "p", Addresses: []packet.Addr{a}},
+		{Name: "p", Addresses: []packet.Addr{a, b}, BlockSize: 256},
+		{Name: "p", Addresses: []packet.Addr{a, b}, IncludeReserved: true},
+		{Name: "p", Kind: PoolAddresses, Addresses: []packet.Addr{a, b}},
+	} {
+		g, err := NewGeometry([]Pool{p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, known := seen[g.Checksum()]; known {
+			t.Errorf("pools %d and %d have one checksum", other, i)
+		}
+		seen[g.Checksum()] = i
+	}
+}

@@ -11,21 +11,22 @@ import (
 )
 
 // unitJournal is a mapped file that says which NAT units this node holds: the
-// incarnation they belong to, the view that was served last, then a bit for
-// each unit. A store is in the file as
+// incarnation they belong to, the view that was served last, the checksum of how
+// the pools are cut, then a bit for each unit. A store is in the file as
 // soon as it is made, whatever becomes of the process. After a loss of power
 // the file may be old; the incarnation is then over, and nobody believes it.
 type unitJournal struct {
 	file *os.File
 	mem  []byte
+	cut  uint32 // nat.Geometry.Checksum: units of another cut mean something else
 }
 
 const (
-	journalHead  = 16
+	journalHead  = 20
 	journalBytes = journalHead + wire.MaxUnits/8
 )
 
-func openJournal(path string) (*unitJournal, error) {
+func openJournal(path string, cut uint32) (*unitJournal, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -37,13 +38,14 @@ func openJournal(path string) (*unitJournal, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &unitJournal{file: f, mem: mem}, nil
+	return &unitJournal{file: f, mem: mem, cut: cut}, nil
 }
 
 // begin empties the journal for an incarnation.
 func (j *unitJournal) begin(i wire.Incarnation) {
 	binary.NativeEndian.PutUint64(j.mem, 0) // no incarnation while the bits change
 	clear(j.mem[8:])
+	binary.NativeEndian.PutUint32(j.mem[16:], j.cut)
 	binary.NativeEndian.PutUint64(j.mem, uint64(i))
 }
 
@@ -61,9 +63,9 @@ func (j *unitJournal) Hold(unit int, held bool) {
 }
 
 // held lists the units of an incarnation and the view that was served last;
-// false when the journal is another's.
+// false when the journal is another's or of other pools.
 func (j *unitJournal) held(i wire.Incarnation) (units []int, view uint64, ok bool) {
-	if binary.NativeEndian.Uint64(j.mem) != uint64(i) {
+	if binary.NativeEndian.Uint64(j.mem) != uint64(i) || binary.NativeEndian.Uint32(j.mem[16:]) != j.cut {
 		return nil, 0, false
 	}
 	view = binary.NativeEndian.Uint64(j.mem[8:])

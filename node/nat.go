@@ -35,7 +35,7 @@ func (n *Node) openNAT() (*core.NAT, error) {
 		return nil, err
 	}
 	n.stubs = flowtable.NewBackupStore(seed, 2*cl.Limits.Connections)
-	if n.units, err = openUnits(boot.StateDir, n); err != nil {
+	if n.units, err = openUnits(boot.StateDir, rules.Geometry().Checksum(), n); err != nil {
 		return nil, err
 	}
 	var chacha [32]byte
@@ -98,8 +98,8 @@ type unitState struct {
 	journal *unitJournal              // outlives the process
 }
 
-func openUnits(dir string, n *Node) (*unitState, error) {
-	j, err := openJournal(filepath.Join(dir, "units.held"))
+func openUnits(dir string, cut uint32, n *Node) (*unitState, error) {
+	j, err := openJournal(filepath.Join(dir, "units.held"), cut)
 	if err != nil {
 		return nil, fmt.Errorf("node: units: %w", err)
 	}

@@ -68,6 +68,7 @@ type Memory struct {
 // Config is fixed for the life of a Machine.
 type Config struct {
 	Pools  []Range
+	Cut    uint32   // checksum of what the numbers of units stand for: addresses and ports
 	Seed   [16]byte // cluster-wide secret of the rendezvous hashing
 	Memory Memory   // as last given to Remember
 	Found  bool     // this node may found the pools' lineage when nobody knows of one
@@ -128,6 +129,7 @@ func (c *Config) geometry() uint32 {
 			b = binary.BigEndian.AppendUint32(b, uint32(v))
 		}
 	}
+	b = binary.BigEndian.AppendUint32(b, c.Cut)
 	return uint32(siphash.Hash(0, 0, b))
 }
 

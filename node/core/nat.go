@@ -41,7 +41,7 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 		pools = append(pools, blocks.Range{First: p.First, Units: p.Units, PerAddress: p.PerAddress})
 	}
 	c.units = blocks.New(c.now, blocks.Config{
-		Pools: pools, Seed: n.Seed, Memory: n.Memory, Found: n.Found,
+		Pools: pools, Cut: g.Checksum(), Seed: n.Seed, Memory: n.Memory, Found: n.Found,
 		Output: (*unitOutput)(c), Ports: unitPorts{ports, &c.now}, Remember: n.Remember, Journal: n.Journal,
 		Answered: func(_, units int) { c.gotUnits = c.gotUnits || units > 0 },
 	})
