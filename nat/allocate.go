@@ -60,8 +60,9 @@ const (
 )
 
 // Allocate finds an address and port for a connection, among the units held. taken
-// must report whether a connection with that reply key exists here. The port is
-// not in use until Use is called, which must be before the next call.
+// must report whether a connection with that reply key exists here; it is not
+// asked about ports without a Use. The port is not in use until Use is called,
+// which must be before the next call.
 //
 // The order of choice, for the host's paired address and then for the others:
 //
@@ -122,23 +123,31 @@ func classFor(proto uint8) class {
 // open reports whether the key that a candidate gives is neither in use nor in
 // hold-down, and keeps the candidate then.
 func (s *search) open(a packet.Addr, port uint16) bool {
+	return (s.taken == nil || !s.taken(ReplyKey(s.q.To, a, port))) && s.openUnused(a, port)
+}
+
+// openUnused is open for a port without any use. Whatever has a key is counted
+// with Use, so nobody has this one, and nothing is looked up: an unused port is
+// what nearly every allocation ends with, and each look is a cache miss or two.
+func (s *search) openUnused(a packet.Addr, port uint16) bool {
 	s.probes--
-	k1 := ReplyKey(s.q.To, a, port)
-	if s.p.waiting.has(s.now, k1) {
-		return false
-	}
-	if s.p.waiting.wildcards > 0 { // the port's last mapping spoke with any remote
-		mapping := k1
-		mapping.Src, mapping.SrcPort = packet.Addr{}, 0
-		if s.p.waiting.has(s.now, mapping) {
-			return false
-		}
-	}
-	if s.taken != nil && s.taken(k1) {
+	if s.p.waiting.count != 0 && s.waits(ReplyKey(s.q.To, a, port)) {
 		return false
 	}
 	s.addr, s.port = a, port
 	return true
+}
+
+// waits reports whether a key is in hold-down.
+func (s *search) waits(k1 packet.FlowKey) bool {
+	if s.p.waiting.has(s.now, k1) {
+		return true
+	}
+	if s.p.waiting.wildcards == 0 {
+		return false
+	}
+	k1.Src, k1.SrcPort = packet.Addr{}, 0 // the port's last mapping spoke with any remote
+	return s.p.waiting.has(s.now, k1)
 }
 
 // inPool searches a whole pool, the paired address first.
@@ -187,7 +196,7 @@ func (s *search) original(address int) bool {
 	}
 	offset := int(s.q.Prefer - e.FirstPort)
 	u := &s.p.units[int(e.FirstUnit)+offset/int(e.BlockSize)]
-	return u.held && u.ports[s.class].count(offset%int(e.BlockSize)) == 0 && s.open(e.Addr, s.q.Prefer)
+	return u.held && u.ports[s.class].free(offset%int(e.BlockSize)) && s.openUnused(e.Addr, s.q.Prefer)
 }
 
 // mayUse reports whether the uses that a port has let this request have it too.
@@ -209,7 +218,7 @@ func (s *search) guess(address int) bool {
 	for range guesses {
 		u := s.member(address, s.p.rng.IntN(a.open))
 		port := s.p.rng.IntN(int(e.BlockSize))
-		if port < int(u.size) && u.ports[s.class].count(port) == 0 && s.open(e.Addr, u.first+uint16(port)) {
+		if port < int(u.size) && u.ports[s.class].free(port) && s.openUnused(e.Addr, u.first+uint16(port)) {
 			return true
 		}
 	}
@@ -234,7 +243,7 @@ func (s *search) nth(address int) bool {
 		if set := u.ports[s.class]; set != nil {
 			port = set.unused(n)
 		}
-		return s.open(e.Addr, u.first+uint16(port))
+		return s.openUnused(e.Addr, u.first+uint16(port))
 	}
 	return false
 }
@@ -269,7 +278,7 @@ func (s *search) unusedIn(u *unitState) bool {
 					break
 				}
 			}
-			if s.open(addr, u.first+uint16(port)) {
+			if s.openUnused(addr, u.first+uint16(port)) {
 				return true
 			}
 		}

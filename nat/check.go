@@ -218,7 +218,8 @@ func checkPoolsAgainstStatics(rules []Rule, g *Geometry) error {
 			if r.Type == StaticPAT && (r.MappedPort < e.FirstPort || r.MappedPort > e.LastPort) {
 				continue
 			}
-			pool := g.pools[g.pool[g.index[e.Addr]]].Name
+			of, _ := g.Pool(e.Addr)
+			pool := g.pools[of].Name
 			return ruleError(rules, r, "mapped %s overlaps address %s of pool %q", r.Mapped, e.Addr, pool)
 		}
 	}

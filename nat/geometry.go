@@ -20,7 +20,7 @@ type Geometry struct {
 	pools     []PoolUnits
 	addresses []AddressEntry
 	pool      []uint16               // pool of each address
-	index     map[packet.Addr]uint32 // index into addresses
+	index     addressIndex           // index into addresses
 	of        []uint16               // unit -> index into addresses
 }
 
@@ -60,7 +60,7 @@ func (u Unit) Ports() int { return int(u.Last) - int(u.First) + 1 }
 // NewGeometry numbers the units of pools. It refuses, with ErrConfig, what it
 // cannot number: bounds exceeded, an address twice, a name twice.
 func NewGeometry(pools []Pool) (*Geometry, error) {
-	g := &Geometry{index: map[packet.Addr]uint32{}}
+	g := &Geometry{}
 	names := map[string]bool{}
 	for i := range pools {
 		p := &pools[i]
@@ -123,15 +123,15 @@ func (g *Geometry) add(p *Pool, number int) error {
 		return poolError(p, "the pools have %d blocks up to here, more than %d: use larger blocks", n, MaxUnits)
 	}
 	for _, a := range p.Addresses {
-		if other, twice := g.index[a]; twice {
-			return poolError(p, "address %s is already in pool %q", a, g.pools[g.pool[other]].Name)
-		}
 		if a == (packet.Addr{}) {
 			return poolError(p, "0.0.0.0 is not an address")
 		}
+		if other, twice := g.index.get(a); twice {
+			return poolError(p, "address %s is already in pool %q", a, g.pools[g.pool[other]].Name)
+		}
 		entry.Addr, entry.FirstUnit = a, uint32(len(g.of))
 		at := uint16(len(g.addresses))
-		g.index[a] = uint32(at)
+		g.index.put(a, uint32(at))
 		g.addresses = append(g.addresses, entry)
 		g.pool = append(g.pool, uint16(number))
 		for range perAddress {
@@ -148,7 +148,7 @@ func (g *Geometry) Units() int { return len(g.of) }
 // is no pool's address, or a port that the pool does not lend out. All ports of
 // a PoolAddresses address are one unit.
 func (g *Geometry) Unit(a packet.Addr, port uint16) (unit int, ok bool) {
-	at, ok := g.index[a]
+	at, ok := g.index.get(a)
 	if !ok {
 		return 0, false
 	}
@@ -171,7 +171,7 @@ func (g *Geometry) UnitOf(k1 packet.FlowKey) (unit int, ok bool) {
 	if hasPorts(k1.Proto) {
 		return g.Unit(k1.Dst, k1.DstPort)
 	}
-	at, ok := g.index[k1.Dst]
+	at, ok := g.index.get(k1.Dst)
 	if !ok {
 		return 0, false
 	}
@@ -180,7 +180,7 @@ func (g *Geometry) UnitOf(k1 packet.FlowKey) (unit int, ok bool) {
 
 // Pool returns which pool an address belongs to (index into Pools).
 func (g *Geometry) Pool(a packet.Addr) (pool int, ok bool) {
-	at, ok := g.index[a]
+	at, ok := g.index.get(a)
 	if !ok {
 		return 0, false
 	}

@@ -115,8 +115,8 @@ func (s *search) ofHost() bool {
 	s.probes = unusedProbes
 	for at := first; at != 0; at = next(at) {
 		u := &s.p.units[at-1]
-		if offset := int(s.q.Prefer) - int(u.first); offset >= 0 && offset < int(u.size) && u.held && u.ports[s.class].count(offset) == 0 {
-			if s.open(s.p.g.addresses[u.address].Addr, s.q.Prefer) {
+		if offset := int(s.q.Prefer) - int(u.first); offset >= 0 && offset < int(u.size) && u.held && u.ports[s.class].free(offset) {
+			if s.openUnused(s.p.g.addresses[u.address].Addr, s.q.Prefer) {
 				return true
 			}
 		}

@@ -62,11 +62,10 @@ func newPortSet(size int) *portSet {
 
 // use counts a use and reports whether it is the port's first.
 func (s *portSet) use(port int, mapping bool) bool {
-	first := s.counts[port] == 0
+	word, bit := &s.taken[port/64], uint64(1)<<(port%64)
+	first := *word&bit == 0
+	*word |= bit
 	s.counts[port] += amount(mapping)
-	if first {
-		s.taken[port/64] |= 1 << (port % 64)
-	}
 	return first
 }
 
@@ -93,6 +92,12 @@ func includes(count uint32, mapping bool) bool {
 		return count >= aMapping
 	}
 	return count&connections != 0
+}
+
+// free reports whether a port has no use; of a nil set every one is free. It
+// looks at the bits only: those of a block are one cache line, its counts are 32.
+func (s *portSet) free(port int) bool {
+	return s == nil || s.taken[port/64]&(1<<(port%64)) == 0
 }
 
 // count returns the uses of a port, 0 for a nil set.

@@ -96,7 +96,7 @@ func (r *Rules) RuleName(rule uint16) string {
 // may use it too (hairpinning, RFC 4787 REQ-9).
 func (r *Rules) Destination(in uint8, k packet.FlowKey) (to packet.FlowKey, rule uint16, what Found) {
 	if !r.mapped.contains(number(k.Dst)) {
-		if _, ok := r.geometry.index[k.Dst]; ok {
+		if _, ok := r.geometry.index.get(k.Dst); ok {
 			return k, 0, NoXlate
 		}
 		return k, 0, Untouched

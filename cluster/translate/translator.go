@@ -39,7 +39,25 @@ type Translator struct {
 	since    map[int]int64     // when a host got a unit
 	freeAt   int64
 	buf      []int
+	last     decided
 	stats    Stats
+}
+
+// decided is the rules' decision about the source of one packet. Mapping and
+// then Source, or Map, are asked about the same one.
+type decided struct {
+	in, out uint8
+	k, to   packet.FlowKey
+	nat.Decision
+}
+
+// source is Rules.Source, remembered until the next packet.
+func (t *Translator) source(in, out uint8, k, to packet.FlowKey) *nat.Decision {
+	d := &t.last
+	if d.in != in || d.out != out || d.k != k || d.to != to {
+		*d = decided{in, out, k, to, t.rules.Source(in, out, k, to)}
+	}
+	return &d.Decision
 }
 
 var _ ownership.NAT = (*Translator)(nil)
@@ -80,7 +98,7 @@ func (t *Translator) Destination(in uint8, k packet.FlowKey) (packet.FlowKey, bo
 
 // Source implements ownership.NAT.
 func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r ownership.Reason) {
-	d := t.rules.Source(in, out, k, to)
+	d := t.source(in, out, k, to)
 	switch d.What {
 	case nat.Fixed:
 		return nat.ReplyKey(to, d.Addr, d.Port), d.LogXlates, ownership.ReasonNone
@@ -88,11 +106,12 @@ func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, take
 		reply, r = t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: to, Prefer: k.SrcPort}, taken)
 		return reply, d.LogXlates, r
 	}
-	if !d.LogXlates && (k.Dst != to.Dst || k.DstPort != to.DstPort) {
+	logged = d.LogXlates
+	if !logged && (k.Dst != to.Dst || k.DstPort != to.DstPort) {
 		_, rule, _ := t.rules.Destination(in, k) // the other side of a static rule
-		d.LogXlates = t.rules.LogXlates(rule)
+		logged = t.rules.LogXlates(rule)
 	}
-	return nat.ReplyKey(to, k.Src, k.SrcPort), d.LogXlates, ownership.ReasonNone
+	return nat.ReplyKey(to, k.Src, k.SrcPort), logged, ownership.ReasonNone
 }
 
 // pick chooses a port of a pool, or asks for a unit in which there is one.
@@ -116,7 +135,7 @@ func (t *Translator) short(pool int) {
 // Mapping implements ownership.NAT. One-to-one translation is a mapping of the
 // whole host, for all protocols.
 func (t *Translator) Mapping(in, out uint8, k, to packet.FlowKey) (mapping packet.FlowKey, flags uint8, ok bool) {
-	d := t.rules.Source(in, out, k, to)
+	d := t.source(in, out, k, to)
 	if d.Filtering == nat.EndpointIndependent {
 		flags |= wire.ConnOpen
 	}
@@ -134,12 +153,12 @@ func (t *Translator) Mapping(in, out uint8, k, to packet.FlowKey) (mapping packe
 
 // Translates implements ownership.NAT.
 func (t *Translator) Translates(in, out uint8, k packet.FlowKey) bool {
-	return t.rules.Source(in, out, k, k).What != nat.Keep
+	return t.source(in, out, k, k).What != nat.Keep
 }
 
 // Map implements ownership.NAT.
 func (t *Translator) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
-	d := t.rules.Source(in, out, k, to)
+	d := t.source(in, out, k, to)
 	mapping, _, _ := t.Mapping(in, out, k, to)
 	if d.What == nat.PickPort {
 		return t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: mapping, Prefer: k.SrcPort, Exclusive: true}, taken)
