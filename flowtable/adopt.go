@@ -126,9 +126,8 @@ func (t *Table) belongs(e uint64, b uint32) bool {
 	if k == nil {
 		return false
 	}
-	h1, tag := t.Hash(*k)
-	first := h1 & t.mask
-	return tag == entryTag(e) && (b == first || b == otherBucket(first, tag, t.mask))
+	h := t.home(k)
+	return h.tag == entryTag(e) && (b == h.b1 || b == h.b2)
 }
 
 // relink indexes the live slots whose entries are missing. A slot whose key
@@ -155,7 +154,7 @@ func (t *Table) relink(linked *linkedSet) {
 }
 
 func (t *Table) relinkKey(k packet.FlowKey, r Ref) bool {
-	if t.Lookup(k) != 0 || !t.link(k, r) {
+	if known, h := t.locate(&k); known != 0 || !t.link(h, r) {
 		t.adopted.Conflicts++
 		return false
 	}

@@ -19,16 +19,32 @@ func entryRef(e uint64) Ref { return Ref(e) }
 
 // Lookup returns where k is, or 0. It is exact: the writer sees its own index.
 func (t *Table) Lookup(k packet.FlowKey) Ref {
-	h1, tag := t.Hash(k)
-	b := h1 & t.mask
-	if r := t.findKey(b, tag, &k); r != 0 {
-		return r
-	}
-	return t.findKey(otherBucket(b, tag, t.mask), tag, &k)
+	r, _ := t.locate(&k)
+	return r
 }
 
-func (t *Table) findKey(b, tag uint32, k *packet.FlowKey) Ref {
-	for _, e := range &t.mem.Index[b] {
+// home is where the index has, or would have, a key.
+type home struct{ b1, b2, tag uint32 }
+
+func (t *Table) home(k *packet.FlowKey) home {
+	h1, tag := hashKey(&t.seed, k)
+	b := h1 & t.mask
+	return home{b, otherBucket(b, tag, t.mask), tag}
+}
+
+// locate is Lookup that also says where a key that is not there would go.
+func (t *Table) locate(k *packet.FlowKey) (Ref, home) {
+	h := t.home(k)
+	second := &t.mem.Index[h.b2]
+	touch(&second[0]) // a new key is in neither bucket: both cache misses begin together
+	if r := t.findKey(&t.mem.Index[h.b1], h.tag, k); r != 0 {
+		return r, h
+	}
+	return t.findKey(second, h.tag, k), h
+}
+
+func (t *Table) findKey(bucket *Bucket, tag uint32, k *packet.FlowKey) Ref {
+	for _, e := range bucket {
 		if entryTag(e) == tag && e != 0 {
 			if got := t.keyOf(entryRef(e)); got != nil && *got == *k {
 				return entryRef(e)
@@ -53,13 +69,11 @@ func (t *Table) keyOf(r Ref) *packet.FlowKey {
 	return nil
 }
 
-// link adds the entry of k, which must not be in the index.
-func (t *Table) link(k packet.FlowKey, r Ref) bool {
-	h1, tag := t.Hash(k)
-	b := h1 & t.mask
-	bucket, i, ok := t.room(b, otherBucket(b, tag, t.mask))
+// link adds the entry of a key that is not in the index.
+func (t *Table) link(h home, r Ref) bool {
+	bucket, i, ok := t.room(h.b1, h.b2)
 	if ok {
-		t.store64(&t.mem.Index[bucket][i], makeEntry(tag, r))
+		t.store64(&t.mem.Index[bucket][i], makeEntry(h.tag, r))
 	}
 	return ok
 }
@@ -67,10 +81,9 @@ func (t *Table) link(k packet.FlowKey, r Ref) bool {
 // unlink removes the entry of k. Missing entries are no error: a killed writer
 // may have left them out.
 func (t *Table) unlink(k packet.FlowKey, r Ref) {
-	h1, tag := t.Hash(k)
-	b := h1 & t.mask
-	e := makeEntry(tag, r)
-	for _, bucket := range [2]uint32{b, otherBucket(b, tag, t.mask)} {
+	h := t.home(&k)
+	e := makeEntry(h.tag, r)
+	for _, bucket := range [2]uint32{h.b1, h.b2} {
 		for i := range &t.mem.Index[bucket] {
 			if t.mem.Index[bucket][i] == e {
 				t.store64(&t.mem.Index[bucket][i], 0)

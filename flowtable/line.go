@@ -8,9 +8,9 @@ import (
 )
 
 // How Go rewrites its words of a slot while XDP reads them: Seq becomes odd,
-// the words are stored one by one, Seq becomes even again. Each store is
-// atomic, so a reader that loads words never sees half of one, and the order
-// is the one written here.
+// the words are stored one by one, Seq becomes even again. No store is torn, so
+// a reader that loads words never sees half of one, and the order is the one
+// written here.
 //
 // Every store into the shared memory goes through stored, which lets a test
 // kill the writer after any one of them.
@@ -49,7 +49,7 @@ func (t *Table) writeFlow(dst, src *FlowSlot) {
 		if i == flowSeqWord {
 			t.store32(&dst.Gen, src.Gen)
 		} else {
-			t.store64(&to[i], from[i])
+			t.put64(&to[i], from[i])
 		}
 	}
 	t.store32(&dst.Seq, seq+2)
@@ -59,7 +59,7 @@ func (t *Table) writeFlow(dst, src *FlowSlot) {
 func (t *Table) writeFlowTail(dst, src *FlowSlot) {
 	to, from := (*[16]uint64)(unsafe.Pointer(dst)), (*[16]uint64)(unsafe.Pointer(src))
 	for i := flowWords; i < len(to); i++ {
-		t.store64(&to[i], from[i])
+		t.put64(&to[i], from[i])
 	}
 }
 
@@ -127,6 +127,12 @@ func forwardOwner(f *ForwardSlot) *uint32 { return (*uint32)(unsafe.Pointer(&f.O
 
 func (t *Table) store64(p *uint64, v uint64) {
 	atomic.StoreUint64(p, v)
+	t.stored()
+}
+
+// put64 is store64 where the readers wait for a later store.
+func (t *Table) put64(p *uint64, v uint64) {
+	put64(p, v)
 	t.stored()
 }
 

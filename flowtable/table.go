@@ -80,10 +80,13 @@ func (t *Table) InsertFlow(f FlowSlot) (slot uint32, err error) {
 	if f.Key[0] == f.Key[1] {
 		return 0, fmt.Errorf("insert flow %v: %w", f.Key[0], ErrMirror)
 	}
-	for _, k := range &f.Key {
-		if t.Lookup(k) != 0 {
+	var homes [2]home
+	for d := range f.Key {
+		r, h := t.locate(&f.Key[d])
+		if r != 0 {
 			return 0, ErrExists
 		}
+		homes[d] = h
 	}
 	if slot = t.flows.take(); slot == 0 {
 		t.full++
@@ -94,7 +97,7 @@ func (t *Table) InsertFlow(f FlowSlot) (slot uint32, err error) {
 	t.flowBuf.Flags |= FlowLive
 	t.writeFlowTail(dst, &t.flowBuf)
 	t.writeFlow(dst, &t.flowBuf)
-	if !t.linkFlow(slot, dst) {
+	if !t.linkFlow(slot, dst, &homes) {
 		t.killFlow(dst)
 		t.flows.bury(slot)
 		t.full++
@@ -106,11 +109,11 @@ func (t *Table) InsertFlow(f FlowSlot) (slot uint32, err error) {
 
 // linkFlow indexes the reply direction first: a flow whose first key is found
 // is complete.
-func (t *Table) linkFlow(slot uint32, f *FlowSlot) bool {
-	if !t.link(f.Key[1], flowRef(slot, 1)) {
+func (t *Table) linkFlow(slot uint32, f *FlowSlot, homes *[2]home) bool {
+	if !t.link(homes[1], flowRef(slot, 1)) {
 		return false
 	}
-	if !t.link(f.Key[0], flowRef(slot, 0)) {
+	if !t.link(homes[0], flowRef(slot, 0)) {
 		t.unlink(f.Key[1], flowRef(slot, 1))
 		return false
 	}
@@ -153,7 +156,8 @@ func (t *Table) UpdateFlow(slot uint32, fn func(*FlowSlot)) {
 // InsertForward stores f and finds it from now on under its key. Errors:
 // ErrFull, ErrExists.
 func (t *Table) InsertForward(f ForwardSlot) (slot uint32, err error) {
-	if t.Lookup(f.Key) != 0 {
+	r, h := t.locate(&f.Key)
+	if r != 0 {
 		return 0, ErrExists
 	}
 	if slot = t.forwards.take(); slot == 0 {
@@ -165,7 +169,7 @@ func (t *Table) InsertForward(f ForwardSlot) (slot uint32, err error) {
 	t.forwardBuf.Flags |= FlowLive
 	t.writeForwardTail(dst, &t.forwardBuf)
 	t.writeForward(dst, &t.forwardBuf)
-	if !t.link(dst.Key, forwardRef(slot)) {
+	if !t.link(h, forwardRef(slot)) {
 		t.killForward(dst)
 		t.forwards.bury(slot)
 		t.full++

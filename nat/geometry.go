@@ -19,9 +19,9 @@ import (
 type Geometry struct {
 	pools     []PoolUnits
 	addresses []AddressEntry
-	pool      []uint16               // pool of each address
-	index     addressIndex           // index into addresses
-	of        []uint16               // unit -> index into addresses
+	pool      []uint16     // pool of each address
+	index     addressIndex // index into addresses
+	of        []uint16     // unit -> index into addresses
 }
 
 // PoolUnits says which units a pool has.
