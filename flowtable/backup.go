@@ -116,6 +116,9 @@ func (s *BackupStore) Bytes() int {
 // Get finds the entry of the connection k belongs to, given either direction.
 // The caller may change everything in it but the key.
 func (s *BackupStore) Get(k packet.FlowKey) (*Backup, bool) {
+	if s.n == 0 {
+		return nil, false // as always in a cluster of one
+	}
 	sh, at := s.locate(k)
 	i, ok := sh.find(at, k)
 	if !ok {
@@ -188,6 +191,9 @@ func (sh *shard) set(i int, b Backup, other tuple) {
 
 // Delete removes the connection k belongs to and reports whether it was there.
 func (s *BackupStore) Delete(k packet.FlowKey) bool {
+	if s.n == 0 {
+		return false
+	}
 	sh, at := s.locate(k)
 	i, ok := sh.find(at, k)
 	if ok {

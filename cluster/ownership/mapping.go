@@ -64,9 +64,10 @@ func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey
 		return drop(r)
 	}
 	m := wire.Conn{Key: mapping, Reply: reply, Gen: 1, In: conn.In, Out: conn.Out, Flags: conn.Flags | wire.ConnMapped | flags, Rule: conn.Rule, Timeout: mappingIdle}
-	if r := c.reserve(&m); r != ReasonNone {
-		return drop(r)
+	if c.conflicts(&m) {
+		return drop(ReasonNATConflict)
 	}
+	c.reserve(&m)
 	v := c.ask(p, k, waitClaim, &m)
 	if v.Op == OpDrop {
 		c.unreserve(&m)

@@ -119,14 +119,18 @@ func (c *Core) steersHere(k packet.FlowKey) bool {
 	return first == c.self
 }
 
-// reserve keeps a reply key from others until unreserve.
-func (c *Core) reserve(conn *wire.Conn) Reason {
-	if _, ours := c.cfg.NAT.Unit(conn.Reply); !ours && c.taken(conn.Reply) {
-		return ReasonNATConflict // a fixed translation that somebody else has; ports of units are chosen free
-	}
+// conflicts reports whether a fixed translation leads to a tuple that somebody
+// else has; ports of units are chosen free.
+func (c *Core) conflicts(conn *wire.Conn) bool {
+	_, ours := c.cfg.NAT.Unit(conn.Reply)
+	return !ours && c.taken(conn.Reply)
+}
+
+// reserve keeps a reply key from others until unreserve: while the connection
+// waits for its director and is in no table.
+func (c *Core) reserve(conn *wire.Conn) {
 	c.reserved[conn.Reply] = struct{}{}
 	c.cfg.NAT.Use(conn.Reply)
-	return ReasonNone
 }
 
 // unreserve ends the reservation of a connection that is installed now, or

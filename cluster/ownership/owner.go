@@ -44,12 +44,10 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 	if f.Flags&flowtable.FlowProvisional != 0 && conn.Translated() {
 		f.Flags |= ungranted
 	}
-	for d := range f.Key {
-		if ref := c.table.Lookup(f.Key[d]); ref != 0 && ref.IsForward() {
-			c.table.RemoveForward(ref.Slot())
-		}
-	}
 	slot, err := c.table.InsertFlow(f)
+	if errors.Is(err, flowtable.ErrExists) && c.forgetForwards(&f.Key) {
+		slot, err = c.table.InsertFlow(f)
+	}
 	switch {
 	case errors.Is(err, flowtable.ErrExists):
 		// Both directions belong to one connection here: it is already ours.
@@ -66,6 +64,18 @@ func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
 		c.child(c.table.Flow(slot), 1)
 	}
 	return slot, ReasonNone
+}
+
+// forgetForwards removes the forward entries of a connection and reports whether
+// there were any.
+func (c *Core) forgetForwards(keys *[2]packet.FlowKey) (any bool) {
+	for _, k := range keys {
+		if ref := c.table.Lookup(k); ref != 0 && ref.IsForward() {
+			c.table.RemoveForward(ref.Slot())
+			any = true
+		}
+	}
+	return any
 }
 
 // remove takes a flow out of the table and its second key out of use. hold
@@ -102,14 +112,15 @@ func (c *Core) connOf(f *flowtable.FlowSlot) wire.Conn {
 // director, or the second in order when the director is this node (FR3).
 func (c *Core) claim(conn *wire.Conn, reregister bool) bool {
 	k, _ := conn.Key.Canonical()
-	director := c.director(k)
-	second := c.backup(k, c.self)
-	switch {
-	case director != c.self:
+	if director := c.director(k); director != c.self {
 		c.stats.Claims++
 		c.msg.claim = wire.Claim{Conn: *conn, Reregister: reregister}
 		return c.send(director, &c.msg.claim)
-	case second != 0 && conn.Flags&wire.ConnNoCopy == 0:
+	}
+	if conn.Flags&wire.ConnNoCopy != 0 {
+		return true
+	}
+	if second := c.backup(k, c.self); second != 0 {
 		c.msg.update = wire.Update{Conn: *conn}
 		return c.send(second, &c.msg.update)
 	}

@@ -205,8 +205,9 @@ func (c *Core) begun(conn *wire.Conn, p *Packet) {
 	conn.Timeout = c.cfg.Timeouts.Of(p.Key.Proto, flowtable.TCPState(conn.State))
 }
 
-// translate fills in what a new connection leaves with, and reserves its reply
-// key until unreserve. to is its key with the real destination.
+// translate fills in what a new connection leaves with. Nobody else has its reply
+// key, and nobody gets it before the next packet. to is its key with the real
+// destination.
 func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict {
 	if c.cfg.NAT == nil {
 		return Verdict{Op: OpForward}
@@ -225,8 +226,8 @@ func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict 
 			if logged {
 				conn.Flags |= wire.ConnLogged
 			}
-			if r := c.reserve(conn); r != ReasonNone {
-				return drop(r)
+			if c.conflicts(conn) {
+				return drop(ReasonNATConflict)
 			}
 		}
 	}
@@ -236,9 +237,16 @@ func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict 
 // begin starts a connection. TCP leaves at once with the claim beside it
 // (FR14); everything else claims first (FR7).
 func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
-	if p.Kind != KindTCP || c.director(k) == c.self {
+	here := c.director(k) == c.self
+	switch {
+	case here && c.unknown(k):
+		return c.open(p, k, conn)
+	case here || p.Kind != KindTCP:
 		// The director's own new TCP connection: ask the local table first, so
 		// that a known owner elsewhere is respected before the packet leaves.
+		if conn.Translated() && conn.Flags&wire.ConnMapped == 0 {
+			c.reserve(conn)
+		}
 		v := c.ask(p, k, waitClaim, conn)
 		if v.Op == OpDrop {
 			c.unreserve(conn)
@@ -246,7 +254,6 @@ func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 		return v
 	}
 	slot, err := c.install(conn, flowtable.FlowProvisional)
-	c.unreserve(conn)
 	if err != ReasonNone {
 		return drop(err)
 	}
@@ -255,7 +262,36 @@ func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	if unit, ok := c.unitOf(conn.Reply); conn.Translated() && (!ok || !c.cfg.NAT.Holds(unit)) {
 		// The answer may meet another node before the grant comes back, and is
 		// not led here by arithmetic.
-		c.bind(conn)
+		c.bindSlot(slot, conn)
+	}
+	return c.owned(p, slot, 0)
+}
+
+// unknown reports whether this node, the director of k, is sure that nobody
+// owns or has owned it.
+func (c *Core) unknown(k packet.FlowKey) bool {
+	if !c.complete(k) {
+		return false
+	}
+	_, known := c.dir.Get(k)
+	return !known
+}
+
+// open begins a connection that this node directs itself and that nobody knows:
+// it asks, grants and is granted in one step.
+func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
+	slot, err := c.install(conn, 0)
+	if err != ReasonNone {
+		return drop(err)
+	}
+	c.stats.Claims++
+	c.stats.Answered++
+	c.stats.Created++
+	c.bindSlot(slot, conn)
+	c.claim(conn, true)
+	c.unpark(k)
+	if w := c.pending.aliased(k); w != nil {
+		c.answered(w)
 	}
 	return c.owned(p, slot, 0)
 }

@@ -29,17 +29,23 @@ func (c *Core) bind(conn *wire.Conn) {
 	if !conn.Translated() || c.cfg.NAT == nil {
 		return
 	}
-	ref := c.table.Lookup(conn.Reply)
-	if ref == 0 || ref.IsForward() {
+	if ref := c.table.Lookup(conn.Reply); ref != 0 && !ref.IsForward() {
+		c.bindSlot(ref.Slot(), conn)
+	}
+}
+
+// bindSlot is bind of the flow in a slot.
+func (c *Core) bindSlot(slot uint32, conn *wire.Conn) {
+	if !conn.Translated() || c.cfg.NAT == nil {
 		return
 	}
 	c.clearStub(conn.Reply) // an owner needs none
 	to := c.backup(conn.Reply, c.self)
-	if to == 0 || c.table.Flow(ref.Slot()).Stub == uint8(to) {
+	if to == 0 || c.table.Flow(slot).Stub == uint8(to) {
 		return // nobody to tell, or told before
 	}
 	if c.sendBind(to, conn) {
-		c.table.UpdateFlow(ref.Slot(), func(f *flowtable.FlowSlot) { f.Stub = uint8(to) })
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Stub = uint8(to) })
 	}
 }
 
