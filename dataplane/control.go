@@ -8,18 +8,7 @@ import (
 
 	"cohort/ccl/wire"
 	"cohort/packet"
-
-	"golang.org/x/sys/unix"
 )
-
-// Now reads the clock that leases and time stamps of XDP use: nanoseconds of
-// CLOCK_MONOTONIC, which all processes of a machine share and which a restart
-// of the daemon does not reset.
-func Now() int64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail for this clock
-	return ts.Nano()
-}
 
 // RenewLease lets the node forward until deadline (see Now). Past it XDP drops
 // everything on data interfaces (HL5). 0 ends the lease at once.

@@ -209,6 +209,9 @@ func (s *BackupStore) Delete(k packet.FlowKey) bool {
 // another one's deletion or growth moves during a round may be missed or
 // visited twice in it.
 func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint32) {
+	if s.n == 0 {
+		return 0
+	}
 	from = max(from, 1) - 1 // positions are counted from 1
 	si, i := int(from/shardPlaces), int(from%shardPlaces)
 	for ; si < len(s.shards); si, i = si+1, 0 {

@@ -34,7 +34,7 @@ func (g *Geometry) home(pool int, host packet.Addr) int {
 // homes remembers the last answers of Geometry.home: scoring the 256 addresses
 // of a large pool costs more than all the rest of an allocation. Answers never
 // change, so an entry that another host takes over is only forgotten.
-type homes [512]struct {
+type homes [4096]struct {
 	host    packet.Addr
 	pool    uint16 // + 1
 	address uint16

@@ -30,31 +30,27 @@ const (
 )
 
 // loop is the node's only worker. Each pass handles a bounded share of every
-// source and sends what that produced as one batch.
+// source and sends what that produced as one batch. While packets keep coming it
+// does not ask the kernel each time what else there is.
 func (n *Node) loop(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, n.wakeUp)
 	defer stop()
-	fds := []unix.PollFd{{Fd: int32(n.wake), Events: unix.POLLIN}, {Fd: int32(n.link.FD()), Events: unix.POLLIN}}
-	for _, fd := range n.io.FDs() {
-		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	}
+	n.polls.add(n.wake, n.link.FD())
+	n.polls.add(n.io.FDs()...)
 	for ctx.Err() == nil {
-		now := dataplane.Now()
-		busy := n.packets(now)
-		busy = n.datagrams(now) || busy
+		n.now = dataplane.Now()
+		packets := n.packets(n.now)
+		more := n.datagrams(n.now)
 		n.runPosted()
-		n.serveRequests(now)
-		if now >= n.nextTick {
-			n.tick(now)
-			n.nextTick = now + tickEvery
+		n.serveRequests(n.now)
+		if n.now >= n.nextTick {
+			n.tick(n.now)
+			n.nextTick = n.now + tickEvery
 		}
-		n.core.Flush(now)
+		n.core.Flush(n.now)
 		n.io.Flush()
-		if busy {
-			continue
-		}
-		wait := unix.NsecToTimespec(max(n.nextTick-dataplane.Now(), 0))
-		if _, err := unix.Ppoll(fds, &wait, nil); err != nil && err != unix.EINTR {
+		idle := packets == 0 && !more
+		if err := n.polls.wait(idle, n.now, n.nextTick); err != nil {
 			return err
 		}
 	}
@@ -71,19 +67,26 @@ func (n *Node) planRestart() {
 	n.core.Flush(now)
 }
 
-// packets handles one batch of what XDP handed over.
-func (n *Node) packets(now int64) bool {
+// packets handles one batch of what XDP handed over and returns its size.
+func (n *Node) packets(now int64) int {
 	count := n.io.Receive(n.batch)
 	for _, f := range n.batch[:count] {
 		n.packet(now, f)
 	}
-	return count == len(n.batch)
+	return count
 }
 
+// datagrams handles what waits on the control link; true when some is left.
 func (n *Node) datagrams(now int64) bool {
+	if !n.polls.ready(pollLink) {
+		return false
+	}
 	count, err := n.link.Receive(linkBatch, func(from netip.Addr, b []byte) { n.core.Datagram(now, from, b) })
 	if err != nil {
 		n.errors.log(now, n.log, "control link", err)
+	}
+	if count < linkBatch {
+		n.polls.done(pollLink)
 	}
 	return count >= linkBatch
 }
@@ -169,8 +172,11 @@ func (n *Node) inLoop(ctx context.Context, do func(now int64)) error {
 
 // serveRequests runs what the API asks, one request a pass.
 func (n *Node) serveRequests(now int64) {
-	var b [8]byte
-	_, _ = unix.Read(n.wake, b[:])
+	if n.polls.ready(pollWake) {
+		var b [8]byte
+		_, _ = unix.Read(n.wake, b[:])
+		n.polls.done(pollWake)
+	}
 	select {
 	case r := <-n.requests:
 		r.do(now)

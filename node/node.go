@@ -62,6 +62,7 @@ type Node struct {
 	frames  []*dataplane.Frame // by handle; nil = free
 	handles []ownership.Handle // free ones
 	pkt     packet.Packet
+	parsed  *dataplane.Frame // what pkt is about
 	owned   ownership.Packet
 	scratch []byte
 	waiting []unresolved
@@ -77,6 +78,8 @@ type Node struct {
 
 	addresses [dataplane.MaxIfaces]packet.Addr // own, by logical interface
 	started   int64
+	polls     polls
+	now       int64 // of the loop's pass
 	nextTick  int64
 	nextSlow  int64
 }
@@ -223,7 +226,7 @@ func (n *Node) openCore() error {
 		return err
 	}
 	now := dataplane.Now()
-	n.started = now
+	n.started, n.now = now, now
 	if n.resumed {
 		n.restoreUnits(now)
 		if err := n.core.Resume(now, was.View, was.ID); err == nil {

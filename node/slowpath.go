@@ -50,6 +50,7 @@ func (n *Node) packet(now int64, f *dataplane.Frame) {
 		n.io.Release(f)
 		return
 	}
+	n.parsed = f
 	if bpf.Outcome(f.Punt.Reason) == bpf.PuntTTLExceeded || n.pkt.TTL <= 1 {
 		n.tooOld(now, f)
 		return
@@ -129,7 +130,7 @@ func (n *Node) Release(h ownership.Handle, v ownership.Verdict) {
 	if f == nil {
 		return // there was no room to hold it
 	}
-	n.execute(dataplane.Now(), f, v)
+	n.execute(n.now, f, v)
 }
 
 // execute does what the core decided.
@@ -162,7 +163,10 @@ func (n *Node) transmit(now int64, f *dataplane.Frame, v ownership.Verdict) {
 			return
 		}
 	}
-	n.pkt.Parse(f.Data) // it parsed before; the packet may have been held since
+	if n.parsed != f {
+		n.pkt.Parse(f.Data) // as it did before it was held
+	}
+	n.parsed = nil // it changes now
 	long := n.pkt.End-n.pkt.L3 > int(hop.MTU)
 	if long && n.pkt.DontFragment {
 		n.tooBig(now, f, hop.MTU) // quotes the packet as it came

@@ -156,13 +156,15 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 		return nil, drop(ReasonNATFiltered), true
 	}
 	host := f.Key[0]
-	_, out, routed := c.cfg.Router.Route(host.Src)
+	there, out, routed := c.cfg.Router.Route(host.Src)
 	if !routed {
 		return nil, drop(ReasonNoRoute), true
 	}
-	if _, back, ok := c.cfg.Router.Route(p.Key.Src); !ok || back != p.In {
+	home, back, routed := c.cfg.Router.Route(p.Key.Src)
+	if !routed || back != p.In {
 		return nil, drop(ReasonReversePath), true
 	}
+	c.pending.hops = [2]uint16{there, home}
 	rule := f.Rule
 	if host.SrcPort == 0 {
 		// Everything of a host is reached by one address of its own: what that

@@ -12,22 +12,27 @@ import (
 // the flow in front of the fast path. Forward entries of the same connection
 // give way.
 func (c *Core) install(conn *wire.Conn, flags uint8) (uint32, Reason) {
-	if conn.Translated() && c.cfg.NAT == nil {
-		return 0, ReasonNATNoXlate
-	}
-	reply := conn.ReplyKey()
 	back, _, ok := c.cfg.Router.Route(conn.Key.Src)
 	there, ok2 := uint16(0), conn.Key.Dst == packet.Addr{} // a mapping leads nowhere
 	if !ok2 {
-		there, _, ok2 = c.cfg.Router.Route(reply.Src)
+		there, _, ok2 = c.cfg.Router.Route(conn.ReplyKey().Src)
 	}
 	if !ok || !ok2 {
 		return 0, ReasonNoRoute
 	}
+	return c.installVia([2]uint16{there, back}, conn, flags)
+}
+
+// installVia is install where the next hops of both directions are known.
+func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32, Reason) {
+	if conn.Translated() && c.cfg.NAT == nil {
+		return 0, ReasonNATNoXlate
+	}
+	reply := conn.ReplyKey()
 	f := flowtable.FlowSlot{
 		Key:      [2]packet.FlowKey{conn.Key, reply},
 		Gen:      conn.Gen,
-		NextHop:  [2]uint16{there, back},
+		NextHop:  hops,
 		Iface:    [2]uint8{conn.In, conn.Out},
 		State:    conn.State,
 		Flags:    flowtable.FlowLive | flags,

@@ -43,8 +43,9 @@ type pendingTable struct {
 	last     *wait
 	free     []*wait
 	held     int
-	refused  int // of them
-	proposal wire.Conn
+	refused  int       // of them
+	proposal wire.Conn // of the packet at hand
+	hops     [2]uint16 // its next hops: to the responder, to the initiator
 }
 
 func (t *pendingTable) init(cfg Config) {

@@ -176,14 +176,15 @@ func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
 	if !ok {
 		return nil, drop(ReasonNATNoXlate)
 	}
-	_, out, ok := c.cfg.Router.Route(to.Dst)
+	there, out, ok := c.cfg.Router.Route(to.Dst)
 	if !ok {
 		return nil, drop(ReasonNoRoute)
 	}
-	_, back, ok := c.cfg.Router.Route(p.Key.Src)
+	home, back, ok := c.cfg.Router.Route(p.Key.Src)
 	if !ok || back != p.In {
 		return nil, drop(ReasonReversePath)
 	}
+	c.pending.hops = [2]uint16{there, home}
 	v := c.cfg.Policy.Judge(p.In, out, to) // by real addresses, as rules are written
 	if !v.Allow {
 		return nil, drop(ReasonPolicyDenied)
@@ -234,7 +235,7 @@ func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict 
 	return Verdict{Op: OpForward}
 }
 
-// begin starts a connection. TCP leaves at once with the claim beside it
+// begin starts the proposed connection. TCP leaves at once with the claim beside it
 // (FR14); everything else claims first (FR7).
 func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	here := c.director(k) == c.self
@@ -253,7 +254,7 @@ func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 		}
 		return v
 	}
-	slot, err := c.install(conn, flowtable.FlowProvisional)
+	slot, err := c.installVia(c.pending.hops, conn, flowtable.FlowProvisional)
 	if err != ReasonNone {
 		return drop(err)
 	}
@@ -280,7 +281,7 @@ func (c *Core) unknown(k packet.FlowKey) bool {
 // open begins a connection that this node directs itself and that nobody knows:
 // it asks, grants and is granted in one step.
 func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
-	slot, err := c.install(conn, 0)
+	slot, err := c.installVia(c.pending.hops, conn, 0)
 	if err != ReasonNone {
 		return drop(err)
 	}

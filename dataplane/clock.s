@@ -1,0 +1,1 @@
+// Empty: lets clock.go declare a function without a body.
