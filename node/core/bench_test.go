@@ -20,24 +20,26 @@ import (
 )
 
 // BenchmarkNewConnections is what the pure part of a node spends on the first
-// packet of a connection, as the only member: claims go to itself. What the
-// event loop adds (rings, parsing, sending) is not in it.
+// packet of a connection: as the only member, whose claims go to itself, and as
+// one of two, both of which are counted. What the event loop adds (rings,
+// parsing, sending, the seal of the control link) is not in it.
 func BenchmarkNewConnections(b *testing.B) {
 	for _, c := range []struct {
 		name  string
+		nodes int
 		rules *nat.Rules
-	}{{"plain", nil}, {"pat", egress(b)}} {
+	}{{"plain", 1, nil}, {"pat", 1, egress(b)}, {"plain, two nodes", 2, nil}, {"pat, two nodes", 2, egress(b)}} {
 		b.Run(c.name, func(b *testing.B) {
 			const room = 1 << 17
 			b.ReportAllocs()
-			n := newLone(b, c.rules, room)
+			g := newGroup(b, c.nodes, c.rules, room)
 			for i := 0; b.Loop(); i++ {
 				if i%room == room-1 {
 					b.StopTimer()
-					n = newLone(b, c.rules, room)
+					g = newGroup(b, c.nodes, c.rules, room)
 					b.StartTimer()
 				}
-				n.open(b, uint32(i))
+				g.open(b, uint32(i))
 			}
 		})
 	}
@@ -58,75 +60,143 @@ func egress(b *testing.B) *nat.Rules {
 	return r
 }
 
-// lone is a core that is its whole cluster.
-type lone struct {
-	core  *Core
+// group is a cluster whose first node meets all connections.
+type group struct {
+	nodes []*single
 	now   int64
-	disk  *blocks.Memory // to be written
 	batch int
-	sent  int // packets that left
 }
 
-func newLone(b *testing.B, rules *nat.Rules, room int) *lone {
-	n := &lone{now: 1000 * int64(time.Second)}
+// single is a core of a group.
+type single struct {
+	group *group
+	core  *Core
+	vtep  netip.Addr
+	disk  *blocks.Memory // to be written
+	sent  int            // packets that left
+	inbox []parcel
+	free  [][]byte
+}
+
+type parcel struct {
+	from netip.Addr
+	b    []byte
+}
+
+func newGroup(b *testing.B, nodes int, rules *nat.Rules, room int) *group {
+	g := &group{now: 1000 * int64(time.Second)}
+	for i := range nodes {
+		g.nodes = append(g.nodes, &single{group: g, vtep: vtep(i)})
+	}
+	var peers []netip.Addr
+	for _, n := range g.nodes {
+		peers = append(peers, n.vtep)
+	}
+	for i, n := range g.nodes {
+		n.start(b, i, peers, rules, room)
+	}
+	ready := func() bool {
+		v, _ := g.nodes[0].core.View()
+		return v != nil && len(v.Members) == nodes && (rules == nil || g.shared())
+	}
+	for range 6000 {
+		if ready() {
+			for range 500 { // everybody has registered
+				g.tick()
+			}
+			return g
+		}
+		g.tick()
+	}
+	b.Fatal("no cluster, or no units, within a minute")
+	return nil
+}
+
+// shared reports whether every unit is held by its target.
+func (g *group) shared() bool {
+	for _, n := range g.nodes {
+		_, self := n.core.View()
+		for u := range n.core.Translator().Rules().Geometry().Units() {
+			if n.core.Units().Held(u) != (n.core.Units().Target(u) == self) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (n *single) start(b *testing.B, i int, peers []netip.Addr, rules *nat.Rules, room int) {
 	var seed [10]uint64
 	for j := range seed {
-		seed[j] = uint64(j)*0x9e3779b97f4a7c15 + 1
+		seed[j] = uint64(j+10*i)*0x9e3779b97f4a7c15 + 1
 	}
 	table, err := flowtable.New(flowtable.NewMemory(room, 64), seed)
 	if err != nil {
 		b.Fatal(err)
 	}
+	name := fmt.Sprint("fw-", i)
 	cfg := Config{
 		IO: n,
 		Membership: membership.Config{
-			Self:    wire.Member{Name: "fw", Serial: "1", VTEP: vtep(0), Incarnation: 7, Priority: 1},
-			Cluster: "edge", Version: "1", DataMTU: 1500, Interfaces: []string{"in", "out"}, Peers: []netip.Addr{vtep(0)},
+			Self:    wire.Member{Name: name, Serial: name, VTEP: n.vtep, Incarnation: wire.Incarnation(7 + i), Priority: uint8(1 + i)},
+			Cluster: "edge", Version: "1", DataMTU: 1500, Interfaces: []string{"in", "out"}, Peers: peers,
 			Hold: 3 * time.Second, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
 		Ownership: ownership.Config{
 			Table: table, Copies: flowtable.NewBackupStore(seed, room), Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
 		},
-		Endpoint: ccl.EndpointConfig{Local: vtep(0), MTU: 1654, Rand: &counter{n: 1}},
+		Endpoint: ccl.EndpointConfig{Local: n.vtep, MTU: 1654, Rand: &counter{n: uint64(1 + i<<32)}},
 		MTUCheck: MTUWarn,
 	}
 	if rules != nil {
 		cfg.NAT = &NAT{
-			Rules: rules, Rand: rand.New(rand.NewPCG(1, 2)), Stubs: flowtable.NewBackupStore(seed, room), Found: true,
+			Rules: rules, Rand: rand.New(rand.NewPCG(1, 2)), Stubs: flowtable.NewBackupStore(seed, 2*room), Found: true,
 			HoldDown: nat.DefaultHoldDown, Remember: func(m blocks.Memory) { n.disk = &m },
 		}
 	}
 	if n.core, err = New(cfg); err != nil {
 		b.Fatal(err)
 	}
-	n.core.Start(n.now)
-	ready := func() bool {
-		v, _ := n.core.View()
-		return v != nil && (rules == nil || n.core.Units().Held(0))
-	}
-	for range 6000 {
-		if ready() {
-			return n
-		}
-		n.tick()
-	}
-	b.Fatal("no cluster, or no units, within a minute")
-	return nil
+	n.core.Start(n.group.now)
 }
 
-func (n *lone) tick() {
-	n.now += 10 * ms
-	n.core.Tick(n.now)
-	if m := n.disk; m != nil {
-		n.disk = nil
-		n.core.Units().Remembered(n.now, m.Version)
-		n.core.Flush(n.now)
+func (g *group) tick() {
+	g.now += 10 * ms
+	for _, n := range g.nodes {
+		n.core.Tick(g.now)
+		if m := n.disk; m != nil {
+			n.disk = nil
+			n.core.Units().Remembered(g.now, m.Version)
+			n.core.Flush(g.now)
+		}
+	}
+	g.deliver()
+}
+
+// deliver hands over what is on the link until nothing is.
+func (g *group) deliver() {
+	for again := true; again; {
+		again = false
+		for _, n := range g.nodes {
+			if len(n.inbox) == 0 {
+				continue
+			}
+			again = true
+			batch := n.inbox
+			n.inbox = nil
+			for _, d := range batch {
+				n.core.Datagram(g.now, d.from, d.b)
+				n.free = append(n.free, d.b)
+			}
+			n.inbox = append(n.inbox, batch[:0]...)
+			n.core.Flush(g.now)
+		}
 	}
 }
 
 // open sends the first packet of connection i, of 4096 hosts and 64 servers. A
 // batch of the event loop is 64 packets; 32 batches make a tick.
-func (n *lone) open(b *testing.B, i uint32) {
+func (g *group) open(b *testing.B, i uint32) {
 	p := ownership.Packet{
 		Kind: ownership.KindTCP, In: 1, Len: 40, Flags: ownership.SYN, WScale: 0xff, SeqLen: 1, Seq: i, Handle: 1,
 		Key: packet.FlowKey{
@@ -134,32 +204,46 @@ func (n *lone) open(b *testing.B, i uint32) {
 		},
 	}
 	binary.BigEndian.PutUint32(p.Key.Src[:], 0x0a800000|i&0xfff)
+	n := g.nodes[0]
 	sent := n.sent
-	if v := n.core.Packet(n.now, &p); v.Op == ownership.OpForward {
+	if v := n.core.Packet(g.now, &p); v.Op == ownership.OpForward {
 		n.sent++
 	}
 	if n.sent != sent+1 {
 		b.Fatal(fmt.Sprint("connection ", i, " was not opened"))
 	}
-	if n.batch++; n.batch%64 == 0 {
-		n.core.Flush(n.now)
+	if g.batch++; g.batch%64 == 0 {
+		n.core.Flush(g.now)
+		g.deliver()
 	}
-	if n.batch%2048 == 0 {
-		n.tick()
+	if g.batch%2048 == 0 {
+		g.tick()
 	}
 }
 
-func (n *lone) Datagram(netip.Addr, []byte, bool) {}
-func (n *lone) Release(_ ownership.Handle, v ownership.Verdict) {
+func (n *single) Datagram(to netip.Addr, data []byte, _ bool) {
+	for _, o := range n.group.nodes {
+		if o == n || to.IsValid() && o.vtep != to {
+			continue
+		}
+		var b []byte
+		if k := len(o.free); k > 0 {
+			b, o.free = o.free[k-1], o.free[:k-1]
+		}
+		o.inbox = append(o.inbox, parcel{n.vtep, append(b[:0], data...)})
+	}
+}
+
+func (n *single) Release(_ ownership.Handle, v ownership.Verdict) {
 	if v.Op == ownership.OpForward {
 		n.sent++
 	}
 }
-func (n *lone) Apply(*wire.View, wire.NodeID)    {}
-func (n *lone) Fence(string)                     {}
-func (n *lone) Steer([]wire.NodeID)              {}
-func (n *lone) Event(membership.Event)           {}
-func (n *lone) NewIncarnation() wire.Incarnation { return 8 }
+func (n *single) Apply(*wire.View, wire.NodeID)    {}
+func (n *single) Fence(string)                     {}
+func (n *single) Steer([]wire.NodeID)              {}
+func (n *single) Event(membership.Event)           {}
+func (n *single) NewIncarnation() wire.Incarnation { return 8 }
 
 // twoSides: 10/8 is behind interface 1, the rest behind 2.
 type twoSides struct{}
