@@ -32,14 +32,17 @@ func pinThread(cpu int) error {
 	return nil
 }
 
-// spent is the time between two readings of a meter.
+// spent is what a meter saw of a piece of work.
 type spent struct {
-	wall, ours time.Duration // ours: this thread and the CPU's softirq thread
+	ours   time.Duration // CPU time of this thread and of the CPU's softirq thread
+	queued time.Duration // this thread was ready to run, and neither of the two did
 }
 
-// disturbed is the share of the time that somebody else had.
+// disturbed is the share of the time that somebody else had. Sleep is not in it:
+// a prog-run ends with a grace period of RCU, which is many milliseconds on a
+// quiet machine too.
 func (s spent) disturbed() float64 {
-	return max(0, float64(s.wall-s.ours)/float64(s.wall))
+	return float64(s.queued) / float64(max(s.ours+s.queued, 1))
 }
 
 // meter tells how long a piece of work took on one CPU, and whether the CPU was
@@ -66,12 +69,12 @@ func newMeter(cpu int) (*meter, error) {
 // sends, or in ksoftirqd when there are too many; both are the work.
 func (m *meter) measure(work func() error) (spent, error) {
 	var s spent
-	irq := m.softirqTime()
+	irq, queued := m.softirqTime(), queuedTime()
 	own := threadTime()
-	start := time.Now()
 	err := work()
-	s.wall = time.Since(start)
-	s.ours = threadTime() - own + m.softirqTime() - irq
+	own = threadTime() - own
+	irq, queued = m.softirqTime()-irq, queuedTime()-queued
+	s.ours, s.queued = own+irq, max(0, queued-irq)
 	return s, err
 }
 

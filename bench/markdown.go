@@ -21,10 +21,11 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   veth, all on one CPU. Node: the real dataplane with the real flow table, filled
   directly, without a daemon, which no packet of these would meet. Peers: Linux
   forwarding, and the same with nftables (established accept, invalid drop, new by
-  interface, policy drop) after a handshake of every connection. The generator is
+  interface, policy drop) after a handshake of every connection, of which each
+  packet must arrive. The generator is
   what the same frames cost with XDP_DROP directly behind the first veth. The unit is CPU
-  time of the sending thread and of the CPU's softirq thread. A round is A B C C B A. A sample in
-  which somebody else had more than 3 % of the time is repeated once, a round that keeps
+  time of the sending thread and of the CPU's softirq thread. A round is A B C C B A. A sample
+  whose CPU somebody else had for more than 3 % of the time is repeated once, a round that keeps
   one is thrown away while enough are left, and one with lost packets always.
 - **New connections**: SYNs that nobody answers, through real daemons. CPU time of
   the whole daemon, system calls and what the kernel does inside them included.
@@ -39,6 +40,7 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   the same met by a node that has no entry for it, as far as the CCL (FR6).
   *steered+owner*: from one end to the other through both. *bare hop*: a cable and
   a redirect that looks at nothing, which any further hop costs on this machine.
+  The aim for the hop is held against what it adds with that and without it.
 - **New translated connections**: first packets in bursts that the rings hold, to
   real daemons with a pool of 16 addresses and to the masquerading router, 16,384
   by turns, so that both have as many entries when they are compared. Nobody has

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"cohort/bench/traffic"
 	"cohort/ccl/wire"
@@ -31,24 +33,39 @@ type field struct {
 	gen, far *netns.Namespace
 	shape    traffic.Shape
 	tracks   []*track // the first is the generator alone
-	ratios   []pair   // of the time of two tracks
-	added    []pair   // of which the first takes longer by so much
+	ratios   []pair   // of whose time the ratio is formed
+	added    []difference
 }
 
 // pair is two tracks that are compared.
 type pair struct{ one, other string }
 
 func (p pair) ratio() string { return p.one + "/" + p.other }
-func (p pair) minus() string { return p.one + " - " + p.other }
 
-// newField builds tracks, in order, beside the generator alone.
-func newField(shape traffic.Shape, build ...func(*field) error) (*field, error) {
+// difference is how much longer the first of two tracks takes, and what is left
+// of that without the time of a third, if there is one.
+type difference struct {
+	pair
+	without string
+}
+
+func (d difference) name() string {
+	if d.without == "" {
+		return d.one + " - " + d.other
+	}
+	return d.one + " - " + d.other + " - " + d.without
+}
+
+// newField builds tracks, in order, beside the generator alone. All that is ever
+// sent is sent on one CPU.
+func newField(shape traffic.Shape, cpu int, build ...func(*field) error) (*field, error) {
 	l, err := newLab()
 	if err != nil {
 		return nil, err
 	}
 	f, err := l.newField(shape)
-	for _, b := range append([]func(*field) error{(*field).addFloor}, build...) {
+	pin := func(f *field) error { return f.pin(cpu) }
+	for _, b := range append([]func(*field) error{pin, (*field).addFloor}, build...) {
 		if err == nil {
 			err = b(f)
 		}
@@ -69,9 +86,22 @@ func (l *lab) newField(shape traffic.Shape) (f *field, err error) {
 	return f, err
 }
 
+// pin binds both senders to one CPU. What a packet meets on its way runs on the
+// CPU that sent it, so that the sender waits for it; but of a sender that moves
+// while a queue is being worked off, the rest goes on behind that queue on the
+// old CPU, faster than it is taken from there: nine packets of ten are lost.
+func (f *field) pin(cpu int) error {
+	for _, ns := range []*netns.Namespace{f.gen, f.far} {
+		if err := ns.Do(func() error { return pinThread(cpu) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // plainField compares connections that nobody translates.
-func plainField(flows int) (*field, error) {
-	f, err := newField(traffic.Shape{Flows: flows, UDP: true, Flags: traffic.ACK},
+func plainField(flows, cpu int) (*field, error) {
+	f, err := newField(traffic.Shape{Flows: flows, UDP: true, Flags: traffic.ACK}, cpu,
 		(*field).addOwner, (*field).addForwarder, (*field).addChain, (*field).addLinux, (*field).addConntrack)
 	if err != nil {
 		return nil, err
@@ -356,8 +386,7 @@ func (f *field) addConntrack() error {
 	if err != nil {
 		return err
 	}
-	t.check = func() error { return tracks(p.ns, f.shape.Flows) }
-	return f.establish(p)
+	return f.establish(t, p)
 }
 
 func nft(ns *netns.Namespace, rules string) error {
@@ -370,34 +399,70 @@ func nft(ns *netns.Namespace, rules string) error {
 }
 
 // establish opens every connection in both directions, as conntrack wants it
-// for an established one.
-func (f *field) establish(p place) error {
+// for an established one. Every packet must arrive: a connection whose SYN-ACK
+// was lost is tracked as well, and all that its client sends later is invalid.
+func (f *field) establish(t *track, p place) error {
+	t.check = func() error { return tracks(p.ns, f.shape.Flows) }
 	for _, step := range []struct {
+		what  string
 		flags uint8
 		reply bool
-	}{{traffic.SYN, false}, {traffic.SYNACK, true}, {traffic.ACK, false}} {
+	}{{"SYN", traffic.SYN, false}, {"SYN-ACK", traffic.SYNACK, true}, {"ACK", traffic.ACK, false}} {
 		shape := f.shape
 		shape.Flags, shape.Reply, shape.Sequential = step.flags, step.reply, true
-		from := p.near
 		shape.DMAC = p.in.mac
+		open := func() error { return sendOnce(shape, p.near, t.sink) }
 		if step.reply {
-			from, shape.DMAC = p.far, p.out.mac
+			shape.DMAC = p.out.mac
+			open = func() error { return answerOnce(shape, p.far, p.near) }
 		}
-		if err := sendOnce(shape, from); err != nil {
-			return err
+		if err := open(); err != nil {
+			return fmt.Errorf("%s: opening: %s: %w", t.name, step.what, err)
 		}
 	}
-	return tracks(p.ns, f.shape.Flows)
+	return t.check()
 }
 
-// sendOnce sends one packet of every connection.
-func sendOnce(shape traffic.Shape, from port) error {
+// sendOnce sends one packet of every connection, of a few two (whole batches
+// are sent), and sees all of them arrive.
+func sendOnce(shape traffic.Shape, from port, sink *traffic.Sink) error {
 	s, err := traffic.NewSource(shape, from.index)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	return from.ns.Do(func() error { return s.Send(shape.Flows) })
+	before, err := sink.Taken()
+	if err != nil {
+		return err
+	}
+	if err := from.ns.Do(func() error { return s.Send(shape.Flows) }); err != nil {
+		return err
+	}
+	want, n := uint64(traffic.Batches(shape.Flows)), uint64(0)
+	for end := time.Now().Add(patience); n != want && time.Now().Before(end); { // the softirq thread may have the last ones
+		now, err := sink.Taken()
+		if err != nil {
+			return err
+		}
+		n = now - before
+	}
+	if n != want {
+		return fmt.Errorf("%d of %d arrived", n, want)
+	}
+	return nil
+}
+
+// answerOnce is sendOnce towards a port that has a sink no longer than that.
+func answerOnce(shape traffic.Shape, from, to port) error {
+	var sink *traffic.Sink
+	err := to.ns.Do(func() (err error) {
+		sink, err = traffic.NewSink(to.index, false, netip.Addr{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(sendOnce(shape, from, sink), sink.Close())
 }
 
 // tracks checks that conntrack knows exactly these connections.

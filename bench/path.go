@@ -43,7 +43,7 @@ type round struct {
 }
 
 func measurePath(ctx context.Context, cfg pathConfig) (*PathResult, error) {
-	f, err := plainField(cfg.flows)
+	f, err := plainField(cfg.flows, cfg.cpu)
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +55,6 @@ func measurePath(ctx context.Context, cfg pathConfig) (*PathResult, error) {
 func (f *field) measure(ctx context.Context, cfg pathConfig) (*PathResult, error) {
 	m, err := newMeter(cfg.cpu)
 	if err != nil {
-		return nil, err
-	}
-	if err := f.gen.Do(func() error { return pinThread(cfg.cpu) }); err != nil {
 		return nil, err
 	}
 	r := &runner{field: f, cfg: cfg, meter: m, lost: make(map[string]uint64), sent: make(map[string]uint64)}
@@ -200,11 +197,10 @@ func (r *runner) result(all []round) *PathResult {
 	rejected := len(all)
 	all = slices.DeleteFunc(slices.Clone(all), func(o round) bool { return !o.whole })
 	use := slices.DeleteFunc(slices.Clone(all), func(o round) bool { return !o.quiet })
-	res.Rejected = rejected - len(use)
 	if len(use) < (r.cfg.rounds+3)/4 {
 		use, res.Disturbed = all, true
 	}
-	res.Rounds = len(use)
+	res.Rounds, res.Rejected = len(use), rejected-len(use)
 	whole, net := make(map[string][]float64), make(map[string][]float64)
 	floor := r.tracks[0].name
 	for _, o := range use {
@@ -223,8 +219,12 @@ func (r *runner) result(all []round) *PathResult {
 	for _, p := range r.ratios {
 		res.Ratio[p.ratio()] = stat.Of(stat.Ratios(net[p.one], net[p.other]))
 	}
-	for _, p := range r.added {
-		res.Added[p.minus()] = stat.Of(stat.Differences(net[p.one], net[p.other]))
+	for _, d := range r.added {
+		v := stat.Differences(net[d.one], net[d.other])
+		if d.without != "" {
+			v = stat.Differences(v, net[d.without])
+		}
+		res.Added[d.name()] = stat.Of(v)
 	}
 	return res
 }

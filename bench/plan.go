@@ -8,7 +8,7 @@ type plan struct {
 	roles   rolesConfig
 	path    pathConfig
 	connect connectConfig
-	natPath []natPathConfig
+	natPath []pathConfig
 	natConn natConnectConfig
 	entries int
 }
@@ -22,7 +22,7 @@ func planFor(quick bool) plan {
 		entries: 1 << 20,
 	}
 	for _, flows := range []int{60_000, 1 << 20} {
-		c := natPathConfig{pathConfig: p.path, steering: flows == 60_000}
+		c := p.path
 		c.flows = flows
 		p.natPath = append(p.natPath, c)
 	}
@@ -30,8 +30,7 @@ func planFor(quick bool) plan {
 		p.roles.sizes, p.roles.packets, p.roles.rounds = []int{1 << 8}, 1<<10, 1
 		p.path.flows, p.path.packets, p.path.rounds, p.path.time = 500, 1<<12, 1, 0
 		p.connect.connections, p.connect.hosts = 512, 4096
-		p.natPath = p.natPath[:1]
-		p.natPath[0].pathConfig = p.path
+		p.natPath = []pathConfig{p.path}
 		p.natConn.chunk, p.natConn.rounds, p.natConn.time = 512, 1, 0
 		p.entries = 1 << 12
 	}

@@ -19,7 +19,7 @@ const (
 
 	aimNATOwner     = 0.30 // of masquerade at 60k connections
 	aimNATOwnerMany = 0.35 // at more
-	aimHop          = 80   // ns that a reply costs more when it meets another node than its owner
+	aimHop          = 80   // ns more for a reply that meets another node than its owner
 	aimNATConnect   = 2.0  // times masquerade's new connections in a CPU second
 )
 
@@ -110,8 +110,11 @@ func (p *PathResult) print(w io.Writer, what string, aims map[string]float64) {
 	}
 	for _, name := range sorted(p.Added) {
 		fmt.Fprintf(w, "%s\t%s\t", name, interval(p.Added[name], "%.0f"))
-		if name == wholeHop.minus() {
-			fmt.Fprintf(w, " aim %d: %s", aimHop, met(p.Added[name].Median <= aimHop))
+		switch name {
+		case wholeHop.name():
+			fmt.Fprintf(w, " aim %d, the cable included: %s", aimHop, met(p.Added[name].Median <= aimHop))
+		case hop.name():
+			fmt.Fprintf(w, " aim %d, without the cable: %s", aimHop, met(p.Added[name].Median <= aimHop))
 		}
 		fmt.Fprintln(w)
 	}
