@@ -82,6 +82,9 @@ type Config struct {
 	// before. nil: there is no disk; doc.go says what that costs.
 	Remember func(Memory)
 	Journal  Journal // may be nil when no process takes over from another
+	// Over says that a member told that the node of this name is over: it left
+	// in order, or was forgotten there (Forget). May be nil.
+	Over func(name string)
 	// Answered ends a Want: so many units came, 0 = nobody has one to spare.
 	// May be nil.
 	Answered func(pool, units int)

@@ -151,7 +151,7 @@ func TestNT4_LimboIsClaimedInLaterViews(t *testing.T) {
 	// The receiver is forgotten: its director may thaw them, so the claim ends.
 	s.units(3, nil)
 	s.m.Settled(s.now)
-	if err := s.m.Forget(s.now, "fw-2"); err != nil {
+	if _, err := s.m.Forget(s.now, "fw-2"); err != nil {
 		t.Fatal(err)
 	}
 	s.units(3, func(u *wire.Units) { u.Sum = s.m.sum(); u.Held = nil })

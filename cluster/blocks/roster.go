@@ -15,6 +15,9 @@ import (
 // ErrMember says that a node cannot be forgotten because it is there.
 var ErrMember = errors.New("it is a member of the present view")
 
+// ErrNoView says that a node cannot forget others because it is in no view.
+var ErrNoView = errors.New("this node is no member of the cluster at present")
+
 // ErrUnknown says that no node of this name was ever a member.
 var ErrUnknown = errors.New("no node of this name was ever a member")
 
@@ -146,7 +149,18 @@ func (m *Machine) noteMembers() {
 func (m *Machine) onRoster(list []wire.RosterEntry) {
 	changed := false
 	for _, e := range list {
-		changed = e.Name != "" && m.roster.merge(e) || changed
+		if e.Name == "" {
+			continue
+		}
+		old := m.roster.find(e.Name)
+		waited := old != nil && !old.Over
+		if !m.roster.merge(e) {
+			continue
+		}
+		changed = true
+		if waited && m.cfg.Over != nil {
+			m.cfg.Over(e.Name)
+		}
 	}
 	if changed {
 		m.remember()
@@ -184,21 +198,45 @@ func (m *Machine) broadcastRoster() {
 // connections are gone and it does not come back with what it held. Then it is
 // no longer waited for. It is also a promise that no node lives which only this
 // one had let in.
-func (m *Machine) Forget(now int64, name string) error {
+//
+// It may be said again, and must be while Unaware names anybody: word of a
+// member that saw the node last, and has just come, undoes it otherwise.
+// Reports whether this call changed anything.
+func (m *Machine) Forget(now int64, name string) (changed bool, err error) {
 	m.now = now
 	e := m.roster.find(name)
 	switch {
+	case m.view == nil:
+		return false, fmt.Errorf("blocks: forget %s: %w", name, ErrNoView)
 	case e == nil:
-		return fmt.Errorf("blocks: forget %s: %w", name, ErrUnknown)
+		return false, fmt.Errorf("blocks: forget %s: %w", name, ErrUnknown)
 	case m.view.Named(name) != nil:
-		return fmt.Errorf("blocks: forget %s: %w", name, ErrMember)
+		return false, fmt.Errorf("blocks: forget %s: %w", name, ErrMember)
 	case e.Over:
-		return nil
+		return false, nil
 	}
 	m.roster.merge(wire.RosterEntry{Name: name, Seen: max(e.Seen, m.number), Over: true})
 	m.remember()
 	m.broadcastRoster()
 	m.passAt = now
 	m.flush()
-	return nil
+	return true, nil
+}
+
+// Unaware returns the names of the members that have not said yet that the
+// roster on their disk is this node's: of those who do not know what it knows,
+// or would not after a loss of power. This node is among them while its own
+// disk is behind.
+func (m *Machine) Unaware() (names []string) {
+	if m.view == nil {
+		return nil
+	}
+	own := m.sum()
+	for i := range m.view.Members {
+		mem := &m.view.Members[i]
+		if own == 0 && mem.ID == m.self || mem.ID != m.self && m.peers[mem.ID].sum != m.roster.sum {
+			names = append(names, mem.Name)
+		}
+	}
+	return names
 }

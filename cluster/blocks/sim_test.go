@@ -165,7 +165,7 @@ func (w *world) disaster(r *rand.Rand) {
 			w.term = 0 // nobody knows the last view
 		}
 	case what < 88:
-		w.bury(n)
+		w.bury(n, r.IntN(2) == 0)
 	case what < 90:
 		w.depart(n)
 	}
@@ -193,9 +193,9 @@ func (w *world) use(r *rand.Rand) {
 	w.conns = slices.DeleteFunc(w.conns, func(c conn) bool { return !c.lives() })
 }
 
-// bury is an operator who sees that a node is dead for good, and that all that
-// live are together.
-func (w *world) bury(dead *node) {
+// bury is an operator who sees that a node is dead, and that all that live are
+// together. It may come back one day, empty, unless it is for good.
+func (w *world) bury(dead *node, forGood bool) {
 	var at *node
 	if dead.alive || dead.gone {
 		return
@@ -209,8 +209,11 @@ func (w *world) bury(dead *node) {
 		}
 		at = n
 	}
-	if at != nil && at.m.Forget(w.now, dead.name) == nil {
-		dead.gone = true
+	if at == nil {
+		return
+	}
+	if _, err := at.m.Forget(w.now, dead.name); err == nil {
+		dead.gone = forGood
 	}
 }
 
@@ -300,7 +303,7 @@ func (w *world) peace() (sum Stats, err error) {
 func (w *world) operator(name string) {
 	for _, n := range w.nodes {
 		if n.alive {
-			_ = n.m.Forget(w.now, name)
+			_, _ = n.m.Forget(w.now, name)
 			return
 		}
 	}

@@ -134,7 +134,7 @@ func TestNT4_WhoIsHereIsNotOver(t *testing.T) {
 	if s.m.held.count() != 0 || !s.m.Apart() {
 		t.Fatal("does not wait for it")
 	}
-	if err := s.m.Forget(s.now, "fw-2"); err != nil {
+	if changed, err := s.m.Forget(s.now, "fw-2"); !changed || err != nil {
 		t.Fatal(err)
 	}
 	s.tick(200 * ms)
@@ -189,11 +189,15 @@ func TestNT4_TheGiverDoesNotThawInTheSameView(t *testing.T) {
 
 func TestForgetNamesItsErrors(t *testing.T) {
 	s := frozen(t, nil)
-	if err := s.m.Forget(s.now, "fw-2"); !errors.Is(err, ErrMember) {
+	if _, err := s.m.Forget(s.now, "fw-2"); !errors.Is(err, ErrMember) {
 		t.Errorf("a member: %v", err)
 	}
-	if err := s.m.Forget(s.now, "nobody"); !errors.Is(err, ErrUnknown) {
+	if _, err := s.m.Forget(s.now, "nobody"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a stranger: %v", err)
+	}
+	s.m.Fence(s.now)
+	if _, err := s.m.Forget(s.now, "fw-2"); !errors.Is(err, ErrNoView) {
+		t.Errorf("out of the view: %v", err)
 	}
 }
 
@@ -367,7 +371,7 @@ func TestNT4_AfterAPowerFailureTheMissingNodeIsAnOperatorsWord(t *testing.T) {
 	if h := w.holders(); h[-1] != 126 || !slices.Equal(s.Missing, []string{"fw-d"}) || s.Units[5].State != Frozen {
 		t.Fatalf("%v, waiting for %v, %v", h, s.Missing, s.Units[5])
 	}
-	if err := w.nodes[2].m.Forget(w.now, "fw-d"); err != nil {
+	if changed, err := w.nodes[2].m.Forget(w.now, "fw-d"); !changed || err != nil {
 		t.Fatal(err)
 	}
 	w.run(time.Second)
