@@ -227,7 +227,14 @@ func TestRequestsAreStrict(t *testing.T) {
 		want        string
 	}{
 		{"GET", "/v1/cluster/inof", 404, `{"error":"there is no \"/v1/cluster/inof\""}`},
-		{"POST", "/v1/cluster/info", 405, `{"error":"POST is not allowed; everything here is read with GET"}`},
+		{"POST", "/v1/cluster/info", 405, `{"error":"POST is not allowed; this is read with GET"}`},
+		{"POST", "/v1/cluster/forgt", 405, `{"error":"POST is not allowed; this is read with GET"}`},
+		{"PUT", "/v1/cluster/forget?node=fw-d", 405, `{"error":"PUT is not allowed; GET looks, POST does it"}`},
+		{"POST", "/v1/cluster/forget", 400, `{"error":"name one node; write node=NAME"}`},
+		{"POST", "/v1/cluster/forget?node=", 400, `{"error":"name one node; write node=NAME"}`},
+		{"POST", "/v1/cluster/forget?node=a&node=b", 400, `{"error":"name one node; write node=NAME"}`},
+		{"POST", "/v1/cluster/forget?nod=a", 400, `{"error":"unknown parameter \"nod\"; known is node"}`},
+		{"POST", "/v1/cluster/forget?node=fw-a", 409, `{"error":"fw-a is a member"}`},
 		{"GET", "/v1/cluster/info?x=1", 400, `{"error":"unknown parameter \"x\"; there is none here"}`},
 		{"GET", "/v1/conns?adress=10.1.0.1", 400, `{"error":"unknown parameter \"adress\"; known are address, port, protocol, role, limit"}`},
 		{"GET", "/v1/conns?port=80&port=81", 400, `{"error":"parameter port is given 2 times; give it once"}`},

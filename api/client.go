@@ -94,6 +94,21 @@ func (c *Client) NATBlocks(ctx context.Context, pool string) ([]NATBlock, error)
 	return get[[]NATBlock](ctx, c, "/v1/nat/blocks?"+url.Values{"pool": {pool}}.Encode())
 }
 
+// Forgettable says what Forget would mean; a Refusal when it cannot be.
+func (c *Client) Forgettable(ctx context.Context, node string) (Forgotten, error) {
+	return get[Forgotten](ctx, c, forgetPath(node))
+}
+
+// Forget makes the cluster wait no longer for a node that is over. It takes
+// seconds while a member does not answer. What cannot be is a Refusal.
+func (c *Client) Forget(ctx context.Context, node string) (Forgotten, error) {
+	return request[Forgotten](ctx, c, http.MethodPost, forgetPath(node))
+}
+
+func forgetPath(node string) string {
+	return "/v1/cluster/forget?" + url.Values{"node": {node}}.Encode()
+}
+
 // Xlates is to translations what Conns is to connections.
 func (c *Client) Xlates(ctx context.Context, f XlateFilter, limit int, visit func(*Xlate) error) (End, error) {
 	var line struct {
@@ -112,7 +127,7 @@ func (c *Client) stream(ctx context.Context, path string, q url.Values, limit in
 	if limit > 0 {
 		q.Set("limit", strconv.Itoa(limit))
 	}
-	body, err := c.open(ctx, path+"?"+q.Encode())
+	body, err := c.open(ctx, http.MethodGet, path+"?"+q.Encode())
 	if err != nil {
 		return End{}, err
 	}
@@ -136,7 +151,11 @@ func (c *Client) stream(ctx context.Context, path string, q url.Values, limit in
 }
 
 func get[T any](ctx context.Context, c *Client, path string) (v T, err error) {
-	body, err := c.open(ctx, path)
+	return request[T](ctx, c, http.MethodGet, path)
+}
+
+func request[T any](ctx context.Context, c *Client, method, path string) (v T, err error) {
+	body, err := c.open(ctx, method, path)
 	if err != nil {
 		return v, err
 	}
@@ -148,8 +167,8 @@ func get[T any](ctx context.Context, c *Client, path string) (v T, err error) {
 }
 
 // open asks and returns the body of a good answer.
-func (c *Client) open(ctx context.Context, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://cohortd"+path, nil)
+func (c *Client) open(ctx context.Context, method, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://cohortd"+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask cohortd at %s: %w", c.socket, err)
 	}
@@ -164,6 +183,9 @@ func (c *Client) open(ctx context.Context, path string) (io.ReadCloser, error) {
 	var said streamLine
 	if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&said) != nil || said.Error == "" {
 		said.Error = resp.Status
+	}
+	if resp.StatusCode == http.StatusConflict {
+		return nil, Refusal(said.Error)
 	}
 	return nil, fmt.Errorf("ask cohortd at %s: %s", c.socket, said.Error)
 }

@@ -20,6 +20,15 @@ type NATProvider interface {
 	// port; of an unknown name, nothing.
 	NATBlocks(ctx context.Context, pool string) ([]NATBlock, error)
 
+	// Forgettable says what forgetting the node of this name would mean, and
+	// changes nothing. What cannot be is a Refusal.
+	Forgettable(ctx context.Context, node string) (Forgotten, error)
+
+	// Forget makes the cluster wait no longer for a node that is over (NT5). It
+	// returns when all members have it on their disks, or after seconds. It may
+	// be repeated.
+	Forget(ctx context.Context, node string) (Forgotten, error)
+
 	// Xlates calls visit for the translations this node holds, until visit
 	// returns false or ctx ends. It may pass over those that f does not match;
 	// the caller checks again. Visit must not keep the Xlate. Translations that
@@ -29,6 +38,24 @@ type NATProvider interface {
 
 // ErrNoNAT is the answer of a node whose configuration has no nat section.
 var ErrNoNAT = errors.New("nat is not configured")
+
+// Refusal is the answer to what cannot be done in the present state of things:
+// one line that says why, and what can.
+type Refusal string
+
+// Error returns the line.
+func (r Refusal) Error() string { return string(r) }
+
+// Forgotten is what becomes, or would become, of a node that is over. The
+// blocks are those of all pools, as they were before.
+type Forgotten struct {
+	Node     string   `json:"node"`
+	Already  bool     `json:"already"`             // it was forgotten before
+	Frozen   int      `json:"frozen"`              // blocks that nobody may allocate from
+	Held     int      `json:"held"`                // of those, that the node was the last to hold as far as the one that answers has heard
+	WaitsFor []string `json:"waits_for,omitempty"` // nodes that are missing besides it: while there are any, nothing thaws
+	Unaware  []string `json:"unaware,omitempty"`   // members that have not confirmed it yet; they learn it as soon as they can
+}
 
 // The types of a pool.
 const (
@@ -42,8 +69,10 @@ type NATPool struct {
 	Type      string       `json:"type"`       // ports or addresses
 	BlockSize int          `json:"block_size"` // ports; 0 = a block is a whole address
 	Blocks    NATCount     `json:"blocks"`
-	Use       int          `json:"use"`   // percent in use of the ports that the node has or can still get, rounded down
-	Alarm     int          `json:"alarm"` // the level that Use has reached: 0, 80 or 95
+	Use       int          `json:"use"`                 // percent in use of the ports that the node has or can still get, rounded down
+	Alarm     int          `json:"alarm"`               // the level that Use has reached: 0, 80 or 95
+	WaitsFor  []string     `json:"waits_for,omitempty"` // missing nodes that keep blocks frozen
+	Why       string       `json:"why,omitempty"`       // why blocks are frozen, "" when none are
 	Here      NATHere      `json:"here"`
 	Addresses []NATAddress `json:"addresses"`
 }

@@ -34,6 +34,7 @@ type Server struct {
 	http http.Server
 	mux  *http.ServeMux
 	from Provider
+	acts map[string]bool // paths that take POST as well
 }
 
 // NewServer returns a server for p. Connection errors go to errorLog; nil
@@ -42,7 +43,7 @@ func NewServer(p Provider, errorLog *log.Logger) *Server {
 	if errorLog == nil {
 		errorLog = log.New(io.Discard, "", 0)
 	}
-	s := &Server{from: p, mux: http.NewServeMux()}
+	s := &Server{from: p, mux: http.NewServeMux(), acts: map[string]bool{"/v1/cluster/forget": true}}
 	s.http = http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second, ErrorLog: errorLog}
 	answer(s, "/v1/cluster/info", p.Info)
 	answer(s, "/v1/cluster/history", p.History)
@@ -55,6 +56,7 @@ func NewServer(p Provider, errorLog *log.Logger) *Server {
 	answer(s, "/v1/nat/pools", func(ctx context.Context) ([]NATPool, error) { return NATPools(ctx, p) })
 	s.mux.HandleFunc("/v1/nat/blocks", s.natBlocks)
 	s.mux.HandleFunc("/v1/nat/xlates", s.xlates)
+	s.mux.HandleFunc("/v1/cluster/forget", s.forget)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "there is no "+strconv.Quote(r.URL.Path))
 	})
@@ -83,11 +85,18 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// ServeHTTP refuses everything but GET and finds the answer.
+// ServeHTTP refuses everything but GET, and POST where something is done, and
+// finds the answer.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
+	switch acts := s.acts[r.URL.Path]; {
+	case r.Method == http.MethodGet, acts && r.Method == http.MethodPost:
+	case acts:
+		w.Header().Set("Allow", "GET, POST")
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed; GET looks, POST does it")
+		return
+	default:
 		w.Header().Set("Allow", http.MethodGet)
-		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed; everything here is read with GET")
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed; this is read with GET")
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -171,6 +180,37 @@ func (s *Server) count(w http.ResponseWriter, r *http.Request) {
 	send(w, n)
 }
 
+// forget forgets the node that the parameter node names; with GET it says what
+// that would mean.
+func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	for name := range q {
+		if name != "node" {
+			fail(w, http.StatusBadRequest, "unknown parameter "+strconv.Quote(name)+"; known is node")
+			return
+		}
+	}
+	if len(q["node"]) != 1 || q.Get("node") == "" {
+		fail(w, http.StatusBadRequest, "name one node; write node=NAME")
+		return
+	}
+	n, ok := s.from.(NATProvider)
+	if !ok {
+		fail(w, status(ErrNoNAT), ErrNoNAT.Error())
+		return
+	}
+	do := n.Forgettable
+	if r.Method == http.MethodPost {
+		do = n.Forget
+	}
+	f, err := do(r.Context(), q.Get("node"))
+	if err != nil {
+		fail(w, status(err), err.Error())
+		return
+	}
+	send(w, f)
+}
+
 // natBlocks serves the blocks of the pool that the parameter pool names.
 func (s *Server) natBlocks(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
@@ -216,8 +256,12 @@ func (s *Server) xlates(w http.ResponseWriter, r *http.Request) {
 
 // status is the HTTP status for an error of the provider.
 func status(err error) int {
-	if errors.Is(err, ErrNoNAT) {
+	var no Refusal
+	switch {
+	case errors.Is(err, ErrNoNAT):
 		return http.StatusNotFound
+	case errors.As(err, &no):
+		return http.StatusConflict
 	}
 	return http.StatusServiceUnavailable
 }

@@ -37,7 +37,9 @@ type unitWalk struct {
 	names   [wire.MaxNodes]string
 	now     int64
 	self    wire.NodeID
-	outside bool // this node is in no view
+	outside bool     // this node is in no view
+	missing []string // whose return is waited for before units thaw
+	open    bool     // members have not agreed yet on what they hold
 }
 
 // copyUnits copies the units first to first+count-1.
@@ -98,6 +100,7 @@ func (w *unitWalk) copy(unit int, u *unitCopy) {
 // explain says of units without a holder what became of them.
 func (w *unitWalk) explain(int64) {
 	s := w.n.core.Units().Status()
+	w.missing, w.open = s.Missing, s.Open
 	if s.Units == nil {
 		return
 	}
@@ -107,6 +110,21 @@ func (w *unitWalk) explain(int64) {
 			u.limbo, u.last = now.State == blocks.Limbo, now.Last
 		}
 	}
+}
+
+// why says why units are frozen.
+func (w *unitWalk) why() string {
+	switch {
+	case w.outside:
+		return "this node is in no view"
+	case len(w.missing) == 1:
+		return w.missing[0] + " is missing"
+	case len(w.missing) > 1:
+		return strings.Join(w.missing, ", ") + " are missing"
+	case w.open:
+		return "members still tell each other what they hold"
+	}
+	return "connections still use them"
 }
 
 // state is the unit's in words.
@@ -184,6 +202,9 @@ func (w *unitWalk) pool(g *nat.Geometry, of *nat.PoolUnits) api.NATPool {
 		}
 		slices.SortFunc(a.Nodes, func(a, b api.NATShare) int { return strings.Compare(a.Node, b.Node) })
 		p.Addresses = append(p.Addresses, a)
+	}
+	if p.Blocks.Frozen > 0 {
+		p.WaitsFor, p.Why = w.missing, w.why()
 	}
 	return p
 }

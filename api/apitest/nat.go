@@ -14,8 +14,8 @@ func (n *Node) addNAT() {
 	n.Pools = []api.NATPool{
 		{
 			Name: "egress", Type: api.PoolPorts, BlockSize: 4096,
-			Blocks: api.NATCount{Total: 16, Held: 11, Free: 2, Frozen: 4, Limbo: 1},
-			Here:   api.NATHere{Held: 5, Free: 1, Ports: 20480, PortsUsed: 20100, Xlates: 20131, LeasesIn: 3, LeasesOut: 1, Refused: []api.NATRefusal{{Reason: "exhausted", Count: 12}, {Reason: "host_limit", Count: 0}}},
+			Blocks: api.NATCount{Total: 16, Held: 11, Free: 2, Frozen: 4, Limbo: 1}, WaitsFor: []string{"fw-d"}, Why: "fw-d is missing",
+			Here: api.NATHere{Held: 5, Free: 1, Ports: 20480, PortsUsed: 20100, Xlates: 20131, LeasesIn: 3, LeasesOut: 1, Refused: []api.NATRefusal{{Reason: "exhausted", Count: 12}, {Reason: "host_limit", Count: 0}}},
 			Addresses: []api.NATAddress{{Address: egress, Nodes: []api.NATShare{
 				{Node: "fw-a", Blocks: 5, Used: 4, Free: 1},
 				{Node: "fw-b", Blocks: 5, Used: 4, Free: 1},
@@ -62,6 +62,28 @@ func (n *Node) addNAT() {
 // NATPools implements api.NATProvider.
 func (n *Node) NATPools(context.Context) ([]api.NATPool, error) {
 	return append([]api.NATPool(nil), n.Pools...), n.Err
+}
+
+// Forgettable implements api.NATProvider: every node but fw-d is refused.
+func (n *Node) Forgettable(_ context.Context, node string) (api.Forgotten, error) {
+	if n.Err == nil && node != "fw-d" {
+		return api.Forgotten{}, api.Refusal(node + " is a member")
+	}
+	f := api.Forgotten{Node: node, Frozen: 4, Held: 4, Already: n.Forgot > 0}
+	if f.Already {
+		f.Frozen, f.Held = 0, 0
+	}
+	return f, n.Err
+}
+
+// Forget implements api.NATProvider and counts.
+func (n *Node) Forget(ctx context.Context, node string) (api.Forgotten, error) {
+	f, err := n.Forgettable(ctx, node)
+	if err == nil {
+		n.Forgot++
+	}
+	f.WaitsFor, f.Unaware = n.Absent, n.Unaware
+	return f, err
 }
 
 // NATBlocks implements api.NATProvider.

@@ -23,6 +23,9 @@ type Node struct {
 	Pools     []api.NATPool
 	Blocks    map[string][]api.NATBlock // by pool
 	Xlated    []api.Xlate
+	Forgot    int      // times that fw-d was forgotten
+	Absent    []string // who is missing besides it
+	Unaware   []string // who has not confirmed it
 }
 
 var _ api.NATProvider = (*Node)(nil)

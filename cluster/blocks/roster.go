@@ -204,23 +204,33 @@ func (m *Machine) broadcastRoster() {
 // Reports whether this call changed anything.
 func (m *Machine) Forget(now int64, name string) (changed bool, err error) {
 	m.now = now
-	e := m.roster.find(name)
-	switch {
-	case m.view == nil:
-		return false, fmt.Errorf("blocks: forget %s: %w", name, ErrNoView)
-	case e == nil:
-		return false, fmt.Errorf("blocks: forget %s: %w", name, ErrUnknown)
-	case m.view.Named(name) != nil:
-		return false, fmt.Errorf("blocks: forget %s: %w", name, ErrMember)
-	case e.Over:
-		return false, nil
+	over, err := m.Forgettable(name)
+	if err != nil || over {
+		return false, err
 	}
-	m.roster.merge(wire.RosterEntry{Name: name, Seen: max(e.Seen, m.number), Over: true})
+	m.roster.merge(wire.RosterEntry{Name: name, Seen: max(m.roster.find(name).Seen, m.number), Over: true})
 	m.remember()
 	m.broadcastRoster()
 	m.passAt = now
 	m.flush()
 	return true, nil
+}
+
+// Forgettable returns the error that Forget would, and whether it would change
+// nothing because the node is over already.
+func (m *Machine) Forgettable(name string) (over bool, err error) {
+	e := m.roster.find(name)
+	switch {
+	case m.view == nil:
+		err = ErrNoView
+	case e == nil:
+		err = ErrUnknown
+	case m.view.Named(name) != nil:
+		err = ErrMember
+	default:
+		return e.Over, nil
+	}
+	return false, fmt.Errorf("blocks: forget %s: %w", name, err)
 }
 
 // Unaware returns the names of the members that have not said yet that the

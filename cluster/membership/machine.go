@@ -270,6 +270,9 @@ func (m *Machine) tell(now int64, format string, args ...any) {
 	m.become(now, m.state, fmt.Sprintf(format, args...))
 }
 
+// Note writes a line of history for what another part of the node has done.
+func (m *Machine) Note(now int64, cause string) { m.tell(now, "%s", cause) }
+
 // StateName is the word for a state in texts and commands (MG1).
 func StateName(s wire.NodeState) string {
 	names := []string{"disabled", "election", "joining", "in sync", "fenced"}

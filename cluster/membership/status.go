@@ -80,3 +80,15 @@ func (m *Machine) peerStatus(now int64, p *peer) PeerStatus {
 	}
 	return s
 }
+
+// HeardOf returns how long ago an authenticated packet came from the node that
+// last gave itself this name; false when that is longer than the hold time, or
+// never was.
+func (m *Machine) HeardOf(now int64, name string) (ago time.Duration, ok bool) {
+	for _, p := range m.order {
+		if p.member.Name == name && p.last != never && now-p.last < int64(m.cfg.Hold) {
+			return time.Duration(now - p.last), true
+		}
+	}
+	return 0, false
+}

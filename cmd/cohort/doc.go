@@ -1,10 +1,11 @@
-// Command cohort shows and checks nodes of a cluster.
+// Command cohort shows, changes and checks nodes of a cluster.
 //
 //	cohort [--socket PATH] show cluster info | history | health
 //	cohort [--socket PATH] show conn [filters] [--count]
 //	cohort [--socket PATH] show nat pool [NAME]
 //	cohort [--socket PATH] show xlate [--local] [filters]
 //	cohort [--socket PATH] show counters | drops | interfaces
+//	cohort [--socket PATH] forget [--yes] NODE
 //	cohort keygen FILE
 //	cohort check-config FILE...
 //

@@ -121,8 +121,26 @@ func printPools(w io.Writer, pools []api.NATPool) error {
 		if err := t.print(w); err != nil {
 			return err
 		}
+		if t == cluster {
+			printFrozen(w, pools)
+		}
 	}
 	return nil
+}
+
+// printFrozen says of each pool why blocks are frozen.
+func printFrozen(w io.Writer, pools []api.NATPool) {
+	for i := range pools {
+		p := &pools[i]
+		if p.Blocks.Frozen == 0 || p.Why == "" {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s: %s frozen, because %s.", p.Name, thousands(p.Blocks.Frozen), p.Why)
+		if len(p.WaitsFor) > 0 {
+			fmt.Fprint(w, " Bring back who is missing; of one that is gone for good, say: cohort forget NODE")
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 func printBlocks(w io.Writer, blocks []api.NATBlock) error {

@@ -27,7 +27,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	o := &options{out: out}
 	root := &cobra.Command{
 		Use:           "cohort",
-		Short:         "Shows and checks the nodes of a Cohort cluster",
+		Short:         "Shows and changes the nodes of a Cohort cluster",
 		SilenceErrors: true, // main prints them, once
 		SilenceUsage:  true,
 		Args:          noArgs,
@@ -50,7 +50,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	nat := group("nat", "Show address translation")
 	nat.AddCommand(showPools(o))
 	show.AddCommand(cluster, showConn(o), nat, showXlate(o), showCounters(o), showDrops(o), showInterfaces(o))
-	root.AddCommand(show, keygen(o), checkConfig(o))
+	root.AddCommand(show, forget(o), keygen(o), checkConfig(o))
 	return root
 }
 

@@ -174,6 +174,9 @@ func (c *Core) flush(now int64) {
 	c.link.Flush(now)
 }
 
+// Name returns the node's name.
+func (c *Core) Name() string { return c.name }
+
 // Member returns the membership machine, for status and verbs.
 func (c *Core) Member() *membership.Machine { return c.member }
 
