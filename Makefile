@@ -54,6 +54,12 @@ fuzz-short:
 fuzz:
 	GO=$(GO) scripts/fuzz 10m $(FUZZ) ccl/seal ccl/reliable
 
+# The tests of the BPF programs on Debian 12's own kernel, in qemu: minutes
+# without hardware virtualisation. A part: make kernel-6.1 ARGS='-run TestFR6 bpf'
+.PHONY: kernel-6.1
+kernel-6.1: setup
+	GO=$(GO) scripts/kernel-6.1 $(ARGS)
+
 demo: setup build
 	bin/cohort-lab demo
 
