@@ -32,6 +32,16 @@ func (t *Table) home(k *packet.FlowKey) home {
 	return home{b, otherBucket(b, tag, t.mask), tag}
 }
 
+// Expect begins to load what Lookup of the key with these hashes will read. A
+// caller that has a batch of packets calls it for all of them first: their cache
+// misses, the larger part of a lookup in a large table, then pass together. XDP
+// has computed the hashes; wrong ones only cost time.
+func (t *Table) Expect(h1, tag uint32) {
+	b := h1 & t.mask
+	touch(&t.mem.Index[b][0])
+	touch(&t.mem.Index[otherBucket(b, tag, t.mask)][0])
+}
+
 // locate is Lookup that also says where a key that is not there would go.
 func (t *Table) locate(k *packet.FlowKey) (Ref, home) {
 	h := t.home(k)

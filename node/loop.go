@@ -71,6 +71,9 @@ func (n *Node) planRestart() {
 func (n *Node) packets(now int64) int {
 	count := n.io.Receive(n.batch)
 	for _, f := range n.batch[:count] {
+		n.table.Expect(f.Punt.H1, f.Punt.Tag)
+	}
+	for _, f := range n.batch[:count] {
 		n.packet(now, f)
 	}
 	return count
