@@ -47,6 +47,7 @@ type View struct {
 	Term    uint32 // grows with every election
 	Epoch   uint32 // grows with every view of a term and never goes back
 	Control NodeID
+	Config  uint64   // checksum of the configuration that every member has from here on (NT7)
 	Members []Member // sorted by ID
 }
 

@@ -186,6 +186,7 @@ func (m *Machine) claims(from wire.NodeID, p *peer, msg *wire.Units) {
 	for u := held.next(first); u >= 0 && u < end; u = held.next(u + 1) {
 		if !p.held.has(u) {
 			p.held.set(u)
+			m.remade.clear(u)
 			m.last[u] = m.name(from)
 			if !m.held.has(u) && m.holder[u] != from {
 				m.holder[u] = from

@@ -65,10 +65,11 @@ type Memory struct {
 	Roster  []wire.RosterEntry // sorted by name
 }
 
-// Config is fixed for the life of a Machine.
+// Config is fixed for the life of a Machine, but for what Recut changes.
 type Config struct {
 	Pools  []Range
 	Cut    uint32   // checksum of what the numbers of units stand for: addresses and ports
+	Names  []uint64 // what rendezvous hashing knows each unit by, so that another number moves nothing; nil: its number
 	Seed   [16]byte // cluster-wide secret of the rendezvous hashing
 	Memory Memory   // as last given to Remember
 	Found  bool     // this node may found the pools' lineage when nobody knows of one
@@ -96,6 +97,7 @@ type Config struct {
 	WantFor     time.Duration // a Want that meets a change of view waits this long (1 s)
 	MaxRanges   int           // in one message, so that it fits into a segment of the narrowest link (96)
 	LeaseFor    time.Duration // after a Want, units of the pool are not given back for so long (10 s)
+	RemakeAfter time.Duration // units that a new numbering made are thawed in use, so long after Settled (2 min): the longest hold-down
 }
 
 func (c *Config) defaults() {
@@ -107,7 +109,7 @@ func (c *Config) defaults() {
 		v time.Duration
 	}{
 		{&c.PassEvery, 100 * time.Millisecond}, {&c.RepeatAfter, 250 * time.Millisecond}, {&c.AskTimeout, 20 * time.Millisecond},
-		{&c.WantFor, time.Second}, {&c.LeaseFor, 10 * time.Second},
+		{&c.WantFor, time.Second}, {&c.LeaseFor, 10 * time.Second}, {&c.RemakeAfter, 2 * time.Minute},
 	} {
 		if *d.p == 0 {
 			*d.p = d.v

@@ -72,7 +72,7 @@ func TestNT3_TheLastFreeUnitOfTheClusterIsFound(t *testing.T) {
 		n.fill()
 	}
 	free := keys(w.nodes[3].held)[0]
-	w.conns = slices.DeleteFunc(w.conns, func(c conn) bool { return c.unit == free })
+	w.conns = slices.DeleteFunc(w.conns, func(c conn) bool { return c.atom == free })
 	a := w.nodes[0]
 	began := w.now
 	a.m.Want(w.now, 0, 1)

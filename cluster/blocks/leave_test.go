@@ -11,7 +11,7 @@ func TestEL10_ALeavingNodeHandsOverAndIsNotWaitedFor(t *testing.T) {
 	w := founded(t, 4, Range{0, 126, 126})
 	d := w.nodes[3]
 	d.open()
-	used := w.conns[0].unit
+	used := w.conns[0].atom
 	d.m.Leave(w.now)
 	w.run(time.Second)
 	if h := w.holders(); h[3] != 1 || h[0] < 41 || !d.m.LeaveReady() {

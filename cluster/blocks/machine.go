@@ -21,6 +21,7 @@ type Machine struct {
 	self    wire.NodeID
 	life    wire.Incarnation // whose units held are; 0 = nobody's yet
 	settled bool             // every connection is registered in this view
+	since   int64            // when that was
 	paused  bool             // what is held must not be used before settled
 	unsure  bool             // a former process may have passed on units in this view
 	lineage uint64
@@ -39,6 +40,7 @@ type Machine struct {
 
 	target []wire.NodeID
 	mine   bitset // units whose target is this node
+	remade bitset // units whose parts had several holders, until one is known to hold them
 	firsts [][3]wire.NodeID
 
 	leaving, departed bool
@@ -72,6 +74,7 @@ type Stats struct {
 	Taken     uint64 // units received
 	TakenBack uint64 // units whose receiver never took them
 	Thawed    uint64 // units that this node, as their director, brought back
+	Remade    uint64 // ... of these, units in use that a new numbering had made
 	LeasesIn  uint64 // units received for a Want
 	LeasesOut uint64 // units given for one
 	Refused   uint64 // Wants that this node could not serve
@@ -83,8 +86,8 @@ func New(now int64, cfg Config) *Machine {
 	cfg.defaults()
 	n := cfg.units()
 	m := &Machine{
-		cfg: cfg, units: n, geometry: cfg.geometry(), sharer: newSharer(cfg.Seed, cfg.Pools, n), now: now,
-		held: newBitset(n), limbo: newBitset(n), touched: newBitset(n), seen: newBitset(n), mine: newBitset(n),
+		cfg: cfg, units: n, geometry: cfg.geometry(), sharer: newSharer(cfg.Seed, cfg.Pools, cfg.Names, n), now: now,
+		held: newBitset(n), limbo: newBitset(n), touched: newBitset(n), seen: newBitset(n), mine: newBitset(n), remade: newBitset(n),
 		holder: make([]wire.NodeID, n), last: make([]uint16, n), names: []string{""},
 		target: make([]wire.NodeID, n), firsts: make([][3]wire.NodeID, n), leases: make([]lease, len(cfg.Pools)),
 		lineage: cfg.Memory.Lineage,
@@ -210,7 +213,10 @@ func (m *Machine) Settled(now int64) {
 	if m.view == nil {
 		return
 	}
-	m.settled, m.passAt = true, now
+	if !m.settled {
+		m.settled, m.since = true, now
+	}
+	m.passAt = now
 	if m.paused {
 		m.paused = false
 		for u := m.held.next(0); u >= 0; u = m.held.next(u + 1) {
@@ -291,6 +297,7 @@ func (m *Machine) pass() {
 func (m *Machine) take(u int) {
 	m.held.set(u)
 	m.touched.set(u)
+	m.remade.clear(u)
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.Hold(u, true)
 	}

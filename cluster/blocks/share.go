@@ -24,14 +24,18 @@ type sharer struct {
 	units  []uint64 // hash of every unit
 }
 
-func newSharer(seed [16]byte, pools []Range, units int) *sharer {
+func newSharer(seed [16]byte, pools []Range, names []uint64, units int) *sharer {
 	s := &sharer{
 		k0: binary.LittleEndian.Uint64(seed[:8]), k1: binary.LittleEndian.Uint64(seed[8:]),
 		pools: pools, units: make([]uint64, units),
 	}
 	for u := range s.units {
 		var b [8]byte
-		binary.BigEndian.PutUint64(b[:], uint64(u))
+		if names == nil {
+			binary.BigEndian.PutUint64(b[:], uint64(u))
+		} else {
+			binary.BigEndian.PutUint64(b[:], names[u])
+		}
 		s.units[u] = siphash.Hash(s.k0, s.k1, b[:])
 	}
 	return s

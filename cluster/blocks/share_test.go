@@ -36,7 +36,7 @@ func pools(sizes ...[2]int) (list []Range) {
 
 func targetsOf(list []Range, v *wire.View) []wire.NodeID {
 	c := Config{Pools: list}
-	s := newSharer([16]byte{1, 2, 3}, list, c.units())
+	s := newSharer([16]byte{1, 2, 3}, list, nil, c.units())
 	return s.targets(s.nodes(v, nil))
 }
 
@@ -125,7 +125,7 @@ func TestSharesFollowNamesAndTheSeed(t *testing.T) {
 			t.Fatalf("unit %d: %d became %d", u, a[u], id)
 		}
 	}
-	other := newSharer([16]byte{9}, list, 378)
+	other := newSharer([16]byte{9}, list, nil, 378)
 	same := 0
 	for u, id := range other.targets(other.nodes(members(1, 1, 2, 3), nil)) {
 		if id == a[u] {
@@ -141,7 +141,7 @@ func TestSharesFollowNamesAndTheSeed(t *testing.T) {
 // a dead holder is who had the stubs.
 func TestFR6_OrderSurvivesLosses(t *testing.T) {
 	list := pools([2]int{4, 126})
-	s := newSharer([16]byte{4}, list, 504)
+	s := newSharer([16]byte{4}, list, nil, 504)
 	all := s.firsts(s.nodes(members(1, 1, 2, 3, 4, 5), nil))
 	for gone := 1; gone <= 5; gone++ {
 		less := s.firsts(s.nodes(members(1, slices.DeleteFunc(upTo(5), func(id int) bool { return id == gone })...), nil))
@@ -162,7 +162,7 @@ func TestFR6_OrderSurvivesLosses(t *testing.T) {
 func TestMatchingIsStable(t *testing.T) {
 	const units, n = 126, 7
 	list := pools([2]int{1, units})
-	s := newSharer([16]byte{5}, list, units)
+	s := newSharer([16]byte{5}, list, nil, units)
 	nodes := s.nodes(members(1, upTo(n)...), nil)
 	m := matcher{s: s, n: nodes, index: make([]int, units), heaps: make([][]offer, n)}
 	m.address(0, units)
@@ -192,7 +192,7 @@ func BenchmarkShare(b *testing.B) {
 	for _, n := range []int{4, 16} {
 		b.Run(fmt.Sprintf("units=32256/nodes=%d", n), func(b *testing.B) {
 			list, v := pools([2]int{256, 126}), members(1, upTo(n)...)
-			s := newSharer([16]byte{1}, list, 256*126)
+			s := newSharer([16]byte{1}, list, nil, 256*126)
 			b.ReportAllocs()
 			for b.Loop() {
 				all := s.nodes(v, nil)

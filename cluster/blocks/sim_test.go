@@ -27,7 +27,7 @@ func TestNT4_AnyKillPartitionAndHeal(t *testing.T) {
 		sum.add(s)
 	}
 	t.Logf("%d seeds: %+v", *seeds, sum)
-	if sum.TakenBack == 0 || sum.Thawed == 0 || sum.LeasesIn == 0 || sum.Given == 0 {
+	if sum.TakenBack == 0 || sum.Thawed == 0 || sum.LeasesIn == 0 || sum.Given == 0 || sum.Remade == 0 {
 		t.Error("something never happened: the simulation proves less than it says")
 	}
 }
@@ -37,6 +37,7 @@ func (s *Stats) add(o Stats) {
 	s.Taken += o.Taken
 	s.TakenBack += o.TakenBack
 	s.Thawed += o.Thawed
+	s.Remade += o.Remade
 	s.LeasesIn += o.LeasesIn
 	s.LeasesOut += o.LeasesOut
 	s.Refused += o.Refused
@@ -51,6 +52,7 @@ func play(seed uint64) (sum Stats, err error) {
 	n := 2 + r.IntN(4)
 	w := newWorld(seed, n, Range{0, 22, 11}, Range{22, 5, 1})
 	w.ranges, w.slowDisk = 1+r.IntN(8), true
+	w.cuts = append(w.cuts, numberings()...)
 	slow, pair := r.IntN(3), r.Uint64()
 	w.delay = func(a, b *node) int64 {
 		if w.rng.IntN(20) == 0 || pair>>(a.i*8+b.i)&7 == 0 {
@@ -76,6 +78,32 @@ func play(seed uint64) (sum Stats, err error) {
 		}
 	}
 	return w.peace()
+}
+
+// numberings are others of the same ports: blocks of two, blocks of three, and
+// the pools the other way round with an address less each.
+func numberings() (list []cutting) {
+	blocks := func(c *cutting, first, ports, size int) {
+		for a := first; a < first+ports; a += size {
+			var unit []int
+			for i := a; i < min(a+size, first+ports); i++ {
+				unit = append(unit, i)
+			}
+			c.atoms = append(c.atoms, unit)
+		}
+	}
+	for _, size := range []int{2, 3} {
+		per := (11 + size - 1) / size
+		c := cutting{pools: []Range{{0, 2 * per, per}, {2 * per, 5, 1}}}
+		blocks(&c, 0, 11, size)
+		blocks(&c, 11, 11, size)
+		blocks(&c, 22, 5, 1)
+		list = append(list, c)
+	}
+	c := cutting{pools: []Range{{0, 4, 1}, {4, 11, 11}}}
+	blocks(&c, 22, 4, 1)
+	blocks(&c, 11, 11, 1)
+	return append(list, c)
 }
 
 // unrest does one thing that needs no other view.
@@ -168,6 +196,9 @@ func (w *world) disaster(r *rand.Rand) {
 		w.bury(n, r.IntN(2) == 0)
 	case what < 90:
 		w.depart(n)
+	default: // a reload: the next views have another numbering
+		w.cut = r.IntN(len(w.cuts))
+		w.form(n.side, r.Int64N(200*ms))
 	}
 }
 
@@ -256,6 +287,7 @@ func (w *world) depart(n *node) {
 
 // peace brings everybody back who can come back, ends all connections, and
 // looks whether all units are where they belong.
+
 func (w *world) peace() (sum Stats, err error) {
 	w.run(2 * time.Second) // what departs has departed
 	w.conns = nil
@@ -285,7 +317,13 @@ func (w *world) peace() (sum Stats, err error) {
 			sum.add(s)
 		}
 	}
-	for u, o := range w.units {
+	for u, atoms := range w.cuts[w.cut].atoms {
+		o := w.atoms[atoms[0]]
+		for _, a := range atoms {
+			if w.atoms[a] != o {
+				return sum, fmt.Errorf("unit %d has several holders in the end", u)
+			}
+		}
 		if o.by == nil {
 
 			s := some.m.Status()

@@ -61,7 +61,11 @@ func (m *Machine) thaw() {
 	for i := range m.touched {
 		free := ^(m.touched[i] | m.limbo[i] | m.seen[i])
 		for u := i << 6; free != 0 && u < m.units; u, free = u+1, free>>1 {
-			if free&1 == 0 || m.firsts[u][0] != m.self || !m.cfg.Ports.Idle(u) {
+			if free&1 == 0 || m.firsts[u][0] != m.self {
+				continue
+			}
+			if !m.cfg.Ports.Idle(u) {
+				m.remake(u)
 				continue
 			}
 			m.stats.Thawed++
@@ -78,6 +82,19 @@ func (m *Machine) thaw() {
 	}
 	for id := range list {
 		m.give(wire.NodeID(id), list[id], wire.GiveUnits{})
+	}
+}
+
+// remake takes a unit that is in use, because a new numbering made it of units
+// of several holders: in a busy pool it would never be idle. Everybody has
+// registered, so this node knows every connection in it and will not choose
+// their tuples. What it does not know is what rests at the former holders: that
+// is over when it has waited for so long.
+func (m *Machine) remake(u int) {
+	if m.remade.has(u) && m.now-m.since >= int64(m.cfg.RemakeAfter) {
+		m.stats.Thawed++
+		m.stats.Remade++
+		m.take(u)
 	}
 }
 

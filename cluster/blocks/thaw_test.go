@@ -299,8 +299,8 @@ func TestNT4_OneOfTwoLineagesRemains(t *testing.T) {
 	one, two := w.nodes[:2], w.nodes[2:]
 	w.form(0, 0)
 	w.run(time.Second)
-	for u := range w.units { // what the other half holds is another cluster's
-		w.units[u] = owned{}
+	for u := range w.atoms { // what the other half holds is another cluster's
+		w.atoms[u] = owned{}
 	}
 	w.form(1, 0)
 	w.run(time.Second)
@@ -320,7 +320,7 @@ func TestNT4_OneOfTwoLineagesRemains(t *testing.T) {
 	for !joined() {
 		w.step()
 	}
-	for u := range w.units {
+	for u := range w.atoms {
 		holders := 0
 		for _, n := range w.nodes {
 			if n.m.Held(u) {
@@ -340,13 +340,13 @@ func TestNT4_OneOfTwoLineagesRemains(t *testing.T) {
 		if n.m.held.count() != 10 {
 			t.Errorf("%s holds %d", n.name, n.m.held.count())
 		}
-		for u := range w.units {
+		for u := range w.atoms {
 			if n.m.Held(u) {
 				by[u] += n.name
 			}
 		}
 	}
-	for u := range w.units {
+	for u := range w.atoms {
 		if len(by[u]) != len("fw-a") {
 			t.Errorf("unit %d is held by %q", u, by[u])
 		}

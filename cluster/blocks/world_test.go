@@ -22,16 +22,54 @@ type world struct {
 	events   events
 	seq      int
 	term     uint32
-	pools    []Range
+	cuts     []cutting // the numberings that views may have
+	cut      int       // of the next view
 	nodes    []*node
 	links    map[[2]int]*link
-	units    []owned
+	atoms    []owned // the ports, each by itself: what units are made of
 	conns    []conn
 	failed   []string // broken promises
 	delay    func(a, b *node) int64
 	ranges   int  // Config.MaxRanges
 	reliable bool // Send never fails
 	slowDisk bool // a restarted process may find an older view
+}
+
+// cutting is a numbering: the ports of each unit.
+type cutting struct {
+	pools []Range
+	atoms [][]int
+}
+
+// whole is the numbering in which every port is a unit.
+func whole(pools ...Range) cutting {
+	c := cutting{pools: pools}
+	for u := range (&Config{Pools: pools}).units() {
+		c.atoms = append(c.atoms, []int{u})
+	}
+	return c
+}
+
+// from computes what the units of c are made of, as package nat does.
+func (c *cutting) from(old *cutting) []Part {
+	of := map[int]int{}
+	for u, list := range old.atoms {
+		for _, a := range list {
+			of[a] = u
+		}
+	}
+	parts := make([]Part, len(c.atoms))
+	for u, list := range c.atoms {
+		p := Part{of[list[0]], of[list[len(list)-1]] - of[list[0]] + 1}
+		for _, a := range list {
+			if _, ok := of[a]; !ok {
+				p = Part{}
+				break
+			}
+		}
+		parts[u] = p
+	}
+	return parts
 }
 
 // owned is who may allocate from a unit, in truth.
@@ -41,7 +79,7 @@ type owned struct {
 }
 
 type conn struct {
-	unit int
+	atom int
 	own  *node
 	life wire.Incarnation
 }
@@ -59,8 +97,11 @@ type node struct {
 	side     int
 	view     *wire.View
 	former   *wire.View // the one before
+	cut      int        // numbering of the machine
+	recut    bool       // is being told another one
 	ready    bool       // settled in view
 	back     uint64     // units taken back so far
+	remade   uint64     // units thawed in use so far
 	begun    int        // processes so far
 	dropping bool       // its units are given up, not given away
 
@@ -101,11 +142,10 @@ func (e *events) Pop() any {
 
 func newWorld(seed uint64, nodes int, pools ...Range) *world {
 	w := &world{
-		rng: rand.New(rand.NewPCG(seed, 1)), now: 1000 * ms, pools: pools, links: map[[2]int]*link{},
+		rng: rand.New(rand.NewPCG(seed, 1)), now: 1000 * ms, cuts: []cutting{whole(pools...)}, links: map[[2]int]*link{},
 		delay: func(_, _ *node) int64 { return ms },
 	}
-	c := Config{Pools: pools}
-	w.units = make([]owned, c.units())
+	w.atoms = make([]owned, len(w.cuts[0].atoms))
 	for range nodes {
 		w.add(true)
 	}
@@ -164,9 +204,9 @@ func (n *node) boot() {
 func (n *node) start() {
 	n.begun++
 	process := n.begun
-	n.held, n.ready, n.back = map[int]bool{}, false, 0
+	n.held, n.ready, n.back, n.remade = map[int]bool{}, false, 0, 0
 	n.m = New(n.w.now, Config{
-		Pools: n.w.pools, Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second, MaxRanges: n.w.ranges,
+		Pools: n.w.cuts[n.cut].pools, Cut: uint32(n.cut), RemakeAfter: 400 * time.Millisecond, Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second, MaxRanges: n.w.ranges,
 		Remember: func(m Memory) {
 			n.w.after(n.w.rng.Int64N(20*ms), func() {
 				if n.begun == process && n.m != nil && m.Version > n.disk.Version {
@@ -189,22 +229,44 @@ func (n *node) View(number uint64) { n.number = number }
 // Took implements TakeJournal.
 func (n *node) Took(t Taken) { n.taken[t.From] = t }
 
+// Recut implements CutJournal. What is left of the former hand is told anew.
+func (n *node) Recut(cut uint32) {
+	n.journal = map[int]bool{}
+	for a := range n.w.atoms {
+		if n.w.atoms[a].by == n {
+			n.w.atoms[a] = owned{}
+		}
+	}
+}
+
 // Hold implements Journal. It is where the main promise is checked.
 func (n *node) Hold(u int, held bool) {
-	o := &n.w.units[u]
+	for _, a := range n.w.cuts[n.cut].atoms[u] {
+		n.hold(u, a, held)
+	}
+	n.back, n.remade = n.m.stats.TakenBack, n.m.stats.Remade
+	if held {
+		n.journal[u] = true
+	} else {
+		delete(n.journal, u)
+	}
+}
+
+func (n *node) hold(u, atom int, held bool) {
+	o := &n.w.atoms[atom]
 	switch {
 	case held && o.by != nil && o.by != n && o.by.alive && o.by.life == o.life:
-		n.w.fail("unit %d is held by %s and by %s", u, o.by.name, n.name)
+		n.w.fail("port %d is held by %s and by %s", atom, o.by.name, n.name)
 	case held:
 		*o = owned{n, n.life}
 		for _, c := range n.w.conns {
 			// What was never taken comes back as it was: the other side of a
-			// partition may have adopted connections of it.
-			if c.unit == u && c.in(n.view) && n.m.stats.TakenBack == n.back {
+			// partition may have adopted connections of it. And what another
+			// numbering made is taken in use.
+			if c.atom == atom && c.in(n.view) && n.m.stats.TakenBack == n.back && n.m.stats.Remade == n.remade && !n.recut {
 				n.w.fail("%s takes unit %d, which %s uses", n.name, u, c.own.name)
 			}
 		}
-		n.back = n.m.stats.TakenBack
 	case o.by == n:
 		*o = owned{}
 		if n.ready && !n.dropping && !n.idle(u) {
@@ -213,11 +275,6 @@ func (n *node) Hold(u int, held bool) {
 		if n.held[u] {
 			n.w.fail("%s gives unit %d up while it allocates from it", n.name, u)
 		}
-	}
-	if held {
-		n.journal[u] = true
-	} else {
-		delete(n.journal, u)
 	}
 }
 
@@ -242,7 +299,7 @@ func (n *node) Idle(u int) bool {
 	idle := n.idle(u)
 	if idle && !n.journal[u] {
 		for _, c := range n.w.conns {
-			if c.unit == u && c.lives() {
+			if n.has(u, c.atom) && c.lives() {
 				n.w.fail("%s would thaw unit %d, which %s uses", n.name, u, c.own.name)
 			}
 		}
@@ -252,12 +309,15 @@ func (n *node) Idle(u int) bool {
 
 func (n *node) idle(u int) bool {
 	for _, c := range n.w.conns {
-		if c.unit == u && (c.own == n && c.lives() || n.ready && (c.in(n.view) || !c.lives())) {
+		if n.has(u, c.atom) && (c.own == n && c.lives() || n.ready && (c.in(n.view) || !c.lives())) {
 			return false // the last: its copy is here, and waits to be adopted
 		}
 	}
 	return true
 }
+
+// has reports whether a port is one of a unit's.
+func (n *node) has(u, atom int) bool { return slices.Contains(n.w.cuts[n.cut].atoms[u], atom) }
 
 func (c conn) in(v *wire.View) bool {
 	m := v.Member(c.own.id())
@@ -339,7 +399,7 @@ func (w *world) resume() {
 // form publishes a view of the living nodes of a side, without those named.
 func (w *world) form(side int, spread int64, without ...*node) {
 	w.term++
-	v := &wire.View{Term: w.term, Epoch: 1}
+	v := &wire.View{Term: w.term, Epoch: 1, Config: uint64(w.cut)}
 	for _, n := range w.nodes {
 		if n.alive && n.side == side && !slices.Contains(without, n) {
 			v.Members = append(v.Members, wire.Member{ID: n.id(), Name: n.name, Incarnation: n.life})
@@ -371,6 +431,12 @@ func (n *node) apply(v *wire.View) {
 		return
 	}
 	n.former, n.view, n.ready = n.view, v, false
+	if cut := int(v.Config); cut != n.cut {
+		c, old := &n.w.cuts[cut], &n.w.cuts[n.cut]
+		n.cut, n.recut, n.held = cut, true, map[int]bool{}
+		n.m.Recut(n.w.now, Cutting{Pools: c.pools, Cut: uint32(cut), From: c.from(old)})
+		n.recut = false
+	}
 	n.m.ApplyView(n.w.now, v, n.id())
 	for _, o := range v.Members {
 		if n.w.nodes[o.ID-1].view != v {
@@ -408,9 +474,9 @@ func (n *node) lose() {
 func (n *node) over() {
 	n.alive = false
 	n.journal, n.number, n.taken = map[int]bool{}, 0, [wire.MaxNodes]Taken{}
-	for u := range n.w.units {
-		if n.w.units[u].by == n {
-			n.w.units[u] = owned{}
+	for a := range n.w.atoms {
+		if n.w.atoms[a].by == n {
+			n.w.atoms[a] = owned{}
 		}
 	}
 }
@@ -440,6 +506,9 @@ func (n *node) kill() {
 		if !n.alive || n.life != life || n.m != nil {
 			return
 		}
+		if mem := v.Member(n.id()); mem == nil || mem.Incarnation != life || int(v.Config) != n.cut {
+			v = nil // such a process does not go on: that was another life, or its file is not the view's
+		}
 		n.start()
 		if n.w.rng.IntN(2) == 0 || n.w.reliable {
 			n.m.Restore(n.w.now, life, n.number, keys(n.journal), n.taken[:]...)
@@ -467,33 +536,39 @@ func keys(m map[int]bool) (list []int) {
 func (w *world) adopt() {
 	for _, c := range slices.Clone(w.conns) {
 		n := w.nodes[w.rng.IntN(len(w.nodes))]
-		if n.alive && n.m != nil && n.m.view != nil && n.view.Member(c.own.id()) == nil && n.frozen(c.unit) && w.rng.IntN(2) == 0 {
-			w.conns = append(w.conns, conn{c.unit, n, n.life})
+		if n.alive && n.m != nil && n.m.view != nil && n.view.Member(c.own.id()) == nil && n.frozen(c.atom) && w.rng.IntN(2) == 0 {
+			w.conns = append(w.conns, conn{c.atom, n, n.life})
 		}
 	}
 }
 
-func (n *node) frozen(u int) bool {
-	s := n.m.Status().Units[u].State
-	return s == Frozen || s == Waiting
+func (n *node) frozen(atom int) bool {
+	for u, x := range n.m.Status().Units {
+		if n.has(u, atom) {
+			return x.State == Frozen || x.State == Waiting
+		}
+	}
+	return true // of an address that is gone
 }
 
 // open begins a connection at a node in a unit that it may allocate from.
 func (n *node) open() {
 	if list := keys(n.held); len(list) > 0 {
 		u := list[n.w.rng.IntN(len(list))]
-		if o := n.w.units[u]; o.by != n || o.life != n.life {
+		atoms := n.w.cuts[n.cut].atoms[u]
+		a := atoms[n.w.rng.IntN(len(atoms))]
+		if o := n.w.atoms[a]; o.by != n || o.life != n.life {
 			n.w.fail("%s allocates from unit %d of another holder", n.name, u)
 		}
-		n.w.conns = append(n.w.conns, conn{u, n, n.life})
+		n.w.conns = append(n.w.conns, conn{a, n, n.life})
 	}
 }
 
 // holders counts the units that each node holds, -1 for those nobody does.
 func (w *world) holders() map[int]int {
 	count := map[int]int{}
-	for _, o := range w.units {
-		if o.by == nil {
+	for _, list := range w.cuts[w.cut].atoms {
+		if o := w.atoms[list[0]]; o.by == nil {
 			count[-1]++
 		} else {
 			count[o.by.i]++
