@@ -105,6 +105,12 @@ func (p *Ports) SetHoldDownMax(n int) {
 	p.waiting.limit = uint32(n)
 }
 
+// SetHoldDown changes how long keys rest from now on, and how many at most.
+func (p *Ports) SetHoldDown(d time.Duration, most int) {
+	p.hold = int64(d)
+	p.SetHoldDownMax(most)
+}
+
 // Stats returns the counters.
 func (p *Ports) Stats() PortsStats {
 	s := p.stats

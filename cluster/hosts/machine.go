@@ -83,6 +83,15 @@ func (m *Machine) ApplyView(v *wire.View, self wire.NodeID) {
 	m.waiting = m.waiting[:0]
 }
 
+// Recut says that pools have other numbers, or units, and what hosts have here
+// now; each visits them. Call it right before ApplyView. What was asked is asked
+// again by the packets that wait for it.
+func (m *Machine) Recut(each func(visit func(pool int, host packet.Addr, units int))) {
+	clear(m.mine)
+	clear(m.open)
+	each(func(pool int, host packet.Addr, units int) { m.mine[key{host, uint16(pool)}] = units })
+}
+
 // Lost says that this node's connections are gone, and with them what hosts
 // had here.
 func (m *Machine) Lost() {

@@ -214,7 +214,7 @@ func (c *Core) leftover(k packet.FlowKey, e *flowtable.Backup) bool {
 		return false
 	}
 	_, inUnit := c.unitOf(k)
-	return inUnit || owner == nobody || c.sync.whole == nil || c.sync.whole.Backup(k, owner) != c.self
+	return inUnit || c.former(k) || owner == nobody || c.sync.whole == nil || c.sync.whole.Backup(k, owner) != c.self
 }
 
 // keep records an owner at its director. The director's own connections stand

@@ -97,6 +97,9 @@ func (c *Core) mappedHere(p *Packet) bool {
 		return false
 	}
 	m, _, ok := c.cfg.NAT.Mapping(p.In, out, p.Key, to)
+	if ok && !owns(m) {
+		c.tellGone(p.From, m) // ended by a reload: the sender's entry would lead here for ever
+	}
 	return ok && owns(m)
 }
 

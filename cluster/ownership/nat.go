@@ -42,6 +42,13 @@ type NAT interface {
 	// one is not in the view, or has not registered what it owns.
 	Apart() bool
 
+	// Former reports whether a key has an address that was in a NAT unit once, in
+	// this process, and is in none now (NT7).
+	Former(k packet.FlowKey) bool
+	// Stands reports whether the address of a mapping's reply key is still of the
+	// kind that makes such mappings.
+	Stands(mapping packet.FlowKey) bool
+
 	// Unit returns the NAT unit that a key's destination lies in.
 	Unit(k packet.FlowKey) (unit int, ok bool)
 	// Holds reports whether this node allocates from a unit.
@@ -222,11 +229,18 @@ func (c *Core) PortsChanged(now int64) {
 	}
 }
 
-// useAll counts the translated flows that the table holds already: after a
-// restart that kept it.
+// useAll counts all that needs a reply key here: after a restart that kept the
+// table, or when units have got other numbers.
 func (c *Core) useAll() {
 	if c.cfg.NAT == nil {
 		return
+	}
+	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
+		c.cfg.NAT.Use(e.Key.Unpack())
+		return true
+	})
+	for reply := range c.reserved {
+		c.cfg.NAT.Use(reply)
 	}
 	c.table.ScanFlows(0, int(^uint(0)>>1), func(_ uint32, f *flowtable.FlowSlot) bool {
 		if f.Key[1] != f.Key[0].Reverse() {

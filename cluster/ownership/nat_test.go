@@ -24,6 +24,7 @@ type testNAT struct {
 	open  bool // mappings let anybody in
 	apart bool // a node is missing
 	held  int  // releases with hold-down
+	gone  bool // a reload took the address away
 }
 
 func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
@@ -34,7 +35,7 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 	if in != 1 || to.Dst[0] != 192 {
 		return k.Reverse(), false, ReasonNone
 	}
-	if n.short {
+	if n.short || n.gone {
 		return packet.FlowKey{}, false, ReasonNATPorts
 	}
 	reply := to.Reverse()
@@ -65,8 +66,13 @@ func (n *testNAT) Release(_ int64, k packet.FlowKey, hold bool) {
 }
 
 func (n *testNAT) Unit(k packet.FlowKey) (int, bool) {
-	return int(k.DstPort)>>10 - 1, k.Dst == public && k.DstPort >= 1024
+	return int(k.DstPort)>>10 - 1, k.Dst == public && k.DstPort >= 1024 && !n.gone
 }
+
+func (n *testNAT) Former(k packet.FlowKey) bool {
+	return n.gone && (k.Dst == public || k.Src == public)
+}
+func (n *testNAT) Stands(packet.FlowKey) bool { return !n.gone }
 
 func (n *testNAT) Translates(in, out uint8, _ packet.FlowKey) bool { return in == 1 && out == 2 }
 
@@ -86,7 +92,7 @@ func (n *testNAT) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func
 }
 
 func (n *testNAT) Mapped(k packet.FlowKey) (packet.FlowKey, bool) {
-	return packet.FlowKey{Dst: k.Dst, DstPort: k.DstPort, Proto: k.Proto}, k.Dst == public
+	return packet.FlowKey{Dst: k.Dst, DstPort: k.DstPort, Proto: k.Proto}, k.Dst == public && !n.gone
 }
 
 func (n *testNAT) holder(u int) wire.NodeID { return wire.NodeID(u%4 + 1) }

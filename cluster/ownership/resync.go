@@ -283,7 +283,8 @@ func (c *Core) complete(k packet.FlowKey) bool {
 		// Who holds a unit has been told of everything in it all the time.
 		return s.joined == 0 && c.cfg.NAT.Holds(unit)
 	}
-	return s.joined == 0 && s.whole != nil && s.whole.Director(k) == c.self
+	// What was in a unit before was registered elsewhere.
+	return s.joined == 0 && s.whole != nil && s.whole.Director(k) == c.self && !c.former(k)
 }
 
 // tickSync runs the round a step further. It sends a bounded number of

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"time"
+
 	"cohort/ccl/wire"
 	"cohort/cluster/ownership"
 	"cohort/nat"
@@ -35,8 +37,9 @@ type Translator struct {
 	units    Units
 	hosts    Hosts
 	log      BlockLog
-	full     map[hostKey]int64 // hosts that may not have more, until when that is believed
-	since    map[int]int64     // when a host got a unit
+	former   map[packet.Addr]bool // addresses that were a pool's in this process and are none's now
+	full     map[hostKey]int64    // hosts that may not have more, until when that is believed
+	since    map[int]int64        // when a host got a unit
 	freeAt   int64
 	buf      []int
 	last     decided
@@ -67,8 +70,47 @@ var _ ownership.NAT = (*Translator)(nil)
 func New(rules *nat.Rules, ports *nat.Ports, units Units, hosts Hosts, log BlockLog) *Translator {
 	return &Translator{
 		rules: rules, geometry: rules.Geometry(), ports: ports, units: units, hosts: hosts, log: log,
-		full: map[hostKey]int64{}, since: map[int]int64{},
+		full: map[hostKey]int64{}, since: map[int]int64{}, former: map[packet.Addr]bool{},
 	}
+}
+
+// Recut makes rules what new connections are translated by, with the bounds of
+// hold-down that go with them (NT7). It reports whether units have other
+// numbers: then nothing is held or in use until Ports is told again.
+//
+// Packets to an address that a pool has no more still belong to connections, or
+// to nobody: they begin none, and are not routed, as those to any address of NAT.
+func (t *Translator) Recut(rules *nat.Rules, holdDown time.Duration, holdDownMax int) (recut bool) {
+	old, g := t.geometry, rules.Geometry()
+	t.rules, t.geometry = rules, g
+	for _, a := range old.Table() {
+		if !g.Has(a.Addr) {
+			t.former[a.Addr] = true
+		}
+	}
+	for a := range t.former {
+		if g.Has(a) {
+			delete(t.former, a)
+		}
+	}
+	if recut = !g.Equal(old); recut {
+		clear(t.full)
+		clear(t.since)
+		t.ports.Recut(g, holdDown, holdDownMax)
+	} else {
+		t.ports.SetHoldDown(holdDown, holdDownMax)
+	}
+	return recut
+}
+
+// Former implements ownership.NAT.
+func (t *Translator) Former(k packet.FlowKey) bool { return t.former[k.Dst] || t.former[k.Src] }
+
+// Stands implements ownership.NAT. A mapping of a pool of ports has a protocol,
+// one of a whole address has none.
+func (t *Translator) Stands(mapping packet.FlowKey) bool {
+	pool, ok := t.geometry.Pool(mapping.Dst)
+	return ok && (t.geometry.Pools()[pool].Kind == nat.PoolPorts) == (mapping.Proto != 0)
 }
 
 // Ports returns the allocator: cluster/blocks tells it what is held.
@@ -93,7 +135,7 @@ func (t *Translator) Tick(now int64) {
 // Destination implements ownership.NAT.
 func (t *Translator) Destination(in uint8, k packet.FlowKey) (packet.FlowKey, bool) {
 	to, _, what := t.rules.Destination(in, k)
-	return to, what != nat.NoXlate
+	return to, what == nat.Translated || what == nat.Untouched && !t.former[k.Dst]
 }
 
 // Source implements ownership.NAT.
