@@ -102,7 +102,8 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = binary.AppendUvarint(b, uint64(m.Term))
 		b = binary.AppendUvarint(b, uint64(m.Epoch))
 		b = append(b, byte(m.Control))
-		return TypeHeartbeat, binary.AppendUvarint(b, m.Alive)
+		b = binary.AppendUvarint(b, m.Alive)
+		return TypeHeartbeat, binary.BigEndian.AppendUint64(b, m.Prepared)
 	case ElectionRequest:
 		return TypeElectionRequest, appendString(appendMember(b, &m.From), m.Cluster)
 	case ElectionReply:
@@ -112,7 +113,7 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 	case Join:
 		b = appendString(appendMember(b, &m.From), m.Cluster)
 		b = binary.BigEndian.AppendUint16(appendString(b, m.Version), m.DataMTU)
-		return TypeJoin, appendStrings(b, m.Interfaces)
+		return TypeJoin, binary.BigEndian.AppendUint64(appendStrings(b, m.Interfaces), m.Config)
 	case JoinRefused:
 		return TypeJoinRefused, appendString(b, m.Reason)
 	case ViewMsg:
@@ -251,6 +252,7 @@ func appendMember(b []byte, m *Member) []byte {
 func appendView(b []byte, v *View) []byte {
 	b = binary.AppendUvarint(b, uint64(v.Term))
 	b = binary.AppendUvarint(b, uint64(v.Epoch))
+	b = binary.BigEndian.AppendUint64(b, v.Config)
 	b = append(b, byte(v.Control), byte(len(v.Members)))
 	for i := range v.Members {
 		b = appendMember(b, &v.Members[i])

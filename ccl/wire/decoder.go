@@ -200,7 +200,7 @@ func readMembership(t Type, r *reader) Message {
 		r.member(&m.From)
 		m.State = NodeState(r.u8())
 		m.Term, m.Epoch, m.Control = r.gen(), r.gen(), r.node()
-		m.Alive = r.uvarint(1<<64 - 1)
+		m.Alive, m.Prepared = r.uvarint(1<<64-1), r.u64()
 		return m
 	case TypeElectionRequest:
 		var m ElectionRequest
@@ -216,6 +216,7 @@ func readMembership(t Type, r *reader) Message {
 		var m Join
 		r.member(&m.From)
 		m.Cluster, m.Version, m.DataMTU, m.Interfaces = r.text(), r.text(), r.u16(), r.texts()
+		m.Config = r.u64()
 		return m
 	case TypeJoinRefused:
 		return JoinRefused{Reason: r.text()}

@@ -72,7 +72,7 @@ func genMember(t *rapid.T, id NodeID) Member {
 }
 
 func genView(t *rapid.T) View {
-	v := View{Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"), Control: genNode(t, "control")}
+	v := View{Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"), Config: rapid.Uint64().Draw(t, "config"), Control: genNode(t, "control")}
 	for id := 1; id < MaxNodes; id++ {
 		if rapid.IntRange(0, 9).Draw(t, "in") == 0 {
 			v.Members = append(v.Members, genMember(t, NodeID(id)))
@@ -152,7 +152,7 @@ var generators = map[Type]func(*rapid.T) Message{
 		return Heartbeat{
 			From: genMember(t, genNode(t, "id")), State: NodeState(rapid.Byte().Draw(t, "state")),
 			Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
-			Control: genNode(t, "control"), Alive: rapid.Uint64().Draw(t, "alive"),
+			Control: genNode(t, "control"), Alive: rapid.Uint64().Draw(t, "alive"), Prepared: rapid.Uint64().Draw(t, "prepared"),
 		}
 	},
 	TypeElectionRequest: func(t *rapid.T) Message {
@@ -168,6 +168,7 @@ var generators = map[Type]func(*rapid.T) Message{
 		return Join{
 			From: genMember(t, genNode(t, "id")), Cluster: genText(t, "cluster"), Version: genText(t, "version"),
 			DataMTU: rapid.Uint16().Draw(t, "mtu"), Interfaces: rapid.SliceOfN(rapid.StringN(0, 20, MaxString), 0, MaxStrings).Draw(t, "ifs"),
+			Config: rapid.Uint64().Draw(t, "config"),
 		}
 	},
 	TypeJoinRefused: func(t *rapid.T) Message { return JoinRefused{Reason: genText(t, "reason")} },

@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the wire format. A node refuses another major version by name.
-const Version = 1
+const Version = 2
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -180,6 +180,7 @@ type Heartbeat struct {
 	Term, Epoch uint32 // of the view the sender has applied
 	Control     NodeID // of that view
 	Alive       uint64 // bit per NodeID: members the sender has heard within the hold time
+	Prepared    uint64 // checksum of the configuration that the sender is ready to change to, 0 = none (NT7)
 }
 
 // ElectionRequest is broadcast by a node without a control node (EL1).
@@ -203,6 +204,7 @@ type Join struct {
 	Version    string
 	DataMTU    uint16
 	Interfaces []string // logical names, sorted
+	Config     uint64   // checksum of the configuration that it runs, as View.Config
 }
 
 // JoinRefused names the check that failed (EL8).

@@ -206,7 +206,7 @@ func (r *reader) member(m *Member) {
 // view reads a view whose members are numbered from 1 and sorted: what
 // View.Member relies on.
 func (r *reader) view(v *View) {
-	v.Term, v.Epoch, v.Control = r.gen(), r.gen(), r.node()
+	v.Term, v.Epoch, v.Config, v.Control = r.gen(), r.gen(), r.u64(), r.node()
 	n := int(r.u8())
 	v.Members = nil
 	if n >= MaxNodes {

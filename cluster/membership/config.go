@@ -34,6 +34,10 @@ type Config struct {
 	DataMTU    uint16
 	Interfaces []string // logical names, in any order
 
+	// Running is the checksum of the configuration that this node runs: a view
+	// has one, and so have all its members (NT7). Prepare changes it.
+	Running uint64
+
 	// LastTerm and LastEpoch are the newest that this node knew in a former
 	// life, from its state directory; 0 when there is none. With them, terms are
 	// never opened twice even by a node that restarts while it is alone.

@@ -59,6 +59,9 @@ func (m *Machine) objection(j *wire.Join) string {
 	case !slices.Equal(j.Interfaces, m.cfg.Interfaces):
 		return fmt.Sprintf("interfaces %s, the cluster has %s",
 			strings.Join(j.Interfaces, ","), strings.Join(m.cfg.Interfaces, ","))
+	case j.Config != m.running:
+		return fmt.Sprintf("configuration %s, the cluster runs %s: bring policy and nat in its cluster.yaml up to date and reload it",
+			ConfigName(j.Config), ConfigName(m.running))
 	}
 	for i := range m.view.Members {
 		if reason := clash(&j.From, &m.view.Members[i]); reason != "" {
@@ -179,6 +182,8 @@ func (m *Machine) tickControl(now int64) {
 	}
 	if change {
 		m.reform(now)
+	} else {
+		m.reconfigure(now)
 	}
 	for i := range m.view.Members {
 		mem := &m.view.Members[i]
@@ -280,7 +285,11 @@ func (m *Machine) reform(now int64) {
 // publish makes a view of members, applies it and sends it to them and, so
 // that they stop at once, to those in former that are not in it any more.
 func (m *Machine) publish(now int64, members, former []wire.Member, cause string) {
-	v := &wire.View{Term: m.maxTerm, Epoch: m.maxEpoch + 1, Control: m.self.ID, Members: members}
+	m.publishConfig(now, members, former, m.running, cause)
+}
+
+func (m *Machine) publishConfig(now int64, members, former []wire.Member, config uint64, cause string) {
+	v := &wire.View{Term: m.maxTerm, Epoch: m.maxEpoch + 1, Config: config, Control: m.self.ID, Members: members}
 	sortMembers(v.Members)
 	if !m.ruling() || m.view.Term < m.maxTerm {
 		v.Term = m.openTerm()
@@ -335,6 +344,9 @@ func (m *Machine) difference(v *wire.View) string {
 		if o := m.view.Named(n.Name); o == nil || o.Incarnation != n.Incarnation {
 			news = append(news, n.Name+" joined")
 		}
+	}
+	if v.Config != m.view.Config {
+		news = append(news, "configuration "+ConfigName(v.Config))
 	}
 	if o, n := m.view.Member(m.view.Control), v.Member(v.Control); o.Name != n.Name {
 		news = append(news, n.Name+" is control node")

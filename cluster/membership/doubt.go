@@ -31,6 +31,8 @@ func (m *Machine) Resume(now int64, v *wire.View, id wire.NodeID) error {
 		return fmt.Errorf("membership: resume: the saved view is not valid")
 	case !m.named(v) || v.Named(m.self.Name).ID != id:
 		return fmt.Errorf("membership: resume: this life of %s is not member %d of the saved view", m.self.Name, id)
+	case v.Config != m.running:
+		return fmt.Errorf("membership: resume: %s", m.unfit(v))
 	}
 	m.view, m.self.ID = v, id
 	m.note(v.Term, v.Epoch)

@@ -28,7 +28,7 @@ func (m *Machine) heartbeat(now int64) {
 func (m *Machine) hello(now int64) wire.Heartbeat {
 	h := wire.Heartbeat{
 		From: m.self, State: wire.StateInSync,
-		Term: m.view.Term, Epoch: m.view.Epoch, Control: m.view.Control,
+		Term: m.view.Term, Epoch: m.view.Epoch, Control: m.view.Control, Prepared: m.prepared,
 	}
 	if m.doubt.on {
 		h.State = wire.StateJoining
@@ -68,6 +68,9 @@ func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
 	}
 	if m.ruling() {
 		m.counted(now, p, h)
+		if m.prepared != 0 && !m.doubt.on {
+			m.tickControl(now)
+		}
 		return
 	}
 	m.watchControl(now, p, h)

@@ -63,7 +63,7 @@ func (m *Machine) tickJoining(now int64) {
 func (m *Machine) joinRequest() wire.Join {
 	return wire.Join{
 		From: m.self, Cluster: m.cfg.Cluster, Version: m.cfg.Version,
-		DataMTU: m.cfg.DataMTU, Interfaces: m.cfg.Interfaces,
+		DataMTU: m.cfg.DataMTU, Interfaces: m.cfg.Interfaces, Config: m.running,
 	}
 }
 
@@ -91,7 +91,7 @@ func (m *Machine) onView(now int64, p *peer, v *wire.View) {
 	}
 	m.note(v.Term, v.Epoch)
 	if m.state == wire.StateElection || m.state == wire.StateJoining {
-		if m.named(v) {
+		if m.named(v) && m.unfit(v) == "" {
 			m.adopt(now, v, "joined "+v.Member(v.Control).Name)
 		}
 		return
@@ -100,7 +100,9 @@ func (m *Machine) onView(now int64, p *peer, v *wire.View) {
 		return
 	}
 	ruler := m.view.Member(m.view.Control)
-	switch {
+	switch why := m.unfit(v); {
+	case m.named(v) && why != "":
+		m.fence(now, why)
 	case m.named(v) && v.Named(m.self.Name).ID == m.self.ID:
 		m.adopt(now, v, m.difference(v))
 	case m.named(v):

@@ -35,6 +35,8 @@ type Machine struct {
 
 	maxTerm, maxEpoch uint32
 
+	running, prepared uint64 // checksums of configurations; prepared is 0 when there is no other
+
 	election election
 	joining  joining
 	control  control
@@ -68,6 +70,8 @@ func New(cfg Config, out Output) (*Machine, error) {
 		lease:  hold * 6 / 10,
 		slack:  hold / 10,
 		self:   cfg.Self,
+
+		running: cfg.Running,
 
 		maxTerm: cfg.LastTerm, maxEpoch: cfg.LastEpoch,
 
@@ -221,6 +225,9 @@ func (m *Machine) ruling() bool { return m.view != nil && m.view.Control == m.se
 // shows it to the others.
 func (m *Machine) apply(now int64, v *wire.View, cause string) {
 	me := v.Named(m.self.Name)
+	if m.running = v.Config; m.prepared == m.running {
+		m.prepared = 0
+	}
 	m.view = v
 	m.self.ID = me.ID
 	m.note(v.Term, v.Epoch)

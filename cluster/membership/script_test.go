@@ -73,6 +73,7 @@ func TestScripts(t *testing.T) {
 //	cut a,b c | cut a>b   no packets between the groups | from a to b
 //	heal                  every link works
 //	kill a, pause a, unpause a, resume a (hitless restart), leave a, rejoin a
+//	prepare a b config=7  be ready for another configuration
 //	remove a 3 cause      on node a, as the control node
 //	absent a c            a's transport says that c's address is unreachable
 //	show                  the state of every node
@@ -127,6 +128,18 @@ func (n *network) command(t *testing.T, f []string) {
 				}
 			})
 		})
+	case "prepare":
+		_, config, _ := strings.Cut(f[len(f)-1], "=")
+		number, _ := strconv.ParseUint(config, 10, 32)
+		for _, name := range f[1 : len(f)-1] {
+			o := n.node(name)
+			o.cfg.Running = number << 32 // what the next process finds in the file
+			o.do(func() {
+				if o.m.Prepare(n.now, number<<32) {
+					fmt.Fprintf(&n.log, "%s runs it\n", name)
+				}
+			})
+		}
 	case "run":
 		d, err := time.ParseDuration(f[1])
 		if err != nil {
@@ -169,6 +182,9 @@ func (n *network) set(t *testing.T, o *testNode, k, v string) {
 	case "mtu":
 		mtu, _ := strconv.Atoi(v)
 		o.cfg.DataMTU = uint16(mtu)
+	case "config":
+		number, _ := strconv.ParseUint(v, 10, 32)
+		o.cfg.Running = number << 32
 	case "quick":
 		o.cfg.QuickWait, _ = time.ParseDuration(v)
 	case "hold":
@@ -216,6 +232,15 @@ func (n *network) show() {
 		}
 		if s.Doubt {
 			line += ", in doubt"
+		}
+		if s.Running != 0 || s.Prepared != 0 {
+			line += ", runs " + ConfigName(s.Running)
+		}
+		if s.Prepared != 0 {
+			line += ", prepared " + ConfigName(s.Prepared)
+		}
+		if len(s.Unready) > 0 {
+			line += ", waiting for " + strings.Join(s.Unready, " ")
 		}
 		if s.Refused != "" {
 			line += ", refused: " + s.Refused

@@ -17,6 +17,9 @@ type Status struct {
 	Refused    string // why the control node does not admit us, while joining
 	Merging    string // name of the control node whose side we ask for admission
 	View       *wire.View
+	Running    uint64   // checksum of the configuration that runs here
+	Prepared   uint64   // ... of another one that this node is ready for, 0 = none
+	Unready    []string // members that are not, and that the change waits for
 	LeaseUntil int64
 	Peers      []PeerStatus // by address
 	Events     []Event      // oldest first
@@ -42,6 +45,7 @@ func (m *Machine) Status(now int64) Status {
 		Self: m.self, State: m.state, Control: m.ruling(), Doubt: m.doubt.on,
 		Refused: m.joining.refused, View: m.view, LeaseUntil: m.LeaseUntil(now),
 		Events: m.history.list(), Strangers: m.strangers, Malformed: m.refused,
+		Running: m.running, Prepared: m.prepared, Unready: m.unready(),
 	}
 	if m.follow.merge != nil {
 		s.Merging = m.follow.merge.member.Name

@@ -47,6 +47,7 @@ func TestNT7_ConnectionOutlivesItsAddress(t *testing.T) {
 			others = append(others, id)
 		}
 	}
+	registered := c.nodes[owner].core.Stats().Reregister
 	c.reload(view, others...)
 	asked := false
 	answer := make(chan Verdict, 1)
@@ -75,6 +76,9 @@ func TestNT7_ConnectionOutlivesItsAddress(t *testing.T) {
 	}
 	if v := <-answer; v.Op != OpSend || v.Node != owner {
 		t.Fatalf("%+v (%v), want it sent to the owner, node %d", v, v.Reason, owner)
+	}
+	if c.nodes[owner].core.Stats().Reregister == registered {
+		t.Error("a connection whose copy stays where it is was not registered again: no full round")
 	}
 	c.run(8000 * ms)
 	c.wantStub(k1, c.order().Backup(k1, owner), owner)
