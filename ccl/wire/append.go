@@ -113,7 +113,8 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 	case Join:
 		b = appendString(appendMember(b, &m.From), m.Cluster)
 		b = binary.BigEndian.AppendUint16(appendString(b, m.Version), m.DataMTU)
-		return TypeJoin, binary.BigEndian.AppendUint64(appendStrings(b, m.Interfaces), m.Config)
+		b = binary.BigEndian.AppendUint64(appendStrings(b, m.Interfaces), m.Config)
+		return TypeJoin, binary.BigEndian.AppendUint64(b, m.Prepared)
 	case JoinRefused:
 		return TypeJoinRefused, appendString(b, m.Reason)
 	case ViewMsg:

@@ -216,7 +216,7 @@ func readMembership(t Type, r *reader) Message {
 		var m Join
 		r.member(&m.From)
 		m.Cluster, m.Version, m.DataMTU, m.Interfaces = r.text(), r.text(), r.u16(), r.texts()
-		m.Config = r.u64()
+		m.Config, m.Prepared = r.u64(), r.u64()
 		return m
 	case TypeJoinRefused:
 		return JoinRefused{Reason: r.text()}

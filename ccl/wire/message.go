@@ -205,6 +205,7 @@ type Join struct {
 	DataMTU    uint16
 	Interfaces []string // logical names, sorted
 	Config     uint64   // checksum of the configuration that it runs, as View.Config
+	Prepared   uint64   // of another one that it is ready for, as Heartbeat.Prepared
 }
 
 // JoinRefused names the check that failed (EL8).

@@ -75,6 +75,15 @@
 // Where all nodes hear each other there is one control node in the end. Without
 // that, no two control nodes that hear each other both ways.
 //
+// # The configuration
+//
+// A view carries a checksum of the configuration that all its members run (NT7).
+// Nodes say in heartbeats for which other one they are ready (Prepare). When all
+// members show the present view and are ready for the same, the control node
+// makes a view with it. So a configuration changes at a fence: what a node says
+// under a view's tag it says under that view's configuration. Nobody applies a
+// view that it is not fit for: such a node is fenced, and such a joiner refused.
+//
 // # The lease
 //
 // Others adopt the connections of a removed node. So its fast path must be silent
