@@ -18,6 +18,7 @@
 //	GET /v1/nat/pools         []NATPool
 //	GET /v1/nat/blocks        []NATBlock of ?pool=NAME
 //	GET /v1/nat/xlates        one Xlate a line, then one End
+//	POST /v1/reload           Reload
 //
 // An error is a status other than 200 (409 for a Refusal) with {"error": "one line"}. Connections
 // and translations are streamed: neither side holds more than one of them at a

@@ -7,13 +7,20 @@ import (
 
 // Info is what `show cluster info` says: the cluster as this node sees it.
 type Info struct {
-	Cluster string   `json:"cluster"`
-	Self    string   `json:"self"`    // name of the node that answers
-	State   string   `json:"state"`   // of this node: disabled, election, joining, in sync, fenced
-	View    string   `json:"view"`    // the current view as history names it: round.opener/epoch
-	Term    uint32   `json:"term"`    // of the current view (EL6): rounds of elections
-	Epoch   uint32   `json:"epoch"`   // of the current view
-	Control string   `json:"control"` // name of the control node, "" = none
+	Cluster string `json:"cluster"`
+	Self    string `json:"self"`    // name of the node that answers
+	State   string `json:"state"`   // of this node: disabled, election, joining, in sync, fenced
+	View    string `json:"view"`    // the current view as history names it: round.opener/epoch
+	Term    uint32 `json:"term"`    // of the current view (EL6): rounds of elections
+	Epoch   uint32 `json:"epoch"`   // of the current view
+	Control string `json:"control"` // name of the control node, "" = none
+	Config  string `json:"config"`  // checksum of policy and nat that run (NT7)
+
+	// Of another configuration that this node is ready for, and the members that
+	// are not yet.
+	Prepared string   `json:"prepared,omitempty"`
+	Waiting  []string `json:"waiting,omitempty"`
+
 	Members []Member `json:"members"` // sorted by id
 }
 

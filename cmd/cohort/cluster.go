@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +41,11 @@ func showInfo(o *options) *cobra.Command {
 			control = "nobody"
 		}
 		fmt.Fprintf(w, "Cluster %s, view %s, controlled by %s\n", i.Cluster, i.View, control)
-		fmt.Fprintf(w, "This node: %s, %s\n\n", i.Self, i.State)
+		fmt.Fprintf(w, "This node: %s, %s, configuration %s\n", i.Self, i.State, i.Config)
+		if i.Prepared != "" {
+			fmt.Fprintf(w, "Prepared: %s, waiting for %s\n", i.Prepared, strings.Join(i.Waiting, ", "))
+		}
+		fmt.Fprintln(w)
 		t := newTable(">ID", "NAME", "ROLE", "STATE", ">PRIORITY", "VTEP", ">HEARD", "SERIAL", "INCARNATION")
 		for _, m := range i.Members {
 			heard := ago(m.LastHeardMS)

@@ -6,6 +6,7 @@
 //	cohort [--socket PATH] show xlate [--local] [filters]
 //	cohort [--socket PATH] show counters | drops | interfaces
 //	cohort [--socket PATH] forget [--yes] NODE
+//	cohort [--socket PATH] reload
 //	cohort keygen FILE
 //	cohort check-config FILE...
 //

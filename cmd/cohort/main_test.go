@@ -311,3 +311,17 @@ func TestUnitsForPeople(t *testing.T) {
 		}
 	}
 }
+
+// What a reload led to is one line that says what is to be done next.
+func TestNT7_ReloadSaysWhatIsNext(t *testing.T) {
+	for want, r := range map[string]api.Reload{
+		"configuration 1a2b3c4d runs":                                                                  {Config: "1a2b3c4d", State: api.ReloadRuns},
+		"configuration 1a2b3c4d runs already; nothing else is prepared":                                {Config: "1a2b3c4d", State: api.ReloadSame},
+		"configuration 1a2b3c4d is prepared; it runs when these have reloaded it too: fw-b, fw-c":      {Config: "1a2b3c4d", State: api.ReloadPrepared, Waiting: []string{"fw-b", "fw-c"}},
+		"configuration 1a2b3c4d is prepared, everywhere: it runs as soon as the control node hears so": {Config: "1a2b3c4d", State: api.ReloadPrepared},
+	} {
+		if got := outcome(r); got != want {
+			t.Errorf("%+v: %q, want %q", r, got, want)
+		}
+	}
+}
