@@ -111,6 +111,9 @@ func (p *Ports) SetHoldDown(d time.Duration, most int) {
 	p.SetHoldDownMax(most)
 }
 
+// HoldDown returns how long keys rest.
+func (p *Ports) HoldDown() time.Duration { return time.Duration(p.hold) }
+
 // Stats returns the counters.
 func (p *Ports) Stats() PortsStats {
 	s := p.stats

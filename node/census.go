@@ -25,18 +25,18 @@ type census struct {
 func (c *census) count(pool int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.newest == nil {
-		return 0 // the first round has not ended
+	if pool >= len(c.newest) {
+		return 0 // the first round has not ended, or the first since a reload
 	}
 	return c.newest[pool]
 }
 
 // run counts until ctx ends.
 func (c *census) run(ctx context.Context, n *Node) error {
-	g := n.core.Translator().Rules().Geometry()
 	tick := time.NewTicker(censusEvery)
 	defer tick.Stop()
 	for {
+		g := n.natRules().Geometry()
 		round := censusRound{g: g, counts: make([]int, len(g.Pools()))}
 		for more := true; more; {
 			err := n.inLoop(ctx, func(int64) {

@@ -116,11 +116,13 @@ func (n *testNode) open(name string, peers []netip.Addr) {
 		t.Fatal(err)
 	}
 	random := rand.NewChaCha8([32]byte{byte(n.life)})
+	n.live.Store(&live{cluster: n.cfg.Cluster, rules: rules, config: n.cfg.Cluster.Checksum()})
 	translation := &core.NAT{Rules: rules, Rand: rand.New(random), Stubs: n.stubs, Found: true}
 	n.core, err = core.New(core.Config{
 		IO: n, NAT: translation,
 		Membership: membership.Config{
 			Self:    wire.Member{Name: name, Serial: name, VTEP: n.at, Incarnation: n.NewIncarnation(), Priority: uint8(n.life + 1)},
+			Running: n.cfg.Cluster.Checksum(),
 			Cluster: "test", Version: "1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Peers: peers,
 			Hold: time.Second, ElectionInterval: 100 * time.Millisecond, ElectionWait: 3 * time.Second,
 		},

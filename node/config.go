@@ -26,6 +26,10 @@ type Config struct {
 	Key       config.Key
 	Log       *zap.Logger
 
+	// Hangup has the cluster configuration read again whenever it delivers
+	// something (SIGHUP). nil: only the API does.
+	Hangup <-chan os.Signal
+
 	PinRoot  string         // "" = /sys/fs/bpf/cohort
 	Mode     dataplane.Mode // of XDP
 	SlowPath bool           // no fast path: every packet through Go

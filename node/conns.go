@@ -176,7 +176,7 @@ func (n *Node) firstTwo(k packet.FlowKey) (first, second wire.NodeID) {
 
 // ruleName is what allowed a connection.
 func (n *Node) ruleName(r uint16) string {
-	if rules := n.cfg.Cluster.Rules; r > 0 && int(r) <= len(rules) {
+	if rules := n.live.Load().cluster.Rules; r > 0 && int(r) <= len(rules) {
 		return rules[r-1].Name
 	}
 	return "default"

@@ -49,6 +49,12 @@ func (j *unitJournal) begin(i wire.Incarnation) {
 	binary.NativeEndian.PutUint64(j.mem, uint64(i))
 }
 
+// Recut implements blocks.CutJournal: what is held is told again.
+func (j *unitJournal) Recut(cut uint32) {
+	j.cut = cut
+	j.begin(wire.Incarnation(binary.NativeEndian.Uint64(j.mem)))
+}
+
 // View implements blocks.Journal.
 func (j *unitJournal) View(number uint64) { binary.NativeEndian.PutUint64(j.mem[8:], number) }
 

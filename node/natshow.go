@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -27,9 +28,13 @@ type unitCopy struct {
 	last           string // without a holder: the last one, by name
 }
 
+var errRecut = errors.New("the configuration changed at this moment: ask again")
+
 // unitWalk copies units, a visit of the loop at a time.
 type unitWalk struct {
 	n       *Node
+	rules   *nat.Rules
+	recut   bool // other rules run by now
 	first   int
 	units   []unitCopy
 	next    int // index into units
@@ -43,21 +48,31 @@ type unitWalk struct {
 }
 
 // copyUnits copies the units first to first+count-1.
-func (n *Node) copyUnits(ctx context.Context, first, count int) (*unitWalk, error) {
-	w := &unitWalk{n: n, first: first, units: make([]unitCopy, count)}
+func (n *Node) copyUnits(ctx context.Context, rules *nat.Rules, first, count int) (*unitWalk, error) {
+	w := &unitWalk{n: n, rules: rules, first: first, units: make([]unitCopy, count)}
 	for w.next < count {
 		if err := n.inLoop(ctx, w.visit); err != nil {
 			return nil, err
+		}
+		if w.recut {
+			return nil, errRecut
 		}
 	}
 	if w.lost == 0 {
 		return w, nil
 	}
-	return w, n.inLoop(ctx, w.explain)
+	err := n.inLoop(ctx, w.explain)
+	if w.recut {
+		err = errRecut
+	}
+	return w, err
 }
 
 // visit goes on for one visit of the loop.
 func (w *unitWalk) visit(now int64) {
+	if w.recut = w.rules != w.n.natRules(); w.recut {
+		return
+	}
 	v, self := w.n.core.View()
 	w.now, w.self, w.outside = now, self, v == nil
 	if v != nil {
@@ -99,6 +114,9 @@ func (w *unitWalk) copy(unit int, u *unitCopy) {
 
 // explain says of units without a holder what became of them.
 func (w *unitWalk) explain(int64) {
+	if w.recut = w.rules != w.n.natRules(); w.recut {
+		return
+	}
 	s := w.n.core.Units().Status()
 	w.missing, w.open = s.Missing, s.Open
 	if s.Units == nil {
@@ -148,8 +166,9 @@ func (p provider) NATPools(ctx context.Context) ([]api.NATPool, error) {
 	if n.stubs == nil {
 		return nil, api.ErrNoNAT
 	}
-	g := n.core.Translator().Rules().Geometry()
-	w, err := n.copyUnits(ctx, 0, g.Units())
+	rules := n.natRules()
+	g := rules.Geometry()
+	w, err := n.copyUnits(ctx, rules, 0, g.Units())
 	if err != nil {
 		return nil, err
 	}
@@ -266,13 +285,14 @@ func (p provider) NATBlocks(ctx context.Context, pool string) ([]api.NATBlock, e
 	if n.stubs == nil {
 		return nil, api.ErrNoNAT
 	}
-	g := n.core.Translator().Rules().Geometry()
+	rules := n.natRules()
+	g := rules.Geometry()
 	i := slices.IndexFunc(g.Pools(), func(of nat.PoolUnits) bool { return of.Name == pool })
 	if i < 0 {
 		return nil, nil
 	}
 	of := &g.Pools()[i]
-	w, err := n.copyUnits(ctx, of.First, of.Units)
+	w, err := n.copyUnits(ctx, rules, of.First, of.Units)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,7 +28,6 @@ import (
 	"cohort/flowtable"
 	"cohort/node/core"
 	"cohort/packet"
-	"cohort/policy"
 )
 
 // Node is one running node.
@@ -43,7 +43,8 @@ type Node struct {
 	table  *flowtable.Table
 	copies *flowtable.BackupStore
 	stubs  *flowtable.BackupStore // nil without NAT
-	policy *policy.Policy
+	live   atomic.Pointer[live]
+	next   *live // prepared last; the loop's
 	state  *stateFile[saved]
 	units  *unitState // nil without NAT
 	census census
@@ -107,9 +108,6 @@ func New(cfg Config) (*Node, error) {
 func (n *Node) open() error {
 	boot := n.cfg.Bootstrap
 	var err error
-	if n.policy, err = n.cfg.Cluster.CompilePolicy(); err != nil {
-		return err
-	}
 	if n.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
@@ -185,6 +183,12 @@ func (n *Node) openCore() error {
 			n.incarnation, n.resumed = was.Incarnation, true
 		}
 	}
+	if n.resumed && was.View.Config != cl.Checksum() {
+		// The fast path that is left serves another configuration than the file's.
+		n.resumed, n.incarnation = false, n.NewIncarnation()
+		n.log.Warn("policy or nat in the file are not those of the view that this node was in: it joins anew, with an empty flow table",
+			zap.String("file", membership.ConfigName(cl.Checksum())), zap.String("view", membership.ConfigName(was.View.Config)))
+	}
 	var err error
 	n.sealer, err = seal.New(seal.Config{
 		Local: boot.CCL.Address.Addr(), Rand: rand.Reader, Keys: []seal.Key{{ID: 1, Secret: n.cfg.Key}},
@@ -196,10 +200,19 @@ func (n *Node) openCore() error {
 	if boot.CCL.MTUCheck == "warn" {
 		check = core.MTUWarn
 	}
+	judge, err := cl.CompilePolicy()
+	if err != nil {
+		return err
+	}
 	translation, err := n.openNAT()
 	if err != nil {
 		return err
 	}
+	runs := &live{cluster: cl, config: cl.Checksum()}
+	if translation != nil {
+		runs.rules = translation.Rules
+	}
+	n.live.Store(runs)
 	n.core, err = core.New(core.Config{
 		IO: n, NAT: translation,
 		Membership: membership.Config{
@@ -208,10 +221,11 @@ func (n *Node) openCore() error {
 				Incarnation: n.incarnation, Priority: boot.Priority,
 			},
 			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: n.cfg.interfaceNames(),
-			Peers: boot.CCL.Peers, Hold: cl.Health.HoldTime, ElectionWait: cl.Health.ElectionTimeout,
+			Running: runs.config,
+			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, ElectionWait: cl.Health.ElectionTimeout,
 		},
 		Ownership: ownership.Config{
-			Table: n.table, Copies: n.copies, Router: router{n}, Policy: n.policy,
+			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
 			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Key), MaxHeld: holdFrames / 2,
 			// A member that died unnoticed is waited for until it is removed.
 			SettleTime: max(3*time.Second, cl.Health.HoldTime),
@@ -268,6 +282,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return api.NewServer(provider{n}, nil).Run(ctx, l) })
+	if n.cfg.Hangup != nil {
+		g.Go(func() error { return n.hangups(ctx) })
+	}
 	if at := n.cfg.Bootstrap.Metrics; at.IsValid() {
 		g.Go(func() error { return serveMetrics(ctx, at, provider{n}) })
 	}

@@ -31,7 +31,13 @@ func (p provider) Info(ctx context.Context) (api.Info, error) {
 	if err := p.n.inLoop(ctx, func(now int64) { s = p.n.core.Member().Status(now) }); err != nil {
 		return api.Info{}, err
 	}
-	info := api.Info{Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: membership.StateName(s.State)}
+	info := api.Info{
+		Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: membership.StateName(s.State),
+		Config: membership.ConfigName(s.Running), Waiting: s.Unready,
+	}
+	if s.Prepared != 0 {
+		info.Prepared = membership.ConfigName(s.Prepared)
+	}
 	if s.View == nil {
 		return info, nil
 	}
@@ -121,6 +127,9 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 	}
 	if s.Refused != "" {
 		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "join", Cause: s.Refused, Since: wall(at)})
+	}
+	if s.Prepared != 0 {
+		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "configuration", Cause: waiting(&s), Since: wall(at)})
 	}
 	if mtu != nil {
 		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "control link mtu", Cause: mtu.Error(), Since: wall(at)})

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +30,7 @@ type xlateRecord struct {
 	gen    uint32
 	ifaces [2]uint8
 	began  bool
+	rules  *nat.Rules
 	block  bool // then only these two count besides:
 	unit   uint32
 	host   packet.Addr
@@ -43,7 +43,7 @@ type xlateRecord struct {
 // and writes. A record that finds the ring full is counted and lost.
 type xlateLog struct {
 	log   zapcore.Core
-	rules *nat.Rules
+	rules *nat.Rules   // that run; the loop's
 	clock func() int64 // monotonic, as xlateRecord.at
 	wall  func() time.Time
 
@@ -57,24 +57,16 @@ func newXlateLog(log *zap.Logger, rules *nat.Rules, size int) *xlateLog {
 	return &xlateLog{log: log.Core(), rules: rules, clock: dataplane.Now, wall: time.Now, ring: make([]xlateRecord, size)}
 }
 
-// openXlateLog opens the log if a rule or a pool asks for it. It returns what the
-// role logic calls; nil when no rule asks.
+// openXlateLog opens the log, and returns what the role logic calls; nil without
+// NAT. Whether a rule asks for it is decided with each connection, and may
+// change with a reload.
 func (n *Node) openXlateLog(t *core.NAT) func(f *flowtable.FlowSlot, began bool) {
 	if t == nil {
 		return nil
 	}
-	rules := slices.ContainsFunc(n.cfg.Cluster.NAT.Rules, func(r nat.Rule) bool { return r.LogXlates })
-	pools := slices.ContainsFunc(n.cfg.Cluster.NAT.Pools, func(p nat.Pool) bool { return p.MaxBlocksPerHost > 0 })
-	if rules || pools {
-		n.xlog = newXlateLog(n.log, t.Rules, xlateRing)
-	}
-	if pools {
-		t.BlockLog = func(unit int, host packet.Addr, assigned bool) {
-			n.xlog.put(xlateRecord{at: dataplane.Now(), block: true, unit: uint32(unit), host: host, began: assigned})
-		}
-	}
-	if !rules {
-		return nil
+	n.xlog = newXlateLog(n.log, t.Rules, xlateRing)
+	t.BlockLog = func(unit int, host packet.Addr, assigned bool) {
+		n.xlog.put(xlateRecord{at: dataplane.Now(), block: true, unit: uint32(unit), host: host, began: assigned})
 	}
 	return func(f *flowtable.FlowSlot, began bool) {
 		n.xlog.put(xlateRecord{at: dataplane.Now(), keys: f.Key, gen: f.Gen, ifaces: f.Iface, began: began})
@@ -88,6 +80,7 @@ func (l *xlateLog) put(r xlateRecord) {
 		l.lost.Add(1)
 		return
 	}
+	r.rules = l.rules
 	l.ring[head%uint64(len(l.ring))] = r
 	l.head.Store(head + 1)
 }
@@ -121,15 +114,15 @@ func (l *xlateLog) drain() {
 // there are two.
 func (l *xlateLog) write(r *xlateRecord, at time.Time) {
 	if r.block {
-		d := l.rules.Geometry().Describe(int(r.unit))
+		d := r.rules.Geometry().Describe(int(r.unit))
 		l.line(at, r.began, "block assigned", "block released",
 			zap.Stringer("host", r.host), zap.Stringer("address", d.Addr), zap.Uint16("first", d.First), zap.Uint16("last", d.Last),
-			zap.String("pool", poolName(l.rules, d.Addr)))
+			zap.String("pool", poolName(r.rules, d.Addr)))
 		return
 	}
 	e := newEntry(r.keys[0], r.keys[1])
 	e.ifaces = r.ifaces
-	list, count := xlatesOf(l.rules, &e)
+	list, count := xlatesOf(r.rules, &e)
 	for i := range count {
 		x := &list[i]
 		remote := zap.Skip()

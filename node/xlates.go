@@ -15,7 +15,7 @@ func (p provider) Xlates(ctx context.Context, f api.XlateFilter, visit func(*api
 	if n.stubs == nil {
 		return api.ErrNoNAT
 	}
-	rules := n.core.Translator().Rules()
+	rules := n.natRules()
 	var out []api.Xlate
 	until := walkForwards
 	if f.Local {

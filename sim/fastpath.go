@@ -60,10 +60,10 @@ func (n *node) ownerHit(p pkt, ref flowtable.Ref) {
 // steered returns the other node that a packet from the wire goes to by the
 // arithmetic of its NAT unit, 0 = none (FR6).
 func (n *node) steered(p *pkt) wire.NodeID {
-	if p.from != 0 || n.w.rules == nil {
+	if p.from != 0 || n.w.setups == nil {
 		return 0
 	}
-	if u, ok := n.w.rules.Geometry().Unit(p.Key.Dst, p.Key.DstPort); ok && u < len(n.steer) && n.steer[u] != n.self && n.members[n.steer[u]] != 0 {
+	if u, ok := n.rules().Geometry().Unit(p.Key.Dst, p.Key.DstPort); ok && u < len(n.steer) && n.steer[u] != n.self && n.members[n.steer[u]] != 0 {
 		return n.steer[u]
 	}
 	return 0
@@ -72,10 +72,10 @@ func (n *node) steered(p *pkt) wire.NodeID {
 // relays reports whether a frame from another node goes on to the owner that a
 // forward entry names: it was steered here by arithmetic.
 func (n *node) relays(p *pkt, f *flowtable.ForwardSlot) bool {
-	if n.w.rules == nil || wire.NodeID(f.Owner) == p.from {
+	if n.w.setups == nil || wire.NodeID(f.Owner) == p.from {
 		return false
 	}
-	u, ok := n.w.rules.Geometry().Unit(p.Key.Dst, p.Key.DstPort)
+	u, ok := n.rules().Geometry().Unit(p.Key.Dst, p.Key.DstPort)
 	return ok && u < len(n.steer) && n.steer[u] == n.self
 }
 

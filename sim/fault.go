@@ -108,9 +108,30 @@ func (w *World) mend() {
 	clear(w.net.cut)
 	for _, n := range w.nodes {
 		n.stopped = false
-		if !n.powered || n.dead {
+		if n.file = w.file; !n.powered || n.dead {
 			n.boot()
+		} else if w.setups != nil {
+			n.prepare(n.file)
 		}
 	}
 	w.check.moved()
+}
+
+// Reload is an operator with a new file for all nodes, one after the other.
+// Which of them are there, and which of them are ready at the same time, is as
+// it happens.
+func Reload(w *World) {
+	if w.setups == nil {
+		return
+	}
+	w.file = w.rng.IntN(len(w.setups))
+	file := w.file
+	w.note("FAULT an operator distributes file %d", file)
+	for _, n := range w.nodes {
+		w.clock.after(w.rng.Int64N(second/2), func() {
+			if w.file == file {
+				n.prepare(file)
+			}
+		})
+	}
 }

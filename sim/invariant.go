@@ -21,11 +21,14 @@ type checker struct {
 	lastMove int64 // last fault or change of view
 	nextFull int64
 	users    map[packet.FlowKey]*conn
+	ports    map[portsAt]*node
 	said     []string // violations so far: each once
 	torn     bool     // the link was cut: two sides may have granted the same
 }
 
-func (k *checker) init(w *World) { k.w, k.lastMove = w, w.clock.now }
+func (k *checker) init(w *World) {
+	k.w, k.lastMove, k.ports = w, w.clock.now, map[portsAt]*node{}
+}
 
 // moved notes a fault or a change of view.
 func (k *checker) moved() { k.lastMove = k.w.clock.now }
@@ -43,7 +46,7 @@ func (k *checker) split() {
 // step runs after every event: the cheap checks always, the walk over all
 // connections once in a while.
 func (k *checker) step() {
-	if k.w.rules != nil && (len(k.w.net.cut) > 0 || k.apart()) {
+	if k.w.setups != nil && (len(k.w.net.cut) > 0 || k.apart()) {
 		for _, c := range k.w.conns {
 			k.excuse(c, "two sides of the cluster translated it, each for itself")
 		}

@@ -7,29 +7,41 @@ import (
 	"cohort/packet"
 )
 
-// mapped is the only address of the simulated pool.
-var mapped = packet.Addr{203, 0, 113, 10}
+// mapped is the address of the simulated pool, further another one that some
+// configurations have.
+var mapped, further = packet.Addr{203, 0, 113, 10}, packet.Addr{203, 0, 113, 11}
 
 // blockSize makes few ports a block, so that units change hands within a run.
 const blockSize = 1024
 
-// compileNAT returns the rules of a run: everything that goes out is translated
-// to one address, with at most so many blocks for a host.
-func compileNAT(blocks int) *nat.Rules {
-	r, err := nat.Compile(nat.Config{
-		Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{mapped}, BlockSize: blockSize, MaxBlocksPerHost: blocks}},
-		Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: 1, To: 2, Source: netip.MustParsePrefix("10.0.0.0/8"), Pool: "egress"}},
-	})
-	if err != nil {
-		panic(err)
+// compileNAT returns the rules of a run, and others that a reload changes to:
+// smaller blocks, a further address with blocks that fit no others, and that
+// address alone. Everything that goes out is translated, with at most so many
+// blocks for a host.
+func compileNAT(blocks int) (list []*nat.Rules) {
+	for _, p := range []nat.Pool{
+		{BlockSize: blockSize, Addresses: []packet.Addr{mapped}},
+		{BlockSize: blockSize / 2, Addresses: []packet.Addr{mapped}},
+		{BlockSize: 1536, Addresses: []packet.Addr{further, mapped}},
+		{BlockSize: blockSize, Addresses: []packet.Addr{further}},
+	} {
+		p.Name, p.MaxBlocksPerHost = "egress", blocks
+		r, err := nat.Compile(nat.Config{
+			Pools: []nat.Pool{p},
+			Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: 1, To: 2, Source: netip.MustParsePrefix("10.0.0.0/8"), Pool: "egress"}},
+		})
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, r)
 	}
-	return r
+	return list
 }
 
 // translations is NT4: no two connections that some node owns share what their
 // server sees, on whichever sides of a partition they are.
 func (k *checker) translations() {
-	if k.w.rules == nil {
+	if k.w.setups == nil {
 		return
 	}
 	if k.users == nil {
@@ -57,24 +69,42 @@ func (k *checker) translations() {
 	}
 }
 
-// holders is the rule behind NT4: a unit has one holder in the world.
+// holders is the rule behind NT4: a port has one node in the world that may
+// allocate it, also while nodes number the units differently.
 func (k *checker) holders() {
-	if k.w.rules == nil {
+	if k.w.setups == nil {
 		return
 	}
-	for u := range k.w.rules.Geometry().Units() {
-		var first *node
-		for _, n := range k.w.nodes {
-			if !n.powered || n.dead || !n.core.Translator().Ports().Held(u) {
+	clear(k.ports)
+	for _, n := range k.w.nodes {
+		if !n.powered || n.dead {
+			continue
+		}
+		g := n.rules().Geometry()
+		for u := range g.Units() {
+			if !n.core.Translator().Ports().Held(u) {
 				continue
 			}
-			if first != nil {
-				k.w.fail("NT4: nodes %d and %d both allocate from unit %d", first.index+1, n.index+1, u)
+			d := g.Describe(u)
+			for at := int(d.First) / grain; at <= int(d.Last)/grain; at++ {
+				p := portsAt{d.Addr, uint16(at)}
+				if first := k.ports[p]; first != nil {
+					k.w.fail("NT4: nodes %d and %d both allocate from %v, ports %d and on", first.index+1, n.index+1, d.Addr, at*grain)
+				}
+				k.ports[p] = n
 			}
-			first = n
 		}
 	}
 }
+
+// portsAt are grain ports of an address: a common divisor of all block sizes,
+// and of the first port.
+type portsAt struct {
+	addr  packet.Addr
+	grain uint16
+}
+
+const grain = 512
 
 // hostBlocks is NT6: in a view that everybody has settled in, a host has no more
 // blocks than it may. Nodes that do not know of each other count apart.
@@ -91,7 +121,7 @@ func (k *checker) hostBlocks() {
 		if !n.running() || n.tag == 0 {
 			continue
 		}
-		for u := range k.w.rules.Geometry().Units() {
+		for u := range n.rules().Geometry().Units() {
 			if host, ok := n.core.Translator().Ports().HostOf(u); ok {
 				s := side{host, n.tag}
 				if sums[s]++; sums[s] > k.w.cfg.Blocks && !k.torn {
@@ -106,10 +136,14 @@ func (k *checker) hostBlocks() {
 // unitsBack holds when nothing is left: every unit is held by its target again,
 // and no port is in use.
 func (k *checker) unitsBack() {
-	if k.w.rules == nil {
+	if k.w.setups == nil {
 		return
 	}
-	for u := range k.w.rules.Geometry().Units() {
+	if !k.sameSetup() {
+		k.w.fail("NT7: nodes run different configurations in the end")
+		return
+	}
+	for u := range k.w.nodes[0].rules().Geometry().Units() {
 		target := k.w.nodes[0].core.Units().Target(u)
 		for _, n := range k.w.nodes {
 			switch holds := n.core.Translator().Ports().Held(u); {
@@ -126,16 +160,29 @@ func (k *checker) unitsBack() {
 
 // unitsSettled reports whether unitsBack would find nothing.
 func (k *checker) unitsSettled() bool {
-	if k.w.rules == nil {
+	if k.w.setups == nil {
 		return true
 	}
-	for u := range k.w.rules.Geometry().Units() {
+	if !k.sameSetup() {
+		return false
+	}
+	for u := range k.w.nodes[0].rules().Geometry().Units() {
 		target := k.w.nodes[0].core.Units().Target(u)
 		for _, n := range k.w.nodes {
 			p := n.core.Translator().Ports()
 			if p.Uses(u) != 0 || hosted(n, u) || p.Held(u) != (n.self == target) {
 				return false
 			}
+		}
+	}
+	return true
+}
+
+// sameSetup reports whether all nodes run the newest file.
+func (k *checker) sameSetup() bool {
+	for _, n := range k.w.nodes {
+		if n.runs != k.w.file {
+			return false
 		}
 	}
 	return true

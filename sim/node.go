@@ -12,6 +12,7 @@ import (
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
 	"cohort/flowtable"
+	"cohort/nat"
 	"cohort/node/core"
 	"cohort/packet"
 	"cohort/policy"
@@ -30,6 +31,8 @@ type node struct {
 	stubs  *flowtable.BackupStore
 	steer  []wire.NodeID // who directs each NAT unit, as the fast path was told
 	disk   *blocks.Memory
+	file   int // index into World.setups: what the next process reads
+	runs   int // index into World.setups
 
 	powered bool
 	stopped bool // SIGSTOP: the fast path runs, the daemon does not
@@ -68,6 +71,7 @@ func (n *node) boot() {
 	}
 	n.copies = flowtable.NewBackupStore(seed, 2*w.cfg.Flows)
 	n.steer = nil
+	n.runs = n.file
 	peers := make([]netip.Addr, len(w.nodes))
 	for i := range peers {
 		peers[i] = vtep(i)
@@ -79,6 +83,7 @@ func (n *node) boot() {
 				Name: fmt.Sprintf("fw-%d", n.index+1), Serial: fmt.Sprintf("s-%d", n.index+1), VTEP: vtep(n.index),
 				Incarnation: n.NewIncarnation(), Priority: uint8(n.index + 1),
 			},
+			Running: checksum(n.file),
 			Cluster: "sim", Version: "1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Peers: peers,
 			Hold: w.cfg.Hold, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
@@ -148,15 +153,41 @@ func (n *node) NewIncarnation() wire.Incarnation { return wire.Incarnation(n.w.r
 // Steer implements core.IO.
 func (n *node) Steer(directors []wire.NodeID) { n.steer = append(n.steer[:0], directors...) }
 
+// Reload implements core.IO.
+func (n *node) Reload(s *core.Setup) {
+	n.runs = int(s.Config>>32) - 1
+	n.w.result.Reloads++
+	n.w.check.moved()
+	n.w.note("node %d runs file %d", n.index+1, n.runs)
+}
+
+// rules are those that the node translates by now.
+func (n *node) rules() *nat.Rules { return n.w.setups[n.runs] }
+
+// prepare is an operator who copies a file to a running node and reloads it.
+func (n *node) prepare(file int) {
+	n.file = file
+	if !n.running() {
+		return
+	}
+	n.core.Prepare(n.w.clock.now, &core.Setup{
+		Config: checksum(file), Policy: allowOut{}, RuleNumber: func(r uint16) uint16 { return r },
+		NAT: n.w.setups[file], HoldDown: n.w.cfg.HoldDown,
+	})
+}
+
+// checksum stands for that of a file; 0 would be none.
+func checksum(file int) uint64 { return uint64(file+1) << 32 }
+
 // translation is the node's NAT; its disk survives everything.
 func (n *node) translation(seed [10]uint64) *core.NAT {
 	w := n.w
-	if w.rules == nil {
+	if w.setups == nil {
 		return nil
 	}
 	n.stubs = flowtable.NewBackupStore(seed, 2*w.cfg.Flows)
 	t := &core.NAT{
-		Rules: w.rules, HoldDown: w.cfg.HoldDown, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1)), Stubs: n.stubs, Found: true,
+		Rules: w.setups[n.file], HoldDown: w.cfg.HoldDown, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1)), Stubs: n.stubs, Found: true,
 		Remember: func(m blocks.Memory) {
 			life := n.life
 			w.clock.after(w.rng.Int64N(5*ms), func() { // a disk is slow

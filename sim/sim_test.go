@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -70,17 +71,50 @@ func TestNT6(t *testing.T) {
 	}
 }
 
+// TestNT7_Reloads plays them with an operator who changes the size of blocks and
+// the addresses meanwhile.
+func TestNT7_Reloads(t *testing.T) {
+	for _, name := range []string{"calm", "power", "daemon", "partition", "everything", "hosts", "long"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := scenarios[name]
+			cfg.NAT = true
+			if name == "hosts" { // with a limit of blocks that hosts meet
+				cfg.Faults, cfg.Blocks = []Fault{PowerOff}, 3
+			}
+			if name == "long" {
+				cfg = longPartitions
+			}
+			cfg.Faults = append(slices.Clone(cfg.Faults), Reload, Reload)
+			cfg.Strikes = 5
+			reloads, completed, stall := 0, 0, time.Duration(0)
+			for s := range *seeds {
+				r := play(t, name, cfg, *first+uint64(s))
+				reloads, completed, stall = reloads+r.Reloads, completed+r.Completed, max(stall, r.Stall)
+			}
+			t.Logf("%d seeds: %d conversations complete, %d changes of configuration at nodes, longest stall %v", *seeds, completed, reloads, stall)
+			if reloads == 0 || completed == 0 {
+				t.Fatal("nothing was reloaded or nothing completed")
+			}
+			if name == "calm" && stall > 300*time.Millisecond {
+				t.Errorf("a client waited %v for a reply although nothing but the configuration changed", stall)
+			}
+		})
+	}
+}
+
 // TestNT4_LongPartitions: connections end and others begin while the two sides
 // do not see each other, and both have what was open before.
 func TestNT4_LongPartitions(t *testing.T) {
-	cfg := Config{
-		NAT: true, Conns: 120, Duration: 14 * time.Second, HoldDown: 200 * time.Millisecond, Think: int64(500 * time.Millisecond),
-		Faults: []Fault{LongPartition, PowerOff}, Strikes: 3,
-		Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 2, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
-	}
 	for s := range *seeds {
-		play(t, "", cfg, *first+uint64(s))
+		play(t, "", longPartitions, *first+uint64(s))
 	}
+}
+
+var longPartitions = Config{
+	NAT: true, Conns: 120, Duration: 14 * time.Second, HoldDown: 200 * time.Millisecond, Think: int64(500 * time.Millisecond),
+	Faults: []Fault{LongPartition, PowerOff}, Strikes: 3,
+	Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 2, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
 }
 
 func playAll(t *testing.T, nat bool) {

@@ -72,6 +72,7 @@ type Result struct {
 	Adopted    uint64
 	Duplicates uint64
 	Views      int
+	Reloads    int           // changes of configuration at a node
 	Blocks     int           // most port blocks that one host had
 	Stall      time.Duration // longest time a client waited for a reply
 	Events     uint64
@@ -89,8 +90,9 @@ type World struct {
 	drops    map[ownership.Reason]uint64
 	result   Result
 	check    checker
-	watched  string // roles of the watched conversation
-	rules    *nat.Rules
+	watched  string       // roles of the watched conversation
+	setups   []*nat.Rules // nil: nothing is translated
+	file     int          // index into setups: the newest file
 }
 
 // Run plays one seed to its end.
@@ -102,7 +104,7 @@ func Run(cfg Config) Result {
 	w.result.Seed = cfg.Seed
 	w.check.init(w)
 	if cfg.NAT {
-		w.rules = compileNAT(cfg.Blocks)
+		w.setups = compileNAT(cfg.Blocks)
 	}
 	for i := range cfg.Nodes {
 		w.nodes = append(w.nodes, &node{w: w, index: i})

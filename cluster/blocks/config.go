@@ -97,7 +97,6 @@ type Config struct {
 	WantFor     time.Duration // a Want that meets a change of view waits this long (1 s)
 	MaxRanges   int           // in one message, so that it fits into a segment of the narrowest link (96)
 	LeaseFor    time.Duration // after a Want, units of the pool are not given back for so long (10 s)
-	RemakeAfter time.Duration // units that a new numbering made are thawed in use, so long after Settled (2 min): the longest hold-down
 }
 
 func (c *Config) defaults() {
@@ -109,7 +108,7 @@ func (c *Config) defaults() {
 		v time.Duration
 	}{
 		{&c.PassEvery, 100 * time.Millisecond}, {&c.RepeatAfter, 250 * time.Millisecond}, {&c.AskTimeout, 20 * time.Millisecond},
-		{&c.WantFor, time.Second}, {&c.LeaseFor, 10 * time.Second}, {&c.RemakeAfter, 2 * time.Minute},
+		{&c.WantFor, time.Second}, {&c.LeaseFor, 10 * time.Second},
 	} {
 		if *d.p == 0 {
 			*d.p = d.v

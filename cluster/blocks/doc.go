@@ -100,6 +100,45 @@
 // What was on its way from a process that is killed in that very millisecond is
 // nobody's; it comes back in the next view at the latest.
 //
+// # Other numbers
+//
+// A reload (NT7) cuts the addresses into other units. A numbering belongs to the
+// view: all its members have it, and a life changes its numbering when it applies
+// the first view with another one (Recut), in one step with applying it. What is
+// passed on is passed on within a view, so numbers are never compared between two
+// numberings: a give counts in one view only, and announcements carry the
+// checksum of the pools besides.
+//
+// A unit is a name for ports. What a life has in its hand is a set of ports, and
+// Recut only takes ports out of it: it keeps the new units of which it has all
+// ports. The same for limbo: of a give that was sent under the former numbering
+// the giver takes back, on the receiver's word that it was not taken, only new
+// units of which all ports were in it; and if it was taken, the receiver had it
+// in its hand before it changed. So at no moment do two lives have a port, if
+// they had not before; it does not matter in which order they apply the view.
+//
+// The argument about a thaw, above, goes for ports. Let D thaw u in V, under V's
+// numbering, and let H have a port of u, in a unit of whatever numbering. By 1,
+// H is the life in V or over. By 2, it has announced in V, so it has V's
+// numbering, or had. In V units do not overlap, so what it had in its hand in V
+// either was u, which 2 excludes, or had no port of u. So it got the port later,
+// from a hand of a life in V that had it in V, which 2 excludes as well, or by
+// another thaw, in a later view W, of a unit that overlaps u. Then the argument
+// for that thaw goes for D: D is in W, has its numbering, and did not have the
+// port, or has lost its life.
+//
+// Protocols without ports belong to the first unit of an address (package nat):
+// that right is passed on with the old first unit only, as if it were one more
+// port.
+//
+// Larger units have several holders' ports, and would be idle never, in a busy
+// pool. So where 4 fails only because u is in use, and a new numbering made u of
+// several units that nobody held together (remade), its director takes it
+// nevertheless: it knows all connections in it, which is what a holder needs. A
+// port that rests after its connection's end is known to its former holder only;
+// RemakeAfter is as long as that can take. (An idle unit does not wait, as little
+// as that of a holder who died: a hold-down that nobody here knows is cut short.)
+//
 // # Founding
 //
 // Units are made once. A control node that, like all members of its view, has

@@ -38,10 +38,11 @@ type Machine struct {
 	roster roster
 	leases []lease
 
-	target []wire.NodeID
-	mine   bitset // units whose target is this node
-	remade bitset // units whose parts had several holders, until one is known to hold them
-	firsts [][3]wire.NodeID
+	target      []wire.NodeID
+	mine        bitset // units whose target is this node
+	remakeAfter int64  // Cutting.RemakeAfter
+	remade      bitset // units whose parts had several holders, until one is known to hold them
+	firsts      [][3]wire.NodeID
 
 	leaving, departed bool
 	changed           bool

@@ -1,6 +1,10 @@
 package blocks
 
-import "cohort/ccl/wire"
+import (
+	"time"
+
+	"cohort/ccl/wire"
+)
 
 // Part is a row of units: Count of them from First on.
 type Part struct{ First, Count int }
@@ -13,6 +17,9 @@ type Cutting struct {
 	// From says what every unit is made of: the units of the numbering before
 	// that were everything it is. Count 0: of something that was in no unit.
 	From []Part
+	// RemakeAfter is how long after Settled a unit that was made of several
+	// holders' may be thawed in use: the longest hold-down that may be under way.
+	RemakeAfter time.Duration
 }
 
 // CutJournal is a Journal that must be told when units get other numbers: it
@@ -34,6 +41,7 @@ func (m *Machine) Recut(now int64, c Cutting) {
 		m.endLease(i, 0)
 	}
 	m.cfg.Pools, m.cfg.Cut, m.cfg.Names = c.Pools, c.Cut, c.Names
+	m.remakeAfter = int64(c.RemakeAfter)
 	n := m.cfg.units()
 	held, last := m.held, m.last
 	m.units, m.geometry, m.sharer = n, m.cfg.geometry(), newSharer(m.cfg.Seed, c.Pools, c.Names, n)

@@ -91,7 +91,7 @@ func (m *Machine) thaw() {
 // their tuples. What it does not know is what rests at the former holders: that
 // is over when it has waited for so long.
 func (m *Machine) remake(u int) {
-	if m.remade.has(u) && m.now-m.since >= int64(m.cfg.RemakeAfter) {
+	if m.remade.has(u) && m.now-m.since >= m.remakeAfter {
 		m.stats.Thawed++
 		m.stats.Remade++
 		m.take(u)

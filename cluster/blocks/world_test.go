@@ -206,7 +206,7 @@ func (n *node) start() {
 	process := n.begun
 	n.held, n.ready, n.back, n.remade = map[int]bool{}, false, 0, 0
 	n.m = New(n.w.now, Config{
-		Pools: n.w.cuts[n.cut].pools, Cut: uint32(n.cut), RemakeAfter: 400 * time.Millisecond, Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second, MaxRanges: n.w.ranges,
+		Pools: n.w.cuts[n.cut].pools, Cut: uint32(n.cut), Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second, MaxRanges: n.w.ranges,
 		Remember: func(m Memory) {
 			n.w.after(n.w.rng.Int64N(20*ms), func() {
 				if n.begun == process && n.m != nil && m.Version > n.disk.Version {
@@ -434,7 +434,7 @@ func (n *node) apply(v *wire.View) {
 	if cut := int(v.Config); cut != n.cut {
 		c, old := &n.w.cuts[cut], &n.w.cuts[n.cut]
 		n.cut, n.recut, n.held = cut, true, map[int]bool{}
-		n.m.Recut(n.w.now, Cutting{Pools: c.pools, Cut: uint32(cut), From: c.from(old)})
+		n.m.Recut(n.w.now, Cutting{Pools: c.pools, Cut: uint32(cut), From: c.from(old), RemakeAfter: 400 * time.Millisecond})
 		n.recut = false
 	}
 	n.m.ApplyView(n.w.now, v, n.id())

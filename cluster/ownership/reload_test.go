@@ -5,6 +5,7 @@ import (
 
 	"cohort/ccl/wire"
 	"cohort/packet"
+	"cohort/policy"
 )
 
 // reload takes NAT's address away at some nodes, with a view of its own.
@@ -116,4 +117,34 @@ func TestNT7_MappingEndsWithItsAddress(t *testing.T) {
 	if c.nodes[other].table.Lookup(mapping) != 0 {
 		t.Fatal("the entry that leads to a mapping which is over stays")
 	}
+}
+
+// nothingNew is a policy that lets nobody begin anything.
+type nothingNew struct{}
+
+func (nothingNew) Judge(_, _ uint8, _ packet.FlowKey) policy.Verdict { return policy.Verdict{} }
+
+// New rules judge new connections; those that exist go on as they were judged
+// (TR2), and show the rule of the same name.
+func TestTR2_ReloadJudgesNewConnectionsOnly(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	k := c.keyDirectedBy(packet.ProtoTCP, 2)
+	_, v := c.at(1, tcp(k, SYN))
+	wantForward(t, v)
+	c.run(20 * ms)
+	for id := range c.nodes {
+		n := c.nodes[id]
+		n.core.Reload(c.now, nothingNew{}, func(uint16) uint16 { return 7 }, false)
+	}
+	c.apply(1, 2, 1, 2)
+	c.run(100 * ms)
+	_, v = c.at(1, tcp(k.Reverse(), SYN|ACK))
+	wantForward(t, v)
+	if f := c.flow(1, k); f.Rule != 7 {
+		t.Errorf("the connection shows rule %d, want 7", f.Rule)
+	}
+	second := k
+	second.SrcPort++
+	_, v = c.at(1, tcp(second, SYN))
+	wantDrop(t, v, ReasonPolicyDenied)
 }

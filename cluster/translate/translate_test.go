@@ -178,3 +178,50 @@ func TestNT9_Mappings(t *testing.T) {
 		t.Fatalf("%v: host mapped at %v, a packet there belongs to %v, %v", r, reply, got, ok)
 	}
 }
+
+// A reload takes an address from its pool and gives another one a rule of its
+// own. Packets to the first begin nothing any more; its mappings do not stand.
+func TestNT7_AddressesThatWereAPools(t *testing.T) {
+	compile := func(cfg nat.Config) *nat.Rules {
+		t.Helper()
+		r, err := nat.Compile(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first, second := packet.Addr{203, 0, 113, 10}, packet.Addr{203, 0, 113, 11}
+	out := nat.Rule{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress"}
+	both := nat.Config{Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{first, second, {203, 0, 113, 12}}}}, Rules: []nat.Rule{out}}
+	w := newWorld(t, both)
+	if w.tr.Recut(compile(both), 0, 0) {
+		t.Error("the same pools have other units")
+	}
+	in := func(a packet.Addr) packet.FlowKey {
+		return packet.FlowKey{Src: packet.Addr{192, 0, 2, 9}, Dst: a, SrcPort: 9, DstPort: 80, Proto: packet.ProtoUDP}
+	}
+	mapping := packet.FlowKey{Dst: first, DstPort: 6000, Proto: packet.ProtoUDP}
+	if w.tr.Former(in(first)) || !w.tr.Stands(mapping) || w.tr.Stands(packet.FlowKey{Dst: first}) {
+		t.Error("before the reload: an address is a former one, or a mapping of it does not stand, or one of a whole address does")
+	}
+	less := nat.Config{Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{{203, 0, 113, 12}}}}, Rules: []nat.Rule{out, {
+		Name: "web", Type: nat.Static, From: inside, To: outside,
+		Original: netip.MustParsePrefix("10.1.8.80/32"), Mapped: netip.MustParsePrefix("203.0.113.11/32"),
+	}}}
+	if !w.tr.Recut(compile(less), 0, 0) {
+		t.Error("other pools have the same units")
+	}
+	if _, ok := w.tr.Destination(outside, in(first)); ok {
+		t.Error("a packet to an address that was a pool's is routed on")
+	}
+	if to, ok := w.tr.Destination(outside, in(second)); !ok || to.Dst != (packet.Addr{10, 1, 8, 80}) {
+		t.Errorf("an address that has a rule now leads to %v, %v", to, ok)
+	}
+	if !w.tr.Former(in(first)) || !w.tr.Former(in(first).Reverse()) || w.tr.Stands(mapping) {
+		t.Error("after the reload: the address is no former one, or a mapping of it stands")
+	}
+	w.tr.Recut(compile(both), 0, 0)
+	if w.tr.Former(in(first)) {
+		t.Error("an address that is back is a former one")
+	}
+}

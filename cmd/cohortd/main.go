@@ -49,6 +49,10 @@ func run() error {
 	cfg.Mode, cfg.SlowPath = mode, *slow
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	cfg.Hangup = hangup
 	n, err := node.New(cfg)
 	if err != nil {
 		return err

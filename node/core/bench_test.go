@@ -242,6 +242,7 @@ func (n *single) Release(_ ownership.Handle, v ownership.Verdict) {
 func (n *single) Apply(*wire.View, wire.NodeID)    {}
 func (n *single) Fence(string)                     {}
 func (n *single) Steer([]wire.NodeID)              {}
+func (n *single) Reload(*Setup)                    {}
 func (n *single) Event(membership.Event)           {}
 func (n *single) NewIncarnation() wire.Incarnation { return 8 }
 

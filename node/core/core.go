@@ -1,7 +1,9 @@
 package core
 
 import (
+	"cmp"
 	"net/netip"
+	"time"
 
 	"cohort/ccl"
 	"cohort/ccl/wire"
@@ -27,6 +29,8 @@ type IO interface {
 	// Steer tells the fast path which node directs each NAT unit, by unit; 0 is
 	// nobody. The slice is only valid during the call.
 	Steer(directors []wire.NodeID)
+	// Reload makes s what the node shows, and what the fast path steers by.
+	Reload(s *Setup)
 	// Event is a line of the node's history.
 	Event(e membership.Event)
 	// NewIncarnation returns a fresh random one, never 0.
@@ -59,6 +63,10 @@ type Core struct {
 	directors  []wire.NodeID
 	gotUnits   bool // packets that wait for a port may find one now
 
+	running  uint64        // checksum of the configuration
+	prepared *Setup        // nil: none
+	settle   time.Duration // ownership.Config.SettleTime: how long after a connection's end a copy may live on
+
 	view   *wire.View
 	self   wire.NodeID
 	addrs  [wire.MaxNodes]netip.Addr
@@ -86,8 +94,9 @@ const maxEarly = 256
 // New wires a node. Start makes it look for its cluster.
 func New(cfg Config) (*Core, error) {
 	c := &Core{
-		io: cfg.IO, name: cfg.Membership.Self.Name,
-		mtu: cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
+		io: cfg.IO, name: cfg.Membership.Self.Name, running: cfg.Membership.Running,
+		settle: cmp.Or(cfg.Ownership.SettleTime, 3*time.Second), // its default
+		mtu:    cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
 	}
 	var err error
 	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {

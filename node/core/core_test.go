@@ -114,6 +114,7 @@ func (n *end) Release(ownership.Handle, ownership.Verdict) {}
 func (n *end) Apply(v *wire.View, _ wire.NodeID)           { n.views = append(n.views, v) }
 func (n *end) Fence(why string)                            { n.fenced = append(n.fenced, why) }
 func (n *end) Steer([]wire.NodeID)                         {}
+func (n *end) Reload(*Setup)                               {}
 func (n *end) Event(e membership.Event)                    { n.events = append(n.events, e.Cause) }
 func (n *end) NewIncarnation() wire.Incarnation            { n.life += 100; return n.life }
 

@@ -36,19 +36,15 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 	g := n.Rules.Geometry()
 	ports := nat.NewPorts(g, n.HoldDown, n.Rand)
 	ports.SetHoldDownMax(n.HoldDownMax)
-	var pools []blocks.Range
-	for _, p := range g.Pools() {
-		pools = append(pools, blocks.Range{First: p.First, Units: p.Units, PerAddress: p.PerAddress})
-	}
 	c.units = blocks.New(c.now, blocks.Config{
-		Pools: pools, Cut: g.Checksum(), Seed: n.Seed, Memory: n.Memory, Found: n.Found,
+		Pools: ranges(g), Cut: g.Checksum(), Names: g.Names(), Seed: n.Seed, Memory: n.Memory, Found: n.Found,
 		Output: (*unitOutput)(c), Ports: unitPorts{ports, &c.now}, Remember: n.Remember, Journal: n.Journal,
 		Answered: func(_, units int) { c.gotUnits = c.gotUnits || units > 0 },
 		Over:     func(name string) { c.member.Note(c.now, name+" is over: another member says so") },
 	})
 	c.hosts = hosts.New(hosts.Config{
 		Seed: n.Seed, Output: (*unitOutput)(c),
-		Limit: func(pool int) int { return g.Pools()[pool].MaxBlocksPerHost },
+		Limit: func(pool int) int { return c.translator.Rules().Geometry().Pools()[pool].MaxBlocksPerHost },
 		Answer: func(pool int, host packet.Addr, granted bool) {
 			c.translator.HostAnswer(c.now, pool, host, granted)
 			c.gotUnits = true
@@ -62,6 +58,14 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 		c.hosts.Settled()
 		c.gotUnits = true
 	}
+}
+
+// ranges are the pools of a numbering.
+func ranges(g *nat.Geometry) (pools []blocks.Range) {
+	for _, p := range g.Pools() {
+		pools = append(pools, blocks.Range{First: p.First, Units: p.Units, PerAddress: p.PerAddress})
+	}
+	return pools
 }
 
 // tickNAT advances the units and the ports.

@@ -33,12 +33,19 @@ func (o *memberOutput) Apply(v *wire.View) {
 		}
 	}
 	c.io.Apply(v, c.self)
+	recut := false
+	if v.Config != c.running {
+		recut = c.reload()
+	}
 	if c.units != nil {
 		// Before the connections: who registers them must know who holds what.
 		c.units.ApplyView(c.now, v, c.self)
 		c.hosts.ApplyView(v, c.self)
 	}
 	c.own.ApplyView(c.now, v, c.self)
+	if recut {
+		c.own.EndMappings(c.now)
+	}
 	early := c.early
 	c.early = c.early[:0]
 	for i := range early {
