@@ -59,7 +59,7 @@ func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey
 	reply, r := c.cfg.NAT.Map(c.now, conn.In, conn.Out, p.Key, to, c.takenFn)
 	switch {
 	case r == ReasonNATPorts:
-		return c.awaitPorts(p, k)
+		return c.awaitPorts(p, k, mapping)
 	case r != ReasonNone:
 		return drop(r)
 	}

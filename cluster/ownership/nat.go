@@ -196,8 +196,10 @@ func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
 }
 
 // awaitPorts holds a first packet until this node has a port for it. The
-// translation has asked for a unit; every tick tries again.
-func (c *Core) awaitPorts(p *Packet, k packet.FlowKey) Verdict {
+// translation has asked for a unit; every tick tries again. A packet without SYN
+// may also be one of a connection, or of a mapping (about), that another node
+// owns: that needs no port, so the director is asked.
+func (c *Core) awaitPorts(p *Packet, k, about packet.FlowKey) Verdict {
 	if p.asked++; p.asked > maxAsked {
 		return drop(ReasonNATPorts)
 	}
@@ -207,6 +209,11 @@ func (c *Core) awaitPorts(p *Packet, k packet.FlowKey) Verdict {
 	w := c.pending.add(k, waitPorts)
 	w.deadline, w.askedAt, w.retryAt = c.now+int64(c.cfg.AnswerTimeout), c.now, c.now+1
 	c.pending.keep(w, p)
+	if p.Kind != KindTCP && p.asked == 1 {
+		c.stats.Queries++
+		c.msg.query = wire.Query{Key: about}
+		c.send(c.director(about), &c.msg.query)
+	}
 	return Verdict{Op: OpHold}
 }
 

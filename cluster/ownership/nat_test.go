@@ -469,3 +469,38 @@ func TestNT6_TranslationsAreLogged(t *testing.T) {
 		t.Fatalf("logged %v, want a beginning and an end at one node", lines)
 	}
 }
+
+// A node without a port for a UDP packet asks all the same whether its connection
+// exists elsewhere: one that does needs none (NT5). One that does not is refused
+// when no port comes.
+func TestNT5_NoPortIsNeededForAConnectionThatExists(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	k := inside(1, packet.ProtoUDP)
+	owner, v := c.at(1, udp(k))
+	wantForward(t, v)
+	c.run(20 * ms)
+	for _, n := range c.nodes {
+		n.fake.short = true
+	}
+	for id := wire.NodeID(1); id <= 4; id++ {
+		if at, v := c.at(id, udp(k)); v.Op != OpForward || at != owner {
+			t.Errorf("at node %d: %+v (%v) at node %d, want it forwarded by its owner, node %d", id, v, v.Reason, at, owner)
+		}
+	}
+	// One that nobody has waits on, after the director has said so.
+	n := c.nodes[owner%4+1]
+	n.handle++
+	p := udp(inside(2, packet.ProtoUDP))
+	p.Handle = n.handle
+	if v := n.core.Packet(c.now, &p); v.Op != OpHold {
+		t.Fatalf("%+v, want to wait for a port", v)
+	}
+	n.core.Message(c.now, owner, &wire.Owner{Key: p.Key})
+	if v, over := n.released[p.Handle]; over {
+		t.Fatalf("%v, want to wait on for a port", v.Reason)
+	}
+	n.fake.short = false
+	n.core.PortsChanged(c.now)
+	c.run(20 * ms)
+	wantForward(t, n.released[p.Handle])
+}

@@ -319,7 +319,7 @@ func (c *Core) onOwner(_ wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen
 		c.pointAll(k, owner, gen)
 		return
 	}
-	if w := c.pending.get(k); w != nil {
+	if w := c.pending.get(k); w != nil && w.kind != waitPorts {
 		c.refuse(w, ReasonNoConnection)
 	}
 	if w := c.pending.aliased(k); w != nil {

@@ -144,7 +144,7 @@ func (c *Core) miss(p *Packet) Verdict {
 		case v.Op != OpDrop:
 			return v
 		case v.Reason == ReasonNATPorts:
-			return c.awaitPorts(p, k)
+			return c.awaitPorts(p, k, p.Key)
 		case p.Kind == KindTCP || v.Reason != ReasonPolicyDenied && v.Reason != ReasonNATNoXlate:
 			return v
 		}
