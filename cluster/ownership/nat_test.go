@@ -24,6 +24,7 @@ type testNAT struct {
 	open  bool // mappings let anybody in
 	apart bool // a node is missing
 	held  int  // releases with hold-down
+	full  int  // packets refused for want of a port
 }
 
 func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
@@ -48,6 +49,8 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 	}
 	return packet.FlowKey{}, false, ReasonNATPorts
 }
+
+func (n *testNAT) Refused() { n.full++ }
 
 func (n *testNAT) Apart() bool { return n.apart }
 
@@ -329,6 +332,9 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 	n.core.PortsChanged(c.now)
 	c.run(5 * ms)
 	wantForward(t, n.released[9])
+	if n.fake.full != 0 {
+		t.Errorf("%d packets counted as refused, but it only waited", n.fake.full)
+	}
 
 	n.fake.short = true
 	p = tcp(inside(2, packet.ProtoTCP), SYN)
@@ -336,6 +342,9 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 	n.core.Packet(c.now, &p)
 	c.run(1500 * ms)
 	wantDrop(t, n.released[10], ReasonNATPorts)
+	if n.fake.full != 1 {
+		t.Errorf("%d packets counted as refused, want 1", n.fake.full)
+	}
 }
 
 // Nothing maps the address: a stranger's packets are dropped by name, at the
