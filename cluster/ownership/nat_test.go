@@ -347,6 +347,30 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 	}
 }
 
+// A flood of connections that find no port waits, and leaves room for claims:
+// what is not translated by the exhausted pool still begins.
+func TestNT3_AnExhaustedPoolStarvesNobody(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	n := c.nodes[1]
+	n.core.cfg.MaxHeld = 2048 // as node.go sets
+	n.fake.short = true
+	for i := range 4096 {
+		k := inside(byte(i), packet.ProtoUDP)
+		k.SrcPort = uint16(i)
+		p := udp(k)
+		n.handle++
+		p.Handle = n.handle
+		n.core.Packet(c.now, &p)
+	}
+	if n.core.pending.held < 1024 {
+		t.Fatalf("%d packets wait: no flood", n.core.pending.held)
+	}
+	k := inside(1, packet.ProtoUDP)
+	k.Dst = packet.Addr{10, 8, 0, 1}
+	_, v := c.at(1, udp(k))
+	wantForward(t, v)
+}
+
 // Nothing maps the address: a stranger's packets are dropped by name, at the
 // node that they are steered to.
 func TestNT_UnknownTupleOfAPoolAddressIsDroppedByName(t *testing.T) {
