@@ -84,7 +84,7 @@ func (p *partition) end(t *testing.T, name string) {
 	for _, of := range []struct {
 		what string
 		f    [2]fates
-	}{{"without a cut", calm}, {"while a cut is not noticed yet", detecting}, {"in the cut", cut}, {"while it heals", healing}} {
+	}{{"without a cut", calm}, {"while a cut is not noticed yet", detecting}, {"in the cut", cut}, {"while it heals, from " + openFor.String() + " before on", healing}} {
 		for i, protocol := range []string{"TCP connections", "UDP exchanges"} {
 			f := of.f[i]
 			r.Add(fmt.Sprintf("new %s %s: begun / complete", protocol, of.what), f.all, "")
