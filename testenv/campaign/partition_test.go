@@ -177,30 +177,14 @@ func (r *cutRound) side(n *topology.Node) int {
 // cutFor is how long a cut lasts: several hold times.
 func cutFor() time.Duration { return time.Duration(size(3, 5)) * partitionHold }
 
+// round is one cut: connections are open, the link breaks, each side serves, the
+// link heals, and all is one again.
 func (p *partition) round(t *testing.T, far []*topology.Node) *cutRound {
 	t.Helper()
 	r := &cutRound{far: far, owner: make(map[uint16]*topology.Node)}
-	within, cancel := context.WithTimeout(p.l.ctx, 10*time.Second)
-	defer cancel()
-	var talks []*Talks
-	for _, c := range p.l.Clients {
-		k, err := OpenTalks(p.l.ctx, c.Namespace, p.l.echo.Addr, TalksConfig{
-			Connections: 40, Bytes: 64, Every: 250 * time.Millisecond, Timeout: 25 * time.Second,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer k.Close()
-		talks = append(talks, k)
-		r.talks += len(k.Keys())
-	}
+	talks := p.converse(t)
 	for _, k := range talks {
-		if err := awaitProtected(within, p.l, k.Keys()); err != nil {
-			for _, key := range k.DeadKeys() {
-				t.Logf("dead: %v %s", key, p.paths.All(key))
-			}
-			t.Fatalf("%v; lost %v", err, k.Lost())
-		}
+		r.talks += len(k.Keys())
 	}
 	p.fair(t)
 	h, err := TakeHolders(p.l.ctx, p.l.Topology, "egress")
@@ -210,31 +194,11 @@ func (p *partition) round(t *testing.T, far []*topology.Node) *cutRound {
 	for block, by := range h.Own(p.l.Topology) {
 		r.owner[block] = by[0]
 	}
-	for _, k := range talks {
-		k.Mark()
-	}
-
 	r.begin = time.Now()
 	if err := p.l.SplitCCL(far...); err != nil {
 		t.Fatal(err)
 	}
-	watch, stop := context.WithCancel(p.l.ctx)
-	var watching sync.WaitGroup
-	var watched error
-	watching.Go(func() { watched = p.watchBlocks(watch, r) })
-	defer watching.Wait()
-	defer stop()
-	p.apart(t, r)
-	select {
-	case <-time.After(time.Until(r.begin.Add(cutFor()))):
-	case <-p.l.ctx.Done():
-		t.Fatal(p.l.ctx.Err())
-	}
-	stop()
-	watching.Wait()
-	if watched != nil {
-		t.Error(watched)
-	}
+	p.cut(t, r)
 	r.heal = time.Now()
 	if err := p.l.JoinCCL(); err != nil {
 		t.Fatal(err)
@@ -243,7 +207,50 @@ func (p *partition) round(t *testing.T, far []*topology.Node) *cutRound {
 	r.whole = time.Now()
 	r.fair = p.fair(t)
 	p.alive(t, r, talks)
+	for _, k := range talks {
+		k.Close()
+	}
 	return r
+}
+
+// converse opens the connections that a cut will meet.
+func (p *partition) converse(t *testing.T) (talks []*Talks) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(p.l.ctx, 10*time.Second)
+	defer cancel()
+	for _, c := range p.l.Clients {
+		k, err := OpenTalks(p.l.ctx, c.Namespace, p.l.echo.Addr, TalksConfig{
+			Connections: 40, Bytes: 64, Every: 250 * time.Millisecond, Timeout: 25 * time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(k.Close)
+		talks = append(talks, k)
+		if err := awaitProtected(ctx, p.l, k.Keys()); err != nil {
+			t.Fatalf("%v; lost %v", err, k.Lost())
+		}
+	}
+	for _, k := range talks {
+		k.Mark()
+	}
+	return talks
+}
+
+// cut watches the two sides for as long as the cut lasts.
+func (p *partition) cut(t *testing.T, r *cutRound) {
+	t.Helper()
+	ctx, stop := context.WithDeadline(p.l.ctx, r.begin.Add(cutFor()))
+	var watching sync.WaitGroup
+	var err error
+	watching.Go(func() { err = p.watchBlocks(ctx, r) })
+	defer watching.Wait()
+	defer stop()
+	p.apart(t, r)
+	watching.Wait()
+	if err != nil || p.l.ctx.Err() != nil {
+		t.Fatal(err, p.l.ctx.Err())
+	}
 }
 
 // apart waits until each side is a cluster of its own.
