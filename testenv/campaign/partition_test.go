@@ -82,6 +82,7 @@ type partition struct {
 	paths   *Paths
 	openers *Openers
 	streams []*Streams
+	rivals  *Rivals
 	rounds  []*cutRound
 }
 
@@ -127,6 +128,8 @@ func newPartition(t *testing.T, l *lab, spray bool, quiet sniff.Quiet) *partitio
 		First: 20000, Ports: uint16(size(800, 1800)), Every: 25 * time.Millisecond, Timeout: openFor,
 	})
 	t.Cleanup(func() { p.openers.Finish() })
+	p.rivals = WatchRivals(l.ctx, l.Topology, 300*time.Millisecond)
+	t.Cleanup(func() { p.rivals.Stop() })
 	return p
 }
 

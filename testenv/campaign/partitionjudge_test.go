@@ -43,6 +43,10 @@ func (p *partition) end(t *testing.T, name string) {
 		udp.Sent, udp.LostThere, udp.LostBack, udp.Moves = udp.Sent+one.Sent, udp.LostThere+one.LostThere, udp.LostBack+one.LostBack, udp.Moves+one.Moves
 	}
 	empty, left := p.empty(t)
+	looks, rivals, err := p.rivals.Stop()
+	if err != nil {
+		t.Error(err)
+	}
 	missed, err := p.paths.Close()
 	lost, bad := p.tap.Close()
 	if err := errors.Join(err, bad); err != nil || missed+lost > 0 {
@@ -72,6 +76,7 @@ func (p *partition) end(t *testing.T, name string) {
 	} else {
 		doubles = p.tuples.Duplicates // nothing needs to be forgiven
 	}
+	r.Add("looks into the tables of all nodes / tuples that owners had for two connections", fmt.Sprintf("%d / %d", looks, len(rivals)), "0 of the second")
 	r.Add("new connections in a block that was not their side's", abroad, "0")
 	r.Add("looks at the blocks of all nodes during cuts / blocks that a side had and had not before", fmt.Sprintf("%d / %d", samples, foreign), "0 of the second")
 	r.Add("until each side is a cluster of its own, min / median / p99 / max", Distribute(apart), "")
@@ -99,6 +104,9 @@ func (p *partition) end(t *testing.T, name string) {
 	r.Add("entries left at the end: owned / copies / forwards / stubs", left, "0 / 0 / 0 / 0")
 	r.Add("tables and ports empty after the load has ended", empty.Round(100*time.Millisecond), "")
 	finish(t, r)
+	if len(rivals) > 0 {
+		t.Errorf("%d tuples had two connections in the nodes' tables: %q", len(rivals), rivals[:min(10, len(rivals))])
+	}
 	if doubles > 0 {
 		t.Errorf("%d tuples had two connections at once", doubles)
 	}
@@ -135,6 +143,8 @@ func (p *partition) explain(t *testing.T) {
 		return
 	}
 	p.tap.Close()
+	_, rivals, _ := p.rivals.Stop()
+	t.Logf("rivals: %q", rivals)
 	t.Logf("told: %q", p.tuples.Told)
 	for _, d := range p.tuples.Doubles[:min(20, len(p.tuples.Doubles))] {
 		first, _ := p.paths.TCP(d.First)

@@ -214,3 +214,25 @@ func TestPaths_JoinWhatTheRoutersSee(t *testing.T) {
 		t.Errorf("udp: %+v, %v", x, ok)
 	}
 }
+
+func TestCensus_TellsRivalsForATuple(t *testing.T) {
+	a, b := &topology.Node{Name: "fw-a"}, &topology.Node{Name: "fw-b"}
+	at := netip.MustParseAddrPort
+	held := func(n *topology.Node, roles api.Roles, client, mapped string) Holding {
+		return Holding{n, api.Conn{Protocol: "tcp", Source: at(client), MappedSource: at(mapped), Destination: at("192.0.2.1:7"), Roles: roles}}
+	}
+	first, second := newKey("tcp", at("10.0.1.10:5"), at("192.0.2.1:7")), newKey("tcp", at("10.0.2.10:5"), at("192.0.2.1:7"))
+	for name, c := range map[string]struct {
+		census Census
+		rivals int
+	}{
+		"each its own":           {Census{first: {held(a, "O", "10.0.1.10:5", "203.0.113.10:6")}, second: {held(b, "O", "10.0.2.10:5", "203.0.113.10:7")}}, 0},
+		"one of both":            {Census{first: {held(a, "O", "10.0.1.10:5", "203.0.113.10:6")}, second: {held(b, "O", "10.0.2.10:5", "203.0.113.10:6")}}, 1},
+		"two owners of one":      {Census{first: {held(a, "O", "10.0.1.10:5", "203.0.113.10:6"), held(b, "O", "10.0.1.10:5", "203.0.113.10:6")}}, 0},
+		"a copy is not an owner": {Census{first: {held(a, "O", "10.0.1.10:5", "203.0.113.10:6")}, second: {held(b, "DB", "10.0.2.10:5", "203.0.113.10:6")}}, 0},
+	} {
+		if got := c.census.Rivals(); len(got) != c.rivals {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
