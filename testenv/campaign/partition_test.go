@@ -219,8 +219,6 @@ func (p *partition) round(t *testing.T, far []*topology.Node) *cutRound {
 // converse opens the connections that a cut will meet.
 func (p *partition) converse(t *testing.T) (talks []*Talks) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(p.l.ctx, 10*time.Second)
-	defer cancel()
 	for _, c := range p.l.Clients {
 		k, err := OpenTalks(p.l.ctx, c.Namespace, p.l.echo.Addr, TalksConfig{
 			Connections: 40, Bytes: 64, Every: 250 * time.Millisecond, Timeout: 25 * time.Second,
@@ -230,11 +228,9 @@ func (p *partition) converse(t *testing.T) (talks []*Talks) {
 		}
 		t.Cleanup(k.Close)
 		talks = append(talks, k)
-		if err := awaitProtected(ctx, p.l, k.Keys()); err != nil {
-			t.Fatalf("%v; lost %v", err, k.Lost())
-		}
 	}
 	for _, k := range talks {
+		p.l.protected(t, k.Keys())
 		k.Mark()
 	}
 	return talks
