@@ -99,6 +99,7 @@ type Tables struct {
 	Owned       int `json:"owned"`  // connections this node owns
 	Copies      int `json:"copies"` // director and backup entries
 	Forwards    int `json:"forwards"`
+	Stubs       int `json:"stubs"` // second keys of translated connections, and keys that rest after one
 	MaxOwned    int `json:"max_owned"`
 	MaxCopies   int `json:"max_copies"`
 	MaxForwards int `json:"max_forwards"`

@@ -113,6 +113,7 @@ func (n *Node) tick(now int64) {
 		n.nextSlow = now + slowEvery
 		n.fib.Tick()
 		n.watchForwarding()
+		n.refused.log(n.log, n.core.Translator())
 		if n.fib.Stats().NextHopEntries > hopsLow {
 			n.hops.start()
 		}

@@ -83,6 +83,7 @@ type Node struct {
 	now       int64 // of the loop's pass
 	nextTick  int64
 	nextSlow  int64
+	refused   refusalLog
 }
 
 // request is a function that an API goroutine wants run in the loop.

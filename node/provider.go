@@ -187,6 +187,9 @@ func (p provider) Tables(ctx context.Context) (t api.Tables, err error) {
 	err = n.inLoop(ctx, func(int64) {
 		s := n.table.Stats()
 		t = api.Tables{Owned: s.Flows, Copies: n.copies.Len(), Forwards: s.Forwards}
+		if n.stubs != nil {
+			t.Stubs = n.stubs.Len()
+		}
 	})
 	l := n.cfg.Cluster.Limits
 	t.MaxOwned, t.MaxCopies, t.MaxForwards = l.Connections, 2*l.Connections, l.Forwards

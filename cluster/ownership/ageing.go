@@ -72,7 +72,7 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 			c.surrender(slot, owner, e.Gen)
 			return
 		}
-		if !live && e.Flags&wire.ConnNoCopy == 0 {
+		if !live && e.Flags&wire.ConnNoCopy == 0 && !begunAnew(&conn, e) {
 			// Its owner has died: go on with that, and with its translation.
 			adopted := c.connOfCopy(e)
 			adopted.Gen = max(conn.Gen, e.Gen+1)

@@ -51,7 +51,11 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 			return
 		}
 	case c.isOwner(e, from):
-		if conn.Gen < e.Gen {
+		switch {
+		case conn.Gen >= e.Gen:
+		case !reregister && begunAnew(&conn, e):
+			conn.Gen = e.Gen + 1
+		default:
 			conn = c.connOfCopy(e) // it was granted before and lost the answer
 			c.keep(from, &conn)
 			c.grant(from, conn, true)
@@ -59,14 +63,15 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		}
 	case c.alive(wire.NodeID(e.Owner), e.Incarnation):
 		old := wire.NodeID(e.Owner)
-		if conn.Gen < e.Gen || conn.Gen == e.Gen && (!reregister || c.confirmed(e)) {
+		lesser := conn.Gen < e.Gen && !(reregister && !c.confirmed(e) && c.another(&conn, e))
+		if lesser || conn.Gen == e.Gen && (!reregister || c.confirmed(e)) {
 			c.redirect(from, conn.Key, old, e.Gen)
 			return
 		}
-		if conn.Gen == e.Gen {
+		if conn.Gen <= e.Gen {
 			// An earlier answer may have told the claimant the opposite: a new
 			// generation overrules it, for both.
-			conn.Gen++
+			conn.Gen = e.Gen + 1
 			c.keep(from, &conn)
 			c.grant(from, conn, true)
 		}
@@ -76,8 +81,14 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	case !reregister && c.leftover(k, e):
 		c.park(k, ask{from: from, claim: true, conn: conn})
 		return
-	case !reregister || conn.Gen < e.Gen:
+	case !reregister && begunAnew(&conn, e):
+		conn.Gen = max(conn.Gen, e.Gen+1)
+	case !reregister:
 		c.adopt(from, e)
+		c.unpark(k)
+		return
+	case conn.Gen < e.Gen:
+		c.outlive(from, conn, e)
 		c.unpark(k)
 		return
 	}
@@ -161,6 +172,11 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 	live := c.alive(old, e.Incarnation)
 	rival := live && old != from
 	switch {
+	case conn.Gen > e.Gen && from == nobody && live && c.another(&conn, e):
+		living := c.connOfCopy(e)
+		living.Gen = conn.Gen + 1
+		c.keep(old, &living)
+		c.grant(old, living, true)
 	case conn.Gen > e.Gen && from == nobody && live:
 		// Two sides of a partition went on with it, and the owner on the side
 		// that was ahead is dead: the living one goes on in its place.
@@ -182,7 +198,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 	case live:
 		c.grant(from, c.connOfCopy(e), true) // it has not heard of that yet
 	default:
-		c.adopt(from, e) // overruled by an owner that has died since
+		c.outlive(from, conn, e)
 	}
 }
 
@@ -202,6 +218,37 @@ func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
 	conn.Gen++
 	c.keep(to, &conn)
 	c.grant(to, conn, true)
+}
+
+// outlive lets a living owner go on that was overruled by one that has died
+// since, or whose connection has ended where nobody here heard of it.
+func (c *Core) outlive(from wire.NodeID, conn wire.Conn, e *flowtable.Backup) {
+	if !c.another(&conn, e) {
+		c.adopt(from, e)
+		return
+	}
+	conn.Gen = e.Gen + 1
+	c.keep(from, &conn)
+	c.grant(from, conn, true)
+}
+
+// Copies of a connection that ended beyond a cut stay behind: its Close could
+// not reach them. The same ports may begin the next one long before they are
+// gone, and that one must not get the translation of the last, whose port may be
+// another's by now (NT4).
+
+// begunAnew reports whether a claim is for a new connection, although there is a
+// copy of one with the same key: it begins with a SYN, and the handshake of the
+// other was over, so this is no repetition of it.
+func begunAnew(conn *wire.Conn, e *flowtable.Backup) bool {
+	return conn.State == uint8(flowtable.TCPSynSent) && e.State >= uint8(flowtable.TCPEstablished)
+}
+
+// another reports whether a copy is of another connection with the same key: a
+// connection that is handed over keeps its translation.
+func (c *Core) another(conn *wire.Conn, e *flowtable.Backup) bool {
+	copied := c.connOfCopy(e)
+	return conn.ReplyKey() != copied.ReplyKey()
 }
 
 // leftover reports whether a copy of a dead owner is from an earlier view or

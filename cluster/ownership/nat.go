@@ -38,6 +38,10 @@ type NAT interface {
 	// of a pool would belong to.
 	Mapped(k packet.FlowKey) (reply packet.FlowKey, ok bool)
 
+	// Refused says that a packet is dropped as ReasonNATPorts: the one for which
+	// Source or Map said that last.
+	Refused()
+
 	// Apart reports whether a node that may have taken over connections of this
 	// one is not in the view, or has not registered what it owns.
 	Apart() bool
@@ -201,6 +205,7 @@ func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
 // owns: that needs no port, so the director is asked.
 func (c *Core) awaitPorts(p *Packet, k, about packet.FlowKey) Verdict {
 	if p.asked++; p.asked > maxAsked {
+		c.cfg.NAT.Refused()
 		return drop(ReasonNATPorts)
 	}
 	if len(c.pending.byKey) >= c.cfg.MaxPending || !c.mayHold(p, waitPorts) {

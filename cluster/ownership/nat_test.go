@@ -25,6 +25,7 @@ type testNAT struct {
 	apart bool // a node is missing
 	held  int  // releases with hold-down
 	gone  bool // a reload took the address away
+	full  int  // packets refused for want of a port
 }
 
 func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
@@ -49,6 +50,8 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 	}
 	return packet.FlowKey{}, false, ReasonNATPorts
 }
+
+func (n *testNAT) Refused() { n.full++ }
 
 func (n *testNAT) Apart() bool { return n.apart }
 
@@ -335,6 +338,9 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 	n.core.PortsChanged(c.now)
 	c.run(5 * ms)
 	wantForward(t, n.released[9])
+	if n.fake.full != 0 {
+		t.Errorf("%d packets counted as refused, but it only waited", n.fake.full)
+	}
 
 	n.fake.short = true
 	p = tcp(inside(2, packet.ProtoTCP), SYN)
@@ -342,6 +348,33 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 	n.core.Packet(c.now, &p)
 	c.run(1500 * ms)
 	wantDrop(t, n.released[10], ReasonNATPorts)
+	if n.fake.full != 1 {
+		t.Errorf("%d packets counted as refused, want 1", n.fake.full)
+	}
+}
+
+// A flood of connections that find no port waits, and leaves room for claims:
+// what is not translated by the exhausted pool still begins.
+func TestNT3_AnExhaustedPoolStarvesNobody(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	n := c.nodes[1]
+	n.core.cfg.MaxHeld = 2048 // as node.go sets
+	n.fake.short = true
+	for i := range 4096 {
+		k := inside(byte(i), packet.ProtoUDP)
+		k.SrcPort = uint16(i)
+		p := udp(k)
+		n.handle++
+		p.Handle = n.handle
+		n.core.Packet(c.now, &p)
+	}
+	if n.core.pending.held < 1024 {
+		t.Fatalf("%d packets wait: no flood", n.core.pending.held)
+	}
+	k := inside(1, packet.ProtoUDP)
+	k.Dst = packet.Addr{10, 8, 0, 1}
+	_, v := c.at(1, udp(k))
+	wantForward(t, v)
 }
 
 // Nothing maps the address: a stranger's packets are dropped by name, at the

@@ -129,10 +129,11 @@ func (t *pendingTable) keep(w *wait, p *Packet) {
 
 // mayHold shares the room for held packets out, so that a flood of what nobody
 // allowed does not keep new connections waiting outside: a quarter at most for
-// packets that policy refused, a quarter always for claims.
+// packets that policy refused, a quarter always for claims of those that have a
+// port.
 func (c *Core) mayHold(p *Packet, kind waitKind) bool {
 	room := c.cfg.MaxHeld
-	if kind == waitQuery {
+	if kind == waitQuery || kind == waitPorts {
 		room -= room / 4
 	}
 	return c.pending.held < room && (p.refused == ReasonNone || c.pending.refused < c.cfg.MaxHeld/4)

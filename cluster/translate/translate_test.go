@@ -78,6 +78,39 @@ func TestNT3_ShortOfPortsWantsAUnit(t *testing.T) {
 	}
 }
 
+// A refusal is counted for the pool that had no port, whichever was asked
+// before.
+func TestNT3_RefusalsAreCountedByPool(t *testing.T) {
+	voice := nat.Pool{Name: "voice", Kind: nat.PoolAddresses, Addresses: []packet.Addr{{203, 0, 113, 20}}}
+	w := newWorld(t, nat.Config{
+		Pools: append(pool(nat.Pool{}), voice),
+		Rules: []nat.Rule{
+			{Name: "phones", Type: nat.Dynamic, From: inside, To: outside, Source: netip.MustParsePrefix("10.9.0.0/16"), Pool: "voice"},
+			{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress"},
+		},
+	})
+	refuse := func(host packet.Addr) {
+		k := out(2000, packet.ProtoTCP)
+		k.Src = host
+		r := ownership.ReasonNone
+		if _, _, mapped := w.tr.Mapping(inside, outside, k, k); mapped {
+			_, r = w.tr.Map(0, inside, outside, k, k, free)
+		} else {
+			_, _, r = w.tr.Source(0, inside, outside, k, k, free)
+		}
+		if r != ownership.ReasonNATPorts {
+			t.Fatalf("%v: %v, want no port", host, r)
+		}
+		w.tr.Refused()
+	}
+	refuse(packet.Addr{10, 0, 0, 1})
+	refuse(packet.Addr{10, 9, 0, 1})
+	refuse(packet.Addr{10, 9, 0, 2})
+	if e, v := w.tr.Refusals(0), w.tr.Refusals(1); e != 1 || v != 2 {
+		t.Errorf("egress %d, voice %d refusals, want 1 and 2", e, v)
+	}
+}
+
 // A static mapping is logged in both directions, and its mapped address without
 // a rule for the port belongs to nobody.
 func TestNT1_StaticBothWays(t *testing.T) {

@@ -44,6 +44,8 @@ type Translator struct {
 	buf      []int
 	last     decided
 	stats    Stats
+	refused  []uint64 // by pool
+	lacked   int      // the pool that had no port last
 }
 
 // decided is the rules' decision about the source of one packet. Mapping and
@@ -71,6 +73,7 @@ func New(rules *nat.Rules, ports *nat.Ports, units Units, hosts Hosts, log Block
 	return &Translator{
 		rules: rules, geometry: rules.Geometry(), ports: ports, units: units, hosts: hosts, log: log,
 		full: map[hostKey]int64{}, since: map[int]int64{}, former: map[packet.Addr]bool{},
+		refused: make([]uint64, len(rules.Geometry().Pools())),
 	}
 }
 
@@ -82,7 +85,8 @@ func New(rules *nat.Rules, ports *nat.Ports, units Units, hosts Hosts, log Block
 // to nobody: they begin none, and are not routed, as those to any address of NAT.
 func (t *Translator) Recut(rules *nat.Rules, holdDown time.Duration, holdDownMax int) (recut bool) {
 	old, g := t.geometry, rules.Geometry()
-	t.rules, t.geometry = rules, g
+	t.rules, t.geometry, t.last = rules, g, decided{}
+	t.refused, t.lacked = make([]uint64, len(g.Pools())), 0 // pools have other indexes
 	for _, a := range old.Table() {
 		if !g.Has(a.Addr) {
 			t.former[a.Addr] = true
@@ -122,6 +126,14 @@ func (t *Translator) Rules() *nat.Rules { return t.rules }
 // Stats returns the counters.
 func (t *Translator) Stats() Stats { return t.stats }
 
+// Refusals returns how many packets were refused since the start or the last
+// Recut because a pool, by its index in the geometry, had no port for them on any
+// node.
+func (t *Translator) Refusals(pool int) uint64 { return t.refused[pool] }
+
+// Refused implements ownership.NAT.
+func (t *Translator) Refused() { t.refused[t.lacked]++ }
+
 // Tick ends hold-downs and asks for units before they are missed. Call it every
 // 10 ms or so.
 func (t *Translator) Tick(now int64) {
@@ -159,6 +171,9 @@ func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, take
 // pick chooses a port of a pool, or asks for a unit in which there is one.
 func (t *Translator) pick(now int64, q nat.Request, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
 	addr, port, r := t.ports.Allocate(now, q, taken)
+	if r != nat.Allocated {
+		t.lacked = q.Pool
+	}
 	switch r {
 	case nat.Short:
 		t.short(q.Pool)
@@ -207,6 +222,7 @@ func (t *Translator) Map(now int64, in, out uint8, k, to packet.FlowKey, taken f
 	}
 	addr, r := t.ports.AllocateAddress(now, d.Pool, k.Src)
 	if r != nat.Allocated {
+		t.lacked = d.Pool
 		t.short(d.Pool)
 		return packet.FlowKey{}, ownership.ReasonNATPorts
 	}

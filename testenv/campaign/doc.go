@@ -20,6 +20,10 @@
 //     late.
 //   - Talks are TCP connections that exchange a block every interval, verify
 //     its content and know their stalls and retransmissions.
+//   - Openers begin short connections all the time, from the same few ports at
+//     several clients, and keep the fate of each; Paths are the nodes that the
+//     routers saw each of them meet.
+//   - Holders are who holds which block of a NAT pool, by the word of all nodes.
 //   - A Census is who holds which connection in which role on all nodes.
 //   - Counters reads what XDP counted out of the kernel, also when the daemon
 //     that loaded it is dead.

@@ -106,8 +106,9 @@ type kill struct {
 	role   string
 	daemon bool // kill -9 of the daemon alone instead of the power
 	spray  bool // every packet meets a random node
-	short  int  // rounds of the slice
-	whole  int  // and of the whole proof
+	nat    string
+	short  int // rounds of the slice
+	whole  int // and of the whole proof
 }
 
 var kills = []kill{
@@ -117,6 +118,7 @@ var kills = []kill{
 	{name: "control", role: "control", short: 1, whole: 40},
 	{name: "daemon", role: "owner", daemon: true, short: 1, whole: 60},
 	{name: "sprayed", role: "owner", spray: true, short: 1, whole: 40},
+	{name: "translated", role: "owner", nat: onePublicAddress, short: 1, whole: 40},
 }
 
 // The owner (director, backup, control node) of running connections dies at
@@ -132,7 +134,7 @@ func TestFR11_FR12_EL4_HL5_KillsLoseNoConnection(t *testing.T) {
 
 func killCampaign(t *testing.T, k kill) {
 	n := killRounds(k.short, k.whole)
-	l := newLab(t, topology.Config{Spray: k.spray, HoldTime: time.Second, Track: quick}, time.Duration(n)*30*time.Second+time.Minute)
+	l := newLab(t, topology.Config{Spray: k.spray, NAT: k.nat, HoldTime: time.Second, Track: quick}, time.Duration(n)*30*time.Second+time.Minute)
 	o := startLoad(t, l)
 	keys := o.keys()
 	s := kept{dropped: map[string]uint64{}}
@@ -182,12 +184,18 @@ func killCampaign(t *testing.T, k kill) {
 	if len(lost) > s.lost {
 		t.Errorf("at the end %d connections are lost: %v", len(lost), lost[s.lost:])
 	}
+	if tally.Moves > 0 {
+		t.Errorf("%d times a UDP flow came to the server from another port (NT5)", tally.Moves)
+	}
 	r := NewResult("kill-"+k.name, *command)
 	r.Add("rounds", len(s.detection), "")
 	r.Add("established TCP connections at each kill", len(keys)-len(o.streams.flows), "")
 	r.Add("of them lost in all rounds", len(lost), "0")
 	r.Add("UDP flows at each kill", len(o.streams.flows), "")
 	r.Add("UDP packets sent / lost there / lost back in all rounds", fmt.Sprintf("%d / %d / %d", tally.Sent, tally.LostThere, tally.LostBack), "")
+	if k.nat != "" {
+		r.Add("times that a flow came to the server from another port (NT5)", tally.Moves, "0")
+	}
 	r.Add("short connections opened and closed meanwhile", churned.Done, "")
 	r.Add("of them failed, in words", broken(churned), "")
 	r.Add("routers withdraw the node after, min / median / p99 / max", Distribute(s.routers), "")

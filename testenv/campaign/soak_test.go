@@ -93,6 +93,7 @@ func (l *lab) fill(t *testing.T) (sum api.Tables) {
 		sum.Owned += one.Owned
 		sum.Copies += one.Copies
 		sum.Forwards += one.Forwards
+		sum.Stubs += one.Stubs
 	}
 	return sum
 }

@@ -43,8 +43,10 @@ type stream struct {
 	back   bits       // and the client
 	nThere uint64
 	nBack  uint64
-	last   time.Time // newest reply
-	gap    Gap       // longest since Mark
+	as     netip.AddrPort // as the server sees it
+	moves  uint64         // times that this changed
+	last   time.Time      // newest reply
+	gap    Gap            // longest since Mark
 }
 
 // Gap is a time without replies.
@@ -144,6 +146,10 @@ func (s *Streams) serve() {
 		if f.there.add(binary.BigEndian.Uint64(b[4:])) {
 			f.nThere++
 		}
+		if f.as != from && f.as.IsValid() {
+			f.moves++
+		}
+		f.as = from
 		f.mu.Unlock()
 		_, _ = u.WriteToUDPAddrPort(b[:n], from)
 	}
@@ -210,9 +216,10 @@ func (s *Streams) Keys() []Key {
 	return keys
 }
 
-// Tally counts the packets of streams.
+// Tally counts the packets of streams, and how often the server saw a flow come
+// from another address or port than before.
 type Tally struct {
-	Sent, LostThere, LostBack uint64
+	Sent, LostThere, LostBack, Moves uint64
 }
 
 // Finish ends the sending, waits until nothing more is on its way (at most
@@ -239,6 +246,7 @@ func (s *Streams) Tally() (t Tally) {
 		t.Sent += f.sent
 		t.LostThere += f.sent - f.nThere
 		t.LostBack += f.nThere - f.nBack
+		t.Moves += f.moves
 		f.mu.Unlock()
 	}
 	return t

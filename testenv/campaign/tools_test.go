@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"cohort/api"
+	"cohort/packet"
+	"cohort/packet/packettest"
 	"cohort/testenv/topology"
 )
 
@@ -119,5 +121,118 @@ func TestResult_IsWrittenForMachinesAndPeople(t *testing.T) {
 	text, err = os.ReadFile(filepath.Join(dir, "campaign-kill.md"))
 	if err != nil || !strings.Contains(string(text), "| detection | 1000.0 / 1000.0 / 1000.0 / 1000.0 ms (n=1) |  |\n") {
 		t.Errorf("Markdown: %v %s", err, text)
+	}
+}
+
+func TestHolders_TellWhatIsUnfair(t *testing.T) {
+	nodes := []*topology.Node{{Name: "fw-a"}, {Name: "fw-b"}}
+	top := &topology.Topology{Nodes: nodes}
+	block := func(first uint16, holder, target, state string) api.NATBlock {
+		return api.NATBlock{First: first, Holder: holder, Target: target, State: state}
+	}
+	a, b := block(1024, "fw-a", "fw-a", api.BlockHeld), block(1536, "fw-b", "fw-b", api.BlockIdle)
+	fair := Holders{{a, b}, {a, b}}
+	if why := fair.Unfair(); why != "" {
+		t.Errorf("fair is unfair: %s", why)
+	}
+	if own := fair.Own(top); len(own) != 2 || len(own[1024]) != 1 || own[1024][0] != nodes[0] || own[1536][0] != nodes[1] {
+		t.Errorf("own %v", own)
+	}
+	stolen := block(1024, "fw-b", "fw-b", api.BlockHeld)
+	if own := (Holders{{a, b}, {stolen, b}}).Own(top); len(own[1024]) != 2 {
+		t.Errorf("of a block with two holders: %v", own)
+	}
+	frozen := block(1024, "fw-a", "fw-a", api.BlockFrozen)
+	if own := (Holders{{frozen, b}, {frozen, b}}).Own(top); len(own[1024]) != 0 {
+		t.Errorf("somebody has a frozen block: %v", own)
+	}
+	for name, h := range map[string]Holders{
+		"nothing":           {},
+		"no blocks":         {{}, {}},
+		"frozen":            {{frozen, b}, {frozen, b}},
+		"two words":         {{a, b}, {stolen, b}},
+		"not at its target": {{block(1024, "fw-a", "fw-b", api.BlockLeased), b}, {block(1024, "fw-a", "fw-b", api.BlockLeased), b}},
+		"one has all":       {{stolen, b}, {stolen, b}},
+		"on its way":        {{a, b}, {a, block(1536, "fw-b", "fw-b", api.BlockLimbo)}},
+	} {
+		if h.Unfair() == "" {
+			t.Errorf("%s: fair", name)
+		}
+	}
+	used := a
+	used.Uses = 2
+	if in := (Holders{{a, b}, {a, b}}).InUse(); len(in) != 2 { // held without a use: a hold-down
+		t.Errorf("in use: %v", in)
+	}
+	if in := (Holders{{b}, {used}}).InUse(); len(in) != 1 || !strings.Contains(in[0], "node 2") {
+		t.Errorf("in use: %v", in)
+	}
+}
+
+// What the two routers see of a connection is one path, whichever tap reads
+// first; later packets change nothing.
+func TestPaths_JoinWhatTheRoutersSee(t *testing.T) {
+	real := packet.FlowKey{Src: packet.Addr{10, 0, 1, 10}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 20007, DstPort: 7, Proto: packet.ProtoTCP}
+	mapped := real
+	mapped.Src, mapped.SrcPort = packet.Addr{203, 0, 113, 10}, 6001
+	began := time.Now()
+	p := &Paths{by: make(map[uint64]*Path), from: make(map[end][]*Path)}
+	see := func(visit func(int, *packet.Packet, bool), node int, sent bool, frame []byte) {
+		var pkt packet.Packet
+		if r := pkt.Parse(frame); r != packet.OK {
+			t.Fatal(r)
+		}
+		visit(node, &pkt, sent)
+	}
+	see(p.outside, 2, false, packettest.TCP(mapped, packet.SYN, 77, 0, nil))
+	see(p.inside, 1, true, packettest.TCP(real, packet.SYN, 77, 0, nil))
+	see(p.inside, 4, true, packettest.TCP(real, packet.SYN, 77, 0, nil))
+	see(p.outside, 3, true, packettest.TCP(mapped.Reverse(), packet.SYN|packet.ACK, 900, 78, nil))
+	see(p.outside, 4, true, packettest.TCP(mapped.Reverse(), packet.ACK, 901, 78, nil))
+	of := Opening{Protocol: "tcp", Source: netip.MustParseAddrPort("10.0.1.10:20007"), Began: began, Ended: time.Now()}
+	x, ok := p.Of(&of)
+	if !ok || x.In != 1 || x.Out != 2 || x.Back != 3 || x.Mapped != 6001 || x.Source != of.Source {
+		t.Errorf("%+v, %v", x, ok)
+	}
+	if y, ok := p.TCP(77); !ok || y != x {
+		t.Errorf("by its number: %+v, %v", y, ok)
+	}
+	later := of
+	later.Began, later.Ended = time.Now().Add(time.Second), time.Now().Add(2*time.Second)
+	if x, ok := p.Of(&later); ok {
+		t.Errorf("an opening that left no trace has %+v", x)
+	}
+	// A datagram's content is its name.
+	real.Proto, mapped.Proto = packet.ProtoUDP, packet.ProtoUDP
+	content := []byte{0, 0, 0, 0, 0x4e, 0x27, 0, 1, 9}
+	see(p.inside, 2, true, packettest.UDP(real, content))
+	see(p.outside, 2, false, packettest.UDP(mapped, content))
+	see(p.outside, 4, true, packettest.UDP(mapped.Reverse(), content))
+	of.Protocol = "udp"
+	of.Ended = time.Now()
+	if x, ok := p.Of(&of); !ok || x.In != 2 || x.Out != 2 || x.Back != 4 {
+		t.Errorf("udp: %+v, %v", x, ok)
+	}
+}
+
+func TestCensus_TellsRivalsForATuple(t *testing.T) {
+	a, b := &topology.Node{Name: "fw-a"}, &topology.Node{Name: "fw-b"}
+	at := netip.MustParseAddrPort
+	held := func(n *topology.Node, roles api.Roles, client, mapped string) Holding {
+		return Holding{n, api.Conn{Protocol: "tcp", Source: at(client), MappedSource: at(mapped), Destination: at("192.0.2.1:7"), Roles: roles}}
+	}
+	first, second := newKey("tcp", at("10.0.1.10:5"), at("192.0.2.1:7")), newKey("tcp", at("10.0.2.10:5"), at("192.0.2.1:7"))
+	for name, c := range map[string]struct {
+		census Census
+		rivals int
+	}{
+		"each its own":           {Census{first: {held(a, "O", "10.0.1.10:5", "203.0.113.10:6")}, second: {held(b, "O", "10.0.2.10:5", "203.0.113.10:7")}}, 0},
+		"one of both":            {Census{first: {held(a, "O", "10.0.1.10:5", "203.0.113.10:6")}, second: {held(b, "O", "10.0.2.10:5", "203.0.113.10:6")}}, 1},
+		"two owners of one":      {Census{first: {held(a, "O", "10.0.1.10:5", "203.0.113.10:6"), held(b, "O", "10.0.1.10:5", "203.0.113.10:6")}}, 0},
+		"a copy is not an owner": {Census{first: {held(a, "O", "10.0.1.10:5", "203.0.113.10:6")}, second: {held(b, "DB", "10.0.2.10:5", "203.0.113.10:6")}}, 0},
+	} {
+		if got := c.census.Rivals(); len(got) != c.rivals {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

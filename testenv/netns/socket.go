@@ -41,9 +41,14 @@ func (n *Namespace) ListenPacket(network, address string) (c net.PacketConn, err
 }
 
 // DialUDP opens a connected UDP socket inside the namespace.
-func (n *Namespace) DialUDP(remote netip.AddrPort) (c *net.UDPConn, err error) {
+func (n *Namespace) DialUDP(remote netip.AddrPort) (*net.UDPConn, error) {
+	return n.DialUDPFrom(0, remote)
+}
+
+// DialUDPFrom is DialUDP from a port of one's choice; 0 is any.
+func (n *Namespace) DialUDPFrom(port uint16, remote netip.AddrPort) (c *net.UDPConn, err error) {
 	err = n.Do(func() error {
-		c, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(remote))
+		c, err = net.DialUDP("udp4", &net.UDPAddr{Port: int(port)}, net.UDPAddrFromAddrPort(remote))
 		return err
 	})
 	if err != nil {
@@ -55,14 +60,20 @@ func (n *Namespace) DialUDP(remote netip.AddrPort) (c *net.UDPConn, err error) {
 // DialTCP connects from inside the namespace to an IPv4 address. Only the
 // socket is made on the namespace's thread; many calls wait side by side.
 func (n *Namespace) DialTCP(ctx context.Context, remote netip.AddrPort) (*net.TCPConn, error) {
-	c, err := n.dialTCP(ctx, remote)
+	return n.DialTCPFrom(ctx, 0, remote)
+}
+
+// DialTCPFrom is DialTCP from a port of one's choice, which may be in TIME_WAIT;
+// 0 is any.
+func (n *Namespace) DialTCPFrom(ctx context.Context, port uint16, remote netip.AddrPort) (*net.TCPConn, error) {
+	c, err := n.dialTCP(ctx, port, remote)
 	if err != nil {
 		return nil, fmt.Errorf("namespace %s: dial %v: %w", n.name, remote, err)
 	}
 	return c, nil
 }
 
-func (n *Namespace) dialTCP(ctx context.Context, remote netip.AddrPort) (*net.TCPConn, error) {
+func (n *Namespace) dialTCP(ctx context.Context, port uint16, remote netip.AddrPort) (*net.TCPConn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -73,6 +84,16 @@ func (n *Namespace) dialTCP(ctx context.Context, remote netip.AddrPort) (*net.TC
 	})
 	if err != nil {
 		return nil, err
+	}
+	if port != 0 {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+		if err == nil {
+			err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrInet4{Port: int(port)}))
+		}
+		if err != nil {
+			unix.Close(fd)
+			return nil, err
+		}
 	}
 	to := &unix.SockaddrInet4{Port: int(remote.Port()), Addr: remote.Addr().As4()}
 	err = unix.Connect(fd, to)

@@ -3,12 +3,17 @@ package sniff
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"cohort/packet"
 )
 
-// maxTold bounds the sentences that Tuples keeps; the rest is only counted.
+// maxTold bounds the sentences that Tuples keeps of each kind; the rest is only
+// counted.
 const maxTold = 10
+
+// maxDoubles bounds Doubles.
+const maxDoubles = 10_000
 
 // Tuples judges what arrives at a server behind translation. A tuple is mapped
 // address and port, protocol, server address and port; see packet.FlowKey.
@@ -18,9 +23,14 @@ const maxTold = 10
 // datagrams and echo requests must begin with six bytes that name the client
 // and the port or identifier it sent them from, as those of package traffic do:
 // whatever one socket exchanges with one server is one connection, though it
-// begins again. They have no end: their translations live longer than a test, so
-// for them at once is ever.
+// begins again.
+//
+// What has not ended lives for ever, unless Quiet says that the cluster forgets
+// it: endpoints that cannot reach each other leave such connections behind.
 type Tuples struct {
+	Quiet Quiet            // may be set before the first packet
+	Now   func() time.Time // the clock of Quiet
+
 	TCP, Others int // connections seen
 	Reused      int // tuples that a later TCP connection used after the end of an earlier one
 	Carried     int // TCP connections of which data arrived
@@ -28,18 +38,54 @@ type Tuples struct {
 	Duplicates int // a tuple had two connections at once: NT4 is broken
 	Moved      int // data of a TCP connection without its SYN, or a client's port in a second tuple
 	Told       []string
+	Doubles    []Double // the first of Duplicates, for who knows more of them
 
 	tcp    map[packet.FlowKey]*tcpLife
-	others map[packet.FlowKey]client
+	others map[packet.FlowKey]*otherLife
 	places map[origin]packet.FlowKey
 	p      packet.Packet
 }
 
+// Quiet is how long a connection that has not ended counts as living after the
+// newest packet that reached the server: what the cluster's own time-outs are, or
+// less. 0 is for ever.
+type Quiet struct {
+	Opening   time.Duration // TCP, of which the server has seen a SYN only
+	Open      time.Duration // TCP
+	Closing   time.Duration // TCP, after a FIN of one side
+	Datagrams time.Duration
+}
+
+// Double is a tuple that had two connections at once.
+type Double struct {
+	Key           packet.FlowKey
+	First, Second uint32        // initial sequence numbers, of TCP
+	Quiet         time.Duration // of the first, when the second began
+}
+
 // tcpLife is the newest connection of a tuple.
 type tcpLife struct {
-	isn           uint32
-	carried, over bool
-	fin           [2]bool // of the client, of the server
+	isn                  uint32
+	acked, carried, over bool
+	fin                  [2]bool   // of the client, of the server
+	last                 time.Time // newest packet that reached the server
+}
+
+// quiet is how long the connection lives from last on; 0 is for ever.
+func (l *tcpLife) quiet(q *Quiet) time.Duration {
+	switch {
+	case l.fin[0] || l.fin[1]:
+		return q.Closing
+	case l.acked:
+		return q.Open
+	}
+	return q.Opening
+}
+
+// otherLife is who used a tuple last, and when.
+type otherLife struct {
+	by   client
+	last time.Time
 }
 
 // origin is what a client sends from, and to which server's port.
@@ -60,7 +106,8 @@ func (c client) String() string {
 // NewTuples returns one that has seen nothing.
 func NewTuples() *Tuples {
 	return &Tuples{
-		tcp: make(map[packet.FlowKey]*tcpLife), others: make(map[packet.FlowKey]client),
+		Now: time.Now,
+		tcp: make(map[packet.FlowKey]*tcpLife), others: make(map[packet.FlowKey]*otherLife),
 		places: make(map[origin]packet.FlowKey),
 	}
 }
@@ -92,10 +139,13 @@ func (t *Tuples) segment(sent bool) {
 		return
 	case life == nil:
 		if !sent && t.p.PayloadLen() > 0 {
-			t.Moved++
-			t.tell("%v carries data without having begun", k)
+			t.moved("%v carries data without having begun", k)
 		}
 		return
+	}
+	if !sent {
+		life.last = t.Now()
+		life.acked = life.acked || t.p.Flags&ack != 0
 	}
 	if !sent && t.p.PayloadLen() > 0 && !life.carried {
 		life.carried = true
@@ -111,18 +161,25 @@ func (t *Tuples) segment(sent bool) {
 
 // opened is a SYN: the first, the same again, or a second connection's.
 func (t *Tuples) opened(k packet.FlowKey, life *tcpLife) {
+	now := t.Now()
 	switch {
 	case life == nil:
 	case life.isn == t.p.Seq:
+		life.last = now
 		return
-	case life.over:
+	case life.over || past(now, life.last, life.quiet(&t.Quiet)):
 		t.Reused++
 	default:
-		t.Duplicates++
-		t.tell("%v begins twice: %d and %d", k, life.isn, t.p.Seq)
+		t.double(Double{k, life.isn, t.p.Seq, now.Sub(life.last)}, "%v begins twice: %d (acknowledged %v, data %v, FIN %v, last %v ago) and %d",
+			k, life.isn, life.acked, life.carried, life.fin, now.Sub(life.last), t.p.Seq)
 	}
 	t.TCP++
-	t.tcp[k] = &tcpLife{isn: t.p.Seq}
+	t.tcp[k] = &tcpLife{isn: t.p.Seq, last: now}
+}
+
+// past reports whether something that was heard of last has been quiet for long.
+func past(now, last time.Time, quiet time.Duration) bool {
+	return quiet > 0 && now.Sub(last) > quiet
 }
 
 func (t *Tuples) datagram() {
@@ -130,25 +187,38 @@ func (t *Tuples) datagram() {
 	if len(payload) < len(client{}) {
 		return
 	}
-	k, by := t.p.Key, client(payload[:6])
-	if other, known := t.others[k]; !known {
-		t.others[k] = by
+	k, by, now := t.p.Key, client(payload[:6]), t.Now()
+	switch life := t.others[k]; {
+	case life == nil:
+		t.others[k] = &otherLife{by, now}
 		t.Others++
-	} else if other != by {
-		t.Duplicates++
-		t.tell("%v is for %v and for %v", k, other, by)
+	case life.by == by:
+		life.last = now
+	case past(now, life.last, t.Quiet.Datagrams):
+		*life = otherLife{by, now}
+		t.Others++
+	default:
+		t.double(Double{Key: k, Quiet: now.Sub(life.last)}, "%v is for %v, and %v later for %v", k, life.by, now.Sub(life.last), by)
 	}
 	from := origin{k.Proto, k.Dst, k.DstPort, by}
 	if at, known := t.places[from]; !known {
 		t.places[from] = k
 	} else if at != k {
-		t.Moved++
-		t.tell("%v was %v and is %v", by, at, k)
+		t.moved("%v was %v and is %v", by, at, k)
 	}
 }
 
-func (t *Tuples) tell(format string, args ...any) {
-	if len(t.Told) < maxTold {
+func (t *Tuples) double(d Double, format string, args ...any) {
+	if t.Duplicates++; t.Duplicates <= maxDoubles {
+		t.Doubles = append(t.Doubles, d)
+	}
+	if t.Duplicates <= maxTold {
+		t.Told = append(t.Told, fmt.Sprintf(format, args...))
+	}
+}
+
+func (t *Tuples) moved(format string, args ...any) {
+	if t.Moved++; t.Moved <= maxTold {
 		t.Told = append(t.Told, fmt.Sprintf(format, args...))
 	}
 }

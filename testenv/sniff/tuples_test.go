@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
+	"time"
 
 	"cohort/packet"
 	"cohort/packet/packettest"
@@ -100,5 +101,69 @@ func TestNT4_TuplesTellDatagramsApart(t *testing.T) {
 				t.Errorf("%s: told %q", name, got.Told)
 			}
 		}
+	}
+}
+
+// A connection that nobody ended is over when it has been quiet for as long as
+// its state allows, counted from what reached the server.
+func TestNT4_TuplesForgetWhatTheClusterForgets(t *testing.T) {
+	const syn, fin, ack = packet.SYN, packet.FIN, packet.ACK
+	begin := step{port: 2000, flags: syn, seq: 7}
+	for name, c := range map[string]struct {
+		steps []step
+		quiet int // seconds until the tuple is free
+	}{
+		"a SYN":                   {[]step{begin}, 4},
+		"a SYN answered":          {[]step{begin, {port: 2000, flags: syn | ack, seq: 9, sent: true}}, 4},
+		"open":                    {[]step{begin, {port: 2000, flags: ack, seq: 8}}, 30},
+		"one side has said FIN":   {[]step{begin, {port: 2000, flags: ack, seq: 8}, {port: 2000, flags: fin | ack, seq: 8}}, 5},
+		"the other side said FIN": {[]step{begin, {port: 2000, flags: ack, seq: 8}, {port: 2000, flags: fin | ack, sent: true}}, 5},
+	} {
+		for _, late := range []bool{false, true} {
+			now := time.Unix(100, 0)
+			got := NewTuples()
+			got.Now = func() time.Time { return now }
+			got.Quiet = Quiet{Opening: 4 * time.Second, Open: 30 * time.Second, Closing: 5 * time.Second}
+			see := func(s step) {
+				k := from(s.port, packet.ProtoTCP)
+				if s.sent {
+					k = k.Reverse()
+				}
+				got.See(packettest.TCP(k, s.flags, s.seq, 0, nil), s.sent)
+			}
+			for _, s := range c.steps {
+				see(s)
+			}
+			now = now.Add(time.Duration(c.quiet) * time.Second)
+			see(step{port: 2000, flags: ack, sent: true}) // says nothing about the cluster
+			if late {
+				now = now.Add(time.Millisecond)
+			}
+			see(step{port: 2000, flags: syn, seq: 8})
+			if late && (got.Duplicates != 0 || got.Reused != 1) || !late && got.Duplicates != 1 {
+				t.Errorf("%s, late %v: %d duplicates, %d reused: %q", name, late, got.Duplicates, got.Reused, got.Told)
+			}
+		}
+	}
+}
+
+func TestNT4_TuplesForgetQuietDatagrams(t *testing.T) {
+	now := time.Unix(100, 0)
+	got := NewTuples()
+	got.Now = func() time.Time { return now }
+	got.Quiet.Datagrams = 4 * time.Second
+	see := func(after time.Duration, client uint16) {
+		now = now.Add(after)
+		got.See(packettest.UDP(from(1, packet.ProtoUDP), binary.BigEndian.AppendUint16([]byte{0, 0, 0, 1}, client)), false)
+	}
+	see(0, 1)
+	see(3*time.Second, 1)
+	see(4*time.Second+1, 2)
+	if got.Duplicates != 0 || got.Others != 2 {
+		t.Errorf("after its time: %+v", got)
+	}
+	see(4*time.Second, 3)
+	if got.Duplicates != 1 {
+		t.Errorf("before it: %d duplicates", got.Duplicates)
 	}
 }

@@ -133,6 +133,45 @@ func TestCutCCL_CutsOneDirectionAndMends(t *testing.T) {
 	}
 }
 
+func TestSplitCCL_KeepsEachSideWholeAndTheSidesApart(t *testing.T) {
+	top := start(t, Config{Nodes: 4, Mode: Bare, Track: patient})
+	a, b, c, d := top.Nodes[0], top.Nodes[1], top.Nodes[2], top.Nodes[3]
+	reach := func(from, to *Node) bool {
+		for range 10 {
+			if ping(t, from, to.CCL, 3) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, split := range []struct {
+		far             []*Node
+		together, apart [][2]*Node
+	}{
+		{[]*Node{c, d}, [][2]*Node{{a, b}, {c, d}}, [][2]*Node{{a, c}, {d, b}}},
+		{[]*Node{a}, [][2]*Node{{b, c}, {d, b}}, [][2]*Node{{a, b}}}, // from one split to another
+		{[]*Node{a}, [][2]*Node{{c, d}}, [][2]*Node{{d, a}}},         // and again
+		{nil, [][2]*Node{{a, d}, {b, c}}, nil},
+	} {
+		if err := top.SplitCCL(split.far...); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range split.together {
+			if !reach(p[0], p[1]) {
+				t.Errorf("%s does not reach %s on its own side", p[0].Name, p[1].Name)
+			}
+		}
+		for _, p := range split.apart {
+			if ping(t, p[0], p[1].CCL, 4) {
+				t.Errorf("%s reaches %s across the split", p[0].Name, p[1].Name)
+			}
+		}
+	}
+	if err := top.JoinCCL(); err != nil || !reach(a, c) {
+		t.Errorf("joined, yet no ping crosses: %v", err)
+	}
+}
+
 func TestLinkDown_TakesTheCarrierAndBringsItBack(t *testing.T) {
 	top := start(t, Config{Nodes: 1, Mode: Bare, Track: patient})
 	n := top.Nodes[0]
