@@ -258,3 +258,23 @@ func TestNT7_AddressesThatWereAPools(t *testing.T) {
 		t.Error("an address that is back is a former one")
 	}
 }
+
+// The packet that met the old rules last meets the new ones when it is repeated.
+func TestNT7_RepeatedPacketMeetsTheNewRules(t *testing.T) {
+	rule := nat.Rule{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress"}
+	cfg := nat.Config{Pools: pool(nat.Pool{}), Rules: []nat.Rule{rule}}
+	w := newWorld(t, cfg)
+	k := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 9}, SrcPort: 2000, DstPort: 80, Proto: packet.ProtoTCP}
+	if !w.tr.Translates(inside, outside, k) {
+		t.Fatal("not translated")
+	}
+	cfg.Rules = []nat.Rule{{Name: "not", Type: nat.Identity, From: inside, To: outside}, rule}
+	rules, err := nat.Compile(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.tr.Recut(rules, 0, 0)
+	if w.tr.Translates(inside, outside, k) {
+		t.Error("translated by a rule that is gone")
+	}
+}
