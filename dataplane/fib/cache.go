@@ -1,53 +1,67 @@
 package fib
 
-import "cohort/packet"
+// kind is what an answer says.
+type kind uint8
 
-// destination is a remembered answer: nh 0 is "unreachable".
-type destination struct {
-	gen uint64 // of routes when it was asked
-	nh  uint16
+const (
+	// refused: no route, or one that nothing is forwarded by.
+	refused kind = iota
+	// gateway: all of the prefix goes to one neighbour.
+	gateway
+	// onLink: every address is a neighbour of its own.
+	onLink
+	// each: the kernel chooses a path for each address: ask it.
+	each
+)
+
+// answer is what the kernel said of the addresses of a prefix.
+type answer struct {
+	gen     uint64 // of routes when it was asked
+	ifindex int32  // onLink
+	nh      uint16 // gateway
+	kind    kind
 }
 
-// cache remembers answers by destination, bounded: when the young half is full
+// cache remembers answers by prefix, bounded: when the young half is full
 // the old half is forgotten and the halves change places. What is used
 // survives, because a hit in the old half moves it to the young one.
 type cache struct {
 	half       int
-	young, old map[packet.Addr]destination
+	young, old map[prefix]answer
 }
 
 func newCache(limit int) cache {
-	return cache{half: limit / 2, young: make(map[packet.Addr]destination), old: make(map[packet.Addr]destination)}
+	return cache{half: limit / 2, young: make(map[prefix]answer), old: make(map[prefix]answer)}
 }
 
-func (c *cache) get(a packet.Addr) (destination, bool) {
-	d, ok := c.young[a]
+func (c *cache) get(p prefix) (answer, bool) {
+	a, ok := c.young[p]
 	if ok {
-		return d, true
+		return a, true
 	}
-	if d, ok = c.old[a]; ok {
-		c.put(a, d)
+	if a, ok = c.old[p]; ok {
+		c.put(p, a)
 	}
-	return d, ok
+	return a, ok
 }
 
-func (c *cache) put(a packet.Addr, d destination) {
-	if _, known := c.young[a]; !known && len(c.young) >= c.half {
+func (c *cache) put(p prefix, a answer) {
+	if _, known := c.young[p]; !known && len(c.young) >= c.half {
 		clear(c.old)
 		c.young, c.old = c.old, c.young
 	}
-	c.young[a] = d
-	delete(c.old, a)
+	c.young[p] = a
+	delete(c.old, p)
 }
 
 func (c *cache) len() int { return len(c.young) + len(c.old) }
 
 // forget removes the answers that gone says so of.
-func (c *cache) forget(gone func(destination) bool) {
-	for _, half := range [2]map[packet.Addr]destination{c.young, c.old} {
-		for a, d := range half {
-			if gone(d) {
-				delete(half, a)
+func (c *cache) forget(gone func(answer) bool) {
+	for _, half := range [2]map[prefix]answer{c.young, c.old} {
+		for p, a := range half {
+			if gone(a) {
+				delete(half, p)
 			}
 		}
 	}

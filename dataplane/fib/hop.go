@@ -135,14 +135,15 @@ func (t *Table) probe(nh uint16) {
 	}
 }
 
-// Tick probes again the entries whose confirmation was asked for in vain: call
-// it about once a second.
+// Tick probes again the entries whose confirmation was asked for in vain, and
+// reads the prefixes again if that has to be: call it about once a second.
 func (t *Table) Tick() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return
 	}
+	t.retryPrefixes()
 	for key, nh := range t.hops {
 		if t.neighs[key].state&netlink.NUD_STALE != 0 {
 			t.probe(nh)
@@ -173,7 +174,7 @@ func (t *Table) Collect(held func(nh uint16) bool) int {
 		freed++
 	}
 	if freed > 0 {
-		t.cache.forget(func(d destination) bool { return d.nh != 0 && !t.keys[d.nh].inUse })
+		t.cache.forget(func(a answer) bool { return a.nh != 0 && !t.keys[a.nh].inUse })
 	}
 	return freed
 }

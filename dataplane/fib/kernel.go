@@ -19,8 +19,14 @@ var errNoRoute = errors.New("no route")
 // requestTimeout bounds every request; the kernel answers in microseconds.
 const requestTimeout = time.Second
 
-// kernel asks rtnetlink over a socket of its own. Not safe for concurrent use.
-type kernel struct{ handle *netlink.Handle }
+// kernel asks rtnetlink over sockets of its own. Not safe for concurrent use.
+type kernel struct {
+	handle *netlink.Handle // for links, addresses and neighbours
+	asks   int             // for routes
+	seq    uint32
+	req    request
+	buf    []byte
+}
 
 func openKernel() (*kernel, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -31,43 +37,86 @@ func openKernel() (*kernel, error) {
 		h.Close()
 		return nil, fmt.Errorf("fib: netlink timeout: %w", err)
 	}
-	return &kernel{h}, nil
+	fd, err := openRoute()
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	return &kernel{handle: h, asks: fd, buf: make([]byte, datagramSize)}, nil
 }
 
-func (k *kernel) close() { k.handle.Close() }
+func (k *kernel) close() {
+	k.handle.Close()
+	_ = unix.Close(k.asks)
+}
 
-// route returns the interface and the neighbour a packet for dst goes to. The
-// lookup is that of a packet of the host's own: forwarding is off on a node.
-func (k *kernel) route(dst packet.Addr) (ifindex int, via packet.Addr, err error) {
-	routes, err := k.handle.RouteGet(net.IP(dst[:]))
-	if err != nil {
-		if refuses(err) {
-			return 0, via, errNoRoute
+// match returns the route that dst takes, with the prefix it has in its table;
+// errNoRoute also for a route that refuses. The question is that of a packet of
+// the host's own: forwarding is off on a node. So no source, mark or interface
+// plays a part, and type of service is 0.
+//
+// It is the route as configured (RTM_F_FIB_MATCH), without what the kernel
+// learned about the one address: a router follows no redirects (RFC 1812
+// 5.2.7.2), and path MTUs are not ours.
+func (k *kernel) match(dst packet.Addr) (routeMsg, error) {
+	return k.ask(dst, unix.RTM_F_LOOKUP_TABLE|unix.RTM_F_FIB_MATCH)
+}
+
+// path returns the one next hop that the kernel chooses for dst.
+func (k *kernel) path(dst packet.Addr) (routeMsg, error) {
+	return k.ask(dst, unix.RTM_F_LOOKUP_TABLE)
+}
+
+func (k *kernel) ask(dst packet.Addr, flags uint32) (r routeMsg, err error) {
+	k.seq++
+	k.req.set(dst, flags, k.seq)
+	if err := unix.Sendto(k.asks, k.req[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return r, fmt.Errorf("fib: ask for a route to %s: %w", dst, err)
+	}
+	for done := false; !done; {
+		n, rerr := receive(k.asks, k.buf, 0)
+		if rerr != nil {
+			return r, fmt.Errorf("fib: route to %s: %w", dst, rerr)
 		}
-		return 0, via, fmt.Errorf("fib: route to %s: %w", dst, err)
+		messages(k.buf[:n], func(h unix.NlMsghdr, body []byte) bool {
+			if h.Seq != k.seq {
+				return true // answers a question that was given up
+			}
+			done = true
+			r, err = answered(h, body)
+			return false
+		})
 	}
-	if len(routes) == 0 || routes[0].Type != unix.RTN_UNICAST {
-		return 0, via, errNoRoute // local, broadcast, multicast: not for forwarding
+	if err != nil && err != errNoRoute {
+		err = fmt.Errorf("fib: route to %s: %w", dst, err)
 	}
-	r := routes[0]
-	switch gw := r.Gw.To4(); {
-	case r.Via != nil:
-		return 0, via, errNoRoute // an IPv4 route over an IPv6 neighbour (RFC 5549)
-	case gw != nil:
-		via = packet.Addr(gw)
-	default:
-		via = dst
+	return r, err
+}
+
+// answered reads the answer to a question for a route.
+func answered(h unix.NlMsghdr, body []byte) (routeMsg, error) {
+	if h.Type == unix.NLMSG_ERROR {
+		if e := errno(body); !refuses(e) {
+			return routeMsg{}, e
+		}
+		return routeMsg{}, errNoRoute
 	}
-	return r.LinkIndex, via, nil
+	r, ok := parseRoute(body)
+	switch {
+	case h.Type != unix.RTM_NEWROUTE || !ok:
+		return r, unix.EBADMSG
+	case r.kind != unix.RTN_UNICAST: // local, broadcast, multicast: not for forwarding
+		return r, errNoRoute
+	}
+	return r, nil
 }
 
 // refuses tells the kernel's answers "no" from failures: unreachable and
 // missing routes, prohibit, blackhole.
-func refuses(err error) bool {
-	for _, e := range []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH, unix.ENETDOWN} {
-		if errors.Is(err, e) {
-			return true
-		}
+func refuses(e unix.Errno) bool {
+	switch e {
+	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH, unix.ENETDOWN:
+		return true
 	}
 	return false
 }

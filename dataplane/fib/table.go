@@ -51,8 +51,12 @@ type Config struct {
 	// NextHops is the array shared with XDP; entries found in it are adopted.
 	// Number 0 stands for "none" and is never used.
 	NextHops []dataplane.NextHop
-	// Destinations bounds the cache; 0 means 65536.
+	// Destinations bounds the remembered answers; 0 means 65536.
 	Destinations int
+	// Prefixes bounds how many prefixes of routes and rules are known, 10 to 20
+	// bytes each; with more, every address is asked for. 0 means 2,097,152: twice
+	// the Internet's table.
+	Prefixes int
 	// Notify, if set, is called after every change besides the signal on
 	// Changed, for loops that wait in ppoll: it may write an eventfd. It runs
 	// with the table locked and must neither block nor call the table.
@@ -89,7 +93,9 @@ type Stats struct {
 	ProbesHeld     uint64 // not asked: too many addresses that never answered
 	NextHopsFull   uint64 // destinations refused because the array is full
 	Resyncs        uint64 // times the kernel dropped events and all was read again
-	Destinations   int    // in the cache
+	Destinations   int    // answers in the cache
+	Prefixes       int    // that answers are kept by; 0 while they are not known
+	PrefixReads    uint64 // times the kernel's prefixes were read
 	NextHopEntries int    // in use
 }
 
@@ -101,15 +107,17 @@ type Table struct {
 	watcher *watcher
 	changed chan struct{}
 
-	mu     sync.Mutex // guards everything below and writes to array
+	mu     sync.Mutex // guards everything below, writes to array, and reading events
 	array  []dataplane.NextHop
 	links  map[int]*LinkState // by ifindex
+	others map[int]uint32     // flags of the other links
 	locals map[netip.Addr]int // address -> number of interfaces that have it
 	neighs map[hopKey]neighbour
 	hops   map[hopKey]uint16
 	keys   []hop // by number
 	unused []uint16
 	cache  cache
+	load   load
 
 	strangers bucket
 	gen       uint64 // of routes
@@ -136,9 +144,11 @@ func New(cfg Config) (*Table, error) {
 		changed: make(chan struct{}, 1),
 		array:   cfg.NextHops,
 		links:   make(map[int]*LinkState),
+		others:  make(map[int]uint32),
 		hops:    make(map[hopKey]uint16),
 		keys:    make([]hop, len(cfg.NextHops)),
 		cache:   newCache(cfg.Destinations),
+		load:    load{limit: cfg.Prefixes},
 	}
 	for _, i := range cfg.Interfaces {
 		t.links[i.Ifindex] = &LinkState{ID: i.ID, Ifindex: i.Ifindex}
@@ -157,6 +167,14 @@ func New(cfg Config) (*Table, error) {
 		t.kernel.close()
 		return nil, err
 	}
+	if t.load.fd, err = openRoute(); err != nil {
+		t.watcher.close()
+		t.kernel.close()
+		return nil, err
+	}
+	t.mu.Lock()
+	t.readPrefixes()
+	t.mu.Unlock()
 	t.watcher.run(t)
 	return t, nil
 }
@@ -165,11 +183,14 @@ func (c *Config) check() error {
 	if c.Destinations == 0 {
 		c.Destinations = 65536
 	}
+	if c.Prefixes == 0 {
+		c.Prefixes = 2 << 20
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Destinations < 2 {
-		return fmt.Errorf("%w: room for %d destinations", ErrConfig, c.Destinations)
+	if c.Destinations < 2 || c.Prefixes < 0 {
+		return fmt.Errorf("%w: room for %d destinations, %d prefixes", ErrConfig, c.Destinations, c.Prefixes)
 	}
 	if len(c.NextHops) < 2 || len(c.NextHops) > dataplane.MaxNextHops {
 		return fmt.Errorf("%w: room for %d next hops", ErrConfig, len(c.NextHops))
@@ -185,7 +206,7 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Close stops following the kernel and waits for the goroutine. Entries stay
+// Close stops following the kernel and waits for the goroutines. Entries stay
 // as they are: XDP uses them until its lease ends. Idempotent.
 func (t *Table) Close() error {
 	t.mu.Lock()
@@ -196,52 +217,9 @@ func (t *Table) Close() error {
 	t.closed = true
 	t.mu.Unlock()
 	t.watcher.close()
+	t.load.close()
 	t.kernel.close()
 	return nil
-}
-
-// Lookup returns the next hop for dst and the logical interface it leaves by.
-// A cached answer costs a map access, a new one a netlink request (some ten
-// microseconds). With Unresolved the number is the one that will become valid.
-func (t *Table) Lookup(dst packet.Addr) (nh uint16, iface uint8, status Status) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return 0, 0, Unreachable
-	}
-	d, ok := t.cache.get(dst)
-	if !ok || d.gen != t.gen {
-		d = t.route(dst)
-	}
-	if d.nh == 0 {
-		return 0, 0, Unreachable
-	}
-	if !t.array[d.nh].Valid() {
-		t.probe(d.nh)
-		return d.nh, t.array[d.nh].Iface, Unresolved
-	}
-	return d.nh, t.array[d.nh].Iface, OK
-}
-
-// route asks the kernel for dst and remembers the answer, a refusal too.
-func (t *Table) route(dst packet.Addr) destination {
-	d := destination{gen: t.gen}
-	t.stats.RouteLookups++
-	ifindex, via, err := t.kernel.route(dst)
-	switch {
-	case errors.Is(err, errNoRoute):
-	case err != nil:
-		t.stats.RouteErrors++
-		return d // not remembered
-	case t.links[ifindex] != nil:
-		d.nh = t.hop(hopKey{ifindex, via})
-		if d.nh == 0 {
-			t.stats.NextHopsFull++
-			return d // not remembered: Collect makes room
-		}
-	}
-	t.cache.put(dst, d)
-	return d
 }
 
 // Changed receives after something changed; Take says what. Many changes may
@@ -294,6 +272,9 @@ func (t *Table) Stats() Stats {
 	defer t.mu.Unlock()
 	s := t.stats
 	s.Destinations, s.NextHopEntries = t.cache.len(), len(t.hops)
+	if t.load.known {
+		s.Prefixes = t.load.set.count
+	}
 	return s
 }
 

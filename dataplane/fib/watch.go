@@ -1,16 +1,15 @@
 package fib
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 
 	"cohort/packet"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,78 +18,116 @@ import (
 const eventBuffer = 8 << 20
 
 // watcher follows the kernel's events on one socket, so that they come in the
-// order in which they happened.
+// order in which they happened. They are received with the table locked: what is
+// not in the socket any more has been applied.
 type watcher struct {
-	socket *nl.NetlinkSocket
-	done   sync.WaitGroup
+	file *os.File
+	conn syscall.RawConn
+	fd   int
+	buf  []byte
+	done sync.WaitGroup
 }
 
 func subscribe() (*watcher, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
-		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_NEXTHOP)
+	f, err := openEvents(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_NEXTHOP, unix.RTNLGRP_IPV4_NETCONF)
 	if err != nil {
+		return nil, err
+	}
+	w := &watcher{file: f, buf: make([]byte, datagramSize)}
+	if w.conn, err = f.SyscallConn(); err == nil {
+		err = w.conn.Control(func(fd uintptr) { w.fd = int(fd) })
+	}
+	if err != nil {
+		_ = f.Close()
 		return nil, fmt.Errorf("fib: follow netlink: %w", err)
 	}
-	_ = s.SetReceiveBufferSize(eventBuffer, true) // smaller is only slower: overflow resyncs
-	return &watcher{socket: s}, nil
+	return w, nil
 }
 
+// run receives until close. Each turn takes the lock once for one datagram.
 func (w *watcher) run(t *Table) {
-	w.done.Add(1)
-	go func() {
-		defer w.done.Done()
+	w.done.Go(func() {
 		for {
-			msgs, _, err := w.socket.Receive()
-			switch {
-			case err == nil:
-				t.apply(msgs)
-			case errors.Is(err, unix.ENOBUFS):
-				t.reread()
-			case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			default:
-				return // closed
+			err := w.conn.Read(func(uintptr) bool {
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				return t.closed || t.receive()
+			})
+			if err != nil || t.isClosed() {
+				return
 			}
 		}
-	}()
+	})
 }
 
 func (w *watcher) close() {
-	w.socket.Close()
+	_ = w.file.Close()
 	w.done.Wait()
 }
 
-// apply brings the table up to date with a batch of events.
-func (t *Table) apply(msgs []syscall.NetlinkMessage) {
+// pending tells whether there are events that the table has not seen, or the
+// loss of some. Called with the table's lock, before close.
+func (w *watcher) pending() bool {
+	fds := [1]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds[:], 0)
+	return n != 0 || err != nil
+}
+
+// receive takes one datagram of events and applies it; false when there is
+// none. Called with mu held.
+func (t *Table) receive() bool {
+	n, err := receive(t.watcher.fd, t.watcher.buf, unix.MSG_DONTWAIT)
+	switch err {
+	case nil:
+		t.apply(t.watcher.buf[:n])
+	case unix.ENOBUFS:
+		t.reread()
+	case unix.EAGAIN:
+		return false
+	}
+	return true
+}
+
+func (t *Table) isClosed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
-		return
-	}
+	return t.closed
+}
+
+// apply brings the table up to date with a datagram of events. Called with mu
+// held.
+func (t *Table) apply(b []byte) {
 	var c Changes
-	for i := range msgs {
-		m := &msgs[i]
-		switch m.Header.Type {
+	messages(b, func(h unix.NlMsghdr, body []byte) bool {
+		switch h.Type {
 		case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
-			if n, err := netlink.NeighDeserialize(m.Data); err == nil && t.neigh(n, m.Header.Type == unix.RTM_DELNEIGH) {
+			if n, err := netlink.NeighDeserialize(body); err == nil && t.neigh(n, h.Type == unix.RTM_DELNEIGH) {
 				c.NextHops = true
 			}
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			if t.link(m) {
-				// The kernel removes the routes of a link that goes down
-				// without a word about each of them.
-				c.Links, c.NextHops, c.Routes = true, true, true
-			}
+			// The kernel removes the routes of a link that goes down without a
+			// word about each of them.
+			data, routes := t.link(&h, body)
+			c.Links, c.NextHops, c.Routes = c.Links || data, c.NextHops || data, c.Routes || routes
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 			// Rare, and one address may be on several interfaces: read all.
 			if locals, err := t.kernel.addrs(); err == nil {
 				t.locals = locals
 			}
 			c.Addrs, c.Routes = true, true
-		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE, unix.RTM_NEWRULE, unix.RTM_DELRULE,
-			unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
+		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+			t.noteRoute(body, h.Flags, h.Type == unix.RTM_DELROUTE)
+			c.Routes = true
+		case unix.RTM_NEWRULE:
+			t.noteRule(body)
+			c.Routes = true
+		case unix.RTM_DELRULE, unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP,
+			unix.RTM_NEWNETCONF: // ignore_routes_with_linkdown
 			c.Routes = true
 		}
-	}
+		return true
+	})
 	t.signal(c)
 }
 
@@ -122,24 +159,42 @@ func (t *Table) neigh(n *netlink.Neigh, gone bool) bool {
 	return changed
 }
 
-// link applies one link event and reports whether a data interface changed.
-func (t *Table) link(m *syscall.NetlinkMessage) bool {
-	h := unix.NlMsghdr{Type: m.Header.Type}
-	l, err := netlink.LinkDeserialize(&h, m.Data)
-	if err != nil || t.links[l.Attrs().Index] == nil {
-		return false
+// link applies one link event and reports whether a data interface changed, and
+// whether routes over any interface may have.
+func (t *Table) link(h *unix.NlMsghdr, body []byte) (data, routes bool) {
+	l, err := netlink.LinkDeserialize(h, body)
+	if err != nil {
+		return false, false
 	}
+	gone := h.Type == unix.RTM_DELLINK
 	state := t.links[l.Attrs().Index]
+	if state == nil {
+		return false, t.other(l.Attrs(), gone)
+	}
 	was := *state
 	state.set(l.Attrs())
-	if m.Header.Type == unix.RTM_DELLINK {
+	if gone {
 		state.Up = false
 	}
 	if *state == was {
-		return false
+		return false, false
 	}
 	t.refreshLink(state.Ifindex)
-	return true
+	return true, true
+}
+
+// other notes the state of a link that is no data interface: routes over it
+// come and go with it too.
+func (t *Table) other(a *netlink.LinkAttrs, gone bool) (changed bool) {
+	flags := a.RawFlags & (unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP)
+	if gone {
+		flags = 0
+	}
+	changed = t.others[a.Index] != flags
+	if t.others[a.Index] = flags; flags == 0 {
+		delete(t.others, a.Index)
+	}
+	return changed
 }
 
 func (s *LinkState) set(a *netlink.LinkAttrs) {
@@ -156,15 +211,12 @@ func (t *Table) refreshLink(ifindex int) {
 	}
 }
 
-// reread reads everything again after the kernel dropped events.
+// reread reads everything again after the kernel dropped events. Called with mu
+// held.
 func (t *Table) reread() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return
-	}
 	t.stats.Resyncs++
 	_ = t.resync() // what cannot be read now comes with its next event
+	t.readPrefixes()
 	t.signal(Changes{Routes: true, NextHops: true, Addrs: true, Links: true})
 }
 
@@ -180,6 +232,8 @@ func (t *Table) resync() error {
 	for _, l := range links {
 		if s := t.links[l.Attrs().Index]; s != nil {
 			s.set(l.Attrs())
+		} else {
+			t.other(l.Attrs(), false)
 		}
 	}
 	locals, err := t.kernel.addrs()
