@@ -18,62 +18,12 @@ const blockSize = 1024
 func compileNAT(blocks int) *nat.Rules {
 	r, err := nat.Compile(nat.Config{
 		Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{mapped}, BlockSize: blockSize, MaxBlocksPerHost: blocks}},
-		Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: 1, To: 2, Source: netip.MustParsePrefix("10.0.0.0/8"), Pool: "egress"}},
+		Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: 1, To: 2, Source: netip.MustParsePrefix("10.0.0.0/8"), Pool: "egress", LogXlates: true}},
 	})
 	if err != nil {
 		panic(err)
 	}
 	return r
-}
-
-// translations is NT4: no two connections that some node owns share what their
-// server sees, on whichever sides of a partition they are.
-func (k *checker) translations() {
-	if k.w.rules == nil {
-		return
-	}
-	if k.users == nil {
-		k.users = map[packet.FlowKey]*conn{}
-	}
-	clear(k.users)
-	for _, c := range k.w.conns {
-		if c.started == 0 {
-			continue
-		}
-		for _, n := range k.w.nodes {
-			if !n.powered || n.dead {
-				continue
-			}
-			ref := n.table.Lookup(c.key)
-			if ref == 0 || ref.IsForward() {
-				continue
-			}
-			k1 := n.table.Flow(ref.Slot()).Key[1]
-			if o := k.users[k1]; o != nil && o != c {
-				k.w.fail("NT4: connections %d and %d both use %v", o.id, c.id, k1)
-			}
-			k.users[k1] = c
-		}
-	}
-}
-
-// holders is the rule behind NT4: a unit has one holder in the world.
-func (k *checker) holders() {
-	if k.w.rules == nil {
-		return
-	}
-	for u := range k.w.rules.Geometry().Units() {
-		var first *node
-		for _, n := range k.w.nodes {
-			if !n.powered || n.dead || !n.core.Translator().Ports().Held(u) {
-				continue
-			}
-			if first != nil {
-				k.w.fail("NT4: nodes %d and %d both allocate from unit %d", first.index+1, n.index+1, u)
-			}
-			first = n
-		}
-	}
 }
 
 // hostBlocks is NT6: in a view that everybody has settled in, a host has no more
