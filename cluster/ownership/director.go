@@ -53,7 +53,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	case c.isOwner(e, from):
 		if conn.Gen < e.Gen {
 			conn = c.connOfCopy(e) // it was granted before and lost the answer
-			c.keep(from, &conn)
+			c.keepGranted(from, &conn)
 			c.grant(from, conn, true)
 			return
 		}
@@ -67,7 +67,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 			// An earlier answer may have told the claimant the opposite: a new
 			// generation overrules it, for both.
 			conn.Gen++
-			c.keep(from, &conn)
+			c.keepGranted(from, &conn)
 			c.grant(from, conn, true)
 		}
 		c.redirect(old, conn.Key, from, conn.Gen)
@@ -81,8 +81,10 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		c.unpark(k)
 		return
 	}
-	c.keep(from, &conn)
-	if !reregister {
+	if reregister {
+		c.keep(from, &conn)
+	} else {
+		c.keepGranted(from, &conn)
 		c.grant(from, conn, false)
 	}
 	c.unpark(k)
@@ -115,6 +117,7 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		// Its claim may be on the way: the SYN-ACK often comes first.
 		c.park(k, ask{from: from, conn: wire.Conn{Key: key}})
 	case c.isOwner(e, from):
+		e.Flags, e.Confirmed = e.Flags|wire.ConnGranted, c.tick()
 		c.grant(from, c.connOfCopy(e), true)
 	case live:
 		c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
@@ -165,7 +168,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 		// Two sides of a partition went on with it, and the owner on the side
 		// that was ahead is dead: the living one goes on in its place.
 		conn.Gen++
-		c.keep(old, &conn)
+		c.keepGranted(old, &conn)
 		c.grant(old, conn, true)
 	case conn.Gen > e.Gen:
 		c.store(from, &conn)
@@ -180,6 +183,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 	case rival:
 		c.redirect(from, conn.Key, old, e.Gen)
 	case live:
+		e.Flags, e.Confirmed = e.Flags|wire.ConnGranted, c.tick()
 		c.grant(from, c.connOfCopy(e), true) // it has not heard of that yet
 	default:
 		c.adopt(from, e) // overruled by an owner that has died since
@@ -200,7 +204,7 @@ func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
 func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
 	conn := c.connOfCopy(e)
 	conn.Gen++
-	c.keep(to, &conn)
+	c.keepGranted(to, &conn)
 	c.grant(to, conn, true)
 }
 
@@ -226,6 +230,16 @@ func (c *Core) keep(owner wire.NodeID, conn *wire.Conn) {
 		return
 	}
 	c.store(owner, conn)
+}
+
+// keepGranted is keep for an owner that this node is about to grant it to. Until
+// the owner can have heard of that, no round of its own can confirm it.
+func (c *Core) keepGranted(owner wire.NodeID, conn *wire.Conn) {
+	c.keep(owner, conn)
+	k, _ := conn.Key.Canonical()
+	if e, known := c.dir.Get(k); known && owner != c.self {
+		e.Flags |= wire.ConnGranted
+	}
 }
 
 // store writes a director or backup entry.
@@ -260,7 +274,7 @@ func (c *Core) entry(owner wire.NodeID, k packet.FlowKey, gen uint32) flowtable.
 func (c *Core) connOfCopy(e *flowtable.Backup) wire.Conn {
 	conn := wire.Conn{
 		Key: e.Key.Unpack(), Gen: e.Gen, In: e.In, Out: e.Out,
-		State: e.State, Flags: e.Flags, Rule: e.Rule, Timeout: e.Timeout,
+		State: e.State, Flags: e.Flags &^ wire.ConnGranted, Rule: e.Rule, Timeout: e.Timeout,
 	}
 	if c.cfg.NAT != nil {
 		conn.Reply, _ = c.dir.Other(conn.Key)
