@@ -58,6 +58,12 @@ func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey
 	}
 	reply, r := c.cfg.NAT.Map(c.now, conn.In, conn.Out, p.Key, to, c.takenFn)
 	switch {
+	case r == ReasonNATPorts && p.nobody:
+		return drop(r)
+	case r == ReasonNATPorts && p.asked >= portTries:
+		// No port for another mapping. But there may be this one, elsewhere.
+		p.refused = r
+		return c.askAbout(p, k, mapping)
 	case r == ReasonNATPorts:
 		return c.awaitPorts(p, k)
 	case r != ReasonNone:

@@ -100,6 +100,45 @@ func (n *testNAT) Order(u int) (a, b, c wire.NodeID) {
 	return b, c, 0
 }
 
+// A node that has no port for a new connection still carries those that exist: a
+// packet of another node's UDP flow is not refused as if it began one. What does
+// begin one is refused by name, every packet of it.
+func TestNT3_WithoutAPortExistingConnectionsGoOn(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoUDP, packet.ProtoTCP} {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := inside(1, proto)
+		open, data := udp(k), udp(k)
+		if proto == packet.ProtoTCP {
+			open, data = tcp(k, SYN), tcp(k, ACK)
+		}
+		_, v := c.at(1, open)
+		wantForward(t, v)
+		c.run(20 * ms)
+		for id := wire.NodeID(2); id <= 4; id++ {
+			c.nodes[id].fake.short = true
+			at, v := c.at(id, data)
+			if wantForward(t, v); at != 1 {
+				t.Fatalf("node %d forwards what node 1 owns", at)
+			}
+		}
+		first, again := udp(inside(2, proto)), udp(inside(2, proto))
+		if proto == packet.ProtoTCP {
+			first, again = tcp(first.Key, SYN), tcp(first.Key, SYN)
+		}
+		again.Handle = 1000
+		for range 4 {
+			c.nodes[2].core.Packet(c.now, &again)
+			again.Handle++
+			c.run(30 * ms)
+		}
+		_, v = c.at(2, first)
+		wantDrop(t, v, ReasonNATPorts)
+		for h := Handle(1000); h < 1004; h++ {
+			wantDrop(t, c.nodes[2].released[h], ReasonNATPorts)
+		}
+	}
+}
+
 // natCluster is newCluster whose nodes translate.
 func natCluster(t *testing.T, ids ...wire.NodeID) *cluster {
 	c := newBareCluster(t)

@@ -358,8 +358,11 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 		}
 		c.installForward(p.Key, p.In, owner, gen)
 	}
-	if w.kind == waitClaim && w.conn.Key.Dst == (packet.Addr{}) {
-		c.installForward(w.conn.Key, w.conn.In, owner, gen) // its endpoint's next connections go there too
+	switch { // an endpoint's next connections go to its mapping, too
+	case w.kind == waitClaim && w.conn.Key.Dst == packet.Addr{}:
+		c.installForward(w.conn.Key, w.conn.In, owner, gen)
+	case w.kind == waitQuery && w.about.Dst == packet.Addr{} && len(w.held) > 0:
+		c.installForward(w.about, w.held[0].In, owner, gen)
 	}
 	c.pending.take(w)
 	for i := range w.held {

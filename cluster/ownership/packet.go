@@ -42,6 +42,8 @@ type Packet struct {
 	reused bool // its connection was over here: a SYN that was forwarded begins the next
 	// refused is why it may pass only as part of a connection that exists.
 	refused Reason
+	// nobody: its director has said that it belongs to no connection yet.
+	nobody bool
 
 	asked uint8 // questions asked for this packet so far
 }

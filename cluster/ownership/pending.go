@@ -19,6 +19,10 @@ const (
 // for the same packet (a view that moves under it).
 const maxAsked = 16
 
+// portTries is how often a first packet without a port waits for a unit before
+// the director is asked whether it is a first packet at all.
+const portTries = 3
+
 // wait is one connection whose packets are held until its director answers.
 type wait struct {
 	key      packet.FlowKey // canonical
@@ -242,6 +246,14 @@ func (c *Core) refuse(w *wait, r Reason) {
 	c.pending.take(w)
 	for i := range w.held {
 		p, why := &w.held[i], r
+		if p.refused == ReasonNATPorts && r == ReasonNoConnection {
+			// It begins a connection after all: a unit may have come meanwhile.
+			p.refused, p.nobody = ReasonNone, true
+			if v := c.Packet(c.now, p); v.Op != OpHold {
+				c.out.Release(p.Handle, v)
+			}
+			continue
+		}
 		if p.From != 0 {
 			c.tellGone(p.From, p.Key)
 		}
