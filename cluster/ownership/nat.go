@@ -6,6 +6,11 @@ import (
 	"cohort/packet"
 )
 
+// ReasonWait is what NAT.Source and NAT.Map say instead of a reason while a unit,
+// or the word of a host's director, may be on its way: the packet waits. Nothing
+// is dropped for it.
+const ReasonWait Reason = 255
+
 // NAT translates the connections of this node and knows where their second
 // keys are kept. Everything is called on the core's goroutine.
 type NAT interface {
@@ -16,7 +21,8 @@ type NAT interface {
 	// Source chooses what a new connection k from interface in to out leaves
 	// with, and returns the responder's direction as it will be received. to is
 	// k after Destination. taken reports whether a candidate is in use. logged
-	// says that Config.Xlate is to hear of it.
+	// says that Config.Xlate is to hear of it. ReasonNATPorts is final: no node has
+	// a unit to spare; before that is known it is ReasonWait.
 	Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r Reason)
 	// Use and Release count that something of this node needs a reply key: a
 	// flow, a claim on its way, a stub. hold keeps the exact key from being
@@ -188,17 +194,20 @@ func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
 	return Verdict{Op: OpHold}
 }
 
-// awaitPorts holds a first packet until this node has a port for it. The
-// translation has asked for a unit; every tick tries again.
+// awaitPorts holds a first packet until this node has a port for it, or knows that
+// it gets none (NT3). The translation has asked for a unit; every tick tries again.
 func (c *Core) awaitPorts(p *Packet, k packet.FlowKey) Verdict {
-	if p.asked++; p.asked > maxAsked {
+	if p.portBy == 0 {
+		p.portBy = c.now + int64(c.cfg.AnswerTimeout)
+	}
+	if c.now >= p.portBy {
 		return drop(ReasonNATPorts)
 	}
 	if len(c.pending.byKey) >= c.cfg.MaxPending || !c.mayHold(p, waitPorts) {
 		return drop(ReasonHoldLimit)
 	}
 	w := c.pending.add(k, waitPorts)
-	w.deadline, w.askedAt, w.retryAt = c.now+int64(c.cfg.AnswerTimeout), c.now, c.now+1
+	w.deadline, w.askedAt, w.retryAt = p.portBy+int64(c.cfg.TickEvery), c.now, c.now+1
 	c.pending.keep(w, p)
 	return Verdict{Op: OpHold}
 }

@@ -20,7 +20,8 @@ type testNAT struct {
 	alive func(wire.NodeID) bool
 	next  uint16
 	uses  map[packet.FlowKey]int
-	short bool // pretends to have no port
+	short bool // pretends that no node has a port
+	wait  bool // pretends that a unit is on its way
 	open  bool // mappings let anybody in
 	apart bool // a node is missing
 	held  int  // releases with hold-down
@@ -33,6 +34,9 @@ func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) 
 func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, bool, Reason) {
 	if in != 1 || to.Dst[0] != 192 {
 		return k.Reverse(), false, ReasonNone
+	}
+	if n.wait {
+		return packet.FlowKey{}, false, ReasonWait
 	}
 	if n.short {
 		return packet.FlowKey{}, false, ReasonNATPorts
@@ -127,7 +131,10 @@ func TestNT3_WithoutAPortExistingConnectionsGoOn(t *testing.T) {
 		}
 		again.Handle = 1000
 		for range 4 {
-			c.nodes[2].core.Packet(c.now, &again)
+			p := again
+			if v := c.nodes[2].core.Packet(c.now, &p); v.Op != OpHold {
+				c.nodes[2].Release(p.Handle, v)
+			}
 			again.Handle++
 			c.run(30 * ms)
 		}
@@ -357,19 +364,19 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 	c := natCluster(t, 1, 2, 3)
 	k := inside(1, packet.ProtoTCP)
 	n := c.nodes[1]
-	n.fake.short = true
+	n.fake.wait = true
 	p := tcp(k, SYN)
 	p.Handle = 9
 	if v := n.core.Packet(c.now, &p); v.Op != OpHold {
 		t.Fatalf("%+v, want it to wait", v)
 	}
 	c.run(15 * ms)
-	n.fake.short = false
+	n.fake.wait = false
 	n.core.PortsChanged(c.now)
 	c.run(5 * ms)
 	wantForward(t, n.released[9])
 
-	n.fake.short = true
+	n.fake.wait = true
 	p = tcp(inside(2, packet.ProtoTCP), SYN)
 	p.Handle = 10
 	n.core.Packet(c.now, &p)

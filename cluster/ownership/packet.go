@@ -44,6 +44,7 @@ type Packet struct {
 	refused Reason
 	// nobody: its director has said that it belongs to no connection yet.
 	nobody bool
+	portBy int64 // it waits for a port until then, 0 = not yet
 
 	asked uint8 // questions asked for this packet so far
 }
@@ -140,7 +141,12 @@ func Reasons() []Reason {
 }
 
 // String returns the name used in counters.
-func (r Reason) String() string { return reasonText[r][0] }
+func (r Reason) String() string {
+	if r == ReasonWait {
+		return "wait"
+	}
+	return reasonText[r][0]
+}
 
 // Describe returns one sentence for people.
 func (r Reason) Describe() string { return reasonText[r][1] }

@@ -19,10 +19,6 @@ const (
 // for the same packet (a view that moves under it).
 const maxAsked = 16
 
-// portTries is how often a first packet without a port waits for a unit before
-// the director is asked whether it is a first packet at all.
-const portTries = 3
-
 // wait is one connection whose packets are held until its director answers.
 type wait struct {
 	key      packet.FlowKey // canonical

@@ -146,7 +146,7 @@ func (c *Core) miss(p *Packet) Verdict {
 			return c.begin(p, k, conn)
 		case v.Op != OpDrop:
 			return v
-		case v.Reason == ReasonNATPorts && !p.nobody && (p.Kind == KindTCP || p.asked < portTries):
+		case v.Reason == ReasonWait:
 			return c.awaitPorts(p, k)
 		case p.Kind == KindTCP || p.nobody || !mayBelong(v.Reason):
 			return v

@@ -36,6 +36,7 @@ type Translator struct {
 	hosts    Hosts
 	log      BlockLog
 	full     map[hostKey]int64 // hosts that may not have more, until when that is believed
+	dry      map[int]int64     // pools of which no node has a unit to spare, the same
 	since    map[int]int64     // when a host got a unit
 	freeAt   int64
 	buf      []int
@@ -67,7 +68,7 @@ var _ ownership.NAT = (*Translator)(nil)
 func New(rules *nat.Rules, ports *nat.Ports, units Units, hosts Hosts, log BlockLog) *Translator {
 	return &Translator{
 		rules: rules, geometry: rules.Geometry(), ports: ports, units: units, hosts: hosts, log: log,
-		full: map[hostKey]int64{}, since: map[int]int64{},
+		full: map[hostKey]int64{}, dry: map[int]int64{}, since: map[int]int64{},
 	}
 }
 
@@ -119,17 +120,32 @@ func (t *Translator) pick(now int64, q nat.Request, taken func(packet.FlowKey) b
 	addr, port, r := t.ports.Allocate(now, q, taken)
 	switch r {
 	case nat.Short:
-		t.short(q.Pool)
-		return packet.FlowKey{}, ownership.ReasonNATPorts
+		return packet.FlowKey{}, t.short(now, q.Pool)
 	case nat.HostShort:
 		return packet.FlowKey{}, t.hostShort(now, q.Pool, q.Host)
 	}
 	return nat.ReplyKey(q.To, addr, port), ownership.ReasonNone
 }
 
-func (t *Translator) short(pool int) {
-	t.stats.Wanted++
-	t.units.Want(pool, 1)
+// short asks for a unit, and says whether to wait for it.
+func (t *Translator) short(now int64, pool int) ownership.Reason {
+	if now >= t.dry[pool] {
+		t.stats.Wanted++
+		t.units.Want(pool, 1)
+	}
+	if now < t.dry[pool] {
+		return ownership.ReasonNATPorts
+	}
+	return ownership.ReasonWait
+}
+
+// UnitsAnswer takes the end of a Want: so many units came.
+func (t *Translator) UnitsAnswer(now int64, pool, units int) {
+	if units == 0 {
+		t.dry[pool] = now + refusedFor
+	} else {
+		delete(t.dry, pool)
+	}
 }
 
 // Mapping implements ownership.NAT. One-to-one translation is a mapping of the
@@ -165,8 +181,7 @@ func (t *Translator) Map(now int64, in, out uint8, k, to packet.FlowKey, taken f
 	}
 	addr, r := t.ports.AllocateAddress(now, d.Pool, k.Src)
 	if r != nat.Allocated {
-		t.short(d.Pool)
-		return packet.FlowKey{}, ownership.ReasonNATPorts
+		return packet.FlowKey{}, t.short(now, d.Pool)
 	}
 	return nat.ReplyKey(mapping, addr, 0), ownership.ReasonNone
 }
