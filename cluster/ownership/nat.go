@@ -219,7 +219,9 @@ func (c *Core) PortsChanged(now int64) {
 	if c.view == nil {
 		return
 	}
-	for w := c.pending.first; w != nil; {
+	// What finds nothing waits again, behind all others.
+	last := c.pending.born
+	for w := c.pending.first; w != nil && w.born <= last; {
 		next := w.next
 		if w.kind == waitPorts {
 			c.answered(w)

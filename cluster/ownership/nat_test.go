@@ -370,7 +370,11 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 	if v := n.core.Packet(c.now, &p); v.Op != OpHold {
 		t.Fatalf("%+v, want it to wait", v)
 	}
+	q := tcp(inside(3, packet.ProtoTCP), SYN)
+	q.Handle = 8
+	n.core.Packet(c.now, &q)
 	c.run(15 * ms)
+	n.core.PortsChanged(c.now) // what came is for neither: they wait on
 	n.fake.wait = false
 	n.core.PortsChanged(c.now)
 	c.run(5 * ms)
