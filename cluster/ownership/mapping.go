@@ -61,9 +61,11 @@ func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey
 	switch {
 	case r == ReasonWait:
 		return c.awaitPorts(p, k)
-	case r == ReasonNATPorts && !p.nobody:
-		// No port for another mapping. But there may be this one, elsewhere.
-		p.refused = r
+	case r == ReasonNATPorts && p.denied < 2 && (p.denied == 1 || p.Kind == KindTCP):
+		// No port for another mapping. But there may be this one, elsewhere. (What
+		// need not begin a connection asks for that first, which may have outlived
+		// its mapping.)
+		p.refused, p.denied = r, 1
 		return c.askAbout(p, k, mapping)
 	case r != ReasonNone:
 		return drop(r)

@@ -42,8 +42,9 @@ type Packet struct {
 	reused bool // its connection was over here: a SYN that was forwarded begins the next
 	// refused is why it may pass only as part of a connection that exists.
 	refused Reason
-	// nobody: its director has said that it belongs to no connection yet.
-	nobody bool
+	// denied counts what a packet without a port turned out not to belong to: a
+	// connection, then a mapping.
+	denied uint8
 	portBy int64 // it waits for a port until then, 0 = not yet
 
 	asked uint8 // questions asked for this packet so far

@@ -148,7 +148,7 @@ func (c *Core) miss(p *Packet) Verdict {
 			return v
 		case v.Reason == ReasonWait:
 			return c.awaitPorts(p, k)
-		case p.Kind == KindTCP && v.Reason != ReasonNATConflict || p.nobody || !mayBelong(v.Reason):
+		case p.Kind == KindTCP && v.Reason != ReasonNATConflict || p.denied != 0 || !mayBelong(v.Reason):
 			return v
 		}
 		// A refused UDP packet may be one of a flow that another node owns, and who
