@@ -84,7 +84,7 @@ func (n *node) boot() {
 			Hold: w.cfg.Hold, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
 		Ownership: ownership.Config{
-			Table: n.table, Copies: n.copies, Router: router{}, Policy: allowOut{},
+			Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
 			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
