@@ -65,7 +65,7 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 	if !c.complete(k) {
 		return
 	}
-	if e, known := c.dir.Get(k); known {
+	if e, known := c.copyOf(k); known {
 		owner := wire.NodeID(e.Owner)
 		live := c.alive(owner, e.Incarnation)
 		if live && owner != c.self && e.Gen >= conn.Gen {
@@ -136,6 +136,9 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 		}
 		return !c.handedOver() || c.backup(k, owner) == c.self
 	}
+	if c.void(e, k) {
+		return false
+	}
 	if owner != nobody {
 		e.Owner, e.Confirmed = uint8(nobody), now // orphaned: its time starts now
 	}
@@ -143,6 +146,33 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 		return false
 	}
 	return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(e.Timeout))
+}
+
+// void reports whether a copy, or a stub, is of a connection that had ended when
+// its owner's last full round did: it belonged here then, and the round did not
+// confirm it. It is swept a while later (belongs); until then, and should the
+// owner die, it is not what anybody goes on from (NT4). Of a copy that belonged
+// elsewhere nothing can be said: it may be the last one.
+func (c *Core) void(e *flowtable.Backup, k packet.FlowKey) bool {
+	s, owner := &c.sync, wire.NodeID(e.Owner)
+	sweep, round := s.sweep[owner], s.swept[owner]
+	if sweep == 0 || round.order == nil || round.life != e.Incarnation || flowtable.Since(e.Confirmed, sweep) >= 0 {
+		return false
+	}
+	if _, inUnit := c.unitOf(k); inUnit { // who comes first there is known of the present view only
+		return round.order == c.order && c.backup(k, owner) == c.self
+	}
+	return round.order.Backup(k, owner) == c.self
+}
+
+// copyOf returns the copy of a connection, of which k is the canonical key.
+func (c *Core) copyOf(k packet.FlowKey) (*flowtable.Backup, bool) {
+	e, known := c.dir.Get(k)
+	if known && c.void(e, k) {
+		c.dir.Delete(k)
+		return nil, false
+	}
+	return e, known
 }
 
 // handedOver reports whether copies that belong elsewhere may go. They stay a

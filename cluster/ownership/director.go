@@ -43,7 +43,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		return
 	}
 	c.stats.Answered++
-	e, known := c.dir.Get(k)
+	e, known := c.copyOf(k)
 	switch {
 	case !known:
 		if !reregister && !c.complete(k) {
@@ -110,7 +110,7 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 	if c.answerStub(from, key) {
 		return
 	}
-	e, known := c.dir.Get(k)
+	e, known := c.copyOf(k)
 	live := known && c.alive(wire.NodeID(e.Owner), e.Incarnation)
 	if c.director(k) != c.self {
 		if live && wire.NodeID(e.Owner) != from {
@@ -163,7 +163,7 @@ func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 // it) the director wins, for it redirects the other.
 func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 	k, _ := conn.Key.Canonical()
-	e, known := c.dir.Get(k)
+	e, known := c.copyOf(k)
 	if !known {
 		c.store(from, &conn)
 		return

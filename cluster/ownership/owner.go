@@ -240,7 +240,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 // become the director and knows an owner. The later generation wins: either the
 // grant is returned, or the other owner learns of it.
 func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bool {
-	e, known := c.dir.Get(k)
+	e, known := c.copyOf(k)
 	if from == c.self || !known || c.director(k) != c.self {
 		return false
 	}

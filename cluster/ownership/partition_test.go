@@ -74,6 +74,29 @@ func TestFR15_CloseDuringAPartitionIsMadeUpAfterIt(t *testing.T) {
 	c.wantCopy(k, 0, 0, 0)
 }
 
+// The copy that the owner's full round did not confirm is void at once: should
+// the owner die before it is swept, nobody revives a connection that is over. Its
+// mapped port may be another one's by now (NT4).
+func TestNT4_NobodyTakesOverWhatARoundHasNotConfirmed(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3)
+	c.at(2, udp(k))
+	c.run(20 * ms)
+	c.apply(2, 2, 1, 2)
+	c.apply(3, 2, 3)
+	n := c.nodes[2]
+	n.core.closeFlow(n.table.Lookup(k).Slot())
+	c.apply(4, 3, 1, 2, 3)
+	c.run(50 * ms)
+	c.kill(2)
+	c.apply(5, 4, 1, 3)
+	_, v := c.at(1, udp(k.Reverse()))
+	wantDrop(t, v, ReasonPolicyDenied)
+	if ids := c.owners(k); len(ids) != 0 {
+		t.Fatalf("nodes %v revived a connection that was over", ids)
+	}
+}
+
 // A director comes back from the other side with an entry whose owner has lost
 // the connection meanwhile: who registers it now wins.
 func TestFR1_EntryFromBeforeThePartitionDoesNotOverruleTheOwner(t *testing.T) {

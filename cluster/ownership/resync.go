@@ -39,6 +39,7 @@ type resync struct {
 	ended   [64]uint32   // newest view tag that a member finished registering for
 	begun   [64]uint32   // tick after the member's SyncFullBegin, 0 = none
 	sweep   [64]uint32   // copies of this owner confirmed before are void, 0 = none
+	swept   [64]lastFull // the round that sweep is of
 	base    *order.Order // order for which everything we own is registered
 	baseOf  *wire.View
 
@@ -49,6 +50,13 @@ type resync struct {
 	wholeOf  *wire.View
 	missing  nodeSet // members that had not ended their round at the deadline
 	clean    bool    // everybody has registered: what is out of place may go
+	cleanAt  uint32  // tick since when
+}
+
+// lastFull is a full round of a member that has come to its end.
+type lastFull struct {
+	order *order.Order // of the view that it was for
+	life  uint8        // tag of the member's incarnation
 }
 
 type syncStep uint8
@@ -229,14 +237,17 @@ func (c *Core) onSynced(from wire.NodeID, tag uint32, p wire.SyncPhase) {
 	case wire.SyncFullEnd, wire.SyncEnd:
 		s.applied[from], s.ended[from] = tag, tag
 		if p == wire.SyncFullEnd && s.begun[from] != 0 {
-			s.sweep[from] = s.begun[from]
+			s.sweep[from], s.swept[from] = s.begun[from], lastFull{}
+			if c.view != nil && tag == c.view.Tag() {
+				s.swept[from] = lastFull{c.order, c.incarnation(from)}
+			}
 		}
 		if c.view != nil && tag == c.view.Tag() {
 			s.waiting.del(from)
 			if s.missing != 0 {
 				s.missing.del(from)
 				if s.missing == 0 && !s.clean {
-					s.clean = true
+					s.clean, s.cleanAt = true, c.tick()
 					c.toldSettled()
 				}
 			}
@@ -257,7 +268,7 @@ func (c *Core) settle(clean bool) {
 	if !clean {
 		s.missing = s.waiting
 	}
-	s.waiting, s.joined, s.clean = 0, 0, clean
+	s.waiting, s.joined, s.clean, s.cleanAt = 0, 0, clean, c.tick()
 	s.whole, s.wholeOf = c.order, c.view
 	c.reopenClaims()
 	c.hurryParked()
@@ -437,10 +448,10 @@ func (c *Core) handOver() bool {
 	s := &c.sync
 	blocked := false
 	next := c.dir.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
-		if blocked || c.alive(wire.NodeID(e.Owner), e.Incarnation) {
+		k, _ := e.Key.Canonical()
+		if blocked || c.alive(wire.NodeID(e.Owner), e.Incarnation) || c.void(e, k) {
 			return true
 		}
-		k, _ := e.Key.Canonical()
 		if d := c.director(k); d != c.self && d != 0 {
 			conn := c.connOfCopy(e)
 			conn.Flags |= wire.ConnOrphan

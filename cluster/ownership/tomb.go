@@ -14,8 +14,10 @@ import (
 //
 // So the key stays in use for a while, by a tomb: a stub without an owner. The
 // while is longer than the detection of a cut; if a node is missing then, the
-// tomb stays until everybody is back and has registered what it owns. Only what
-// began after the node went missing is none of its business.
+// tomb stays until everybody is back, has registered what it owns, and has heard
+// what this node has registered: the copy that a full round does not confirm is
+// void (Core.void). Only what began after the node went missing is none of its
+// business.
 
 // What Backup.State says of a tomb.
 const (
@@ -57,5 +59,10 @@ func (c *Core) tombStays(e *flowtable.Backup) bool {
 	if e.State&tombFresh != 0 && flowtable.Since(e.Confirmed, c.sync.viewAt) > 0 {
 		return false
 	}
-	return !c.sync.clean || c.cfg.NAT.Apart()
+	if !c.sync.clean || c.cfg.NAT.Apart() {
+		return true
+	}
+	// What this node has registered must have reached the others: were it lost in
+	// a cut, the view would have changed before the settle time is over.
+	return flowtable.Since(c.tick(), c.sync.cleanAt) <= int32(flowtable.TickOf(int64(c.cfg.SettleTime)))
 }

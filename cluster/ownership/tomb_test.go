@@ -38,8 +38,18 @@ func TestNT4_AKeyThatMayLiveElsewhereIsNotReused(t *testing.T) {
 	if n.core.taken(k2) || n.fake.uses[k2] != 0 {
 		t.Fatalf("the key of a connection that nobody else knew is kept: uses %v", n.fake.uses)
 	}
+	// Everybody is back and has registered. But what the others have heard of that
+	// may be on its way, in a cut that nobody has noticed yet.
 	n.fake.apart = false
+	c.apply(4, 3, 1, 2, 3)
+	c.run(500 * ms)
+	if !n.core.sync.clean || !n.core.taken(k1) {
+		t.Fatalf("all registered: %v; the key is free before the others know that its connection is over", n.core.sync.clean)
+	}
 	c.run(5000 * ms)
+	if n.core.taken(k1) {
+		t.Fatal("the key never comes free")
+	}
 	c.kill(2)
 	c.kill(3)
 	c.wantNoUse()
