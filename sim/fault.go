@@ -14,6 +14,7 @@ func PowerOff(w *World) {
 	w.note("FAULT node %d loses power", n.index+1)
 	n.powered = false
 	n.life++
+	w.check.over(n)
 	life := n.life
 	w.clock.after(second/5+w.rng.Int64N(3*second), func() {
 		if n.life == life {
@@ -34,6 +35,7 @@ func KillDaemon(w *World) {
 	w.note("FAULT daemon of node %d is killed", n.index+1)
 	n.dead = true
 	n.life++
+	w.check.over(n)
 	life := n.life
 	w.clock.after(second/2+w.rng.Int64N(2*second), func() {
 		if n.life == life {

@@ -7,7 +7,6 @@ import (
 	"cohort/ccl/wire"
 	"cohort/cluster/order"
 	"cohort/flowtable"
-	"cohort/packet"
 )
 
 // settleBound is how long after the last fault or view two nodes may still
@@ -20,14 +19,23 @@ type checker struct {
 	w        *World
 	lastMove int64 // last fault or change of view
 	nextFull int64
-	users    map[packet.FlowKey]*conn
-	ports    map[portsAt]*node
+	ledger   *ledger  // nil without NAT
 	said     []string // violations so far: each once
 	torn     bool     // the link was cut: two sides may have granted the same
 }
 
 func (k *checker) init(w *World) {
-	k.w, k.lastMove, k.ports = w, w.clock.now, map[portsAt]*node{}
+	k.w, k.lastMove = w, w.clock.now
+	if w.setups != nil {
+		k.ledger = newLedger()
+	}
+}
+
+// over ends what a node forwards and allocates.
+func (k *checker) over(n *node) {
+	if k.ledger != nil {
+		k.ledger.over(n)
+	}
 }
 
 // moved notes a fault or a change of view.
@@ -43,8 +51,8 @@ func (k *checker) split() {
 	}
 }
 
-// step runs after every event: the cheap checks always, the walk over all
-// connections once in a while.
+// step runs after every event: the walk over all connections once in a while. NT4
+// has been checked within the event, by the ledger.
 func (k *checker) step() {
 	if k.w.setups != nil && (len(k.w.net.cut) > 0 || k.apart()) {
 		for _, c := range k.w.conns {
@@ -59,8 +67,9 @@ func (k *checker) step() {
 		for _, c := range k.w.conns {
 			k.oneOwner(c)
 		}
-		k.translations()
-		k.holders()
+		if k.ledger != nil {
+			k.ledger.audit(k.w)
+		}
 		k.hostBlocks()
 		k.lastHealthy()
 	}

@@ -28,7 +28,7 @@ func compileNAT(blocks int) (list []*nat.Rules) {
 		p.Name, p.MaxBlocksPerHost = "egress", blocks
 		r, err := nat.Compile(nat.Config{
 			Pools: []nat.Pool{p},
-			Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: 1, To: 2, Source: netip.MustParsePrefix("10.0.0.0/8"), Pool: "egress"}},
+			Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: 1, To: 2, Source: netip.MustParsePrefix("10.0.0.0/8"), Pool: "egress", LogXlates: true}},
 		})
 		if err != nil {
 			panic(err)
@@ -37,74 +37,6 @@ func compileNAT(blocks int) (list []*nat.Rules) {
 	}
 	return list
 }
-
-// translations is NT4: no two connections that some node owns share what their
-// server sees, on whichever sides of a partition they are.
-func (k *checker) translations() {
-	if k.w.setups == nil {
-		return
-	}
-	if k.users == nil {
-		k.users = map[packet.FlowKey]*conn{}
-	}
-	clear(k.users)
-	for _, c := range k.w.conns {
-		if c.started == 0 {
-			continue
-		}
-		for _, n := range k.w.nodes {
-			if !n.powered || n.dead {
-				continue
-			}
-			ref := n.table.Lookup(c.key)
-			if ref == 0 || ref.IsForward() {
-				continue
-			}
-			k1 := n.table.Flow(ref.Slot()).Key[1]
-			if o := k.users[k1]; o != nil && o != c {
-				k.w.fail("NT4: connections %d and %d both use %v", o.id, c.id, k1)
-			}
-			k.users[k1] = c
-		}
-	}
-}
-
-// holders is the rule behind NT4: a port has one node in the world that may
-// allocate it, also while nodes number the units differently.
-func (k *checker) holders() {
-	if k.w.setups == nil {
-		return
-	}
-	clear(k.ports)
-	for _, n := range k.w.nodes {
-		if !n.powered || n.dead {
-			continue
-		}
-		g := n.rules().Geometry()
-		for u := range g.Units() {
-			if !n.core.Translator().Ports().Held(u) {
-				continue
-			}
-			d := g.Describe(u)
-			for at := int(d.First) / grain; at <= int(d.Last)/grain; at++ {
-				p := portsAt{d.Addr, uint16(at)}
-				if first := k.ports[p]; first != nil {
-					k.w.fail("NT4: nodes %d and %d both allocate from %v, ports %d and on", first.index+1, n.index+1, d.Addr, at*grain)
-				}
-				k.ports[p] = n
-			}
-		}
-	}
-}
-
-// portsAt are grain ports of an address: a common divisor of all block sizes,
-// and of the first port.
-type portsAt struct {
-	addr  packet.Addr
-	grain uint16
-}
-
-const grain = 512
 
 // hostBlocks is NT6: in a view that everybody has settled in, a host has no more
 // blocks than it may. Nodes that do not know of each other count apart.

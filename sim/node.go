@@ -59,6 +59,7 @@ func (n *node) boot() {
 	n.powered, n.stopped, n.dead = true, false, false
 	n.life++
 	w.check.moved() // a node is not expected to be a member before it has booted
+	w.check.over(n)
 	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0
 	n.held = map[ownership.Handle]pkt{}
 	var seed [10]uint64
@@ -89,7 +90,7 @@ func (n *node) boot() {
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{}, Policy: allowOut{},
-			Timeouts: w.cfg.Timeouts, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
+			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
 	})
@@ -187,7 +188,7 @@ func (n *node) translation(seed [10]uint64) *core.NAT {
 	}
 	n.stubs = flowtable.NewBackupStore(seed, 2*w.cfg.Flows)
 	t := &core.NAT{
-		Rules: w.setups[n.file], HoldDown: w.cfg.HoldDown, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1)), Stubs: n.stubs, Found: true,
+		Rules: w.setups[n.file], HoldDown: w.cfg.HoldDown, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1)), Stubs: n.stubs, Found: true, Journal: journal{n},
 		Remember: func(m blocks.Memory) {
 			life := n.life
 			w.clock.after(w.rng.Int64N(5*ms), func() { // a disk is slow
@@ -208,6 +209,15 @@ func (n *node) translation(seed [10]uint64) *core.NAT {
 		t.Memory = *n.disk
 	}
 	return t
+}
+
+// xlate hears of every translation that the node owns (ownership.Config.Xlate).
+func (n *node) xlate(f *flowtable.FlowSlot, began bool) {
+	if began {
+		n.w.check.ledger.began(n, f)
+	} else {
+		n.w.check.ledger.ended(n, f)
+	}
 }
 
 // router: 10/8 is behind interface 1, the rest behind 2.

@@ -102,10 +102,10 @@ func Run(cfg Config) Result {
 	w.clock.now = 1000 * second
 	w.net = network{w: w, cut: map[[2]int]bool{}}
 	w.result.Seed = cfg.Seed
-	w.check.init(w)
 	if cfg.NAT {
 		w.setups = compileNAT(cfg.Blocks)
 	}
+	w.check.init(w)
 	for i := range cfg.Nodes {
 		w.nodes = append(w.nodes, &node{w: w, index: i})
 	}

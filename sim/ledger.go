@@ -1,0 +1,159 @@
+package sim
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// ledger follows every translation and every unit of all nodes from the events
+// themselves, so that NT4 is checked at the instant of each change: what is wrong
+// for a millisecond is wrong. It hears of translations by the log of xlates (RFC
+// 6888, REQ-12) and of units by the nodes' journals; audit compares both with
+// the tables, so a log with a gap is found as well.
+type ledger struct {
+	users   map[packet.FlowKey][]use // by the key that the responder sends
+	holders map[portsAt]*node
+}
+
+// use is one owner's translation: the connection whose first key is own.
+type use struct {
+	node *node
+	own  packet.FlowKey
+}
+
+// portsAt are grain ports of an address: a common divisor of all block sizes, and
+// of the first port. Nodes may number the units differently (NT7).
+type portsAt struct {
+	addr  packet.Addr
+	grain uint16
+}
+
+const grain = 512
+
+// portsOf are the ports of a unit as the node numbers them.
+func portsOf(n *node, unit int) iter.Seq[portsAt] {
+	d := n.rules().Geometry().Describe(unit)
+	return func(yield func(portsAt) bool) {
+		for at := int(d.First) / grain; at <= int(d.Last)/grain; at++ {
+			if !yield(portsAt{d.Addr, uint16(at)}) {
+				return
+			}
+		}
+	}
+}
+
+func newLedger() *ledger {
+	return &ledger{users: map[packet.FlowKey][]use{}, holders: map[portsAt]*node{}}
+}
+
+// began is a translation that a node owns from now on (NT4).
+func (l *ledger) began(n *node, f *flowtable.FlowSlot) {
+	own, k1 := f.Key[0], f.Key[1]
+	for _, u := range l.users[k1] {
+		if u.own != own {
+			n.w.fail("NT4: %s of node %d and %s of node %d both use %v", n.w.nameOf(u.own), u.node.index+1, n.w.nameOf(own), n.index+1, k1)
+		}
+	}
+	l.users[k1] = append(l.users[k1], use{n, own})
+}
+
+// ended is a translation that a node does not own any more.
+func (l *ledger) ended(n *node, f *flowtable.FlowSlot) {
+	list := l.users[f.Key[1]]
+	for i, u := range list {
+		if u == (use{n, f.Key[0]}) {
+			list[i] = list[len(list)-1]
+			l.users[f.Key[1]] = list[:len(list)-1]
+			return
+		}
+	}
+	n.w.fail("xlate log: node %d ends %v of %s, which did not begin", n.index+1, f.Key[1], n.w.nameOf(f.Key[0]))
+}
+
+// hold is a unit that a node allocates from, or not any more: a port has one
+// holder in the world.
+func (l *ledger) hold(n *node, unit int, held bool) {
+	for p := range portsOf(n, unit) {
+		switch o := l.holders[p]; {
+		case held && o != nil && o != n:
+			n.w.fail("NT4: nodes %d and %d both allocate from %v, ports %d and on", o.index+1, n.index+1, p.addr, int(p.grain)*grain)
+		case held:
+			l.holders[p] = n
+		case o == n:
+			delete(l.holders, p)
+		}
+	}
+}
+
+// drop is all that a node holds.
+func (l *ledger) drop(n *node) {
+	maps.DeleteFunc(l.holders, func(_ portsAt, o *node) bool { return o == n })
+}
+
+// over ends a life: a machine without power, or a daemon without its table,
+// forwards and allocates nothing.
+func (l *ledger) over(n *node) {
+	for k1, list := range l.users {
+		kept := list[:0]
+		for _, u := range list {
+			if u.node != n {
+				kept = append(kept, u)
+			}
+		}
+		l.users[k1] = kept
+	}
+	l.drop(n)
+}
+
+// audit compares the ledger with what the nodes' tables and ports say.
+func (l *ledger) audit(w *World) {
+	users, listed := 0, 0
+	for _, n := range w.nodes {
+		if !n.powered || n.dead {
+			continue
+		}
+		n.table.ScanFlows(0, w.cfg.Flows, func(_ uint32, f *flowtable.FlowSlot) bool {
+			if f.Key[1] != f.Key[0].Reverse() {
+				users++
+			}
+			return true
+		})
+		for unit := range n.rules().Geometry().Units() {
+			held := n.core.Translator().Ports().Held(unit)
+			for p := range portsOf(n, unit) {
+				if held != (l.holders[p] == n) {
+					w.fail("NT4: node %d allocates from unit %d: %v, its journal says the opposite", n.index+1, unit, held)
+				}
+			}
+		}
+	}
+	for _, list := range l.users {
+		listed += len(list)
+	}
+	if users != listed {
+		w.fail("xlate log: nodes own %d translations, the log has %d", users, listed)
+	}
+}
+
+// journal is a node's blocks.CutJournal.
+type journal struct{ n *node }
+
+func (journal) View(uint64) {}
+
+func (j journal) Recut(uint32) { j.n.w.check.ledger.drop(j.n) }
+
+func (j journal) Hold(unit int, held bool) { j.n.w.check.ledger.hold(j.n, unit, held) }
+
+// nameOf names the conversation that has a first key.
+func (w *World) nameOf(k packet.FlowKey) string {
+	for _, c := range w.conns {
+		if c.key == k {
+			return fmt.Sprintf("connection %d", c.id)
+		}
+	}
+	return k.String()
+}
