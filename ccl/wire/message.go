@@ -59,13 +59,14 @@ type Conn struct {
 
 // Conn flags.
 const (
-	ConnSync   = 0x01 // FR13: durability sync
-	ConnNoCopy = 0x02 // FR13: durability none: directors know the owner, nobody keeps state
-	ConnOrphan = 0x04 // Update and Bind only: the owner is dead, the receiver is the new director
-	ConnMapped = 0x08 // its translation is that of a mapping (RFC 4787, endpoint-independent)
-	ConnTomb   = 0x40 // stubs only, never sent: see ownership's tombs
-	ConnLogged = 0x20 // its translation is logged when it begins and ends (RFC 6888, REQ-12)
-	ConnOpen   = 0x10 // a mapping that lets anybody in (RFC 4787, endpoint-independent filtering)
+	ConnSync    = 0x01 // FR13: durability sync
+	ConnNoCopy  = 0x02 // FR13: durability none: directors know the owner, nobody keeps state
+	ConnOrphan  = 0x04 // Update and Bind only: the owner is dead, the receiver is the new director
+	ConnMapped  = 0x08 // its translation is that of a mapping (RFC 4787, endpoint-independent)
+	ConnTomb    = 0x40 // stubs only, never sent: see ownership's tombs
+	ConnLogged  = 0x20 // its translation is logged when it begins and ends (RFC 6888, REQ-12)
+	ConnGranted = 0x80 // copies only, never sent: granted, and its owner has not confirmed it since
+	ConnOpen    = 0x10 // a mapping that lets anybody in (RFC 4787, endpoint-independent filtering)
 )
 
 // OwnerRetry in Owner.Owner or Redirect.Owner means: I cannot answer in my

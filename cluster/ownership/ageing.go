@@ -131,7 +131,7 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 	now := c.tick()
 	owner := wire.NodeID(e.Owner)
 	if c.alive(owner, e.Incarnation) {
-		if sweep := c.sync.sweep[owner]; sweep != 0 && c.handedOver() && flowtable.Since(e.Confirmed, sweep) < 0 {
+		if c.handedOver() && c.unconfirmed(e) {
 			return false
 		}
 		return !c.handedOver() || c.backup(k, owner) == c.self
@@ -155,14 +155,26 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 // elsewhere nothing can be said: it may be the last one.
 func (c *Core) void(e *flowtable.Backup, k packet.FlowKey) bool {
 	s, owner := &c.sync, wire.NodeID(e.Owner)
-	sweep, round := s.sweep[owner], s.swept[owner]
-	if sweep == 0 || round.order == nil || round.life != e.Incarnation || flowtable.Since(e.Confirmed, sweep) >= 0 {
+	round := s.swept[owner]
+	if round.order == nil || round.life != e.Incarnation || !c.unconfirmed(e) {
 		return false
 	}
 	if _, inUnit := c.unitOf(k); inUnit { // who comes first there is known of the present view only
 		return round.order == c.order && c.backup(k, owner) == c.self
 	}
 	return round.order.Backup(k, owner) == c.self
+}
+
+// unconfirmed reports whether its owner's last full round has passed a copy over.
+// The round knows nothing of a grant that crossed it: the owner confirms that when
+// it arrives, which may be as late as a packet waits for it.
+func (c *Core) unconfirmed(e *flowtable.Backup) bool {
+	sweep := c.sync.sweep[e.Owner]
+	if sweep == 0 || flowtable.Since(e.Confirmed, sweep) >= 0 {
+		return false
+	}
+	crossing := int32(flowtable.TickOf(int64(c.cfg.AnswerTimeout + c.cfg.ParkTime)))
+	return e.Flags&wire.ConnGranted == 0 || flowtable.Since(c.tick(), e.Confirmed) > crossing
 }
 
 // copyOf returns the copy of a connection, of which k is the canonical key.

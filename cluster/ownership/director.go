@@ -57,7 +57,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 			conn.Gen = e.Gen + 1
 		default:
 			conn = c.connOfCopy(e) // it was granted before and lost the answer
-			c.keep(from, &conn)
+			c.keepGranted(from, &conn)
 			c.grant(from, conn, true)
 			return
 		}
@@ -72,7 +72,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 			// An earlier answer may have told the claimant the opposite: a new
 			// generation overrules it, for both.
 			conn.Gen = e.Gen + 1
-			c.keep(from, &conn)
+			c.keepGranted(from, &conn)
 			c.grant(from, conn, true)
 		}
 		c.redirect(old, conn.Key, from, conn.Gen)
@@ -92,8 +92,10 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		c.unpark(k)
 		return
 	}
-	c.keep(from, &conn)
-	if !reregister {
+	if reregister {
+		c.keep(from, &conn)
+	} else {
+		c.keepGranted(from, &conn)
 		c.grant(from, conn, false)
 	}
 	c.unpark(k)
@@ -126,6 +128,7 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		// Its claim may be on the way: the SYN-ACK often comes first.
 		c.park(k, ask{from: from, conn: wire.Conn{Key: key}})
 	case c.isOwner(e, from):
+		e.Flags, e.Confirmed = e.Flags|wire.ConnGranted, c.tick()
 		c.grant(from, c.connOfCopy(e), true)
 	case live:
 		c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
@@ -181,7 +184,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 		// Two sides of a partition went on with it, and the owner on the side
 		// that was ahead is dead: the living one goes on in its place.
 		conn.Gen++
-		c.keep(old, &conn)
+		c.keepGranted(old, &conn)
 		c.grant(old, conn, true)
 	case conn.Gen > e.Gen:
 		c.store(from, &conn)
@@ -196,6 +199,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 	case rival:
 		c.redirect(from, conn.Key, old, e.Gen)
 	case live:
+		e.Flags, e.Confirmed = e.Flags|wire.ConnGranted, c.tick()
 		c.grant(from, c.connOfCopy(e), true) // it has not heard of that yet
 	default:
 		c.outlive(from, conn, e)
@@ -216,7 +220,7 @@ func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
 func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
 	conn := c.connOfCopy(e)
 	conn.Gen++
-	c.keep(to, &conn)
+	c.keepGranted(to, &conn)
 	c.grant(to, conn, true)
 }
 
@@ -228,7 +232,7 @@ func (c *Core) outlive(from wire.NodeID, conn wire.Conn, e *flowtable.Backup) {
 		return
 	}
 	conn.Gen = e.Gen + 1
-	c.keep(from, &conn)
+	c.keepGranted(from, &conn)
 	c.grant(from, conn, true)
 }
 
@@ -275,6 +279,16 @@ func (c *Core) keep(owner wire.NodeID, conn *wire.Conn) {
 	c.store(owner, conn)
 }
 
+// keepGranted is keep for an owner that this node is about to grant it to. Until
+// the owner can have heard of that, no round of its own can confirm it.
+func (c *Core) keepGranted(owner wire.NodeID, conn *wire.Conn) {
+	c.keep(owner, conn)
+	k, _ := conn.Key.Canonical()
+	if e, known := c.dir.Get(k); known && owner != c.self {
+		e.Flags |= wire.ConnGranted
+	}
+}
+
 // store writes a director or backup entry.
 func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 	b := c.entry(owner, conn.Key, conn.Gen)
@@ -307,7 +321,7 @@ func (c *Core) entry(owner wire.NodeID, k packet.FlowKey, gen uint32) flowtable.
 func (c *Core) connOfCopy(e *flowtable.Backup) wire.Conn {
 	conn := wire.Conn{
 		Key: e.Key.Unpack(), Gen: e.Gen, In: e.In, Out: e.Out,
-		State: e.State, Flags: e.Flags, Rule: e.Rule, Timeout: e.Timeout,
+		State: e.State, Flags: e.Flags &^ wire.ConnGranted, Rule: e.Rule, Timeout: e.Timeout,
 	}
 	if c.cfg.NAT != nil {
 		conn.Reply, _ = c.dir.Other(conn.Key)

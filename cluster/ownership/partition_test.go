@@ -81,7 +81,7 @@ func TestNT4_NobodyTakesOverWhatARoundHasNotConfirmed(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
 	k := c.keyDirectedBy(packet.ProtoUDP, 3)
 	c.at(2, udp(k))
-	c.run(20 * ms)
+	c.run(1200 * ms)
 	c.apply(2, 2, 1, 2)
 	c.apply(3, 2, 3)
 	n := c.nodes[2]
@@ -210,6 +210,41 @@ func TestFR12_GrantThatCrossesAFullRoundStaysProtected(t *testing.T) {
 	wantForward(t, c.nodes[1].released[1])
 	c.run(2000 * ms)
 	c.wantCopy(k, 3, 1, 2)
+}
+
+// The same, and the grant takes so long that the director would sweep meanwhile
+// and give the connection to another. It waits for as long as the packet does.
+// A grant that is lost leaves nothing.
+func TestFR1_WhatIsGrantedIsNotSweptBeforeTheGrantArrives(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		c := newCluster(t, 1, 2, 3)
+		k := c.keyDirectedBy(packet.ProtoUDP, 3)
+		c.run(4000 * ms)
+		p := udp(k)
+		p.Handle = 1
+		c.nodes[2].core.Packet(c.now, &p)
+		c.delay = func() int64 { return 900 * ms }
+		c.run(ms)
+		c.delay = func() int64 { return 100_000 }
+		c.nodes[2].core.sync.wantFull()
+		c.run(880 * ms)
+		c.wantCopy(k, 3, 2, 1)
+		if lost {
+			keep := c.queue[:0]
+			for _, q := range c.queue {
+				if _, grant := q.m.(*wire.Grant); !grant {
+					keep = append(keep, q)
+				}
+			}
+			c.queue = keep
+			c.run(2500 * ms)
+			c.wantCopy(k, 0, 0, 0)
+			continue
+		}
+		c.run(2500 * ms)
+		wantForward(t, c.nodes[2].released[1])
+		c.wantCopy(k, 3, 2, 1)
+	}
 }
 
 // A node becomes the owner of what it has an old copy of.
