@@ -121,7 +121,9 @@ func Run(cfg Config) Result {
 	w.check.settled()
 	w.advanceUntil(giveUp+3*second, w.check.finished) // the slowest conversation ends
 	w.check.converged()
-	w.advanceUntil(int64(time.Duration(cfg.Timeouts.UDP)*time.Second)+6*second, w.check.allEmpty)
+	// Idle time, its ageing, the tomb, its ageing, hold-down; then the block is taken
+	// from its host, and handed to its target.
+	w.advanceUntil(int64(time.Duration(cfg.Timeouts.UDP)*time.Second)+5*second+int64(cfg.HoldDown)+4*second, w.check.allEmpty)
 	w.check.empty()
 	w.sum()
 	return w.result
