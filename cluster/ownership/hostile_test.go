@@ -147,3 +147,22 @@ func TestTR2_TimeWaitReuseAtAnotherNode(t *testing.T) {
 	_, v = c.at(3, tcp(k, ACK))
 	wantForward(t, v)
 }
+
+// A packet that policy refused waits for the director's word whether it is a reply.
+// The next one like it waits beside it, and is dropped for the same reason (MG5).
+func TestMG5_WhatWaitsBesideARefusedPacketIsRefusedToo(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 3).Reverse()
+	for h := Handle(1); h <= 3; h++ {
+		p := udp(k)
+		p.Handle = h
+		if v := c.nodes[1].core.Packet(c.now, &p); v.Op != OpHold {
+			t.Fatalf("%+v, want the packet held", v)
+		}
+		c.run(10 * ms)
+	}
+	c.run(500 * ms)
+	for h := Handle(1); h <= 3; h++ {
+		wantDrop(t, c.nodes[1].released[h], ReasonPolicyDenied)
+	}
+}

@@ -54,12 +54,17 @@ func (c *Core) throughMapping(p *Packet, conn *wire.Conn, to, mapping packet.Flo
 func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey, flags uint8) Verdict {
 	k, _ := mapping.Canonical()
 	if w := c.pending.get(k); w != nil {
+		p.refused, p.lacks = w.held[0].refused, w.held[0].lacks // for want of a port, or not at all
 		return c.hold(w, p)
 	}
 	reply, r := c.cfg.NAT.Map(c.now, conn.In, conn.Out, p.Key, to, c.takenFn)
 	switch {
-	case r == ReasonNATPorts:
+	case r == ReasonWait:
 		return c.awaitPorts(p, k, mapping)
+	case r == ReasonNATPorts && !p.nobody:
+		// No port for another mapping. But there may be this one, elsewhere.
+		c.unportable(p)
+		return c.askAbout(p, k, mapping)
 	case r != ReasonNone:
 		return drop(r)
 	}

@@ -48,6 +48,30 @@ func TestNT9_OneEndpointHasOneMapping(t *testing.T) {
 	}
 }
 
+// A node without a port for a mapping finds the one that the endpoint has, at
+// whichever node: for another connection of it no further port is needed.
+func TestNT9_WithoutAPortAMappingIsFound(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	_, v := c.at(1, udp(eim(1)))
+	wantForward(t, v)
+	c.run(20 * ms)
+	mapped := c.reply(eim(1))
+	for id := wire.NodeID(2); id <= 4; id++ {
+		c.nodes[id].fake.short = true
+		k := eim(byte(id))
+		p := udp(k)
+		_, v := c.at(id, p)
+		wantForward(t, v)
+		if r := c.reply(k); r.DstPort != mapped.DstPort {
+			t.Fatalf("node %d: leaves from port %d, want %d", id, r.DstPort, mapped.DstPort)
+		}
+	}
+	other := eim(1)
+	other.SrcPort++
+	_, v = c.at(2, udp(other))
+	wantDrop(t, v, ReasonNATPorts)
+}
+
 // stranger sends to a mapped endpoint from an address that the host behind it
 // has never spoken to.
 func stranger(mapped packet.FlowKey, n byte) Packet {

@@ -6,6 +6,11 @@ import (
 	"cohort/packet"
 )
 
+// ReasonWait is what NAT.Source and NAT.Map say instead of a reason while a unit,
+// or the word of a host's director, may be on its way: the packet waits. Nothing
+// is dropped for it.
+const ReasonWait Reason = 255
+
 // NAT translates the connections of this node and knows where their second
 // keys are kept. Everything is called on the core's goroutine.
 type NAT interface {
@@ -16,7 +21,8 @@ type NAT interface {
 	// Source chooses what a new connection k from interface in to out leaves
 	// with, and returns the responder's direction as it will be received. to is
 	// k after Destination. taken reports whether a candidate is in use. logged
-	// says that Config.Xlate is to hear of it.
+	// says that Config.Xlate is to hear of it. ReasonNATPorts is final: no node has
+	// a unit to spare; before that is known it is ReasonWait.
 	Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r Reason)
 	// Use and Release count that something of this node needs a reply key: a
 	// flow, a claim on its way, a stub. hold keeps the exact key from being
@@ -38,9 +44,12 @@ type NAT interface {
 	// of a pool would belong to.
 	Mapped(k packet.FlowKey) (reply packet.FlowKey, ok bool)
 
-	// Refused says that a packet is dropped as ReasonNATPorts: the one for which
-	// Source or Map said that last.
-	Refused()
+	// Lacks returns the pool, by its index, that had no port when Source or Map
+	// last said ReasonWait or ReasonNATPorts.
+	Lacks() int
+	// Refused says that a packet is dropped as ReasonNATPorts because a pool lacks
+	// ports.
+	Refused(pool int)
 
 	// Apart reports whether a node that may have taken over connections of this
 	// one is not in the view, or has not registered what it owns.
@@ -199,27 +208,37 @@ func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
 	return Verdict{Op: OpHold}
 }
 
-// awaitPorts holds a first packet until this node has a port for it. The
-// translation has asked for a unit; every tick tries again. A packet without SYN
-// may also be one of a connection, or of a mapping (about), that another node
-// owns: that needs no port, so the director is asked.
+// awaitPorts holds a first packet until this node has a port for it, or knows that
+// it gets none (NT3). The translation has asked for a unit; every tick tries again.
+// A packet without SYN may also be one of a connection, or of a mapping (about),
+// that another node owns: that needs no port, so the director is asked meanwhile.
 func (c *Core) awaitPorts(p *Packet, k, about packet.FlowKey) Verdict {
-	if p.asked++; p.asked > maxAsked {
-		c.cfg.NAT.Refused()
+	first := p.portBy == 0
+	if first {
+		p.portBy = c.now + int64(c.cfg.AnswerTimeout)
+	}
+	if c.now >= p.portBy {
+		c.cfg.NAT.Refused(c.cfg.NAT.Lacks())
 		return drop(ReasonNATPorts)
 	}
 	if len(c.pending.byKey) >= c.cfg.MaxPending || !c.mayHold(p, waitPorts) {
 		return drop(ReasonHoldLimit)
 	}
 	w := c.pending.add(k, waitPorts)
-	w.deadline, w.askedAt, w.retryAt = c.now+int64(c.cfg.AnswerTimeout), c.now, c.now+1
+	w.deadline, w.askedAt, w.retryAt = p.portBy+int64(c.cfg.TickEvery), c.now, c.now+1
 	c.pending.keep(w, p)
-	if p.Kind != KindTCP && p.asked == 1 {
+	if first && p.Kind != KindTCP && !p.nobody {
 		c.stats.Queries++
 		c.msg.query = wire.Query{Key: about}
 		c.send(c.director(about), &c.msg.query)
 	}
 	return Verdict{Op: OpHold}
+}
+
+// unportable notes that only a connection that exists can carry p: a pool has no
+// port left for it.
+func (c *Core) unportable(p *Packet) {
+	p.refused, p.lacks = ReasonNATPorts, uint16(c.cfg.NAT.Lacks())
 }
 
 // PortsChanged says that this node has got a unit: what waits for a port tries
@@ -229,7 +248,9 @@ func (c *Core) PortsChanged(now int64) {
 	if c.view == nil {
 		return
 	}
-	for w := c.pending.first; w != nil; {
+	// What finds nothing waits again, behind all others.
+	last := c.pending.born
+	for w := c.pending.first; w != nil && w.born <= last; {
 		next := w.next
 		if w.kind == waitPorts {
 			c.answered(w)

@@ -20,7 +20,8 @@ type testNAT struct {
 	alive func(wire.NodeID) bool
 	next  uint16
 	uses  map[packet.FlowKey]int
-	short bool // pretends to have no port
+	short bool // pretends that no node has a port
+	wait  bool // pretends that a unit is on its way
 	open  bool // mappings let anybody in
 	apart bool // a node is missing
 	held  int  // releases with hold-down
@@ -35,6 +36,9 @@ func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) 
 func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, bool, Reason) {
 	if in != 1 || to.Dst[0] != 192 {
 		return k.Reverse(), false, ReasonNone
+	}
+	if n.wait {
+		return packet.FlowKey{}, false, ReasonWait
 	}
 	if n.short || n.gone {
 		return packet.FlowKey{}, false, ReasonNATPorts
@@ -51,7 +55,8 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 	return packet.FlowKey{}, false, ReasonNATPorts
 }
 
-func (n *testNAT) Refused() { n.full++ }
+func (n *testNAT) Lacks() int  { return 0 }
+func (n *testNAT) Refused(int) { n.full++ }
 
 func (n *testNAT) Apart() bool { return n.apart }
 
@@ -107,6 +112,51 @@ func (n *testNAT) Order(u int) (a, b, c wire.NodeID) {
 		return h, b, c
 	}
 	return b, c, 0
+}
+
+// A node that has no port for a new connection still carries those that exist: a
+// packet of another node's UDP flow is not refused as if it began one. What does
+// begin one is refused by name, every packet of it.
+func TestNT3_WithoutAPortExistingConnectionsGoOn(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoUDP, packet.ProtoTCP} {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := inside(1, proto)
+		open, data := udp(k), udp(k)
+		if proto == packet.ProtoTCP {
+			open, data = tcp(k, SYN), tcp(k, ACK)
+		}
+		_, v := c.at(1, open)
+		wantForward(t, v)
+		c.run(20 * ms)
+		for id := wire.NodeID(2); id <= 4; id++ {
+			c.nodes[id].fake.short = true
+			at, v := c.at(id, data)
+			if wantForward(t, v); at != 1 {
+				t.Fatalf("node %d forwards what node 1 owns", at)
+			}
+		}
+		first, again := udp(inside(2, proto)), udp(inside(2, proto))
+		if proto == packet.ProtoTCP {
+			first, again = tcp(first.Key, SYN), tcp(first.Key, SYN)
+		}
+		again.Handle = 1000
+		for range 4 {
+			p := again
+			if v := c.nodes[2].core.Packet(c.now, &p); v.Op != OpHold {
+				c.nodes[2].Release(p.Handle, v)
+			}
+			again.Handle++
+			c.run(30 * ms)
+		}
+		_, v = c.at(2, first)
+		wantDrop(t, v, ReasonNATPorts)
+		for h := Handle(1000); h < 1004; h++ {
+			wantDrop(t, c.nodes[2].released[h], ReasonNATPorts)
+		}
+		if got := c.nodes[2].fake.full; got != 5 {
+			t.Errorf("%d packets counted as refused, want 5", got)
+		}
+	}
 }
 
 // natCluster is newCluster whose nodes translate.
@@ -327,14 +377,18 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 	c := natCluster(t, 1, 2, 3)
 	k := inside(1, packet.ProtoTCP)
 	n := c.nodes[1]
-	n.fake.short = true
+	n.fake.wait = true
 	p := tcp(k, SYN)
 	p.Handle = 9
 	if v := n.core.Packet(c.now, &p); v.Op != OpHold {
 		t.Fatalf("%+v, want it to wait", v)
 	}
+	q := tcp(inside(3, packet.ProtoTCP), SYN)
+	q.Handle = 8
+	n.core.Packet(c.now, &q)
 	c.run(15 * ms)
-	n.fake.short = false
+	n.core.PortsChanged(c.now) // what came is for neither: they wait on
+	n.fake.wait = false
 	n.core.PortsChanged(c.now)
 	c.run(5 * ms)
 	wantForward(t, n.released[9])
@@ -342,7 +396,7 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 		t.Errorf("%d packets counted as refused, but it only waited", n.fake.full)
 	}
 
-	n.fake.short = true
+	n.fake.wait = true
 	p = tcp(inside(2, packet.ProtoTCP), SYN)
 	p.Handle = 10
 	n.core.Packet(c.now, &p)
@@ -356,10 +410,20 @@ func TestNT3_AFirstPacketWaitsForAPort(t *testing.T) {
 // A flood of connections that find no port waits, and leaves room for claims:
 // what is not translated by the exhausted pool still begins.
 func TestNT3_AnExhaustedPoolStarvesNobody(t *testing.T) {
+	for _, wait := range []bool{true, false} {
+		exhaust(t, wait)
+	}
+}
+
+func exhaust(t *testing.T, wait bool) {
 	c := natCluster(t, 1, 2, 3)
 	n := c.nodes[1]
 	n.core.cfg.MaxHeld = 2048 // as node.go sets
-	n.fake.short = true
+	n.fake.wait, n.fake.short = wait, !wait
+	enough := 512 // wait for the word that they are part of no connection
+	if wait {
+		enough = 1024
+	}
 	for i := range 4096 {
 		k := inside(byte(i), packet.ProtoUDP)
 		k.SrcPort = uint16(i)
@@ -368,7 +432,7 @@ func TestNT3_AnExhaustedPoolStarvesNobody(t *testing.T) {
 		p.Handle = n.handle
 		n.core.Packet(c.now, &p)
 	}
-	if n.core.pending.held < 1024 {
+	if n.core.pending.held < enough {
 		t.Fatalf("%d packets wait: no flood", n.core.pending.held)
 	}
 	k := inside(1, packet.ProtoUDP)
@@ -513,7 +577,7 @@ func TestNT5_NoPortIsNeededForAConnectionThatExists(t *testing.T) {
 	wantForward(t, v)
 	c.run(20 * ms)
 	for _, n := range c.nodes {
-		n.fake.short = true
+		n.fake.wait = true
 	}
 	for id := wire.NodeID(1); id <= 4; id++ {
 		if at, v := c.at(id, udp(k)); v.Op != OpForward || at != owner {
@@ -532,7 +596,7 @@ func TestNT5_NoPortIsNeededForAConnectionThatExists(t *testing.T) {
 	if v, over := n.released[p.Handle]; over {
 		t.Fatalf("%v, want to wait on for a port", v.Reason)
 	}
-	n.fake.short = false
+	n.fake.wait = false
 	n.core.PortsChanged(c.now)
 	c.run(20 * ms)
 	wantForward(t, n.released[p.Handle])

@@ -319,7 +319,13 @@ func (c *Core) onOwner(_ wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen
 		c.pointAll(k, owner, gen)
 		return
 	}
-	if w := c.pending.get(k); w != nil && w.kind != waitPorts {
+	switch w := c.pending.get(k); {
+	case w == nil:
+	case w.kind == waitPorts:
+		for i := range w.held {
+			w.held[i].nobody = true // it waits for its port, and need not ask again
+		}
+	default:
 		c.refuse(w, ReasonNoConnection)
 	}
 	if w := c.pending.aliased(k); w != nil {
@@ -358,8 +364,11 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 		}
 		c.installForward(p.Key, p.In, owner, gen)
 	}
-	if w.kind == waitClaim && w.conn.Key.Dst == (packet.Addr{}) {
-		c.installForward(w.conn.Key, w.conn.In, owner, gen) // its endpoint's next connections go there too
+	switch { // an endpoint's next connections go to its mapping, too
+	case w.kind == waitClaim && w.conn.Key.Dst == packet.Addr{}:
+		c.installForward(w.conn.Key, w.conn.In, owner, gen)
+	case w.kind == waitQuery && w.about.Dst == packet.Addr{} && len(w.held) > 0:
+		c.installForward(w.about, w.held[0].In, owner, gen)
 	}
 	c.pending.take(w)
 	for i := range w.held {

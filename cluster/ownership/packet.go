@@ -42,6 +42,10 @@ type Packet struct {
 	reused bool // its connection was over here: a SYN that was forwarded begins the next
 	// refused is why it may pass only as part of a connection that exists.
 	refused Reason
+	lacks   uint16 // the pool that is to blame when that is ReasonNATPorts
+	// nobody: its director has said that it belongs to no connection yet.
+	nobody bool
+	portBy int64 // it waits for a port until then, 0 = not yet
 
 	asked uint8 // questions asked for this packet so far
 }
@@ -138,7 +142,12 @@ func Reasons() []Reason {
 }
 
 // String returns the name used in counters.
-func (r Reason) String() string { return reasonText[r][0] }
+func (r Reason) String() string {
+	if r == ReasonWait {
+		return "wait"
+	}
+	return reasonText[r][0]
+}
 
 // Describe returns one sentence for people.
 func (r Reason) Describe() string { return reasonText[r][1] }

@@ -31,6 +31,7 @@ type wait struct {
 	about    packet.FlowKey // waitQuery: the key to ask for
 	second   packet.FlowKey // key of the connection that an Alias named; zero = none
 
+	born       uint64 // place in the order of arrival
 	prev, next *wait
 }
 
@@ -42,6 +43,7 @@ type pendingTable struct {
 	first    *wait
 	last     *wait
 	free     []*wait
+	born     uint64
 	held     int
 	refused  int       // of them
 	proposal wire.Conn // of the packet at hand
@@ -82,7 +84,8 @@ func (t *pendingTable) add(k packet.FlowKey, kind waitKind) *wait {
 	} else {
 		w = new(wait)
 	}
-	*w = wait{key: k, kind: kind, held: w.held[:0], prev: t.last}
+	t.born++
+	*w = wait{key: k, kind: kind, held: w.held[:0], born: t.born, prev: t.last}
 	if t.last != nil {
 		t.last.next = w
 	} else {
@@ -243,6 +246,14 @@ func (c *Core) refuse(w *wait, r Reason) {
 	c.pending.take(w)
 	for i := range w.held {
 		p, why := &w.held[i], r
+		if p.refused == ReasonNATPorts && r == ReasonNoConnection {
+			// It begins a connection after all: a unit may have come meanwhile.
+			p.refused, p.nobody = ReasonNone, true
+			if v := c.Packet(c.now, p); v.Op != OpHold {
+				c.out.Release(p.Handle, v)
+			}
+			continue
+		}
 		if p.From != 0 {
 			c.tellGone(p.From, p.Key)
 		}

@@ -131,6 +131,9 @@ func (c *Core) miss(p *Packet) Verdict {
 	}
 	k, _ := p.Key.Canonical()
 	if w := c.pending.get(k); w != nil {
+		if first := &w.held[0]; first.Key == p.Key && first.In == p.In && first.Kind == p.Kind {
+			p.refused, p.lacks = first.refused, first.lacks // the same again: it has been judged
+		}
 		return c.hold(w, p)
 	}
 	if to, ok := c.steered(p); ok {
@@ -143,14 +146,19 @@ func (c *Core) miss(p *Packet) Verdict {
 			return c.begin(p, k, conn)
 		case v.Op != OpDrop:
 			return v
-		case v.Reason == ReasonNATPorts:
+		case v.Reason == ReasonWait:
 			return c.awaitPorts(p, k, p.Key)
-		case p.Kind == KindTCP || v.Reason != ReasonPolicyDenied && v.Reason != ReasonNATNoXlate:
+		case p.Kind == KindTCP || p.nobody || !mayBelong(v.Reason):
+			if v.Reason == ReasonNATPorts {
+				c.cfg.NAT.Refused(c.cfg.NAT.Lacks())
+			}
 			return v
 		}
-		// A refused UDP packet may be the reply of a flow that another node
-		// owns: the director knows.
-		p.refused = v.Reason
+		// A refused UDP packet may be one of a flow that another node owns: the
+		// director knows.
+		if p.refused = v.Reason; v.Reason == ReasonNATPorts {
+			c.unportable(p)
+		}
 	}
 	return c.ask(p, k, waitQuery, nil)
 }
@@ -161,6 +169,17 @@ func startsConnection(p *Packet) bool {
 	case KindTCP:
 		return p.Flags&(SYN|ACK|RST|FIN) == SYN
 	case KindUDP, KindEchoRequest, KindOther:
+		return true
+	}
+	return false
+}
+
+// mayBelong reports whether a packet that cannot begin a connection for this
+// reason may be part of one: a reply, or the next packet of a connection for
+// which this node alone would find no port.
+func mayBelong(r Reason) bool {
+	switch r {
+	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost:
 		return true
 	}
 	return false

@@ -25,9 +25,9 @@ const (
 	freeEvery = int64(250e6)
 )
 
-// fullFor is how long a refusal is believed before the host's director is asked
-// again, in nanoseconds.
-const fullFor = int64(100e6)
+// refusedFor is how long a refusal is believed before the host's director, or the
+// other nodes, are asked again, in nanoseconds.
+const refusedFor = int64(100e6)
 
 type hostKey struct {
 	pool int
@@ -41,21 +41,24 @@ func (t *Translator) hostShort(now int64, pool int, host packet.Addr) ownership.
 		return ownership.ReasonNATHost
 	}
 	delete(t.full, k)
+	if now < t.dry[pool] && t.ports.Spare(pool) == 0 {
+		return ownership.ReasonNATPorts // a block that it may have is of no use
+	}
 	t.hosts.Ask(pool, host)
-	return ownership.ReasonNATPorts
+	return ownership.ReasonWait
 }
 
 // HostAnswer takes the answer of a host's director. Without an idle block at
 // hand the grant goes back, and a block is asked for.
 func (t *Translator) HostAnswer(now int64, pool int, host packet.Addr, granted bool) {
 	if !granted {
-		t.full[hostKey{pool, host}] = now + fullFor
+		t.full[hostKey{pool, host}] = now + refusedFor
 		return
 	}
 	unit, ok := t.ports.UnitForHost(now, pool, host)
 	if !ok {
 		t.hosts.Release(pool, host)
-		t.short(pool)
+		t.short(now, pool)
 		return
 	}
 	t.ports.AssignHost(unit, host)

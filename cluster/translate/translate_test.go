@@ -67,8 +67,18 @@ func out(port uint16, proto uint8) packet.FlowKey {
 func TestNT3_ShortOfPortsWantsAUnit(t *testing.T) {
 	w := newWorld(t, nat.Config{Pools: pool(nat.Pool{}), Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress", LogXlates: true}}})
 	k := out(2000, packet.ProtoTCP)
-	if _, _, r := w.tr.Source(0, inside, outside, k, k, free); r != ownership.ReasonNATPorts || w.wanted != 1 {
+	if _, _, r := w.tr.Source(0, inside, outside, k, k, free); r != ownership.ReasonWait || w.wanted != 1 {
 		t.Fatalf("%v, wanted %d units, want to wait for one", r, w.wanted)
+	}
+	// Nobody has one: that is believed for a while, and asked again.
+	w.tr.UnitsAnswer(0, 0, 0)
+	for now, want := range map[int64]ownership.Reason{0: ownership.ReasonNATPorts, refusedFor: ownership.ReasonWait} {
+		if _, _, r := w.tr.Source(now, inside, outside, k, k, free); r != want {
+			t.Fatalf("%v after a refusal %d ns ago, want %v", r, now, want)
+		}
+	}
+	if w.wanted != 2 {
+		t.Fatalf("wanted %d times, want once more when the refusal is old", w.wanted)
 	}
 	u, _ := w.tr.Unit(packet.FlowKey{Dst: packet.Addr{203, 0, 113, 10}, DstPort: 2000, Proto: packet.ProtoTCP})
 	w.ports.SetHeld(u, true)
@@ -89,6 +99,9 @@ func TestNT3_RefusalsAreCountedByPool(t *testing.T) {
 			{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress"},
 		},
 	})
+	for pool := range 2 {
+		w.tr.UnitsAnswer(0, pool, 0) // nobody has one
+	}
 	refuse := func(host packet.Addr) {
 		k := out(2000, packet.ProtoTCP)
 		k.Src = host
@@ -101,7 +114,7 @@ func TestNT3_RefusalsAreCountedByPool(t *testing.T) {
 		if r != ownership.ReasonNATPorts {
 			t.Fatalf("%v: %v, want no port", host, r)
 		}
-		w.tr.Refused()
+		w.tr.Refused(w.tr.Lacks())
 	}
 	refuse(packet.Addr{10, 0, 0, 1})
 	refuse(packet.Addr{10, 9, 0, 1})

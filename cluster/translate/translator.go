@@ -39,6 +39,7 @@ type Translator struct {
 	log      BlockLog
 	former   map[packet.Addr]bool // addresses that were a pool's in this process and are none's now
 	full     map[hostKey]int64    // hosts that may not have more, until when that is believed
+	dry      map[int]int64        // pools of which no node has a unit to spare, the same
 	since    map[int]int64        // when a host got a unit
 	freeAt   int64
 	buf      []int
@@ -72,7 +73,7 @@ var _ ownership.NAT = (*Translator)(nil)
 func New(rules *nat.Rules, ports *nat.Ports, units Units, hosts Hosts, log BlockLog) *Translator {
 	return &Translator{
 		rules: rules, geometry: rules.Geometry(), ports: ports, units: units, hosts: hosts, log: log,
-		full: map[hostKey]int64{}, since: map[int]int64{}, former: map[packet.Addr]bool{},
+		full: map[hostKey]int64{}, dry: map[int]int64{}, since: map[int]int64{}, former: map[packet.Addr]bool{},
 		refused: make([]uint64, len(rules.Geometry().Pools())),
 	}
 }
@@ -87,6 +88,7 @@ func (t *Translator) Recut(rules *nat.Rules, holdDown time.Duration, holdDownMax
 	old, g := t.geometry, rules.Geometry()
 	t.rules, t.geometry, t.last = rules, g, decided{}
 	t.refused, t.lacked = make([]uint64, len(g.Pools())), 0 // pools have other indexes
+	clear(t.dry)
 	for _, a := range old.Table() {
 		if !g.Has(a.Addr) {
 			t.former[a.Addr] = true
@@ -131,8 +133,16 @@ func (t *Translator) Stats() Stats { return t.stats }
 // node.
 func (t *Translator) Refusals(pool int) uint64 { return t.refused[pool] }
 
-// Refused implements ownership.NAT.
-func (t *Translator) Refused() { t.refused[t.lacked]++ }
+// Lacks implements ownership.NAT.
+func (t *Translator) Lacks() int { return t.lacked }
+
+// Refused implements ownership.NAT. A pool that a Recut has taken away since is
+// not counted any more.
+func (t *Translator) Refused(pool int) {
+	if pool < len(t.refused) {
+		t.refused[pool]++
+	}
+}
 
 // Tick ends hold-downs and asks for units before they are missed. Call it every
 // 10 ms or so.
@@ -176,17 +186,32 @@ func (t *Translator) pick(now int64, q nat.Request, taken func(packet.FlowKey) b
 	}
 	switch r {
 	case nat.Short:
-		t.short(q.Pool)
-		return packet.FlowKey{}, ownership.ReasonNATPorts
+		return packet.FlowKey{}, t.short(now, q.Pool)
 	case nat.HostShort:
 		return packet.FlowKey{}, t.hostShort(now, q.Pool, q.Host)
 	}
 	return nat.ReplyKey(q.To, addr, port), ownership.ReasonNone
 }
 
-func (t *Translator) short(pool int) {
-	t.stats.Wanted++
-	t.units.Want(pool, 1)
+// short asks for a unit, and says whether to wait for it.
+func (t *Translator) short(now int64, pool int) ownership.Reason {
+	if now >= t.dry[pool] {
+		t.stats.Wanted++
+		t.units.Want(pool, 1)
+	}
+	if now < t.dry[pool] {
+		return ownership.ReasonNATPorts
+	}
+	return ownership.ReasonWait
+}
+
+// UnitsAnswer takes the end of a Want: so many units came.
+func (t *Translator) UnitsAnswer(now int64, pool, units int) {
+	if units == 0 {
+		t.dry[pool] = now + refusedFor
+	} else {
+		delete(t.dry, pool)
+	}
 }
 
 // Mapping implements ownership.NAT. One-to-one translation is a mapping of the
@@ -223,8 +248,7 @@ func (t *Translator) Map(now int64, in, out uint8, k, to packet.FlowKey, taken f
 	addr, r := t.ports.AllocateAddress(now, d.Pool, k.Src)
 	if r != nat.Allocated {
 		t.lacked = d.Pool
-		t.short(d.Pool)
-		return packet.FlowKey{}, ownership.ReasonNATPorts
+		return packet.FlowKey{}, t.short(now, d.Pool)
 	}
 	return nat.ReplyKey(mapping, addr, 0), ownership.ReasonNone
 }

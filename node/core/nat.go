@@ -39,8 +39,11 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 	c.units = blocks.New(c.now, blocks.Config{
 		Pools: ranges(g), Cut: g.Checksum(), Names: g.Names(), Seed: n.Seed, Memory: n.Memory, Found: n.Found,
 		Output: (*unitOutput)(c), Ports: unitPorts{ports, &c.now}, Remember: n.Remember, Journal: n.Journal,
-		Answered: func(_, units int) { c.gotUnits = c.gotUnits || units > 0 },
-		Over:     func(name string) { c.member.Note(c.now, name+" is over: another member says so") },
+		Answered: func(pool, units int) {
+			c.translator.UnitsAnswer(c.now, pool, units)
+			c.gotUnits = true // what waits may go on, or need not wait
+		},
+		Over: func(name string) { c.member.Note(c.now, name+" is over: another member says so") },
 	})
 	c.hosts = hosts.New(hosts.Config{
 		Seed: n.Seed, Output: (*unitOutput)(c),
