@@ -20,13 +20,14 @@ type testNAT struct {
 	alive func(wire.NodeID) bool
 	next  uint16
 	uses  map[packet.FlowKey]int
-	short bool // pretends that no node has a port
-	wait  bool // pretends that a unit is on its way
-	open  bool // mappings let anybody in
-	apart bool // a node is missing
-	held  int  // releases with hold-down
-	gone  bool // a reload took the address away
-	full  int  // packets refused for want of a port
+	fixed packet.Addr // what goes out leaves with this address, and its own port
+	short bool        // pretends that no node has a port
+	wait  bool        // pretends that a unit is on its way
+	open  bool        // mappings let anybody in
+	apart bool        // a node is missing
+	held  int         // releases with hold-down
+	gone  bool        // a reload took the address away
+	full  int         // packets refused for want of a port
 }
 
 func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
@@ -36,6 +37,11 @@ func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) 
 func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, bool, Reason) {
 	if in != 1 || to.Dst[0] != 192 {
 		return k.Reverse(), false, ReasonNone
+	}
+	if n.fixed != (packet.Addr{}) {
+		reply := to.Reverse()
+		reply.Dst = n.fixed
+		return reply, false, ReasonNone
 	}
 	if n.wait {
 		return packet.FlowKey{}, false, ReasonWait
@@ -157,6 +163,35 @@ func TestNT3_WithoutAPortExistingConnectionsGoOn(t *testing.T) {
 			t.Errorf("%d packets counted as refused, want 5", got)
 		}
 	}
+}
+
+// With a static translation the node that keeps a connection's second key would
+// take a repeated SYN for another connection that wants the same tuple.
+func TestFR14_ARepeatedSYNIsNoConflictWithItself(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	k := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 2000, DstPort: 80, Proto: packet.ProtoTCP}
+	for _, n := range c.nodes {
+		n.fake.fixed = packet.Addr{198, 51, 100, 80}
+	}
+	_, v := c.at(1, tcp(k, SYN))
+	wantForward(t, v)
+	c.run(20 * ms)
+	reply := c.reply(k)
+	for id := wire.NodeID(2); id <= 4; id++ {
+		if _, stub := c.nodes[id].core.stub(reply); !stub {
+			continue
+		}
+		at, v := c.at(id, tcp(k, SYN))
+		if wantForward(t, v); at != 1 {
+			t.Fatalf("node %d forwards what node 1 owns", at)
+		}
+		other := k
+		other.Src = packet.Addr{10, 0, 0, 2}
+		_, v = c.at(id, tcp(other, SYN))
+		wantDrop(t, v, ReasonNATConflict)
+		return
+	}
+	t.Fatal("no node keeps the second key")
 }
 
 // natCluster is newCluster whose nodes translate.

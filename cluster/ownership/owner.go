@@ -59,6 +59,9 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 		if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 			return ref.Slot(), ReasonNone
 		}
+		if conn.Translated() {
+			return 0, ReasonNATConflict // another connection has its second key
+		}
 		return 0, ReasonTCPState
 	case err != nil:
 		return 0, ReasonTableFull

@@ -148,14 +148,14 @@ func (c *Core) miss(p *Packet) Verdict {
 			return v
 		case v.Reason == ReasonWait:
 			return c.awaitPorts(p, k, p.Key)
-		case p.Kind == KindTCP || p.nobody || !mayBelong(v.Reason):
+		case p.Kind == KindTCP && v.Reason != ReasonNATConflict || p.nobody || !mayBelong(v.Reason):
 			if v.Reason == ReasonNATPorts {
 				c.cfg.NAT.Refused(c.cfg.NAT.Lacks())
 			}
 			return v
 		}
-		// A refused UDP packet may be one of a flow that another node owns: the
-		// director knows.
+		// A refused UDP packet may be one of a flow that another node owns, and who
+		// has a SYN's tuple may be its own connection: the director knows.
 		if p.refused = v.Reason; v.Reason == ReasonNATPorts {
 			c.unportable(p)
 		}
@@ -179,7 +179,7 @@ func startsConnection(p *Packet) bool {
 // which this node alone would find no port.
 func mayBelong(r Reason) bool {
 	switch r {
-	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost:
+	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost, ReasonNATConflict:
 		return true
 	}
 	return false
