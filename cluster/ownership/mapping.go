@@ -61,8 +61,11 @@ func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey
 	switch {
 	case r == ReasonWait:
 		return c.awaitPorts(p, k, mapping)
-	case r == ReasonNATPorts && !p.nobody:
-		// No port for another mapping. But there may be this one, elsewhere.
+	case r == ReasonNATPorts && p.denied < 2 && (p.denied == 1 || p.Kind == KindTCP):
+		// No port for another mapping. But there may be this one, elsewhere. (What
+		// need not begin a connection asks for that first, which may have outlived
+		// its mapping.)
+		p.denied = 1
 		c.unportable(p)
 		return c.askAbout(p, k, mapping)
 	case r != ReasonNone:

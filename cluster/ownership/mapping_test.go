@@ -72,6 +72,28 @@ func TestNT9_WithoutAPortAMappingIsFound(t *testing.T) {
 	wantDrop(t, v, ReasonNATPorts)
 }
 
+// A connection that has outlived its mapping goes on although there is no port for
+// another one.
+func TestFR11_AConnectionWhoseMappingIsLostIsTakenOver(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	k := eim(1)
+	c.at(1, udp(k))
+	c.run(20 * ms)
+	was := c.reply(k)
+	c.kill(1)
+	c.apply(1, 2, 2, 3, 4)
+	c.run(50 * ms)
+	for id := wire.NodeID(2); id <= 4; id++ {
+		c.nodes[id].copies.Delete(packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto})
+		c.nodes[id].fake.short = true
+	}
+	_, v := c.at(2, udp(k))
+	wantForward(t, v)
+	if r := c.reply(k); r != was {
+		t.Fatalf("it leaves as %v now, as %v before", r, was)
+	}
+}
+
 // stranger sends to a mapped endpoint from an address that the host behind it
 // has never spoken to.
 func stranger(mapped packet.FlowKey, n byte) Packet {

@@ -227,7 +227,7 @@ func (c *Core) awaitPorts(p *Packet, k, about packet.FlowKey) Verdict {
 	w := c.pending.add(k, waitPorts)
 	w.deadline, w.askedAt, w.retryAt = p.portBy+int64(c.cfg.TickEvery), c.now, c.now+1
 	c.pending.keep(w, p)
-	if first && p.Kind != KindTCP && !p.nobody {
+	if first && p.Kind != KindTCP && p.denied == 0 {
 		c.stats.Queries++
 		c.msg.query = wire.Query{Key: about}
 		c.send(c.director(about), &c.msg.query)

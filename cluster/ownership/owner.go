@@ -322,13 +322,7 @@ func (c *Core) onOwner(_ wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen
 		c.pointAll(k, owner, gen)
 		return
 	}
-	switch w := c.pending.get(k); {
-	case w == nil:
-	case w.kind == waitPorts:
-		for i := range w.held {
-			w.held[i].nobody = true // it waits for its port, and need not ask again
-		}
-	default:
+	if w := c.pending.get(k); w != nil && w.kind != waitPorts {
 		c.refuse(w, ReasonNoConnection)
 	}
 	if w := c.pending.aliased(k); w != nil {

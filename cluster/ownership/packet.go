@@ -43,8 +43,9 @@ type Packet struct {
 	// refused is why it may pass only as part of a connection that exists.
 	refused Reason
 	lacks   uint16 // the pool that is to blame when that is ReasonNATPorts
-	// nobody: its director has said that it belongs to no connection yet.
-	nobody bool
+	// denied counts what a packet without a port turned out not to belong to: a
+	// connection, then a mapping.
+	denied uint8
 	portBy int64 // it waits for a port until then, 0 = not yet
 
 	asked uint8 // questions asked for this packet so far

@@ -248,7 +248,7 @@ func (c *Core) refuse(w *wait, r Reason) {
 		p, why := &w.held[i], r
 		if p.refused == ReasonNATPorts && r == ReasonNoConnection {
 			// It begins a connection after all: a unit may have come meanwhile.
-			p.refused, p.nobody = ReasonNone, true
+			p.refused, p.denied = ReasonNone, p.denied+1
 			if v := c.Packet(c.now, p); v.Op != OpHold {
 				c.out.Release(p.Handle, v)
 			}

@@ -148,7 +148,7 @@ func (c *Core) miss(p *Packet) Verdict {
 			return v
 		case v.Reason == ReasonWait:
 			return c.awaitPorts(p, k, p.Key)
-		case p.Kind == KindTCP && v.Reason != ReasonNATConflict || p.nobody || !mayBelong(v.Reason):
+		case p.Kind == KindTCP && v.Reason != ReasonNATConflict || p.denied != 0 || !mayBelong(v.Reason):
 			if v.Reason == ReasonNATPorts {
 				c.cfg.NAT.Refused(c.cfg.NAT.Lacks())
 			}
