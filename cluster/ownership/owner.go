@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"cohort/ccl/wire"
+	"cohort/cluster/order"
 	"cohort/flowtable"
 	"cohort/packet"
 )
@@ -178,12 +179,23 @@ func (c *Core) closeFlow(slot uint32) {
 	c.unbind(keys, gen)
 }
 
-// sendClose tells the holder of the copy that the connection is over.
+// sendClose tells the holder of the copy that the connection is over, and who was
+// that in the views before: it keeps for a while what has moved.
 func (c *Core) sendClose(key packet.FlowKey, gen uint32) {
 	k, _ := key.Canonical()
-	if holder := c.backup(k, c.self); holder != 0 {
+	holder := c.backup(k, c.self)
+	if holder != 0 {
 		c.msg.close = wire.Close{Key: key, Gen: gen}
 		c.send(holder, &c.msg.close)
+	}
+	for _, o := range [...]*order.Order{c.sync.base, c.sync.before} {
+		if o == nil || o == c.order {
+			continue
+		}
+		if old := o.Backup(k, c.self); old != holder && old != 0 && old != c.self {
+			c.msg.close = wire.Close{Key: key, Gen: gen}
+			c.send(old, &c.msg.close)
+		}
 	}
 }
 

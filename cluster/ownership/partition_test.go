@@ -97,6 +97,33 @@ func TestNT4_NobodyTakesOverWhatARoundHasNotConfirmed(t *testing.T) {
 	}
 }
 
+// Two sides of a partition began the same connection. The owner that gives way
+// withdraws its copy from where it was on its side, not only from where it would
+// be now: nobody may take over what has been given up, for its mapped port comes
+// free (NT4).
+func TestNT4_WhoGivesWayWithdrawsItsOldCopy(t *testing.T) {
+	c := newCluster(t, 1, 2, 3, 4)
+	k := c.keyDirectedBy(packet.ProtoUDP, 2)
+	c.apply(2, 2, 1, 3)
+	old := c.order().Backup(k, 1)
+	c.apply(3, 2, 2, 4)
+	c.run(50 * ms)
+	c.at(1, udp(k))
+	c.at(2, udp(k))
+	c.run(50 * ms)
+	if _, copied := c.nodes[old].copies.Get(k); !copied || old != 3 {
+		t.Fatalf("the copy on the first side is not at node 3")
+	}
+	c.apply(4, 3, 1, 2, 3, 4)
+	c.run(200 * ms)
+	if c.oneOwner(k) != 2 {
+		t.Fatalf("owners %v, want the director", c.owners(k))
+	}
+	if e, copied := c.nodes[3].copies.Get(k); copied && e.Owner == 1 && c.order().Backup(k, 2) != 3 {
+		t.Fatalf("node 3 still has a copy of what node 1 has given up: %+v", e)
+	}
+}
+
 // A director comes back from the other side with an entry whose owner has lost
 // the connection meanwhile: who registers it now wins.
 func TestFR1_EntryFromBeforeThePartitionDoesNotOverruleTheOwner(t *testing.T) {

@@ -42,6 +42,7 @@ type resync struct {
 	swept   [64]lastFull // the round that sweep is of
 	base    *order.Order // order for which everything we own is registered
 	baseOf  *wire.View
+	before  *order.Order // the base before that, of another view
 
 	waiting  nodeSet      // members whose Synced we miss as a director
 	joined   nodeSet      // of these, members that the last complete view did not have
@@ -375,6 +376,9 @@ func (c *Core) endRound() {
 		}
 	}
 	s.step, s.full = syncIdle, false
+	if s.base != c.order {
+		s.before = s.base
+	}
 	s.base, s.baseOf = c.order, c.view
 	s.confirmAt = c.now + int64(c.cfg.ConfirmEvery)
 	if !c.everybodyApplied() {

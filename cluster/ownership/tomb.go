@@ -25,6 +25,10 @@ const (
 	tombHold  = 0x2 // hold-down follows: the connection did not end in order
 )
 
+// sweptAfter is how many settle times after everybody has registered nobody has a
+// copy any more that nobody confirms.
+const sweptAfter = 3
+
 // entomb keeps the reply key of an ended connection in use; false when there is
 // no room for a tomb, or somebody else's stub does so.
 func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32, hold bool) bool {
@@ -62,7 +66,8 @@ func (c *Core) tombStays(e *flowtable.Backup) bool {
 	if !c.sync.clean || c.cfg.NAT.Apart() {
 		return true
 	}
-	// What this node has registered must have reached the others: were it lost in
-	// a cut, the view would have changed before the settle time is over.
-	return flowtable.Since(c.tick(), c.sync.cleanAt) <= int32(flowtable.TickOf(int64(c.cfg.SettleTime)))
+	// What this node has registered must have reached the others, and they must have
+	// swept what that does not confirm (handedOver, and one pass of ageing). Were
+	// they cut off before, the view would have changed in the rest of the time.
+	return flowtable.Since(c.tick(), c.sync.cleanAt) <= int32(flowtable.TickOf(sweptAfter*int64(c.cfg.SettleTime)))
 }

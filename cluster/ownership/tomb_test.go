@@ -42,11 +42,11 @@ func TestNT4_AKeyThatMayLiveElsewhereIsNotReused(t *testing.T) {
 	// may be on its way, in a cut that nobody has noticed yet.
 	n.fake.apart = false
 	c.apply(4, 3, 1, 2, 3)
-	c.run(500 * ms)
+	c.run(5000 * ms)
 	if !n.core.sync.clean || !n.core.taken(k1) {
 		t.Fatalf("all registered: %v; the key is free before the others know that its connection is over", n.core.sync.clean)
 	}
-	c.run(5000 * ms)
+	c.run(6000 * ms)
 	if n.core.taken(k1) {
 		t.Fatal("the key never comes free")
 	}
