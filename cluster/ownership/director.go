@@ -13,6 +13,10 @@ const nobody wire.NodeID = 0
 // generation overrules, the copy of a dead owner is handed over once (FR11).
 func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	k, _ := conn.Key.Canonical()
+	if c.keepsMirrored(from, &conn) {
+		c.redirect(from, conn.Key, c.self, conn.Gen)
+		return
+	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 		f := c.table.Flow(ref.Slot())
 		switch {
@@ -43,6 +47,10 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		return
 	}
 	c.stats.Answered++
+	if owner, yes := c.mirrored(from, &conn); yes {
+		c.redirect(from, conn.Key, owner, conn.Gen)
+		return
+	}
 	e, known := c.copyOf(k)
 	switch {
 	case !known:
@@ -147,6 +155,10 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 	k, _ := conn.Key.Canonical()
 	orphan := conn.Flags&wire.ConnOrphan != 0
+	if !orphan && c.keepsMirrored(from, &conn) {
+		c.redirect(from, conn.Key, c.self, conn.Gen)
+		return
+	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 		f := c.table.Flow(ref.Slot())
 		if orphan || f.Gen > conn.Gen || f.Gen == conn.Gen && from != c.director(k) {

@@ -94,6 +94,36 @@ func TestFR11_AConnectionWhoseMappingIsLostIsTakenOver(t *testing.T) {
 	}
 }
 
+// A side of a partition that knew a mapping, but not a connection through it, took
+// the responder's next packet for a stranger's first one. After the heal one of the
+// two is left, whoever registers first: the one that the inside began.
+func TestFR1_AConnectionAndItsMirrorImageBecomeOne(t *testing.T) {
+	for seed := range byte(12) {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := eim(seed + 1)
+		k.SrcPort += uint16(seed)
+		c.at(1, udp(k))
+		c.run(20 * ms)
+		reply := c.reply(k)
+		mirror := wire.Conn{Key: reply, Reply: k, Gen: 1, In: 2, Out: 1, Timeout: 120}
+		who := wire.NodeID(seed%3 + 2)
+		ref := c.nodes[who].table.Lookup(reply)
+		if ref != 0 {
+			c.nodes[who].table.RemoveForward(ref.Slot())
+		}
+		if _, r := c.nodes[who].core.install(&mirror, 0); r != ReasonNone {
+			t.Fatal(r)
+		}
+		c.nodes[1].core.sync.wantFull()
+		c.nodes[who].core.sync.wantFull()
+		c.run(2000 * ms)
+		c.oneOwner(k)
+		if got := c.flow(1, k).Key[0]; got != k {
+			t.Fatalf("%v is left, want what the inside began", got)
+		}
+	}
+}
+
 // stranger sends to a mapped endpoint from an address that the host behind it
 // has never spoken to.
 func stranger(mapped packet.FlowKey, n byte) Packet {
