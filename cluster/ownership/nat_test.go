@@ -194,6 +194,43 @@ func TestFR14_ARepeatedSYNIsNoConflictWithItself(t *testing.T) {
 	t.Fatal("no node keeps the second key")
 }
 
+// Owner and holder of the second key die at once, the copy is left. The second key
+// stays in use, where the survivors look for it: else its unit would thaw, and the
+// port would be another one's when somebody takes over from the copy.
+func TestNT4_ACopyKeepsTheSecondKeyInUse(t *testing.T) {
+	for port := byte(1); port < 40; port++ {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := inside(port, packet.ProtoUDP)
+		c.at(1, udp(k))
+		c.run(20 * ms)
+		reply := c.reply(k)
+		stub, copied := c.nodes[1].core.backup(reply, 1), c.nodes[1].core.backup(k, 1)
+		if stub == copied {
+			continue
+		}
+		c.kill(1)
+		c.kill(stub)
+		var left []wire.NodeID
+		for id := wire.NodeID(2); id <= 4; id++ {
+			if id != stub {
+				left = append(left, id)
+			}
+		}
+		c.apply(1, 2, left...)
+		c.run(100 * ms)
+		first := c.nodes[left[0]].core.director(reply)
+		if n := c.nodes[first]; !n.core.bound(reply) || n.fake.uses[reply] != 1 {
+			t.Fatalf("node %d, which is asked for %v, does not know it: uses %v", first, reply, n.fake.uses)
+		}
+		_, v := c.at(left[1], udp(reply))
+		if wantForward(t, v); c.reply(k) != reply {
+			t.Fatalf("it goes on as %v", c.reply(k))
+		}
+		return
+	}
+	t.Fatal("copy and stub are always at one node")
+}
+
 // natCluster is newCluster whose nodes translate.
 func natCluster(t *testing.T, ids ...wire.NodeID) *cluster {
 	c := newBareCluster(t)

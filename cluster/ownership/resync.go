@@ -456,6 +456,9 @@ func (c *Core) handOver() bool {
 		if blocked || c.alive(wire.NodeID(e.Owner), e.Incarnation) || c.void(e, k) {
 			return true
 		}
+		if blocked = !c.bindCopy(e); blocked {
+			return true
+		}
 		if d := c.director(k); d != c.self && d != 0 {
 			conn := c.connOfCopy(e)
 			conn.Flags |= wire.ConnOrphan

@@ -253,6 +253,29 @@ func (c *Core) registerStub(slot uint32, f *flowtable.FlowSlot) bool {
 	return true
 }
 
+// bindCopy keeps the second key of a dead owner's connection in use, by a stub at
+// who comes first for it: the holder of the former one may have died as well, and
+// the unit must not thaw while somebody may take over from the copy (NT4). False:
+// the link is backed up.
+func (c *Core) bindCopy(e *flowtable.Backup) bool {
+	conn := c.connOfCopy(e)
+	if !conn.Translated() {
+		return true
+	}
+	m := wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags | wire.ConnOrphan}
+	switch d := c.director(conn.Reply); {
+	case d == 0:
+	case d != c.self:
+		c.msg.bind = m
+		return c.emit(d, &c.msg.bind) == nil
+	case c.table.Lookup(m.Key) == 0:
+		if _, known := c.stub(m.Key); !known {
+			c.storeStub(nobody, &m)
+		}
+	}
+	return true
+}
+
 // handOverStubs gives stubs of dead owners' connections to who comes first for
 // them now; true at the end.
 func (c *Core) handOverStubs() bool {
