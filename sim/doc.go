@@ -9,8 +9,14 @@
 // hop, the VXLAN link) is modelled in small: fastpath.go, router.go and
 // network.go say how.
 //
-// After every step the invariants of invariant.go hold: one owner (FR1), the
-// copy is never at the owner (FR3), no protected connection is lost (FR11),
-// claims resolve (FR14), nothing is left behind (FR15), the last healthy node
-// keeps its cluster (EL9).
+// The invariants of invariant.go hold all the time: one owner (FR1), the copy is
+// never at the owner (FR3), no protected connection is lost (FR11), claims
+// resolve (FR14), nothing is left behind (FR15), the last healthy node keeps its
+// cluster (EL9). That no two connections share a translation, and no two nodes a
+// unit (NT4), is checked within every event, by the ledger.
+//
+// In the town (town.go) there are rules of every kind, pools that run out, and
+// clients who are refused. Its oracle (oracle.go) is one node with the same rules,
+// which meets the same clients; and one node is compared with the rules as a person
+// reads them (book.go).
 package sim

@@ -19,6 +19,10 @@ func (n *node) receive(p pkt) {
 	if p.from != 0 && (p.tag != n.tag && p.tag != n.prevTag || n.members[p.from] == 0) {
 		return
 	}
+	if p.Kind == ownership.KindICMPError {
+		n.punt(p)
+		return
+	}
 	ref := n.table.Lookup(p.Key)
 	switch {
 	case ref == 0:
@@ -110,6 +114,10 @@ func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
 		n.toNode(v.Node, p)
 	case ownership.OpDrop:
 		n.w.drops[v.Reason]++
+		if !p.reply && p.step == 0 {
+			p.conn.refused |= reasons(v.Reason)
+			n.w.check.refused(p.conn, v.Reason)
+		}
 	}
 }
 

@@ -16,18 +16,19 @@ const settleBound = 5 * second
 
 // checker holds the invariants of a run.
 type checker struct {
-	w        *World
-	lastMove int64 // last fault or change of view
-	nextFull int64
-	ledger   *ledger  // nil without NAT
-	said     []string // violations so far: each once
-	torn     bool     // the link was cut: two sides may have granted the same
+	w         *World
+	lastMove  int64 // last fault or change of view
+	nextFull  int64
+	ledger    *ledger               // nil without NAT
+	said      []string              // violations so far: each once
+	endpoints map[endpoint]endpoint // seen so far, by the inside endpoint
+	torn      bool                  // the link was cut: two sides may have granted the same
 }
 
 func (k *checker) init(w *World) {
 	k.w, k.lastMove = w, w.clock.now
 	if w.setups != nil {
-		k.ledger = newLedger()
+		k.ledger = newLedger(w.setups)
 	}
 }
 
@@ -213,6 +214,9 @@ func (k *checker) settled() {
 		}
 		if f.Flags&flowtable.FlowProvisional != 0 {
 			w.fail("FR14: node %d still owns connection %d provisionally", owner.index+1, c.id)
+		}
+		if f.Key[0] != c.key {
+			continue // a reply began it, on a side that knew its mapping only: the copy is where that leads
 		}
 		holder := o.Backup(c.key, owner.self)
 		for _, n := range w.nodes {

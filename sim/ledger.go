@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"cohort/flowtable"
+	"cohort/nat"
 	"cohort/packet"
 )
 
@@ -16,6 +17,7 @@ import (
 // the tables, so a log with a gap is found as well.
 type ledger struct {
 	users   map[packet.FlowKey][]use // by the key that the responder sends
+	grain   int
 	holders map[portsAt]*node
 }
 
@@ -25,20 +27,18 @@ type use struct {
 	own  packet.FlowKey
 }
 
-// portsAt are grain ports of an address: a common divisor of all block sizes, and
-// of the first port. Nodes may number the units differently (NT7).
+// portsAt are grain ports of an address, the first of which is port. Nodes may
+// number the units differently (NT7).
 type portsAt struct {
-	addr  packet.Addr
-	grain uint16
+	addr packet.Addr
+	port uint16
 }
 
-const grain = 512
-
 // portsOf are the ports of a unit as the node numbers them.
-func portsOf(n *node, unit int) iter.Seq[portsAt] {
+func (l *ledger) portsOf(n *node, unit int) iter.Seq[portsAt] {
 	d := n.rules().Geometry().Describe(unit)
 	return func(yield func(portsAt) bool) {
-		for at := int(d.First) / grain; at <= int(d.Last)/grain; at++ {
+		for at := int(d.First); at <= int(d.Last); at += l.grain {
 			if !yield(portsAt{d.Addr, uint16(at)}) {
 				return
 			}
@@ -46,8 +46,25 @@ func portsOf(n *node, unit int) iter.Seq[portsAt] {
 	}
 }
 
-func newLedger() *ledger {
-	return &ledger{users: map[packet.FlowKey][]use{}, holders: map[portsAt]*node{}}
+// newLedger counts ports by a divisor of where every unit of the setups begins.
+func newLedger(setups []*nat.Rules) *ledger {
+	l := &ledger{users: map[packet.FlowKey][]use{}, holders: map[portsAt]*node{}}
+	for _, s := range setups {
+		for u := range s.Geometry().Units() {
+			l.grain = gcd(l.grain, int(s.Geometry().Describe(u).First))
+		}
+	}
+	if l.grain == 0 {
+		l.grain = 1 << 16 // whole addresses only
+	}
+	return l
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // began is a translation that a node owns from now on (NT4).
@@ -77,10 +94,10 @@ func (l *ledger) ended(n *node, f *flowtable.FlowSlot) {
 // hold is a unit that a node allocates from, or not any more: a port has one
 // holder in the world.
 func (l *ledger) hold(n *node, unit int, held bool) {
-	for p := range portsOf(n, unit) {
+	for p := range l.portsOf(n, unit) {
 		switch o := l.holders[p]; {
 		case held && o != nil && o != n:
-			n.w.fail("NT4: nodes %d and %d both allocate from %v, ports %d and on", o.index+1, n.index+1, p.addr, int(p.grain)*grain)
+			n.w.fail("NT4: nodes %d and %d both allocate from %v, ports %d and on", o.index+1, n.index+1, p.addr, p.port)
 		case held:
 			l.holders[p] = n
 		case o == n:
@@ -124,10 +141,11 @@ func (l *ledger) audit(w *World) {
 		})
 		for unit := range n.rules().Geometry().Units() {
 			held := n.core.Translator().Ports().Held(unit)
-			for p := range portsOf(n, unit) {
+			for p := range l.portsOf(n, unit) { // the first stands for all
 				if held != (l.holders[p] == n) {
 					w.fail("NT4: node %d allocates from unit %d: %v, its journal says the opposite", n.index+1, unit, held)
 				}
+				break
 			}
 		}
 	}

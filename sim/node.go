@@ -89,7 +89,7 @@ func (n *node) boot() {
 			Hold: w.cfg.Hold, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
 		Ownership: ownership.Config{
-			Table: n.table, Copies: n.copies, Router: router{}, Policy: allowOut{},
+			Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
 			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
@@ -172,7 +172,7 @@ func (n *node) prepare(file int) {
 		return
 	}
 	n.core.Prepare(n.w.clock.now, &core.Setup{
-		Config: checksum(file), Policy: allowOut{}, RuleNumber: func(r uint16) uint16 { return r },
+		Config: checksum(file), Policy: n.w.policy, RuleNumber: func(r uint16) uint16 { return r },
 		NAT: n.w.setups[file], HoldDown: n.w.cfg.HoldDown,
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"cohort/cluster/ownership"
 	"cohort/flowtable"
 )
 
@@ -33,15 +34,34 @@ var sizes = [...]int{4, 2, 3, 4, 8, 3, 4, 2}
 
 func play(t *testing.T, name string, cfg Config, seed uint64) Result {
 	t.Helper()
+	r := Run(settle(cfg, seed))
+	report(t, seed, r)
+	return r
+}
+
+// playTown plays a seed with one node and with the cluster, and compares the two.
+func playTown(t *testing.T, cfg Config, seed uint64) Result {
+	t.Helper()
+	one, many := Oracle(settle(cfg, seed))
+	report(t, seed, one)
+	report(t, seed, many)
+	return many
+}
+
+// settle gives a scenario what depends on the seed and on the flags.
+func settle(cfg Config, seed uint64) Config {
 	cfg.Seed, cfg.Watch, cfg.Nodes = seed, *watch, sizes[seed%uint64(len(sizes))]
 	if *history {
 		cfg.Trace = func(at int64, line string) { fmt.Printf("%10.3f ms  %s\n", float64(at-1000*second)/1e6, line) }
 	}
-	r := Run(cfg)
+	return cfg
+}
+
+func report(t *testing.T, seed uint64, r Result) {
+	t.Helper()
 	for _, v := range r.Violations {
 		t.Errorf("seed %d: %s\n\treplay: go test ./sim -run '%s' -first %d -seeds 1 -history", seed, v, t.Name(), seed)
 	}
-	return r
 }
 
 // TestFR1_FR3_FR11_FR14_FR15_EL9 plays seeds of every scenario; the invariants
@@ -143,6 +163,27 @@ func playAll(t *testing.T, nat bool) {
 			}
 			if len(cfg.Faults) > 0 && name != "partition" && sum.Adopted == 0 && *seeds >= 10 {
 				t.Fatal("no connection was ever taken over: the faults did not strike")
+			}
+		})
+	}
+}
+
+// TestNT3_NT9_OneNodeIsTheOracle compares the town's cluster with one node. A seed
+// is two runs of many conversations, so it plays fewer of them.
+func TestNT3_NT9_OneNodeIsTheOracle(t *testing.T) {
+	for name, cfg := range scenarios {
+		cfg.Town, cfg.Flows = true, 512
+		cfg.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 30, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, UDP: 30, UDPStream: 30, ICMP: 10, Other: 10}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var refused Reasons
+			for s := range (*seeds + 3) / 4 {
+				for _, o := range playTown(t, cfg, *first+uint64(s)).Outcomes {
+					refused |= o.Refused
+				}
+			}
+			if want := reasons(ownership.ReasonPolicyDenied, ownership.ReasonNATNoXlate, ownership.ReasonNATPorts, ownership.ReasonNATHost); refused&want != want {
+				t.Fatalf("refused for %v, want each of %v to be tried", refused, want)
 			}
 		})
 	}

@@ -12,6 +12,7 @@ type pkt struct {
 	ownership.Packet
 	conn  *conn
 	step  int            // which exchange of the conversation it belongs to
+	fault bool           // an ICMP error about the request
 	tuple packet.FlowKey // reply: the request's tuple at the server
 	reply bool
 	from  wire.NodeID // node that forwarded it, 0 = from the wire
@@ -19,13 +20,14 @@ type pkt struct {
 	hops  int
 }
 
-// conn is one conversation: a client behind the inside, a server behind the
-// outside. Step 0 opens it, every step is a request and its reply, the last
+// conn is one conversation: a client behind one interface, a server behind the
+// other. Step 0 opens it, every step is a request and its reply, the last
 // one closes it. A TCP client also acknowledges the opening reply.
 type conn struct {
 	w     *World
 	id    int
 	key   packet.FlowKey
+	in    uint8 // interface that the client is behind
 	kind  ownership.Kind
 	steps int
 
@@ -41,6 +43,12 @@ type conn struct {
 	// tuple is what the server knows the client by: with NAT the mapped one. The
 	// first reply that the client gets fixes it.
 	tuple packet.FlowKey
+
+	district *district // nil outside the town
+	ruling   ruling    // what its rules say
+	refused  Reasons   // why its first packet was dropped, each time it was
+	warned   bool      // the server has sent its ICMP error
+	errors   int       // ICMP errors that reached the client
 }
 
 // giveUp is how long a client repeats a request. It is longer than any
@@ -58,13 +66,13 @@ func (c *conn) send() {
 	w.enter(c.packet(c.step, false, c.key))
 	c.timer++
 	timer := c.timer
-	w.clock.after(150*ms+w.rng.Int64N(100*ms), func() {
+	w.clock.after(150*ms+c.draw(timer<<16, 100*ms), func() {
 		if c.timer != timer || c.done || c.failed {
 			return
 		}
 		if w.clock.now-c.progress > giveUp {
 			c.failed = true
-			if c.excused == "" {
+			if c.excused == "" && !(c.step == 0 && c.refused != 0 && c.district != nil) {
 				w.fail("FR11: connection %d (%v) lost at step %d", c.id, c.key, c.step)
 			}
 			return
@@ -73,13 +81,25 @@ func (c *conn) send() {
 	})
 }
 
+// draw returns a number below n for the given purpose: what a client does depends
+// on the seed and on the conversation, not on what else happens in the world, so
+// that it does the same with one node and with many.
+func (c *conn) draw(purpose int, n int64) int64 {
+	x := c.w.cfg.Seed*0x9e3779b97f4a7c15 + uint64(c.id)<<40 + uint64(purpose)
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return int64((x ^ x>>31) % uint64(n))
+}
+
 // packet makes a request, or the server's reply to the request that came as
 // tuple.
 func (c *conn) packet(step int, reply bool, tuple packet.FlowKey) pkt {
 	p := pkt{conn: c, step: step, reply: reply, tuple: tuple}
-	p.Packet = ownership.Packet{Key: c.key, Kind: c.kind, In: 1, Len: 100, Window: 500, WScale: 7}
+	p.Packet = ownership.Packet{Key: c.key, Kind: c.kind, In: c.in, Len: 100, Window: 500, WScale: 7}
 	if reply {
-		p.Key, p.In = tuple.Reverse(), 2
+		p.Key, p.In = tuple.Reverse(), inside+outside-c.in
 		if c.kind == ownership.KindEchoRequest {
 			p.Kind = ownership.KindEchoReply
 		}
@@ -103,11 +123,24 @@ func (c *conn) packet(step int, reply bool, tuple packet.FlowKey) pkt {
 // arrived is a packet that left the cluster towards its receiver.
 func (c *conn) arrived(p pkt, as packet.FlowKey) {
 	w := c.w
+	if p.fault {
+		if c.errors++; as != c.key.Reverse() {
+			w.fail("NT9: connection %d got an ICMP error about %v", c.id, as.Reverse())
+		}
+		return
+	}
 	if !p.reply {
+		w.check.ruled(c, as)
 		if c.tuple != (packet.FlowKey{}) && as != c.tuple && c.moved(p, as) {
 			return
 		}
 		w.clock.after(200*us, func() { w.enter(c.packet(p.step, true, as)) })
+		if p.step == 1 && !c.warned && c.district != nil && c.district.errs {
+			c.warned = true
+			e := c.packet(1, true, as)
+			e.Kind, e.fault = ownership.KindICMPError, true
+			w.clock.after(ms, func() { w.enter(e) })
+		}
 		return
 	}
 	if as != c.key.Reverse() {
@@ -127,7 +160,7 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 		return
 	}
 	c.timer++
-	w.clock.after(w.rng.Int64N(w.cfg.Think), func() {
+	w.clock.after(c.draw(c.step, w.cfg.Think), func() {
 		if !c.done && !c.failed {
 			c.progress = w.clock.now
 			c.send()

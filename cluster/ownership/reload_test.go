@@ -81,7 +81,7 @@ func TestNT7_ConnectionOutlivesItsAddress(t *testing.T) {
 	if c.nodes[owner].core.Stats().Reregister == registered {
 		t.Error("a connection whose copy stays where it is was not registered again: no full round")
 	}
-	c.run(8000 * ms)
+	c.run(14_000 * ms) // and the tombs where it was are gone
 	c.wantStub(k1, c.order().Backup(k1, owner), owner)
 	if n := c.nodes[owner].fake.uses[k1]; n != 1 {
 		t.Errorf("the owner counts %d uses of the second key, want 1", n)
