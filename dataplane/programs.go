@@ -9,7 +9,10 @@ import (
 )
 
 // specs are the two programs before loading.
-type specs struct{ data, ccl *ebpf.CollectionSpec }
+type specs struct {
+	data, ccl *ebpf.CollectionSpec
+	logLevel  ebpf.LogLevel // of the verifier; 0: only why it refused
+}
 
 // programSpecs reads the embedded objects and sizes their maps.
 func programSpecs(cfg *Config) (*specs, error) {
@@ -21,7 +24,7 @@ func programSpecs(cfg *Config) (*specs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dataplane: read program %s: %w", bpf.CclProgXdpCcl, err)
 	}
-	s := &specs{data, ccl}
+	s := &specs{data: data, ccl: ccl}
 	for _, c := range []*ebpf.CollectionSpec{data, ccl} {
 		if err := cfg.size(c.Maps); err != nil {
 			return nil, err
@@ -40,16 +43,19 @@ func (s *specs) loadData(maps mapSet, id uint8) (*ebpf.Program, error) {
 	if err := spec.Variables[bpf.DataVarOnlyIface].Set(uint32(id)); err != nil {
 		return nil, fmt.Errorf("dataplane: program %s: %w", bpf.DataProgXdpData, err)
 	}
-	return loadProgram(spec, bpf.DataProgXdpData, maps)
+	return s.load(spec, bpf.DataProgXdpData, maps)
 }
 
 // loadCCL loads the program of the control link onto the same maps.
 func (s *specs) loadCCL(maps mapSet) (*ebpf.Program, error) {
-	return loadProgram(s.ccl, bpf.CclProgXdpCcl, maps)
+	return s.load(s.ccl, bpf.CclProgXdpCcl, maps)
 }
 
-func loadProgram(spec *ebpf.CollectionSpec, name string, maps mapSet) (*ebpf.Program, error) {
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
+func (s *specs) load(spec *ebpf.CollectionSpec, name string, maps mapSet) (*ebpf.Program, error) {
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: maps,
+		Programs:        ebpf.ProgramOptions{LogLevel: s.logLevel},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("dataplane: load program %s: %w", name, err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -21,23 +22,31 @@ type options struct {
 	arguments               []string // of every test
 	accel                   string
 	limit                   time.Duration
-	packages                []string
+	packages                []pkg
 	verbose                 bool
+	page, command           string
 }
 
 func main() {
 	var o options
-	run, short := "", false
+	run, short, sliced := "", false, false
 	flag.StringVar(&o.image, "image", "", "kernel `file` to boot")
 	flag.StringVar(&o.modules, "modules", "", "its modules: .../lib/modules/RELEASE/kernel")
 	flag.StringVar(&o.release, "release", "", "what the kernel's release must begin with")
-	flag.StringVar(&o.accel, "accel", "tcg", "of qemu: tcg runs everywhere, kvm is fast where it works")
+	flag.StringVar(&o.accel, "accel", "auto", "of qemu: tcg runs everywhere, kvm is fast where it works, auto takes kvm if a kernel comes up with it")
 	flag.DurationVar(&o.limit, "limit", 15*time.Minute, "the machine is stopped after this time")
 	flag.StringVar(&run, "run", "", "only tests that match this `regexp`")
 	flag.BoolVar(&short, "short", false, "pass -test.short on")
+	flag.BoolVar(&sliced, "slice", false, "the short choice of packages and tests that make test takes")
 	flag.BoolVar(&o.verbose, "v", false, "copy the console")
+	flag.StringVar(&o.page, "page", "", "write the results of a run that passes to this Markdown `file`")
+	flag.StringVar(&o.command, "command", "", "what the page says of how to repeat the run")
 	flag.Parse()
-	o.packages = flag.Args()
+	o.packages = packages(flag.Args())
+	if sliced {
+		o.packages = slice()
+		run = pattern(o.packages)
+	}
 	o.arguments = []string{"-test.v", "-test.timeout=" + o.limit.String()}
 	if run != "" {
 		o.arguments = append(o.arguments, "-test.run="+run)
@@ -61,12 +70,11 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	names, err := o.build(ctx, dir)
-	if err != nil {
+	if err := o.build(ctx, dir); err != nil {
 		return err
 	}
-	initrd := filepath.Join(dir, "initramfs")
-	f, err := os.Create(initrd)
+	m := machine{image: o.image, initrd: filepath.Join(dir, "initramfs"), accel: o.accel, limit: o.limit}
+	f, err := os.Create(m.initrd)
 	if err != nil {
 		return err
 	}
@@ -78,43 +86,43 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	defer console.Close()
-	var copy io.Writer = console
+	m.console = console
 	if o.verbose {
-		copy = io.MultiWriter(console, os.Stdout)
+		m.console = io.MultiWriter(console, os.Stdout)
 	}
 	begin := time.Now()
-	got, bootErr := o.boot(ctx, initrd, copy)
-	for _, name := range names {
-		if v := got.tests[name]; v != nil {
-			fmt.Printf("%s: %s; %d tests passed, %d failed, skipped: %s\n", name, max(v.how, "did not end"), v.passed, v.failed, max(strings.Join(v.skipped, ", "), "none"))
-		}
-	}
-	err = errors.Join(got.judge(o.release, names), bootErr)
+	got, err := m.run(ctx)
+	err = errors.Join(got.judge(o.release, o.packages), err)
 	if err != nil && !o.verbose {
 		if text, readErr := os.ReadFile(console.Name()); readErr == nil {
 			os.Stdout.Write(text)
 		}
 	}
-	fmt.Printf("kernel %s, %s, %v\n", got.release, o.accel, time.Since(begin).Round(100*time.Millisecond))
-	return err
+	got.summary(os.Stdout, o.packages)
+	took := time.Since(begin)
+	fmt.Printf("kernel %s, %s, %v\n", got.release, m.accel, took.Round(100*time.Millisecond))
+	if err != nil || o.page == "" {
+		return err
+	}
+	var b bytes.Buffer
+	got.page(&b, o.packages, o.command, m.accel, processors, took, time.Now())
+	return os.WriteFile(o.page, b.Bytes(), 0o644)
 }
 
-// build makes init and the tests below dir, and returns the tests' names.
-func (o *options) build(ctx context.Context, dir string) (names []string, err error) {
+// build makes init and the tests below dir.
+func (o *options) build(ctx context.Context, dir string) error {
+	if len(o.packages) == 0 {
+		return errors.New("kernel: no package to test")
+	}
 	if err := static(ctx, "build", "-buildvcs=false", "-o", filepath.Join(dir, "init"), "cohort/testenv/kernel/init"); err != nil {
-		return nil, err
+		return err
 	}
-	for _, pkg := range o.packages {
-		name := strings.ReplaceAll(pkg, "/", ".")
-		if err := static(ctx, "test", "-c", "-o", filepath.Join(dir, "tests", name), "cohort/"+pkg); err != nil {
-			return nil, err
+	for _, p := range o.packages {
+		if err := static(ctx, "test", "-c", "-o", filepath.Join(dir, "tests", p.name), "cohort/"+p.path); err != nil {
+			return err
 		}
-		names = append(names, name)
 	}
-	if len(names) == 0 {
-		return nil, errors.New("kernel: no package to test")
-	}
-	return names, nil
+	return nil
 }
 
 // static runs go without cgo: there is no libc in the machine.
@@ -125,27 +133,4 @@ func static(ctx context.Context, args ...string) error {
 		return fmt.Errorf("kernel: go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return nil
-}
-
-// boot runs the machine until it powers off, and listens.
-func (o *options) boot(ctx context.Context, initrd string, copy io.Writer) (outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "pc,accel="+o.accel, "-cpu", "max", "-smp", "1", "-m", "1536",
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", o.image, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet loglevel=3")
-	cmd.Stderr = os.Stderr
-	console, err := cmd.StdoutPipe()
-	if err != nil {
-		return outcome{}, err
-	}
-	if err := cmd.Start(); err != nil {
-		return outcome{}, fmt.Errorf("kernel: %w", err)
-	}
-	got := listen(console, copy)
-	err = cmd.Wait()
-	if ctx.Err() != nil {
-		err = fmt.Errorf("kernel: stopped after %v: %w", o.limit, ctx.Err())
-	}
-	return got, err
 }
