@@ -32,7 +32,6 @@ type direction struct {
 	rnd   *rand.Rand
 
 	queues [classes][]frame // of the rate
-	queued [classes]int     // bytes
 	free   int64            // when the rate lets the next frame begin
 
 	flying frames
@@ -79,12 +78,11 @@ func (d *direction) enqueue(now int64, fr frame) {
 	if d.fault.Classes {
 		c = class(fr.b)
 	}
-	if d.queued[c]+len(fr.b) > d.fault.queueBytes() {
+	if len(d.queues[c]) >= d.fault.room() {
 		d.count.Full++
 		return
 	}
 	d.free = max(d.free, now)
-	d.queued[c] += len(fr.b)
 	d.queues[c] = append(d.queues[c], fr)
 	d.serve(now)
 }
@@ -101,7 +99,6 @@ func (d *direction) serve(now int64) {
 		}
 		fr := d.queues[c][0]
 		d.queues[c] = d.queues[c][1:]
-		d.queued[c] -= len(fr.b)
 		if d.fault.Rate > 0 { // 0: the limit was lifted while it waited
 			d.free += int64(len(fr.b)) * second / int64(d.fault.Rate)
 		}

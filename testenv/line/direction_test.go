@@ -136,7 +136,7 @@ func TestDirection_CutAndFlapping(t *testing.T) {
 func TestDirection_RateAndQueue(t *testing.T) {
 	// 1000 bytes each millisecond into half of that: half of it is lost, the rest
 	// comes out in order at the rate, and no later than the queue is long.
-	d := with(1, Fault{Rate: 500_000, Queue: 10_000})
+	d := with(1, Fault{Rate: 500_000, Queue: 10})
 	out := play(d, 2000, 1000, 1e6)
 	if len(out) < 1000 || len(out) > 1015 || d.count.Full != uint64(2000-len(out)) {
 		t.Errorf("%d frames crossed, %d had no room", len(out), d.count.Full)
@@ -153,7 +153,7 @@ func TestDirection_RateAndQueue(t *testing.T) {
 
 func TestDirection_ClassesOvertakeDataInAFullQueue(t *testing.T) {
 	for _, classes := range []bool{false, true} {
-		d := with(1, Fault{Rate: 500_000, Queue: 10_000, Classes: classes})
+		d := with(1, Fault{Rate: 500_000, Queue: 10, Classes: classes})
 		lost, longest := 0, int64(0)
 		out := map[uint32]int64{}
 		for ms := range int64(2000) {

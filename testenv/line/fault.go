@@ -18,7 +18,7 @@ type Fault struct {
 	MTU int // larger IP packets are lost without a word; 0 = none is too large
 
 	// Rate is bytes of Ethernet frames a second, 0 = no limit. Frames wait in a
-	// queue of Queue bytes (0 = 50 ms of the rate) and are lost when it is full.
+	// queue for Queue of them (0 = 64), large or small, and are lost when it is full.
 	// With Classes there is a queue for each DSCP class selector (the upper three
 	// bits of the IPv4 TOS), the highest is served first, as a switch does that
 	// trusts DSCP. What is not IPv4 is in the lowest.
@@ -45,12 +45,12 @@ func (f *Fault) check() error {
 	return nil
 }
 
-// queueBytes is the room of one class.
-func (f *Fault) queueBytes() int {
+// room is how many frames of a class may wait.
+func (f *Fault) room() int {
 	if f.Queue > 0 {
 		return f.Queue
 	}
-	return f.Rate / 20
+	return 64
 }
 
 // down reports whether nothing crosses at a time after Set.
