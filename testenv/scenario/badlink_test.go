@@ -17,6 +17,9 @@ import (
 // onePAT translates everything behind one address.
 const onePAT = "{pools: {egress: {addresses: 203.0.113.10}}, rules: [{name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}]}"
 
+// stuck is a time without an answer that lost packets do not explain.
+const stuck = 12 * time.Second
+
 // lines puts a bad cable to every node; seeds are fixed.
 func lines(t *testing.T, top *topology.Topology) (all []*line.Line) {
 	t.Helper()
@@ -120,15 +123,19 @@ func TestCL6_BadLinkLosesNothing(t *testing.T) {
 	set(t, all, topology.NodeSends, line.Fault{Loss: 10, Duplicate: 10, Jitter: 5 * time.Millisecond})
 	reports := map[string]*traffic.Report{}
 	for i, c := range top.Clients {
-		reports[c.Name+" tcp"] = traffic.TCP(ctx, c.Namespace, tcp, traffic.TCPLoad{Connections: 400, Rounds: 3, Seed: uint64(i)})
+		reports[c.Name+" tcp"] = traffic.TCP(ctx, c.Namespace, tcp, traffic.TCPLoad{Connections: 300, Rounds: 3, Seed: uint64(i)})
 		reports[c.Name+" udp"] = traffic.UDP(ctx, c.Namespace, udp,
-			traffic.DatagramLoad{Exchanges: 400, Attempts: 10, Timeout: 500 * time.Millisecond, Client: uint32(i + 1)})
+			traffic.DatagramLoad{Exchanges: 300, Attempts: 10, Timeout: 500 * time.Millisecond, Client: uint32(i + 1)})
 	}
 	reports["open before"] = open.Close()
 	for what, r := range reports {
 		t.Logf("%s: %v", what, r)
 		if err := r.Err(); err != nil {
 			t.Errorf("%s: %v", what, err)
+		}
+		// Endpoints repeat what is lost, after 3 s where it was a SYN and then data.
+		if r.Longest() > stuck {
+			t.Errorf("%s: one was stuck for %v", what, r.Longest())
 		}
 	}
 	if said, one := views(t, top, 3); !one || said != was {
@@ -140,8 +147,8 @@ func TestCL6_BadLinkLosesNothing(t *testing.T) {
 	if tuples.Duplicates > 0 || tuples.Moved > 0 {
 		t.Errorf("%d tuples with two connections, %d moved:\n%s", tuples.Duplicates, tuples.Moved, strings.Join(tuples.Told, "\n"))
 	}
-	if tuples.TCP < 800 {
-		t.Errorf("the tap saw %d TCP connections of 900", tuples.TCP)
+	if tuples.TCP < 600 {
+		t.Errorf("the tap saw %d TCP connections of more than 600", tuples.TCP)
 	}
 	for i, l := range all {
 		c := l.Counters(topology.NodeSends)
