@@ -8,7 +8,7 @@ import (
 
 // Reloader is a Provider that can read its configuration again (NT7).
 type Reloader interface {
-	// Reload reads the cluster configuration and makes the node ready for it, or
+	// Reload reads the key file and the cluster configuration, and makes the node ready for it, or
 	// changes nothing and returns an error, ready to show, that wraps ErrRefused.
 	Reload(ctx context.Context) (Reload, error)
 }
@@ -28,6 +28,7 @@ type Reload struct {
 	Config  string   `json:"config"`            // checksum of policy and nat in the file
 	State   string   `json:"state"`             // runs, prepared or same
 	Waiting []string `json:"waiting,omitempty"` // prepared: members that are not ready
+	Keys    []string `json:"keys,omitempty"`    // names of the link's keys: the first seals, all open (CL10)
 }
 
 // pathReload is where a Reload is asked for, with POST.

@@ -323,6 +323,37 @@ func TestCL2FullMTUCrossesUnfragmented(t *testing.T) {
 	}
 }
 
+// CL5: switches see outside which frames go before data: membership, then state.
+func TestCL5ClassesShowOutside(t *testing.T) {
+	w := newWiring(t, 2, DefaultMTU)
+	a, b := w.mustOpen(0, w.config(0)), w.mustOpen(1, w.config(1))
+	fd := w.watch("p1")
+	a.Send(vtep(1), []byte("state"))
+	a.SendControl(vtep(1), []byte("control"))
+	a.Broadcast([]byte("to all"))
+	collect(t, []*Link{b}, func(by [][]got) bool { return len(by[0]) == 3 })
+	want := map[string]byte{"state": 0xa0, "control": 0xc0, "to all": 0xc0}
+	frame := make([]byte, 10_000)
+	for {
+		n, _, err := unix.Recvfrom(fd, frame, 0)
+		if err != nil {
+			break
+		}
+		for text, tos := range want {
+			if !bytes.HasSuffix(frame[:n], []byte(text)) {
+				continue
+			}
+			delete(want, text)
+			if got := frame[14+1]; got != tos {
+				t.Errorf("%q has TOS %#x outside, want %#x", text, got, tos)
+			}
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not seen on the wire: %v", want)
+	}
+}
+
 func TestCL2DeviceThatRefusesTheMTUIsNamedWithBothValues(t *testing.T) {
 	w := newWiring(t, 1, DefaultMTU)
 	w.in(w.nodes[0], func() error { // a macvlan cannot be larger than what it stands on

@@ -14,7 +14,8 @@ const (
 	socketBuffer  = 4 << 20
 
 	controlPriority = 6    // SO_PRIORITY: the interactive band
-	controlTOS      = 0xc0 // DSCP CS6
+	controlTOS      = 0xc0 // DSCP CS6, network control (RFC 4594)
+	stateTOS        = 0xa0 // DSCP CS5, signalling: before data, behind membership
 )
 
 // socket is a UDP socket on the VXLAN device. Its system calls use memory that
@@ -75,12 +76,14 @@ func (s *socket) configure(dev string, control bool) error {
 	// Best effort: without CAP_NET_ADMIN the system's limit holds.
 	_ = set(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
 	_ = set(unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer)
-	discover := unix.IP_PMTUDISC_PROBE // DF, whatever the route's MTU is said to be
+	discover, tos := unix.IP_PMTUDISC_PROBE, stateTOS // DF, whatever the route's MTU is said to be
 	if control {
-		discover = unix.IP_PMTUDISC_DONT
-		if err := set(unix.IPPROTO_IP, unix.IP_TOS, controlTOS); err != nil {
-			return fmt.Errorf("tos: %w", err)
-		}
+		discover, tos = unix.IP_PMTUDISC_DONT, controlTOS
+	}
+	if err := set(unix.IPPROTO_IP, unix.IP_TOS, tos); err != nil {
+		return fmt.Errorf("tos: %w", err)
+	}
+	if control {
 		if err := set(unix.SOL_SOCKET, unix.SO_PRIORITY, controlPriority); err != nil {
 			return fmt.Errorf("priority: %w", err)
 		}

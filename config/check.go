@@ -36,7 +36,7 @@ func Check(path string) (Kind, error) {
 	if err != nil {
 		return KindNode, err
 	}
-	if _, err := LoadKey(n.KeyFile); err != nil {
+	if _, err := LoadKeys(n.KeyFile); err != nil {
 		return KindNode, err
 	}
 	if n.Config == "" {

@@ -10,5 +10,5 @@
 // What is returned is complete: defaults are filled in, ranges expanded, lists
 // sorted. It is not changed afterwards and may be shared between goroutines.
 // ParseNode and ParseCluster touch no file and no network; LoadNode,
-// LoadCluster and LoadKey read files and nothing else.
+// LoadCluster and LoadKeys read files and nothing else.
 package config

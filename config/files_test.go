@@ -27,11 +27,12 @@ func TestWrittenKeyCanBeLoaded(t *testing.T) {
 	if err := WriteKey(path, bytes.NewReader(bytes.Repeat([]byte{0xa5}, 32))); err != nil {
 		t.Fatal(err)
 	}
-	key, err := LoadKey(path)
+	keys, err := LoadKeys(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if key != Key(bytes.Repeat([]byte{0xa5}, 32)) {
+	key := keys.Link[0]
+	if len(keys.Link) != 1 || key != Key(bytes.Repeat([]byte{0xa5}, 32)) {
 		t.Error("another key came back")
 	}
 	if key.String() != "(cluster key)" || key.GoString() != "(cluster key)" {
@@ -59,7 +60,7 @@ func TestKeyMistakes(t *testing.T) {
 		{"not hex", write(t, dir, "text", strings.Repeat("xy", 32), 0o600), ":1: the key is not 64 hex digits; make one with: cohort keygen "},
 		{"directory", dir, ":1: the key file is not a regular file; make one with: cohort keygen "},
 	} {
-		_, err := LoadKey(c.path)
+		_, err := LoadKeys(c.path)
 		if err == nil || err.Error() != c.path+c.want+c.path {
 			t.Errorf("%s: %v, want %s", c.name, err, c.path+c.want+c.path)
 		}

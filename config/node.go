@@ -32,7 +32,7 @@ type Node struct {
 	StateDir      string // default /var/lib/cohort
 	ControlSocket string // default /run/cohort/NODE.sock
 	CCL           CCL
-	KeyFile       string         // see LoadKey
+	KeyFile       string         // see LoadKeys
 	Config        string         // cluster configuration; the daemon needs one
 	Metrics       netip.AddrPort // where Prometheus may ask; invalid = nowhere
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cohort/bpf"
+	"cohort/ccl/seal"
 	"cohort/cluster/ownership"
 	"cohort/dataplane"
 	"cohort/packet"
@@ -85,6 +86,10 @@ func countersPage(t *testing.T) string {
 	section(&b, "Other counters", "Kind and name as in `show counters`.")
 	for _, e := range events(t) {
 		row(&b, e[0]+" "+e[1], e[2])
+	}
+	section(&b, "Control link: refused", "Parts of `link_refused`; kind `link`. Why a datagram was not believed ([control link](ccl.md#3-sealed-datagrams-cclseal)).")
+	for r := seal.Reflected; r < seal.NumReasons; r++ {
+		row(&b, "link_"+r.String(), r.Describe())
 	}
 	return b.String()
 }

@@ -23,7 +23,7 @@ const defaultPinRoot = "/sys/fs/bpf/cohort"
 type Config struct {
 	Bootstrap *config.Node
 	Cluster   *config.Cluster
-	Key       config.Key
+	Keys      config.Keys
 	Log       *zap.Logger
 
 	// Hangup has the cluster configuration read again whenever it delivers
@@ -69,7 +69,7 @@ func Load(path string) (Config, error) {
 		return Config{}, err
 	}
 	c := Config{Bootstrap: boot}
-	if c.Key, err = config.LoadKey(boot.KeyFile); err != nil {
+	if c.Keys, err = config.LoadKeys(boot.KeyFile); err != nil {
 		return Config{}, err
 	}
 	if boot.Config == "" {

@@ -44,7 +44,7 @@ func (n *Node) openNAT() (*core.NAT, error) {
 	}
 	t := &core.NAT{
 		Rules: rules, HoldDown: cl.NAT.HoldDown, HoldDownMax: cl.NAT.HoldDownMax, Stubs: n.stubs,
-		Rand: rand.New(rand.NewChaCha8(chacha)), Seed: unitKey(n.cfg.Key),
+		Rand: rand.New(rand.NewChaCha8(chacha)), Seed: unitKey(n.cfg.Keys.Seed),
 		Found: true, Remember: n.units.memory.put, Journal: n.units.journal,
 	}
 	if !n.resumed {
@@ -56,7 +56,8 @@ func (n *Node) openNAT() (*core.NAT, error) {
 	return t, nil
 }
 
-// unitKey derives the key of the units' order from the cluster's.
+// unitKey derives the key of the units' order from the cluster's
+// seed.
 func unitKey(k [32]byte) (key [16]byte) {
 	sum := sha256.Sum256(append([]byte("cohort unit order 1"), k[:]...))
 	copy(key[:], sum[:])

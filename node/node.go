@@ -95,7 +95,7 @@ type request struct {
 // New opens everything. On an error nothing stays open and the node's fast
 // path is as it was.
 func New(cfg Config) (*Node, error) {
-	if cfg.Key == ([32]byte{}) {
+	if len(cfg.Keys.Link) == 0 {
 		return nil, errNoKey
 	}
 	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1}
@@ -192,7 +192,7 @@ func (n *Node) openCore() error {
 	}
 	var err error
 	n.sealer, err = seal.New(seal.Config{
-		Local: boot.CCL.Address.Addr(), Rand: rand.Reader, Keys: []seal.Key{{ID: 1, Secret: n.cfg.Key}},
+		Local: boot.CCL.Address.Addr(), Rand: rand.Reader, Keys: sealKeys(n.cfg.Keys),
 	})
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (n *Node) openCore() error {
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
-			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Key), MaxHeld: holdFrames / 2,
+			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Keys.Seed), MaxHeld: holdFrames / 2,
 			// A member that died unnoticed is waited for until it is removed.
 			SettleTime: max(3*time.Second, cl.Health.HoldTime),
 			Xlate:      n.openXlateLog(translation),
@@ -266,8 +266,8 @@ func reasonField(why string) zap.Field {
 	return zap.String("why", why)
 }
 
-// orderKey derives the key of the director order from the cluster's: the same
-// on every node, unknown outside.
+// orderKey derives the key of the director order from the cluster's seed: the
+// same on every node, unknown outside.
 func orderKey(k [32]byte) (key [16]byte) {
 	sum := sha256.Sum256(append([]byte("cohort director order 1"), k[:]...))
 	copy(key[:], sum[:])

@@ -12,6 +12,7 @@ import (
 
 	"cohort/api"
 	"cohort/bpf"
+	"cohort/ccl/seal"
 	"cohort/ccl/wire"
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
@@ -267,7 +268,10 @@ func (n *Node) loopCounters() []api.Counter {
 	add("link", "link_unknown_peer", l.UnknownPeer, "datagrams from an address that is no configured peer")
 	add("link", "link_send_failed", l.SendFull+l.SendTooBig+l.SendFailed, "datagrams that could not be sent")
 	sealed := n.sealer.Counters()
-	add("link", "link_refused", sealed.Refused(), "datagrams that failed authentication or replay checks (CL4)")
+	add("link", "link_refused", sealed.Refused(), "datagrams that failed authentication or replay checks (CL4), by reason:")
+	for r := seal.Reflected; r < seal.NumReasons; r++ {
+		add("link", "link_"+r.String(), sealed[r], r.Describe())
+	}
 	return list
 }
 

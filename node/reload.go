@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -28,18 +29,23 @@ func (n *Node) natRules() *nat.Rules { return n.live.Load().rules }
 // Reload implements api.Reloader.
 func (p provider) Reload(ctx context.Context) (api.Reload, error) { return p.n.readAgain(ctx) }
 
-// readAgain reads the cluster configuration once more and prepares it: the node
-// changes when all members of the view are ready for it (NT7). The file of the
+// readAgain reads the key file and the cluster configuration once more. The keys
+// are in use at once (CL10); the configuration is prepared: the node changes when all members of the view are ready for it (NT7). The file of the
 // configuration that runs discards what was prepared.
 func (n *Node) readAgain(ctx context.Context) (r api.Reload, err error) {
 	next, setup, err := n.compile(n.cfg.Bootstrap.Config)
-	if err != nil {
+	keys, keyErr := config.LoadKeys(n.cfg.Bootstrap.KeyFile)
+	if err = errors.Join(err, keyErr); err != nil {
 		err = fmt.Errorf("%w: %w", err, api.ErrRefused)
 		n.log.Warn("reload refused", zap.Error(err))
 		return r, err
 	}
-	r.Config = membership.ConfigName(next.config)
+	r.Config, r.Keys = membership.ConfigName(next.config), keys.IDs()
+	var refused error
 	err = n.inLoop(ctx, func(now int64) {
+		if refused = n.useKeys(now, keys); refused != nil {
+			return
+		}
 		was := n.live.Load()
 		n.next, setup.RuleNumber = next, ruleNumbers(was.cluster.Rules, next.cluster.Rules)
 		runs := n.core.Prepare(now, setup)
@@ -52,6 +58,10 @@ func (n *Node) readAgain(ctx context.Context) (r api.Reload, err error) {
 			r.State, r.Waiting = api.ReloadPrepared, n.core.Member().Status(now).Unready
 		}
 	})
+	if refused != nil {
+		n.log.Warn("reload refused", zap.Error(refused))
+		return api.Reload{}, refused
+	}
 	return r, err
 }
 

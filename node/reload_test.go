@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,7 +40,7 @@ func TestNT7_NodesReloadTogether(t *testing.T) {
 	c := newTestCluster(t, 3)
 	file := filepath.Join(t.TempDir(), "cluster.yaml")
 	for _, n := range c.nodes {
-		n.cfg.Bootstrap = &config.Node{Name: "fw", Config: file}
+		n.cfg.Bootstrap = &config.Node{Name: "fw", Config: file, KeyFile: keyFile(t, n.Node)}
 	}
 	write := func(old, new string) {
 		if err := os.WriteFile(file, []byte(strings.Replace(testTranslation, old, new, 1)), 0o644); err != nil {
@@ -90,7 +92,7 @@ func TestNT7_NodeAloneReloadsAtOnce(t *testing.T) {
 	c := newTestCluster(t, 1)
 	n := c.nodes[0]
 	file := filepath.Join(t.TempDir(), "cluster.yaml")
-	n.cfg.Bootstrap = &config.Node{Name: "fw", Config: file}
+	n.cfg.Bootstrap = &config.Node{Name: "fw", Config: file, KeyFile: keyFile(t, n.Node)}
 	if err := os.WriteFile(file, []byte(strings.Replace(testTranslation, "block_size: 4096", "block_size: 512", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -130,5 +132,43 @@ func TestNT7_JournalOfAnotherNumbering(t *testing.T) {
 	defer j.close()
 	if _, _, ok := j.held(7); ok {
 		t.Error("units of another numbering are believed")
+	}
+}
+
+// keyFile makes a key file that a node runs with.
+func keyFile(t *testing.T, n *Node) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cluster.key")
+	err := config.WriteKey(path, rand.Reader)
+	if err == nil {
+		n.cfg.Keys, err = config.LoadKeys(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// CL10: a key file of another cluster is refused by name, whatever else is to be
+// reloaded, and the keys stay.
+func TestCL10_KeyFileOfAnotherClusterIsRefused(t *testing.T) {
+	n := newTestCluster(t, 1).nodes[0].Node
+	file := filepath.Join(t.TempDir(), "cluster.yaml")
+	if err := os.WriteFile(file, []byte(testTranslation), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n.cfg.Bootstrap = &config.Node{Name: "fw", Config: file, KeyFile: keyFile(t, n)}
+	if r, err := (provider{n}).Reload(t.Context()); err != nil || len(r.Keys) != 1 {
+		t.Fatalf("its own file: %+v, %v", r, err)
+	}
+	own := n.cfg.Keys
+	n.cfg.Bootstrap.KeyFile = keyFile(t, n) // another one
+	n.cfg.Keys = own
+	_, err := provider{n}.Reload(t.Context())
+	if !errors.Is(err, api.ErrRefused) || !strings.HasPrefix(err.Error(), n.cfg.Bootstrap.KeyFile+":1: ") {
+		t.Errorf("another cluster's file: %v", err)
+	}
+	if n.cfg.Keys.Seed != own.Seed || n.cfg.Keys.Link[0] != own.Link[0] {
+		t.Error("the keys changed all the same")
 	}
 }

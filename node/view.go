@@ -1,12 +1,7 @@
 package node
 
 import (
-	"net"
-	"net/netip"
-
-	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"cohort/ccl/wire"
 	"cohort/cluster/membership"
@@ -78,28 +73,4 @@ func (n *Node) writeMembers() {
 	if err := n.dp.SetMembers(peers); err != nil {
 		n.log.Error("members", zap.Error(err))
 	}
-}
-
-// cclNeighbours reads the kernel's neighbours on the control link.
-func (n *Node) cclNeighbours() map[[4]byte][6]byte {
-	macs := make(map[[4]byte][6]byte)
-	under, err := net.InterfaceByName(n.cfg.Bootstrap.CCL.Interface)
-	if err != nil {
-		return macs
-	}
-	list, err := netlink.NeighList(under.Index, netlink.FAMILY_V4)
-	if err != nil {
-		return macs
-	}
-	for _, e := range list {
-		ip := e.IP.To4()
-		if ip != nil && e.State&unix.NUD_FAILED != 0 {
-			// Nobody answers ARP there: no reason to wait 45 s for its vote.
-			n.core.Member().Absent(dataplane.Now(), netip.AddrFrom4([4]byte(ip)))
-		}
-		if ip != nil && len(e.HardwareAddr) == 6 && e.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) == 0 {
-			macs[[4]byte(ip)] = [6]byte(e.HardwareAddr)
-		}
-	}
-	return macs
 }

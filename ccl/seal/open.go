@@ -73,6 +73,7 @@ func (s *Sealer) open(now int64, from netip.Addr, b []byte) (o Opened, r Reason)
 	current := ses == p.current
 	if current {
 		ses.seen.mark(counter)
+		p.key, p.heard = b[1], true
 	}
 	switch {
 	case payload[0] == KindChallenge:

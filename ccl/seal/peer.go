@@ -33,6 +33,9 @@ type peer struct {
 	nDead     int
 	challenge bucket
 	response  bucket
+
+	key   uint8 // id under which its newest accepted datagram came
+	heard bool
 }
 
 func (p *peer) isDead(id uint64) bool {

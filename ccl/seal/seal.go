@@ -108,6 +108,16 @@ func (s *Sealer) SetKeys(keys []Key) error {
 	return nil
 }
 
+// PeerKey returns the id of the key under which a peer's newest accepted datagram
+// came; false before the first.
+func (s *Sealer) PeerKey(a netip.Addr) (id uint8, ok bool) {
+	p := s.peers[a.Unmap()]
+	if p == nil || !p.heard {
+		return 0, false
+	}
+	return p.key, true
+}
+
 // Session returns the random id of this life.
 func (s *Sealer) Session() uint64 { return s.session }
 

@@ -258,9 +258,21 @@ func TestCL10KeyRotationKeepsTheSession(t *testing.T) {
 			say(Accepted)
 		}
 	}
+	under := func(want uint8) {
+		t.Helper()
+		say(Accepted)
+		if id, ok := b.PeerKey(addrA); !ok || id != want {
+			t.Errorf("a seals under %d (%v), want %d", id, ok, want)
+		}
+	}
+	if _, ok := b.PeerKey(addrA); ok {
+		t.Error("the key of a peer is known that has not said a word")
+	}
 	set(b, key1, key2)
 	set(a, key1, key2)
+	under(key1.ID)
 	set(a, key2, key1)
+	under(key2.ID)
 	set(b, key2, key1)
 	set(b, key2)
 	old := a

@@ -7,7 +7,7 @@
 //	cohort [--socket PATH] show counters | drops | interfaces
 //	cohort [--socket PATH] forget [--yes] NODE
 //	cohort [--socket PATH] reload
-//	cohort keygen FILE
+//	cohort keygen [--add | --use | --drop] FILE
 //	cohort check-config FILE...
 //
 // Every show takes -o json. Errors are one line on standard error, and the

@@ -4,15 +4,18 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"cohort/config"
 )
 
-// keygen makes a cluster key. It never replaces one.
+// keygen makes a cluster key, which never replaces one, or takes one step of
+// its change.
 func keygen(o *options) *cobra.Command {
-	return &cobra.Command{
+	var add, use, drop bool
+	cmd := &cobra.Command{
 		Use: "keygen FILE", Short: "Make a cluster key; copy it to every node",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -21,6 +24,17 @@ func keygen(o *options) *cobra.Command {
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
+			switch {
+			case add:
+				keys, err := config.AddKey(args[0], rand.Reader)
+				return changed(o, args[0], keys, err)
+			case use:
+				keys, err := config.UseKey(args[0])
+				return changed(o, args[0], keys, err)
+			case drop:
+				keys, err := config.DropKey(args[0])
+				return changed(o, args[0], keys, err)
+			}
 			if err := config.WriteKey(args[0], rand.Reader); err != nil {
 				return err
 			}
@@ -28,6 +42,21 @@ func keygen(o *options) *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&add, "add", false, "add a new key to the file, for a change")
+	cmd.Flags().BoolVar(&use, "use", false, "seal with the file's other key")
+	cmd.Flags().BoolVar(&drop, "drop", false, "remove the key that does not seal")
+	cmd.MarkFlagsMutuallyExclusive("add", "use", "drop")
+	return cmd
+}
+
+// changed says what a key file holds after a step.
+func changed(o *options, path string, keys config.Keys, err error) error {
+	if err != nil {
+		return err
+	}
+	ids := keys.IDs()
+	_, err = fmt.Fprintf(o.out, "%s: seals with key %s, opens %s; copy it to every node, then cohort reload on each\n", path, ids[0], strings.Join(ids, " and "))
+	return err
 }
 
 // checkConfig reads files as a daemon would.

@@ -256,15 +256,27 @@ func TestKeygenAndCheckConfig(t *testing.T) {
 	if got, err := run(t, "keygen", key); err != nil || got != key+": a new cluster key; copy it to every node over a safe channel\n" {
 		t.Fatalf("%q, %v", got, err)
 	}
-	first, err := config.LoadKey(key)
+	first, err := config.LoadKeys(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := run(t, "keygen", key); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a second keygen: %v", err)
 	}
-	if again, err := config.LoadKey(key); again != first || err != nil {
+	if again, err := config.LoadKeys(key); again.Link[0] != first.Link[0] || err != nil {
 		t.Errorf("the key changed, %v", err)
+	}
+	for step, want := range []string{"--add", "--use", "--drop"} {
+		got, err := run(t, "keygen", want, key)
+		if err != nil || !strings.HasPrefix(got, key+": seals with key ") || strings.Contains(got, " and ") != (step < 2) {
+			t.Errorf("keygen %s: %q, %v", want, got, err)
+		}
+	}
+	if _, err := run(t, "keygen", "--add", "--drop", key); err == nil {
+		t.Error("two steps at once")
+	}
+	if last, err := config.LoadKeys(key); err != nil || last.Link[0] == first.Link[0] || last.Seed != first.Seed {
+		t.Errorf("after all steps: %v", err)
 	}
 
 	node, cluster := filepath.Join(dir, "node.yaml"), filepath.Join(dir, "cluster.yaml")
@@ -315,10 +327,11 @@ func TestUnitsForPeople(t *testing.T) {
 // What a reload led to is one line that says what is to be done next.
 func TestNT7_ReloadSaysWhatIsNext(t *testing.T) {
 	for want, r := range map[string]api.Reload{
-		"configuration 1a2b3c4d runs":                                                                  {Config: "1a2b3c4d", State: api.ReloadRuns},
-		"configuration 1a2b3c4d runs already; nothing else is prepared":                                {Config: "1a2b3c4d", State: api.ReloadSame},
-		"configuration 1a2b3c4d is prepared; it runs when these have reloaded it too: fw-b, fw-c":      {Config: "1a2b3c4d", State: api.ReloadPrepared, Waiting: []string{"fw-b", "fw-c"}},
-		"configuration 1a2b3c4d is prepared, everywhere: it runs as soon as the control node hears so": {Config: "1a2b3c4d", State: api.ReloadPrepared},
+		"configuration 1a2b3c4d runs":                                                                                           {Config: "1a2b3c4d", State: api.ReloadRuns},
+		"configuration 1a2b3c4d runs already; nothing else is prepared":                                                         {Config: "1a2b3c4d", State: api.ReloadSame},
+		"configuration 1a2b3c4d is prepared; it runs when these have reloaded it too: fw-b, fw-c":                               {Config: "1a2b3c4d", State: api.ReloadPrepared, Waiting: []string{"fw-b", "fw-c"}},
+		"configuration 1a2b3c4d runs already; nothing else is prepared\nthe control link seals with key 0a and opens 0a and f3": {Config: "1a2b3c4d", State: api.ReloadSame, Keys: []string{"0a", "f3"}},
+		"configuration 1a2b3c4d is prepared, everywhere: it runs as soon as the control node hears so":                          {Config: "1a2b3c4d", State: api.ReloadPrepared},
 	} {
 		if got := outcome(r); got != want {
 			t.Errorf("%+v: %q, want %q", r, got, want)

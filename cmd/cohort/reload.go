@@ -12,7 +12,7 @@ import (
 // reload has a node read its cluster configuration again.
 func reload(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "reload", Short: "Have the node read policy and nat in its cluster configuration again", Args: noArgs,
+		Use: "reload", Short: "Have the node read its key file, and policy and nat in its cluster configuration, again", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := o.client()
 			if err != nil {
@@ -30,6 +30,11 @@ func reload(o *options) *cobra.Command {
 }
 
 func outcome(r api.Reload) string {
+	if len(r.Keys) > 1 {
+		keys := r.Keys
+		r.Keys = nil
+		return outcome(r) + "\nthe control link seals with key " + keys[0] + " and opens " + strings.Join(keys, " and ")
+	}
 	switch r.State {
 	case api.ReloadRuns:
 		return "configuration " + r.Config + " runs"

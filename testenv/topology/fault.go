@@ -41,7 +41,7 @@ func (n *Node) PowerOff() (Outage, error) {
 	// cable nobody can hear of it.
 	o.End = time.Now()
 	processes.Wait()
-	return o, errors.Join(errs[:]...)
+	return o, errors.Join(append(errs[:], n.unline())...)
 }
 
 // PowerOn boots the node: a new kernel state (interfaces, addresses, routes,
@@ -104,14 +104,9 @@ func (n *Node) MendCCL(d Direction) error {
 func (n *Node) onCCLPort(d Direction, act func(*netlink.Handle, int, spray.Direction) error) error {
 	n.change.Lock()
 	defer n.change.Unlock()
-	a, err := n.attachment(CCLIface)
+	l, nl, err := n.cclPort()
 	if err != nil {
 		return err
-	}
-	nl := a.far.Netlink()
-	l, err := nl.LinkByName(n.farName(a))
-	if err != nil {
-		return fmt.Errorf("node %s: cut: %w", n.Name, err)
 	}
 	var errs []error
 	if d != ToNode {

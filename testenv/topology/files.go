@@ -26,13 +26,15 @@ func (t *Topology) clusterName() string {
 
 // writeShared writes the cluster's key and configuration.
 func (t *Topology) writeShared() error {
-	if err := config.WriteKey(t.keyFile(), rand.Reader); err != nil {
+	if err := config.WriteKey(t.KeyFile(), rand.Reader); err != nil {
 		return err
 	}
 	return os.WriteFile(t.clusterFile(), []byte(t.clusterYAML()), 0o644)
 }
 
-func (t *Topology) keyFile() string     { return filepath.Join(t.Dir, "cluster.key") }
+// KeyFile is the cluster key, which all nodes read.
+func (t *Topology) KeyFile() string { return filepath.Join(t.Dir, "cluster.key") }
+
 func (t *Topology) clusterFile() string { return filepath.Join(t.Dir, "cluster.yaml") }
 
 // clusterYAML is the configuration all nodes share.
@@ -93,7 +95,7 @@ ccl: {interface: %s, address: %v, vni: 1, peers: [%s]}
 key_file: %s
 config: %s
 `, t.clusterName(), n.Name, n.Index, filepath.Join(n.Dir, "state"), n.Socket,
-		CCLIface, host(cclNet, n.Index), peers, t.keyFile(), t.clusterFile())
+		CCLIface, host(cclNet, n.Index), peers, t.KeyFile(), t.clusterFile())
 }
 
 // PinDir is where the node's daemons pin their maps and links.

@@ -28,7 +28,7 @@ func TestFiles_ParseAndDescribeTheTopology(t *testing.T) {
 	if err := top.writeShared(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.LoadKey(top.keyFile()); err != nil {
+	if _, err := config.LoadKeys(top.KeyFile()); err != nil {
 		t.Error(err)
 	}
 	c, err := config.LoadCluster(top.clusterFile())

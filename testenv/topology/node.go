@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"cohort/api"
+	"cohort/testenv/line"
 	"cohort/testenv/netns"
 )
 
@@ -27,7 +28,8 @@ type Node struct {
 	topo *Topology
 	api  *api.Client
 
-	change sync.Mutex // held for a whole change of power, cable or daemon; taken before mu
+	change sync.Mutex // held for a whole change of power, cable or daemon; taken before mu; guards line
+	line   *line.Line // between ccl0's cable and the switch; nil = none
 	mu     sync.Mutex // guards what follows
 	ns     *netns.Namespace
 	daemon *netns.Process
@@ -149,7 +151,7 @@ func (n *Node) demolish() error {
 	if ns == nil {
 		return nil
 	}
-	errs := []error{ns.Kill()}
+	errs := []error{n.unline(), ns.Kill()}
 	for _, a := range n.attachments() {
 		if l, err := ns.Netlink().LinkByName(a.iface); err == nil {
 			errs = append(errs, ns.Netlink().LinkDel(l))

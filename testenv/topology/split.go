@@ -44,11 +44,11 @@ func (n *Node) plugCCL(switchName string) error {
 	if !n.On() {
 		return fmt.Errorf("node %s: split: it is off", n.Name)
 	}
-	a, err := n.attachment(CCLIface)
+	l, _, err := n.cclPort()
 	if err != nil {
 		return err
 	}
-	return move(a.far, n.farName(a), switchName)
+	return move(n.topo.Switch, l.Attrs().Name, switchName)
 }
 
 // move puts an interface on another bridge of its namespace; nothing changes if

@@ -1,0 +1,90 @@
+package node
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"cohort/cluster/membership"
+	"cohort/dataplane"
+)
+
+// cclNeighbours reads the kernel's neighbours on the control link and confirms
+// those of members that answer.
+func (n *Node) cclNeighbours() map[[4]byte][6]byte {
+	macs := make(map[[4]byte][6]byte)
+	under, err := net.InterfaceByName(n.cfg.Bootstrap.CCL.Interface)
+	if err != nil {
+		return macs
+	}
+	list, err := netlink.NeighList(under.Index, netlink.FAMILY_V4)
+	if err != nil {
+		return macs
+	}
+	now := dataplane.Now()
+	var status *membership.Status // asked for when there is a question
+	for i := range list {
+		e := &list[i]
+		ip := e.IP.To4()
+		if ip == nil {
+			continue
+		}
+		vtep := netip.AddrFrom4([4]byte(ip))
+		if e.State&unix.NUD_FAILED != 0 {
+			// Nobody answers ARP there: no reason to wait 45 s for its vote.
+			n.core.Member().Absent(now, vtep)
+			continue
+		}
+		if len(e.HardwareAddr) != 6 || e.State&unix.NUD_INCOMPLETE != 0 {
+			continue
+		}
+		macs[[4]byte(ip)] = [6]byte(e.HardwareAddr)
+		if e.State&doubted == 0 {
+			continue
+		}
+		if status == nil {
+			s := n.core.Member().Status(now)
+			status = &s
+		}
+		if answers(status, vtep) {
+			n.confirm(under.Index, e)
+		}
+	}
+	return macs
+}
+
+// doubted are the states in which the kernel asks again for an address, or
+// will when it is used.
+const doubted = unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
+
+// recent is how old the sign of life may be that confirms an address.
+const recent = time.Second
+
+// answers reports whether what we send to a member arrives: it is heard, and
+// its newest heartbeat says that it hears us.
+func answers(s *membership.Status, vtep netip.Addr) bool {
+	for i := range s.Peers {
+		if p := &s.Peers[i]; p.Addr == vtep {
+			return p.Alive && p.HearsUs && p.LastHeard < recent
+		}
+	}
+	return false
+}
+
+// confirm tells the kernel what its own ARP would find out: the entry is good as
+// it is. ARP has no DSCP, so on a link full of data it is what gets lost, and with
+// it the address that every message needs (CL5). An address that is confirmed is
+// not asked for. A member that moves to another one says so by itself, or ceases
+// to hear us and is not confirmed any more.
+func (n *Node) confirm(under int, e *netlink.Neigh) {
+	err := netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: under, Family: unix.AF_INET, State: unix.NUD_REACHABLE, IP: e.IP, HardwareAddr: e.HardwareAddr,
+	})
+	if err != nil {
+		n.log.Warn("neighbour on the control link", zap.Stringer("address", e.IP), zap.Error(err))
+	}
+}

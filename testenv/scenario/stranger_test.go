@@ -1,0 +1,258 @@
+package scenario
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cohort/ccl/seal"
+	"cohort/testenv/sniff"
+	"cohort/testenv/topology"
+	"cohort/testenv/traffic"
+)
+
+// Where things are in a control frame (docs/ccl.md, 1).
+const (
+	outerIP, vni, innerEth = 14, 46, 50
+	innerIP, sealed        = innerEth + 14, innerEth + 14 + 28
+)
+
+// forgery is a control frame to be altered.
+type forgery struct{ b []byte }
+
+// of copies a frame that was seen on the link, under the stranger's own hardware
+// address: to play a member's would be a quarrel with the switch.
+func of(frame []byte) *forgery {
+	f := &forgery{slices.Clone(frame)}
+	copy(f.b[6:12], []byte{2, 0, 0x5e, 3, 0, 0xee})
+	return f
+}
+
+// from changes the outer and the inner source address; zero keeps one.
+func (f *forgery) from(outer, inner netip.Addr) *forgery {
+	if outer.IsValid() {
+		copy(f.b[outerIP+12:], outer.AsSlice())
+	}
+	if inner.IsValid() {
+		copy(f.b[innerIP+12:], inner.AsSlice())
+	}
+	return f
+}
+
+// saying replaces what was sealed.
+func (f *forgery) saying(b []byte) *forgery {
+	f.b = append(f.b[:sealed], b...)
+	return f
+}
+
+// finish makes lengths and checksums right again, so that the frame reaches
+// whoever is to refuse it: a switch may look at them.
+func (f *forgery) finish() []byte {
+	f.header(outerIP)
+	f.header(innerIP)
+	return f.b
+}
+
+// cut ends the frame early, with an outer header that knows it.
+func (f *forgery) cut(n int) []byte {
+	f.b = f.b[:n]
+	f.header(outerIP)
+	return f.b
+}
+
+// header puts right the IP header at an offset and the UDP header behind it.
+func (f *forgery) header(at int) {
+	ip := f.b[at:]
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+	binary.BigEndian.PutUint16(ip[24:], uint16(len(ip)-20))
+	binary.BigEndian.PutUint16(ip[26:], 0) // no UDP checksum
+	binary.BigEndian.PutUint16(ip[10:], 0)
+	sum := uint32(0)
+	for i := 0; i < 20; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(ip[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum))
+}
+
+// dataFrame makes a forwarded data frame with a cluster header and nothing to
+// speak of behind it.
+func (f *forgery) dataFrame(header ...byte) []byte {
+	f.b = append(f.b[:innerIP], header...)
+	f.b = append(f.b, make([]byte, 64)...)
+	b := f.finish() // the inner part is no IP packet, but nobody looks at that
+	copy(b[innerIP:], header)
+	binary.BigEndian.PutUint16(b[innerIP-2:], 0x88b5)
+	return b
+}
+
+// overhear waits for a frame of the membership channel that a member sends to
+// another one.
+func overhear(t *testing.T, top *topology.Topology, from, to *topology.Node) []byte {
+	t.Helper()
+	var mu sync.Mutex
+	var got []byte
+	tap, err := sniff.Open(top.Switch, to.Name+"-"+topology.CCLIface, func(frame []byte, _ bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(frame) > sealed+seal.Overhead && binary.BigEndian.Uint16(frame[12:]) == 0x0800 &&
+			netip.AddrFrom4([4]byte(frame[outerIP+12:])) == from.CCL && netip.AddrFrom4([4]byte(frame[outerIP+16:])) == to.CCL &&
+			binary.BigEndian.Uint16(frame[innerEth+12:]) == 0x0800 && binary.BigEndian.Uint16(frame[innerIP+22:]) == 4790 {
+			got = slices.Clone(frame)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tap.Close()
+	eventually(t, within(t, 20*time.Second), func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return got != nil
+	}, "a message from %s to %s", from.Name, to.Name)
+	mu.Lock()
+	defer mu.Unlock()
+	return got
+}
+
+// wireSamples are encoded messages of every type, with their names.
+func wireSamples(t *testing.T) (list [][2]string) {
+	t.Helper()
+	b, err := os.ReadFile("../../ccl/wire/testdata/golden.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		list = append(list, [2]string(strings.Fields(line)))
+	}
+	return list
+}
+
+// TestCL4_StrangerOnTheLinkChangesNothing plugs a machine into the control link
+// that hears everything, and sends what it likes under any address: replays, and
+// forged, mutated, cut and overlong messages of every type, frames of another VNI,
+// data frames. Each is counted under its own reason; the view stays, connections
+// live on and new ones complete.
+func TestCL4_StrangerOnTheLinkChangesNothing(t *testing.T) {
+	top := formed(t, topology.Config{HoldTime: time.Second, Spray: true})
+	a, b, c := top.Nodes[0], top.Nodes[1], top.Nodes[2]
+	was := settled(t, top, 3)
+	ctx := within(t, 60*time.Second)
+	ns, err := top.StrangerOnCCL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire, err := sniff.Open(ns, topology.StrangerIface, func([]byte, bool) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wire.Close()
+	to := netip.AddrPortFrom(top.Servers[0].Addr, 8080)
+	echo, err := traffic.ServeEcho(top.Servers[0].Namespace, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer echo.Close()
+	open, err := traffic.OpenPool(ctx, top.Clients[0].Namespace, to, traffic.PoolConfig{Connections: 50, Interval: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+
+	genuine := overhear(t, top, a, b)
+	said := genuine[sealed:]
+	later := slices.Clone(said) // with a counter that is yet to come
+	later[10] ^= 0x40
+	keep, other := netip.Addr{}, netip.AddrFrom4([4]byte{169, 254, 0, 99})
+	innerC := netip.AddrFrom4([4]byte{169, 254, c.CCL.As4()[2], c.CCL.As4()[3]})
+	attacks := map[string][][]byte{
+		"link_replay":      {of(genuine).finish()},
+		"link_truncated":   {of(genuine).saying(said[:seal.Overhead]).finish(), of(genuine).saying(said[:1]).finish()},
+		"link_bad_version": {of(genuine).saying(append([]byte{0}, later[1:]...)).finish()},
+		"link_unknown_key": {of(genuine).saying(append([]byte{said[0], ^said[1]}, later[2:]...)).finish()},
+		"link_bad_tag": {
+			of(genuine).saying(later).finish(),                                              // mutated
+			of(genuine).saying(append(slices.Clone(later), make([]byte, 1000)...)).finish(), // overlong
+			of(genuine).saying(later[:len(later)-3]).finish(),                               // cut
+			of(genuine).from(c.CCL, innerC).saying(later).finish(),                          // under another member's address
+		},
+		"link_unknown_peer": {of(genuine).from(keep, other).finish()},
+		"drop_wrong_vni":    {otherVNI(genuine)},
+		"drop_unknown_peer": {of(genuine).from(netip.MustParseAddr("10.99.0.99"), keep).dataFrame(1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1)},
+		"drop_bad_view":     {of(genuine).dataFrame(1, 1, id(t, a), 1, 0xff, 0xff, 0xff, 0xff, 1, 1, 0, 0, 0, 0, 0, 1)},
+		"drop_bad_frame":    {of(genuine).dataFrame(9, 9), of(genuine).cut(innerEth + 4)},
+	}
+	guess, err := seal.New(seal.Config{Local: a.CCL, Rand: rand.Reader, Keys: []seal.Key{{ID: said[1], Secret: [32]byte{1}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range wireSamples(t) {
+		m, err := hex.DecodeString(s[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged := guess.Seal(nil, b.CCL, append([]byte{1}, m...))
+		attacks["link_bad_tag"] = append(attacks["link_bad_tag"], of(genuine).saying(forged).finish())
+	}
+
+	const rounds = 20
+	before := map[string]uint64{}
+	for reason := range attacks {
+		before[reason] = counterOf(t, b, reason)
+	}
+	for range rounds {
+		for _, frames := range attacks {
+			for _, f := range frames {
+				if err := wire.Send(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := traffic.TCP(ctx, top.Clients[0].Namespace, to, traffic.TCPLoad{Connections: 10, Rounds: 1}).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	for reason, frames := range attacks {
+		if got, want := counterOf(t, b, reason)-before[reason], uint64(rounds*len(frames)); got != want {
+			t.Errorf("%s: %d counted, %d sent", reason, got, want)
+		}
+	}
+	if r := open.Close(); r.Err() != nil {
+		t.Errorf("open before: %v", r.Err())
+	}
+	if now, one := views(t, top, 3); !one || now != was {
+		t.Errorf("the view changed from %s\nto %s", was, now)
+	}
+}
+
+// otherVNI is a control frame of another cluster.
+func otherVNI(genuine []byte) []byte {
+	f := of(genuine)
+	f.b[vni+2] ^= 0x02
+	return f.finish()
+}
+
+// id is a member's number in the view.
+func id(t *testing.T, n *topology.Node) byte {
+	t.Helper()
+	i, err := n.API().Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range i.Members {
+		if m.Name == n.Name {
+			return m.ID
+		}
+	}
+	t.Fatalf("%s is not in its own view", n.Name)
+	return 0
+}
