@@ -29,6 +29,14 @@ func syncing(f *flowtable.FlowSlot) bool {
 	return f.Replication&wire.ConnSync != 0 && f.Flags&flowtable.FlowPunt != 0 && !isMapping(f)
 }
 
+// beginning returns the flags of a flow whose first packet waits.
+func beginning(conn *wire.Conn) uint8 {
+	if conn.Flags&wire.ConnSync != 0 {
+		return flowtable.FlowPunt
+	}
+	return 0
+}
+
 // established reports whether both ends of a connection have agreed to it, or need
 // not.
 func (c *Core) established(conn *wire.Conn) bool {
@@ -69,6 +77,7 @@ func (c *Core) openSync(p *Packet, k packet.FlowKey, slot uint32, conn *wire.Con
 	need := c.unanswered(conn, false)
 	if need == 0 {
 		c.alone(conn.Key)
+		c.ripen(conn.Key)
 		return c.owned(p, slot, 0)
 	}
 	return c.holdForKept(p, k, conn, need)
@@ -81,7 +90,7 @@ func (c *Core) granted(w *wait, from wire.NodeID, conn *wire.Conn) {
 		if from == c.self {
 			c.alone(conn.Key)
 		}
-		c.answered(w)
+		c.letGo(w)
 		return
 	}
 	c.unreserve(&w.conn)
@@ -134,15 +143,20 @@ func (c *Core) toFastPath(slot uint32) {
 	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Flags &^= flowtable.FlowPunt })
 }
 
-// letGo sends on what has waited.
-func (c *Core) letGo(w *wait) {
-	if ref := c.table.Lookup(w.conn.Key); ref != 0 && !ref.IsForward() {
+// ripen ends that time if no further packet has to wait.
+func (c *Core) ripen(key packet.FlowKey) {
+	if ref := c.table.Lookup(key); ref != 0 && !ref.IsForward() {
 		f := c.table.Flow(ref.Slot())
 		conn := c.connOf(f)
 		if proto := conn.Key.Proto; syncing(f) && (c.established(&conn) || proto != packet.ProtoTCP && proto != packet.ProtoUDP) {
 			c.toFastPath(ref.Slot())
 		}
 	}
+}
+
+// letGo sends on what has waited.
+func (c *Core) letGo(w *wait) {
+	c.ripen(w.conn.Key)
 	c.answered(w)
 }
 

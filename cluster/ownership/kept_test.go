@@ -173,6 +173,40 @@ func TestFR13_WhatWaitsIsNotOvertaken(t *testing.T) {
 	}
 }
 
+// With equal timeouts a UDP flow has no moment that confirms it, and other protocols
+// have none at all: the first packet waits, and the fast path has the rest.
+func TestFR13_WhatIsNeverConfirmedWaitsOnce(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoUDP, packet.ProtoICMP, 47} {
+		for director := wire.NodeID(1); director <= 2; director++ {
+			waitOnce(t, proto, director)
+		}
+	}
+}
+
+func waitOnce(t *testing.T, proto uint8, director wire.NodeID) {
+	c := newCluster(t, 1, 2, 3)
+	n := c.nodes[1]
+	n.core.cfg.Policy = durable{*n, policy.Sync}
+	n.core.cfg.Timeouts.UDP = n.core.cfg.Timeouts.UDPStream
+	k := c.keyDirectedBy(proto, director)
+	p := udp(k)
+	switch proto {
+	case packet.ProtoICMP:
+		p.Kind = KindEchoRequest
+	case 47:
+		p.Kind = KindOther
+	}
+	p.Handle = 1
+	if v := n.core.Packet(c.now, &p); v.Op != OpHold {
+		t.Fatalf("%s: %+v, want it to wait", packet.ProtoName(proto), v)
+	}
+	c.run(ms)
+	wantForward(t, n.released[1])
+	if c.flow(1, k).Flags&flowtable.FlowPunt != 0 || n.core.stats.Exposed != 0 {
+		t.Errorf("%s: every packet goes to Go, or %d were exposed", packet.ProtoName(proto), n.core.stats.Exposed)
+	}
+}
+
 // The wait is bounded: when the holder of the copy says nothing the packet leaves
 // and is counted, and so it is where there is no other node.
 func TestFR13_TheWaitIsBounded(t *testing.T) {

@@ -228,7 +228,11 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
 			return
 		}
-		if _, r := c.install(&conn, 0); r != ReasonNone {
+		flags := beginning(&conn)
+		if adopted {
+			flags = 0
+		}
+		if _, r := c.install(&conn, flags); r != ReasonNone {
 			c.sendClose(conn.Key, conn.Gen)
 			if w != nil {
 				c.refuse(w, r)

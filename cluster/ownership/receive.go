@@ -314,7 +314,7 @@ func (c *Core) unknown(k packet.FlowKey) bool {
 // open begins a connection that this node directs itself and that nobody knows:
 // it asks, grants and is granted in one step.
 func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
-	slot, err := c.installVia(c.pending.hops, conn, 0)
+	slot, err := c.installVia(c.pending.hops, conn, beginning(conn))
 	if err != ReasonNone {
 		return drop(err)
 	}
