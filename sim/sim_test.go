@@ -94,7 +94,7 @@ func TestNT6(t *testing.T) {
 // TestFR13_Sync takes owners away, at any instant, from connections of durability
 // sync. Whatever has reached its responder must be known elsewhere then, and go on.
 func TestFR13_Sync(t *testing.T) {
-	for name, faults := range map[string][]Fault{"calm": nil, "power": {PowerOff}, "daemon": {KillDaemon}} {
+	for name, faults := range map[string][]Fault{"calm": nil, "power": {PowerOff}, "sniper": {Snipe}, "daemon": {KillDaemon}} {
 		for _, nat := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
 				t.Parallel()

@@ -102,6 +102,7 @@ type World struct {
 	policy   ownership.Policy
 	book     *book // of the town, else nil
 	traffic  *rand.Rand
+	snipers  int // deaths to come, see Snipe
 }
 
 // Run plays one seed to its end.
