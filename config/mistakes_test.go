@@ -440,10 +440,6 @@ var clusterMistakes = []mistake{
 		"cluster.yaml:14: policy.rules[2].durability full is not one of none, async, sync; write durability: async",
 	},
 	{
-		"durability of a later version", "durability: none", "durability: sync",
-		"cluster.yaml:14: policy.rules[2].durability sync is not available in this version; write durability: async",
-	},
-	{
 		"hold_time too short", "hold_time: 3s", "hold_time: 299ms",
 		"cluster.yaml:27: health.hold_time 299ms is outside 300ms to 45s; write hold_time: 3s",
 	},

@@ -59,7 +59,7 @@ func (c *Cluster) readRule(v value, r *Rule) {
 			case "none":
 				r.Durability = policy.None
 			case "sync":
-				v.wrong("sync is not available in this version")
+				r.Durability = policy.Sync
 			}
 		}},
 	)

@@ -259,6 +259,7 @@ func (n *Node) loopCounters() []api.Counter {
 	add("role", "reregistered", s.Reregister, "connections registered again after a change of view (FR12)")
 	add("role", "non_owner_packets", s.NonOwner, "packets in Go that met a node that does not own them")
 	add("role", "copies_full", s.CopiesFull, "director or backup entries that found no room")
+	add("role", "exposed_packets", s.Exposed, "packets of durability sync that left before the copy of their connection was stored (FR13)")
 	if n.stubs != nil {
 		n.natCounters(add)
 	}

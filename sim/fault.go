@@ -5,8 +5,27 @@ package sim
 type Fault func(w *World)
 
 // PowerOff takes a machine away, tables and all; it boots again later.
-func PowerOff(w *World) {
-	n := w.nodes[w.rng.IntN(len(w.nodes))]
+func PowerOff(w *World) { w.powerOff(w.nodes[w.rng.IntN(len(w.nodes))]) }
+
+// Snipe takes the next machine that forwards the first or the second request of a
+// conversation, at that instant: what it has not sent yet dies with it.
+func Snipe(w *World) { w.snipers++ }
+
+// reached is the first time that the responder of c gets this request.
+func (w *World) reached(c *conn) {
+	if w.snipers == 0 || c.seen > 2 {
+		return
+	}
+	for _, n := range w.nodes {
+		if ref := n.table.Lookup(c.key); n.running() && ref != 0 && !ref.IsForward() {
+			w.snipers--
+			w.clock.after(0, func() { w.powerOff(n) })
+			return
+		}
+	}
+}
+
+func (w *World) powerOff(n *node) {
 	if !n.powered {
 		return
 	}

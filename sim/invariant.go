@@ -133,12 +133,26 @@ func (k *checker) lastHealthy() {
 }
 
 // dying excuses the connections that nobody else knows at this instant: async
-// durability (FR13) loses what was not replicated yet.
+// durability (FR13) loses what was not replicated yet. Durability sync has nothing to
+// be excused: whatever has reached its responder somebody else could go on with,
+// except while what was lost with another node is being made up for.
 func (k *checker) dying(n *node) {
+	steady := !k.torn && k.w.clock.now-k.lastMove > settleBound
 	k.moved()
+	orphans := 0
+	defer func() {
+		if k.w.result.Orphaned += orphans; orphans > 0 {
+			k.w.result.Deaths++
+		}
+	}()
 	for _, c := range k.w.conns {
 		if c.started == 0 || c.done {
 			continue
+		}
+		ref := n.table.Lookup(c.key)
+		owned := ref != 0 && !ref.IsForward()
+		if owned && c.reached {
+			orphans++
 		}
 		known := false
 		for _, o := range k.w.nodes {
@@ -147,6 +161,9 @@ func (k *checker) dying(n *node) {
 			}
 			ref := o.table.Lookup(c.key)
 			known = known || k.goodCopy(o, c) || ref != 0 && !ref.IsForward()
+		}
+		if !known && owned && steady && k.w.cfg.Sync && c.reached && !c.exposed {
+			k.w.fail("FR13: nobody but node %d knows connection %d, which has reached its responder", n.index+1, c.id)
 		}
 		if !known {
 			k.excuse(c, "nobody else had a copy when the node died")

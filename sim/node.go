@@ -90,7 +90,7 @@ func (n *node) boot() {
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
-			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
+			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, Exposed: n.exposed, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
 	})
@@ -230,10 +230,22 @@ func (router) Route(dst packet.Addr) (uint16, uint8, bool) {
 	return 2, 2, true
 }
 
-// allowOut lets the inside begin connections.
-type allowOut struct{}
+// exposed hears of what left before its copy was stored (ownership.Config.Exposed).
+func (n *node) exposed(k packet.FlowKey) {
+	for _, c := range n.w.conns {
+		if c.key == k {
+			c.exposed = true
+		}
+	}
+}
 
-func (allowOut) Judge(in, _ uint8, _ packet.FlowKey) policy.Verdict {
+// allowOut lets the inside begin connections.
+type allowOut struct{ sync bool }
+
+func (a allowOut) Judge(in, _ uint8, _ packet.FlowKey) policy.Verdict {
+	if a.sync {
+		return policy.Verdict{Allow: in == 1, Durability: policy.Sync}
+	}
 	return policy.Verdict{Allow: in == 1}
 }
 

@@ -91,6 +91,29 @@ func TestNT6(t *testing.T) {
 	}
 }
 
+// TestFR13_Sync takes owners away, at any instant, from connections of durability
+// sync. Whatever has reached its responder must be known elsewhere then, and go on.
+func TestFR13_Sync(t *testing.T) {
+	for name, faults := range map[string][]Fault{"calm": nil, "power": {PowerOff}, "sniper": {Snipe}, "daemon": {KillDaemon}} {
+		for _, nat := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
+				t.Parallel()
+				var sum Result
+				for s := range *seeds {
+					r := play(t, name, Config{NAT: nat, Sync: true, Conns: 150, Duration: 16 * time.Second, Strikes: 2, Faults: faults}, *first+uint64(s))
+					sum.Deaths, sum.Orphaned, sum.Excused, sum.Exposed = sum.Deaths+r.Deaths, sum.Orphaned+r.Orphaned, sum.Excused+r.Excused, sum.Exposed+r.Exposed
+					sum.Completed += r.Completed
+				}
+				t.Logf("%d seeds: %d conversations complete; %d owners died with %d of them, %d exposed, %d given up with an excuse (exposed, or a second death while the first was being made up for)",
+					*seeds, sum.Completed, sum.Deaths, sum.Orphaned, sum.Exposed, sum.Excused)
+				if sum.Completed == 0 || len(faults) > 0 && sum.Orphaned == 0 || len(faults) == 0 && sum.Exposed > 0 {
+					t.Error("nobody died with a connection, or a calm cluster exposed one")
+				}
+			})
+		}
+	}
+}
+
 // TestNT7_Reloads plays them with an operator who changes the size of blocks and
 // the addresses meanwhile.
 func TestNT7_Reloads(t *testing.T) {

@@ -38,6 +38,9 @@ type conn struct {
 	timer    int   // invalidates older retransmission timers
 	done     bool
 	failed   bool
+	seen     int    // requests that it has got
+	reached  bool   // the responder has got a packet
+	exposed  bool   // one left before the copy was stored, with durability sync
 	excused  string // why losing it is no violation
 
 	// tuple is what the server knows the client by: with NAT the mapped one. The
@@ -130,6 +133,10 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 		return
 	}
 	if !p.reply {
+		if !c.reached || p.step >= c.seen {
+			c.reached, c.seen = true, p.step+1
+			w.reached(c)
+		}
 		w.check.ruled(c, as)
 		if c.tuple != (packet.FlowKey{}) && as != c.tuple && c.moved(p, as) {
 			return

@@ -93,6 +93,8 @@ func keyOf(m wire.Message) (packet.FlowKey, bool) {
 		return m.Conn, true
 	case *wire.Alias:
 		return m.Conn, true
+	case *wire.Kept:
+		return m.Key, true
 	}
 	return packet.FlowKey{}, false
 }

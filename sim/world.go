@@ -25,6 +25,7 @@ type Config struct {
 	Link     Link
 	NAT      bool          // everything leaves through one PAT address
 	Town     bool          // rules and conversations of every kind instead, see town.go
+	Sync     bool          // every connection has durability sync (FR13)
 	HoldDown time.Duration // of its ports (2 s)
 	Blocks   int           // a host may have so many port blocks, 0 = any number
 	Faults   []Fault       // kinds of faults that strike; none = a calm run
@@ -70,6 +71,9 @@ type Result struct {
 	Violations []string
 	Completed  int // conversations
 	Excused    int // ... that failed with an excuse: no copy existed
+	Deaths     int // owners that died with connections that had reached their responder
+	Orphaned   int // such connections
+	Exposed    int // connections of which a packet left before the copy was stored, with durability sync
 	Adopted    uint64
 	Duplicates uint64
 	Views      int
@@ -98,6 +102,7 @@ type World struct {
 	policy   ownership.Policy
 	book     *book // of the town, else nil
 	traffic  *rand.Rand
+	snipers  int // deaths to come, see Snipe
 }
 
 // Run plays one seed to its end.
@@ -108,7 +113,7 @@ func Run(cfg Config) Result {
 	w.net = network{w: w, cut: map[[2]int]bool{}}
 	w.result.Seed = cfg.Seed
 	w.traffic = rand.New(rand.NewPCG(cfg.Seed, 0x7aff1c))
-	w.policy = allowOut{}
+	w.policy = allowOut{cfg.Sync}
 	switch {
 	case cfg.Town:
 		w.openTown()
@@ -235,6 +240,9 @@ func (w *World) fail(format string, args ...any) {
 func (w *World) sum() {
 	for _, c := range w.conns {
 		w.result.Outcomes = append(w.result.Outcomes, c.outcome())
+		if c.exposed {
+			w.result.Exposed++
+		}
 		switch {
 		case c.done:
 			w.result.Completed++

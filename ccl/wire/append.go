@@ -61,6 +61,8 @@ func Append(b []byte, m Message) []byte {
 		t, b = TypeGone, appendKey(b, m.Key, 0)
 	case Close:
 		t, b = TypeClose, binary.AppendUvarint(appendKey(b, m.Key, 0), uint64(m.Gen))
+	case Kept:
+		t, b = TypeKept, append(binary.AppendUvarint(appendKey(b, m.Key, 0), uint64(m.Gen)), m.State)
 	case Bind:
 		b = appendKey(appendKey(b, m.Key, 0), m.Conn, 0)
 		b = binary.AppendUvarint(b, uint64(m.Gen))

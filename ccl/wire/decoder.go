@@ -21,6 +21,7 @@ type Handler interface {
 	HandleSynced(from netip.Addr, m *Synced)
 	HandleBind(from netip.Addr, m *Bind)
 	HandleAlias(from netip.Addr, m *Alias)
+	HandleKept(from netip.Addr, m *Kept)
 	HandleUnits(from netip.Addr, m Message)
 	HandleMembership(from netip.Addr, m Message)
 }
@@ -41,6 +42,7 @@ type Decoder struct {
 	synced   Synced
 	bind     Bind
 	alias    Alias
+	kept     Kept
 }
 
 // Batch hands every message of b to h. It stops at the first malformed one;
@@ -102,6 +104,8 @@ func (d *Decoder) one(from netip.Addr, t Type, r *reader, h Handler) error {
 		h.HandleBind(from, &d.bind)
 	case TypeAlias:
 		h.HandleAlias(from, &d.alias)
+	case TypeKept:
+		h.HandleKept(from, &d.kept)
 	}
 	return nil
 }
@@ -150,6 +154,9 @@ func (d *Decoder) state(t Type, r *reader) bool {
 	case TypeAlias:
 		r.key(&d.alias.Key)
 		r.key(&d.alias.Conn)
+	case TypeKept:
+		r.key(&d.kept.Key)
+		d.kept.Gen, d.kept.State = r.gen(), r.u8()
 	default:
 		return false
 	}
@@ -188,6 +195,8 @@ func (d *Decoder) read(t Type, r *reader) Message {
 		return d.bind
 	case TypeAlias:
 		return d.alias
+	case TypeKept:
+		return d.kept
 	}
 	return nil
 }

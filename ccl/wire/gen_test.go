@@ -116,6 +116,9 @@ var generators = map[Type]func(*rapid.T) Message{
 		}
 	},
 	TypeAlias: func(t *rapid.T) Message { return Alias{Key: genKey(t), Conn: genKey(t)} },
+	TypeKept: func(t *rapid.T) Message {
+		return Kept{Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen"), State: rapid.Byte().Draw(t, "state")}
+	},
 	TypeUnits: func(t *rapid.T) Message {
 		m := Units{
 			View: rapid.Uint32().Draw(t, "view"), Lineage: rapid.Uint64().Draw(t, "lineage"), Geometry: rapid.Uint32().Draw(t, "geometry"),

@@ -28,6 +28,9 @@ func (f HandlerFunc) HandleUpdate(from netip.Addr, m *Update) { f(from, *m) }
 // HandleClose implements Handler.
 func (f HandlerFunc) HandleClose(from netip.Addr, m *Close) { f(from, *m) }
 
+// HandleKept implements Handler.
+func (f HandlerFunc) HandleKept(from netip.Addr, m *Kept) { f(from, *m) }
+
 // HandleBind implements Handler.
 func (f HandlerFunc) HandleBind(from netip.Addr, m *Bind) { f(from, *m) }
 

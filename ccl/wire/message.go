@@ -31,6 +31,7 @@ const (
 	TypeWantUnits       Type = 14 // a node short of ports -> a holder: lease me some
 	TypeRoster          Type = 15 // all -> all: which nodes were ever members
 	TypeHostUnits       Type = 16 // node <-> director of an inside host: how many blocks it may have
+	TypeKept            Type = 17 // holder of a copy or a second key -> owner: I have it (durability sync)
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34
@@ -66,6 +67,7 @@ const (
 	ConnTomb    = 0x40 // stubs only, never sent: see ownership's tombs
 	ConnLogged  = 0x20 // its translation is logged when it begins and ends (RFC 6888, REQ-12)
 	ConnGranted = 0x80 // copies only, never sent: granted, and its owner has not confirmed it since
+	ConnAnswer  = 0x80 // Update and Bind only, never stored: the owner waits for Kept (FR13)
 	ConnOpen    = 0x10 // a mapping that lets anybody in (RFC 4787, endpoint-independent filtering)
 )
 
@@ -111,6 +113,14 @@ type Owner struct {
 // Update carries the newest state to the backup owner.
 type Update struct {
 	Conn Conn
+}
+
+// Kept answers an Update, or a Bind, of a connection of durability sync: what they
+// said is stored. Key is theirs; State is that of the Update, 0 for a Bind.
+type Kept struct {
+	Key   packet.FlowKey
+	Gen   uint32
+	State uint8 // flowtable.TCPState
 }
 
 // Close ends the connection everywhere (FR15).

@@ -18,7 +18,7 @@ var typeNames = map[Type]string{
 	TypePadding: "padding", TypeClaim: "claim", TypeGrant: "grant", TypeRedirect: "redirect",
 	TypeQuery: "query", TypeOwner: "owner", TypeUpdate: "update", TypeClose: "close",
 	TypeGone: "gone", TypeSynced: "synced", TypeBind: "bind", TypeAlias: "alias",
-	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeHeartbeat: "heartbeat",
+	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeKept: "kept", TypeHeartbeat: "heartbeat",
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
 	TypeProbe: "probe", TypeProbeReply: "probe-reply",
@@ -52,6 +52,9 @@ func (Update) Type() Type { return TypeUpdate }
 
 // Type implements Message.
 func (Close) Type() Type { return TypeClose }
+
+// Type implements Message.
+func (Kept) Type() Type { return TypeKept }
 
 // Type implements Message.
 func (Gone) Type() Type { return TypeGone }

@@ -56,6 +56,10 @@ type Config struct {
 	// or go to another owner. f is only valid during the call. May be nil.
 	Xlate func(f *flowtable.FlowSlot, began bool)
 
+	// Exposed hears of every packet that Stats.Exposed counts, by its
+	// connection's first key. May be nil.
+	Exposed func(k packet.FlowKey)
+
 	// Trace sees every message that this node sends (from is itself) or gets.
 	// It must not keep m. May be nil.
 	Trace func(from, to wire.NodeID, m wire.Message)
@@ -66,6 +70,7 @@ type Config struct {
 	HoldPerKey    int           // packets held for one of them (16)
 	MaxParked     int           // questions a director keeps open (16384)
 	AnswerTimeout time.Duration // a held packet waits this long (1 s)
+	SyncWait      time.Duration // a packet of a connection of durability sync waits this long for the copy (100 ms)
 	ParkTime      time.Duration // a question waits for its claim this long (150 ms)
 	ConfirmEvery  time.Duration // every owner confirms all its connections this often, unasked (5 min)
 	SettleTime    time.Duration // at most this long for owners to re-register (3 s)
@@ -90,6 +95,7 @@ func (c *Config) defaults() {
 	set(&c.HoldPerKey, 16)
 	set(&c.MaxParked, 16384)
 	dur(&c.AnswerTimeout, time.Second)
+	dur(&c.SyncWait, 100*time.Millisecond)
 	dur(&c.ParkTime, 150*time.Millisecond)
 	dur(&c.SettleTime, 3*time.Second)
 	dur(&c.ConfirmEvery, 5*time.Minute)
@@ -110,6 +116,7 @@ type Stats struct {
 	Reregister uint64 // connections registered again after a view change (FR12)
 	Closed     uint64 // owned connections that ended
 	NonOwner   uint64 // packets in Go that met a node that does not own them
+	Exposed    uint64 // packets of durability sync that left although nobody had said that the copy is stored (FR13)
 	CopiesFull uint64 // director or backup entries that found no room
 	// Two connections with one second key: impossible while NT4 holds.
 	NATConflicts uint64
@@ -154,6 +161,7 @@ type scratch struct {
 	synced   wire.Synced
 	bind     wire.Bind
 	alias    wire.Alias
+	kept     wire.Kept
 }
 
 // New makes a core that is not a member of anything yet: it drops every packet
@@ -220,6 +228,8 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 		}
 	case *wire.Alias:
 		c.onAlias(from, m)
+	case *wire.Kept:
+		c.onKept(m)
 	}
 }
 

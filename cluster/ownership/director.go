@@ -154,7 +154,8 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 // connection that another holder hands to its new director.
 func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 	k, _ := conn.Key.Canonical()
-	orphan := conn.Flags&wire.ConnOrphan != 0
+	orphan, asked := conn.Flags&wire.ConnOrphan != 0, conn.Flags&wire.ConnAnswer != 0
+	conn.Flags &^= wire.ConnAnswer
 	if !orphan && c.keepsMirrored(from, &conn) {
 		c.redirect(from, conn.Key, c.self, conn.Gen)
 		return
@@ -170,6 +171,9 @@ func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 		from = nobody
 	}
 	c.remember(from, conn)
+	if e, known := c.dir.Get(k); asked && known {
+		c.tellKept(from, conn.Key, e)
+	}
 	c.unpark(k)
 }
 

@@ -132,6 +132,9 @@ func clone(m wire.Message) wire.Message {
 	case *wire.Alias:
 		v := *m
 		return &v
+	case *wire.Kept:
+		v := *m
+		return &v
 	}
 	panic(fmt.Sprintf("ownership sent %T", m))
 }

@@ -50,6 +50,9 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 	if f.Flags&flowtable.FlowProvisional != 0 && conn.Translated() {
 		f.Flags |= ungranted
 	}
+	if conn.Flags&wire.ConnSync != 0 && !c.established(conn) {
+		f.Flags |= flowtable.FlowPunt
+	}
 	slot, err := c.table.InsertFlow(f)
 	if errors.Is(err, flowtable.ErrExists) && c.forgetForwards(&f.Key) {
 		slot, err = c.table.InsertFlow(f)
@@ -131,6 +134,7 @@ func (c *Core) claim(conn *wire.Conn, reregister bool) bool {
 	}
 	if second := c.backup(k, c.self); second != 0 {
 		c.msg.update = wire.Update{Conn: *conn}
+		c.wantsAnswer(&c.msg.update.Conn)
 		return c.send(second, &c.msg.update)
 	}
 	return true
@@ -157,6 +161,7 @@ func (c *Core) replicate(f *flowtable.FlowSlot) {
 	}
 	if holder := c.backup(k, c.self); holder != 0 {
 		c.msg.update = wire.Update{Conn: c.connOf(f)}
+		c.wantsAnswer(&c.msg.update.Conn)
 		c.send(holder, &c.msg.update)
 	}
 }
@@ -223,7 +228,11 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
 			return
 		}
-		if _, r := c.install(&conn, 0); r != ReasonNone {
+		flags := beginning(&conn)
+		if adopted {
+			flags = 0
+		}
+		if _, r := c.install(&conn, flags); r != ReasonNone {
 			c.sendClose(conn.Key, conn.Gen)
 			if w != nil {
 				c.refuse(w, r)
@@ -243,7 +252,11 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		// when the director is this one, or where a newer view put it.
 		c.claim(&conn, true)
 	}
-	if w != nil {
+	switch {
+	case w == nil:
+	case !adopted && conn.Flags&wire.ConnSync != 0 && w.kind == waitClaim:
+		c.granted(w, from, &conn)
+	default:
 		c.answered(w)
 	}
 	if w := c.pending.aliased(k); w != nil {
@@ -278,6 +291,9 @@ func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
 	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
 		if f.Flags&flowtable.FlowProvisional != 0 {
 			f.Flags &^= flowtable.FlowProvisional | flowtable.FlowPunt
+			if conn := c.connOf(f); conn.Flags&wire.ConnSync != 0 && !c.established(&conn) {
+				f.Flags |= flowtable.FlowPunt
+			}
 		}
 		if conn.Gen > f.Gen {
 			f.Gen = conn.Gen
@@ -334,7 +350,7 @@ func (c *Core) onOwner(_ wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen
 		c.pointAll(k, owner, gen)
 		return
 	}
-	if w := c.pending.get(k); w != nil && w.kind != waitPorts {
+	if w := c.pending.get(k); w != nil && w.kind != waitPorts && w.kind != waitKept {
 		c.refuse(w, ReasonNoConnection)
 	}
 	if w := c.pending.aliased(k); w != nil {

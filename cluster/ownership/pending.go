@@ -13,6 +13,7 @@ const (
 	waitClaim                 // I would own it
 	waitPorts                 // there is no port to translate it with yet
 	waitGrant                 // the claim beside its first packet is not answered yet
+	waitKept                  // durability sync: the copy is not stored yet
 )
 
 // maxAsked bounds how often the answer to one question may lead to the next
@@ -23,7 +24,8 @@ const maxAsked = 16
 type wait struct {
 	key      packet.FlowKey // canonical
 	kind     waitKind
-	conn     wire.Conn // waitClaim
+	conn     wire.Conn // waitClaim, waitKept
+	missing  awaited   // waitKept
 	deadline int64
 	retryAt  int64 // 0 = not scheduled
 	askedAt  int64 // when the question was put first
@@ -189,6 +191,9 @@ func (c *Core) question(w *wait) {
 		return
 	case waitGrant:
 		return // ageing claims again
+	case waitKept:
+		c.secureAgain(w)
+		return
 	}
 	key, place := w.about, w.about
 	switch {
@@ -271,6 +276,8 @@ func (c *Core) tickPending() {
 	for w := c.pending.first; w != nil; {
 		next := w.next
 		switch {
+		case c.now >= w.deadline && w.kind == waitKept:
+			c.expose(w)
 		case c.now >= w.deadline:
 			c.refuse(w, ReasonOwnerTimeout)
 		case w.retryAt != 0 && c.now >= w.retryAt:

@@ -54,6 +54,12 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 	if p.In != f.Iface[d] && !c.moved(p, slot, d) {
 		return drop(ReasonReversePath)
 	}
+	unconfirmed := syncing(f)
+	if unconfirmed {
+		if v, held := c.heldForKept(p, f); held {
+			return v
+		}
+	}
 	if f.Flags&ungranted == ungranted && !(d == 0 && p.Flags&(SYN|ACK) == SYN) {
 		return c.awaitGrant(p, f)
 	}
@@ -72,6 +78,11 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 		}
 	} else if d == 1 && p.Kind == KindUDP && f.Timeout < c.cfg.Timeouts.UDPStream {
 		c.bothWays(slot)
+	}
+	if unconfirmed {
+		if v, held := c.confirmKept(p, slot, f); held {
+			return v
+		}
 	}
 	f.Account(d, c.tick(), int(p.Len))
 	return Verdict{Op: OpForward, Slot: slot, Dir: uint8(d), Gen: f.Gen}
@@ -210,8 +221,11 @@ func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
 	}
 	conn := &c.pending.proposal
 	*conn = wire.Conn{Key: p.Key, Gen: 1, In: p.In, Out: out, Rule: v.Rule}
-	if v.Durability == policy.None {
+	switch v.Durability {
+	case policy.None:
 		conn.Flags = wire.ConnNoCopy
+	case policy.Sync:
+		conn.Flags = wire.ConnSync
 	}
 	c.begun(conn, p)
 	return conn, c.translate(p, conn, to)
@@ -255,13 +269,13 @@ func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict 
 }
 
 // begin starts the proposed connection. TCP leaves at once with the claim beside it
-// (FR14); everything else claims first (FR7).
+// (FR14); everything else claims first (FR7), and so does durability sync (FR13).
 func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	here := c.director(k) == c.self
 	switch {
 	case here && c.unknown(k):
 		return c.open(p, k, conn)
-	case here || p.Kind != KindTCP:
+	case here || p.Kind != KindTCP || conn.Flags&wire.ConnSync != 0:
 		// The director's own new TCP connection: ask the local table first, so
 		// that a known owner elsewhere is respected before the packet leaves.
 		if conn.Translated() && conn.Flags&wire.ConnMapped == 0 {
@@ -300,7 +314,7 @@ func (c *Core) unknown(k packet.FlowKey) bool {
 // open begins a connection that this node directs itself and that nobody knows:
 // it asks, grants and is granted in one step.
 func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
-	slot, err := c.installVia(c.pending.hops, conn, 0)
+	slot, err := c.installVia(c.pending.hops, conn, beginning(conn))
 	if err != ReasonNone {
 		return drop(err)
 	}
@@ -312,6 +326,9 @@ func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	c.unpark(k)
 	if w := c.pending.aliased(k); w != nil {
 		c.answered(w)
+	}
+	if conn.Flags&wire.ConnSync != 0 {
+		return c.openSync(p, k, slot, conn)
 	}
 	return c.owned(p, slot, 0)
 }

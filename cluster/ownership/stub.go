@@ -50,7 +50,9 @@ func (c *Core) bindSlot(slot uint32, conn *wire.Conn) {
 }
 
 func (c *Core) sendBind(to wire.NodeID, conn *wire.Conn) bool {
-	c.msg.bind = wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags}
+	asking := *conn
+	c.wantsAnswer(&asking)
+	c.msg.bind = wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: asking.Flags}
 	return c.send(to, &c.msg.bind)
 }
 
@@ -71,6 +73,8 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	if m.Flags&wire.ConnOrphan != 0 {
 		owner = nobody
 	}
+	asked := m.Flags&wire.ConnAnswer != 0
+	m.Flags &^= wire.ConnAnswer
 	if !c.withoutMirror(owner, m) {
 		return
 	}
@@ -90,6 +94,9 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 		}
 	}
 	c.storeStub(owner, m)
+	if e, known := c.stub(m.Key); asked && known {
+		c.tellKept(from, m.Key, e)
+	}
 	k, _ := m.Key.Canonical()
 	c.unpark(k)
 }

@@ -106,6 +106,8 @@ func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
 		return c.link.Send(c.now, a, *m)
 	case *wire.Alias:
 		return c.link.Send(c.now, a, *m)
+	case *wire.Kept:
+		return c.link.Send(c.now, a, *m)
 	}
 	panic("core: ownership sends a message that has no wire form")
 }
@@ -135,6 +137,7 @@ func (d *deliver) HandleGone(from netip.Addr, m *wire.Gone)         { d.state(fr
 
 func (d *deliver) HandleBind(from netip.Addr, m *wire.Bind)   { d.state(from, m) }
 func (d *deliver) HandleAlias(from netip.Addr, m *wire.Alias) { d.state(from, m) }
+func (d *deliver) HandleKept(from netip.Addr, m *wire.Kept)   { d.state(from, m) }
 
 func (d *deliver) HandleUnits(from netip.Addr, m wire.Message) {
 	c := (*Core)(d)
