@@ -75,7 +75,7 @@ func (n *Node) restoreUnits(now int64) {
 	if !ok {
 		n.units.journal.begin(n.incarnation)
 	}
-	n.core.Units().Restore(now, n.incarnation, view, held)
+	n.core.Units().Restore(now, n.incarnation, view, held, n.units.journal.took()...)
 }
 
 // loseUnits says that nothing is left of a life that has begun to be resumed.

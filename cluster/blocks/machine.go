@@ -169,7 +169,11 @@ func (m *Machine) meet(id wire.NodeID, mem *wire.Member) {
 	if mem == nil || id == m.self || p.life != mem.Incarnation {
 		clear(p.held)
 	}
-	if mem != nil && id != m.self && p.life != mem.Incarnation {
+	switch {
+	case mem == nil || id == m.self:
+	case p.life == mem.Incarnation:
+		m.setTook(id, p.took) // this node's journal may have begun anew
+	default:
 		// Its former life is over, or it is another node. What was on the way
 		// to that life is nobody's now.
 		held, past := p.held, p.past

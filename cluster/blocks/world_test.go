@@ -32,6 +32,7 @@ type world struct {
 	delay    func(a, b *node) int64
 	ranges   int  // Config.MaxRanges
 	reliable bool // Send never fails
+	takes    bool // every new process knows what the one before took, not just half of them
 	slowDisk bool // a restarted process may find an older view
 }
 
@@ -510,7 +511,7 @@ func (n *node) kill() {
 			v = nil // such a process does not go on: that was another life, or its file is not the view's
 		}
 		n.start()
-		if n.w.rng.IntN(2) == 0 || n.w.reliable {
+		if n.w.rng.IntN(2) == 0 || n.w.takes {
 			n.m.Restore(n.w.now, life, n.number, keys(n.journal), n.taken[:]...)
 		} else {
 			n.m.Restore(n.w.now, life, n.number, keys(n.journal))
