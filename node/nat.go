@@ -76,6 +76,7 @@ func (n *Node) restoreUnits(now int64) {
 		n.units.journal.begin(n.incarnation)
 	}
 	n.core.Units().Restore(now, n.incarnation, view, held, n.units.journal.took()...)
+	n.core.Units().RestoreGone(n.units.journal.gone())
 }
 
 // loseUnits says that nothing is left of a life that has begun to be resumed.

@@ -50,7 +50,7 @@ func (w *world) shared() bool {
 // However the processes die while it is said, in the end everybody knows, and
 // the units are shared: in the same view, because no other may ever come.
 func TestNT5_ForgettingOutlivesProcesses(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(1000) {
 		w := widowed(seed)
 		w.takes = true
 		if h := w.holders(); h[-1] < 30 {

@@ -68,7 +68,11 @@ func (m *Machine) give(to wire.NodeID, units []wire.UnitRange, msg wire.GiveUnit
 		p := &m.peers[to]
 		p.given++
 		msg.View, msg.Seq = m.view.Tag(), p.given
+		gone, _ := m.cfg.Journal.(GoneJournal)
 		each(msg.Units, m.units, func(u int) {
+			if gone != nil {
+				gone.Gone(u)
+			}
 			if m.held.has(u) {
 				m.release(u)
 			}

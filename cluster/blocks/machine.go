@@ -29,6 +29,7 @@ type Machine struct {
 	held    bitset // ours
 	limbo   bitset // given away, not known to have arrived
 	touched bitset // ours at some time in this view
+	gone    bitset // while unsure: what a former process may have passed on in this view; nil = anything
 	seen    bitset // somebody else's at some time in this view; see look
 	holder  []wire.NodeID
 	last    []uint16 // index into names: the last holder heard of, for Status
@@ -116,6 +117,17 @@ func (m *Machine) Restore(now int64, life wire.Incarnation, number uint64, held 
 	}
 }
 
+// RestoreGone says, after Restore, which units the Journal of the former process
+// has as given away since its newest view: no others were.
+func (m *Machine) RestoreGone(gone []int) {
+	m.gone = newBitset(m.units)
+	for _, u := range gone {
+		if u >= 0 && u < m.units {
+			m.gone.set(u)
+		}
+	}
+}
+
 // ApplyView makes v the membership; self is this node's id in it. A view older
 // than one that this node has applied before, in this process or, as Restore
 // said, in the former one, is not applied: units may have been passed on since.
@@ -136,7 +148,7 @@ func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	}
 	if number > m.number { // else the same once more, after a Fence or a restart
 		clear(m.touched)
-		m.unsure = false
+		m.unsure, m.gone = false, nil
 	}
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.View(number)

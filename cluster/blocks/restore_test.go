@@ -112,6 +112,17 @@ func TestHL5_NT4_ARestoredNodeKnowsWhatItGaveAway(t *testing.T) {
 	if u := last[len(last)-1]; u.Flags&wire.UnitsUnsure != 0 || !slices.Equal(u.Past, []wire.UnitRange{{First: 3, Count: 2}}) {
 		t.Fatalf("%+v", u)
 	}
+	// It knows better when the journal says what was given away.
+	s = newSingle(t, v, nil)
+	s.m.Restore(s.now, v.Members[0].Incarnation, Number(v), nil)
+	s.m.RestoreGone([]int{2, 4, 99})
+	s.apply(v)
+	s.units(2, func(u *wire.Units) { u.Past = []wire.UnitRange{{First: 3, Count: 2}} })
+	s.units(3, nil)
+	last = take[wire.Units](s)
+	if u := last[len(last)-1]; u.Flags&wire.UnitsUnsure != 0 || !slices.Equal(u.Past, []wire.UnitRange{{First: 4, Count: 1}}) {
+		t.Fatalf("%+v", u)
+	}
 	// In a newer view the former process cannot have given anything.
 	s = newSingle(t, v, nil)
 	s.m.Restore(s.now, v.Members[0].Incarnation, Number(members(3, 1)), nil)
