@@ -58,6 +58,7 @@ var samples = []Message{
 	WantUnits{View: 0x01000002, Pool: 1, Count: 2},
 	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300}, {Name: "fw-x", Seen: 1<<32 | 7, Over: true}}},
 	HostUnits{View: 0x01000002, Op: HostHas, Pool: 1, Host: packet.Addr{10, 0, 0, 1}, Count: 3},
+	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300, Forgotten: 1<<32 | 20}}},
 }
 
 // The bytes of every type are what testdata/golden.txt says. COHORT_GOLDEN=write

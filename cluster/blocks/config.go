@@ -96,6 +96,10 @@ type Config struct {
 	// Over says that a member told that the node of this name is over: it left
 	// in order, or was forgotten there (Forget). May be nil.
 	Over func(name string)
+	// Forgotten says that the others had forgotten this node while this life of
+	// it lived: it has given up all units, and others may serve its connections.
+	// The caller ends the life, not from within the call. May be nil.
+	Forgotten func()
 	// Answered ends a Want: so many units came, 0 = nobody has one to spare.
 	// May be nil.
 	Answered func(pool, units int)

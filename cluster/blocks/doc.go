@@ -169,7 +169,12 @@
 // might as well be alive and serving at the other end of a cut cable.
 //
 // Forget is a promise: the node is over, or comes back empty, and nobody lives
-// whom it alone had let in. An orderly Leave does it by itself.
+// whom it alone had let in. An orderly Leave does it by itself. Where the promise
+// is false, because the node was only cut off, both sides use the same ports while
+// the cut lasts: nothing can prevent that from inside. When they meet, the roster
+// tells the node that it was forgotten (RosterEntry.Forgotten), and a life that
+// brings units with it then gives up everything and ends (Config.Forgotten);
+// before it has heard everybody, it passes nothing on.
 //
 // # What others know
 //

@@ -20,6 +20,9 @@ type Machine struct {
 	number  uint64 // of the newest view applied: term and epoch
 	self    wire.NodeID
 	life    wire.Incarnation // whose units held are; 0 = nobody's yet
+	carried bool             // units were in its hand when it applied the view
+	former  *wire.View       // the newest one applied, also while fenced
+	meeting bool             // members of the view have come who may say that this node was forgotten
 	settled bool             // every connection is registered in this view
 	since   int64            // when that was
 	paused  bool             // what is held must not be used before settled
@@ -108,6 +111,7 @@ func (m *Machine) Restore(now int64, life wire.Incarnation, number uint64, held 
 	for _, u := range held {
 		if u >= 0 && u < m.units {
 			m.held.set(u)
+			m.carried = true // as far as it knows
 		}
 	}
 	for _, t := range took {
@@ -149,11 +153,13 @@ func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	if number > m.number { // else the same once more, after a Fence or a restart
 		clear(m.touched)
 		m.unsure, m.gone = false, nil
+		m.carried = m.held.count()+m.limbo.count() > 0
 	}
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.View(number)
 	}
-	m.view, m.self, m.number, m.settled = v, self, number, false
+	m.meeting = m.carried && (m.meeting || !within(v, m.former))
+	m.view, m.former, m.self, m.number, m.settled = v, v, self, number, false
 	for id := range m.peers {
 		m.meet(wire.NodeID(id), v.Member(wire.NodeID(id)))
 	}
@@ -173,6 +179,16 @@ func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	m.passAt, m.repeatAt = now, now+int64(m.cfg.RepeatAfter)
 	m.tellAll()
 	m.flush()
+}
+
+// within reports whether all members of v were in the view before.
+func within(v, before *wire.View) bool {
+	for i := range v.Members {
+		if o := before.Named(v.Members[i].Name); o == nil || o.Incarnation != v.Members[i].Incarnation {
+			return false
+		}
+	}
+	return true
 }
 
 // meet prepares what is known of node id for a new view, in which it is mem.

@@ -217,7 +217,15 @@ func (n *node) start() {
 				}
 			})
 		},
-		Journal:  n,
+		Journal: n,
+		Forgotten: func() {
+			n.w.after(1, func() {
+				if n.begun == process && n.m != nil {
+					n.lose()
+					n.w.form(n.side, 20*ms)
+				}
+			})
+		},
 		Answered: func(_, units int) { n.answered = append(n.answered, units) },
 	})
 	for _, o := range n.w.nodes {
