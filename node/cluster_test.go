@@ -44,6 +44,7 @@ type testNode struct {
 	at    netip.Addr
 	life  uint64
 	alive bool
+	side  int // only nodes of the same side hear each other
 }
 
 const testTranslation = `# cluster.yaml
@@ -158,7 +159,7 @@ func (n *testNode) NewIncarnation() wire.Incarnation {
 
 func (n *testNode) Datagram(to netip.Addr, b []byte, _ bool) {
 	for _, peer := range n.c.nodes {
-		if peer != n && (!to.IsValid() || to == peer.at) {
+		if peer != n && peer.side == n.side && (!to.IsValid() || to == peer.at) {
 			n.c.queue = append(n.c.queue, testDatagram{peer, n.at, append([]byte(nil), b...)})
 		}
 	}

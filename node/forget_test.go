@@ -70,6 +70,44 @@ func TestNT5_AForgottenNodeIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// The operator's word was false: the node was cut off only. What it has, others
+// have too, so after the heal its life ends, and it joins again with nothing.
+func TestNT4_AForgottenNodeThatLivesBeginsAnew(t *testing.T) {
+	c := newTestCluster(t, 3)
+	a, b, cut := c.nodes[0], c.nodes[1], c.nodes[2]
+	lives := [3]uint64{a.life, b.life, cut.life}
+	cut.side = 1
+	c.until("fw-c is alone", func() bool { return a.members() == 2 && b.members() == 2 && cut.members() == 1 })
+	c.run(time.Second)
+	if _, err := a.forget("fw-c"); err != nil {
+		t.Fatal(err)
+	}
+	c.run(time.Second)
+	if x, y, z := a.pools()[0].Here.Held, b.pools()[0].Here.Held, cut.pools()[0].Here.Held; x != 63 || y != 63 || z != 42 {
+		t.Fatalf("%d, %d and %d blocks are held: nobody has what fw-c has", x, y, z)
+	}
+	cut.side = 0
+	c.until("fw-c is back", func() bool { return cut.life != lives[2] && cut.members() == 3 && a.members() == 3 && b.members() == 3 })
+	c.run(5 * time.Second)
+	for i, n := range c.nodes {
+		if p := n.pools()[0]; p.Here.Held != 42 || p.Blocks.Frozen+p.Blocks.Limbo > 0 {
+			t.Errorf("%d: %+v", i, p)
+		}
+	}
+	for u := range a.core.Units().Status().Units {
+		if hands := [3]bool{a.core.Units().Held(u), b.core.Units().Held(u), cut.core.Units().Held(u)}; hands[0] && hands[1] || hands[1] && hands[2] || hands[0] && hands[2] {
+			t.Fatalf("unit %d is held twice: %v", u, hands)
+		}
+	}
+	if a.life != lives[0] || b.life != lives[1] || cut.life != lives[2]+16 {
+		t.Errorf("lives %d %d %d, after %v", a.life, b.life, cut.life, lives)
+	}
+	const why = "it was forgotten while it was cut off: others serve its connections and have its blocks"
+	if lines := cut.history(); !slices.Contains(lines, why) {
+		t.Errorf("%q", lines)
+	}
+}
+
 func TestForgetIsRefusedInOneLine(t *testing.T) {
 	c := newTestCluster(t, 3)
 	a, gone := c.nodes[0], c.nodes[2]

@@ -8,11 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cohort/ccl/wire"
+	"cohort/cluster/blocks"
 )
 
 // unitJournal is a mapped file that says which NAT units this node holds: the
 // incarnation they belong to, the view that was served last, the checksum of how
-// the pools are cut, then a bit for each unit. A store is in the file as
+// the pools are cut, then a bit for each unit, then for each node the life whose
+// gives were taken and the number of the newest, then a bit for each unit that was
+// given away in that view. A store is in the file as
 // soon as it is made, whatever becomes of the process. After a loss of power
 // the file may be old; the incarnation is then over, and nobody believes it.
 type unitJournal struct {
@@ -23,8 +26,16 @@ type unitJournal struct {
 
 const (
 	journalHead  = 20
-	journalBytes = journalHead + wire.MaxUnits/8
+	journalTook  = (journalHead + wire.MaxUnits/8 + 7) &^ 7 // its words are stored whole
+	journalGone  = journalTook + 16*wire.MaxNodes
+	journalBytes = journalGone + wire.MaxUnits/8
 )
+
+var _ interface {
+	blocks.CutJournal
+	blocks.TakeJournal
+	blocks.GoneJournal
+} = (*unitJournal)(nil)
 
 func openJournal(path string, cut uint32) (*unitJournal, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -49,14 +60,25 @@ func (j *unitJournal) begin(i wire.Incarnation) {
 	binary.NativeEndian.PutUint64(j.mem, uint64(i))
 }
 
-// Recut implements blocks.CutJournal: what is held is told again.
+// Recut implements blocks.CutJournal: what is held is told again. What was taken
+// was taken.
 func (j *unitJournal) Recut(cut uint32) {
 	j.cut = cut
-	j.begin(wire.Incarnation(binary.NativeEndian.Uint64(j.mem)))
+	life := binary.NativeEndian.Uint64(j.mem)
+	binary.NativeEndian.PutUint64(j.mem, 0) // no incarnation while the bits change
+	clear(j.mem[journalHead:journalTook])
+	clear(j.mem[journalGone:])
+	binary.NativeEndian.PutUint32(j.mem[16:], cut)
+	binary.NativeEndian.PutUint64(j.mem, life)
 }
 
 // View implements blocks.Journal.
-func (j *unitJournal) View(number uint64) { binary.NativeEndian.PutUint64(j.mem[8:], number) }
+func (j *unitJournal) View(number uint64) {
+	if binary.NativeEndian.Uint64(j.mem[8:]) != number {
+		binary.NativeEndian.PutUint64(j.mem[8:], number)
+		clear(j.mem[journalGone:])
+	}
+}
 
 // Hold implements blocks.Journal.
 func (j *unitJournal) Hold(unit int, held bool) {
@@ -68,6 +90,34 @@ func (j *unitJournal) Hold(unit int, held bool) {
 	}
 }
 
+// Gone implements blocks.GoneJournal.
+func (j *unitJournal) Gone(unit int) { j.mem[journalGone+unit/8] |= 1 << (unit % 8) }
+
+// Took implements blocks.TakeJournal. Who is killed in its middle leaves nothing
+// of that node: the next process then takes none of the gives under way to it.
+func (j *unitJournal) Took(t blocks.Taken) {
+	m := j.mem[journalTook+16*int(t.From):]
+	if binary.NativeEndian.Uint64(m) != uint64(t.Life) {
+		binary.NativeEndian.PutUint64(m, 0)
+		binary.NativeEndian.PutUint64(m[8:], t.Seq)
+		binary.NativeEndian.PutUint64(m, uint64(t.Life))
+		return
+	}
+	binary.NativeEndian.PutUint64(m[8:], t.Seq)
+}
+
+// took lists the newest give that was taken of every node, in a journal that
+// held says is of this incarnation and these pools.
+func (j *unitJournal) took() (list []blocks.Taken) {
+	for id := range wire.NodeID(wire.MaxNodes) {
+		m := j.mem[journalTook+16*int(id):]
+		if life := binary.NativeEndian.Uint64(m); life != 0 {
+			list = append(list, blocks.Taken{From: id, Life: wire.Incarnation(life), Seq: binary.NativeEndian.Uint64(m[8:])})
+		}
+	}
+	return list
+}
+
 // held lists the units of an incarnation and the view that was served last;
 // false when the journal is another's or of other pools.
 func (j *unitJournal) held(i wire.Incarnation) (units []int, view uint64, ok bool) {
@@ -75,12 +125,20 @@ func (j *unitJournal) held(i wire.Incarnation) (units []int, view uint64, ok boo
 		return nil, 0, false
 	}
 	view = binary.NativeEndian.Uint64(j.mem[8:])
+	return bitsOf(j.mem[journalHead:]), view, true
+}
+
+// gone lists the units that were given away in the view of held.
+func (j *unitJournal) gone() []int { return bitsOf(j.mem[journalGone:]) }
+
+// bitsOf lists the units whose bits are set.
+func bitsOf(m []byte) (units []int) {
 	for u := range wire.MaxUnits {
-		if j.mem[journalHead+u/8]>>(u%8)&1 != 0 {
+		if m[u/8]>>(u%8)&1 != 0 {
 			units = append(units, u)
 		}
 	}
-	return units, view, true
+	return units
 }
 
 func (j *unitJournal) close() error {

@@ -76,7 +76,8 @@ func (n *Node) restoreUnits(now int64) {
 	if !ok {
 		n.units.journal.begin(n.incarnation)
 	}
-	n.core.Units().Restore(now, n.incarnation, view, held)
+	n.core.Units().Restore(now, n.incarnation, view, held, n.units.journal.took()...)
+	n.core.Units().RestoreGone(n.units.journal.gone())
 }
 
 // loseUnits says that nothing is left of a life that has begun to be resumed.

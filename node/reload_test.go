@@ -108,7 +108,7 @@ func TestNT7_NodeAloneReloadsAtOnce(t *testing.T) {
 	}
 }
 
-// The journal of another numbering begins anew, for the same life.
+// The journal of another numbering holds nothing yet, for the same life and view.
 func TestNT7_JournalOfAnotherNumbering(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "units.held")
 	j, err := openJournal(path, 1)
@@ -120,7 +120,7 @@ func TestNT7_JournalOfAnotherNumbering(t *testing.T) {
 	j.Hold(5, true)
 	j.Recut(2)
 	j.Hold(3, true)
-	if units, view, ok := j.held(7); !ok || view != 0 || len(units) != 1 || units[0] != 3 {
+	if units, view, ok := j.held(7); !ok || view != 9 || len(units) != 1 || units[0] != 3 {
 		t.Errorf("holds %v, view %d, %v", units, view, ok)
 	}
 	if err := j.close(); err != nil {

@@ -36,12 +36,13 @@ type stateFile[T any] struct {
 	done    chan struct{}
 	written func(*T) // on the writer's goroutine; may be nil
 	fail    func(error)
+	sync    func(dir string) error // syncDir, but for tests
 }
 
 func openState[T any](dir, name string, written func(*T), fail func(error)) *stateFile[T] {
 	s := &stateFile[T]{
 		path: filepath.Join(dir, name), written: written,
-		wake: make(chan struct{}, 1), done: make(chan struct{}), fail: fail,
+		wake: make(chan struct{}, 1), done: make(chan struct{}), fail: fail, sync: syncDir,
 	}
 	go s.run()
 	return s
@@ -91,7 +92,8 @@ func (s *stateFile[T]) run() {
 	}
 }
 
-// write replaces the file as a whole: a crash leaves the old or the new one.
+// write replaces the file as a whole: a crash leaves the old or the new one, and
+// the new one once this has returned nil.
 func (s *stateFile[T]) write(v *T) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -109,7 +111,24 @@ func (s *stateFile[T]) write(v *T) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	return os.Rename(tmp, s.path)
+	if err := os.Rename(tmp, s.path); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	// The content is on disk under a name that is not yet: without this, the file
+	// before is what a loss of power may leave.
+	if err := s.sync(filepath.Dir(s.path)); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}
+
+// syncDir returns when the names in a directory are on disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // close waits for the last write.

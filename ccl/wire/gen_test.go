@@ -147,7 +147,7 @@ var generators = map[Type]func(*rapid.T) Message{
 	TypeRoster: func(t *rapid.T) Message {
 		var m Roster
 		for range rapid.IntRange(0, MaxRoster).Draw(t, "n") {
-			m.Entries = append(m.Entries, RosterEntry{Name: genText(t, "name"), Seen: rapid.Uint64().Draw(t, "seen"), Over: rapid.Bool().Draw(t, "over")})
+			m.Entries = append(m.Entries, RosterEntry{Name: genText(t, "name"), Seen: rapid.Uint64().Draw(t, "seen"), Over: rapid.Bool().Draw(t, "over"), Forgotten: rapid.Uint64Range(0, 3).Draw(t, "forgotten")})
 		}
 		return m
 	},

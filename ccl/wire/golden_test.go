@@ -59,6 +59,7 @@ var samples = []Message{
 	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300}, {Name: "fw-x", Seen: 1<<32 | 7, Over: true}}},
 	HostUnits{View: 0x01000002, Op: HostHas, Pool: 1, Host: packet.Addr{10, 0, 0, 1}, Count: 3},
 	Kept{Key: sampleKey, Gen: 2, State: 1},
+	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300, Forgotten: 1<<32 | 20}}},
 }
 
 // The bytes of every type are what testdata/golden.txt says. COHORT_GOLDEN=write

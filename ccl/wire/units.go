@@ -71,6 +71,9 @@ type RosterEntry struct {
 	Name string
 	Seen uint64 // number of the newest view that shows it: term and epoch, 32 bits each
 	Over bool   // it left, or an operator said that it is no more
+	// Forgotten rises each time that an operator says that it is over, and stays
+	// when it comes back: who was cut off can learn it. 0 = never.
+	Forgotten uint64
 }
 
 // Type implements Message.

@@ -38,11 +38,17 @@ func appendUnits(b []byte, m Message) (Type, []byte) {
 		list := m.Entries[:min(len(m.Entries), MaxRoster)]
 		b = append(b, byte(len(list)))
 		for i := range list {
-			over := byte(0)
+			flags := byte(0)
 			if list[i].Over {
-				over = 1
+				flags |= rosterOver
 			}
-			b = append(binary.BigEndian.AppendUint64(appendString(b, list[i].Name), list[i].Seen), over)
+			if list[i].Forgotten != 0 {
+				flags |= rosterForgotten
+			}
+			b = append(binary.BigEndian.AppendUint64(appendString(b, list[i].Name), list[i].Seen), flags)
+			if list[i].Forgotten != 0 {
+				b = binary.BigEndian.AppendUint64(b, list[i].Forgotten)
+			}
 		}
 		return TypeRoster, b
 	}
@@ -90,17 +96,38 @@ func readUnits(t Type, r *reader) Message {
 			r.fail(ErrValue)
 			return Roster{}
 		}
-		if 10*n > len(r.b) { // a name's length, Seen and Over at least
+		if 10*n > len(r.b) { // a name's length, Seen and flags at least
 			r.fail(ErrTruncated)
 			return Roster{}
 		}
 		var m Roster
 		for range n {
-			m.Entries = append(m.Entries, RosterEntry{Name: r.text(), Seen: r.u64(), Over: r.bool()})
+			m.Entries = append(m.Entries, r.rosterEntry())
 		}
 		return m
 	}
 	return nil
+}
+
+// Flags of an entry of a Roster.
+const (
+	rosterOver      = 1 << iota
+	rosterForgotten // Forgotten follows
+)
+
+func (r *reader) rosterEntry() RosterEntry {
+	e := RosterEntry{Name: r.text(), Seen: r.u64()}
+	flags := r.u8()
+	e.Over = flags&rosterOver != 0
+	if flags&rosterForgotten != 0 {
+		if e.Forgotten = r.u64(); e.Forgotten == 0 {
+			r.fail(ErrValue)
+		}
+	}
+	if flags&^(rosterOver|rosterForgotten) != 0 {
+		r.fail(ErrValue)
+	}
+	return e
 }
 
 // ranges reads a list that lies within [from, end), sorted by construction.

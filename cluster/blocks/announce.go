@@ -162,10 +162,11 @@ func (m *Machine) onUnits(from wire.NodeID, msg *wire.Units) {
 	}
 }
 
-// becomeSure ends the doubt that a hitless restart leaves: what did the former
-// process give away in this view? Everybody has answered to this process, so
-// what that one sent has either been taken, and is among their claims, or never
-// will be, because its channels are no more.
+// becomeSure ends the doubt that a hitless restart leaves: which of what the
+// former process gave away in this view has arrived? Everybody has answered to
+// this process, so that has either been taken, and is among their claims, or
+// never will be, because its channels are no more. Without a GoneJournal
+// anything that others claim may be of it.
 func (m *Machine) becomeSure() {
 	if !m.unsure || !m.covered() {
 		return
@@ -173,8 +174,12 @@ func (m *Machine) becomeSure() {
 	m.unsure = false
 	m.look()
 	for i, w := range m.seen {
+		if m.gone != nil {
+			w &= m.gone[i]
+		}
 		m.touched[i] |= w
 	}
+	m.gone = nil
 	m.dirtyLo, m.dirtyHi, m.dirtyHead = 0, m.units, true
 }
 

@@ -46,6 +46,16 @@ type TakeJournal interface {
 	Took(t Taken) // replaces the one before of the same node
 }
 
+// GoneJournal is a Journal that also keeps which units were given away in the
+// present view; a View of another number empties it, after it has noted the
+// number. Without it, a process that takes over has to claim for the rest of the
+// view that it had whatever another member had, and what is lost between two
+// processes that are killed is found in the next view.
+type GoneJournal interface {
+	Journal
+	Gone(unit int) // before it is given away
+}
+
 // Taken is the newest give that was taken from a node's present life.
 type Taken struct {
 	From wire.NodeID
@@ -86,6 +96,10 @@ type Config struct {
 	// Over says that a member told that the node of this name is over: it left
 	// in order, or was forgotten there (Forget). May be nil.
 	Over func(name string)
+	// Forgotten says that the others had forgotten this node while this life of
+	// it lived: it has given up all units, and others may serve its connections.
+	// The caller ends the life, not from within the call. May be nil.
+	Forgotten func()
 	// Answered ends a Want: so many units came, 0 = nobody has one to spare.
 	// May be nil.
 	Answered func(pool, units int)

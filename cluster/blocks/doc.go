@@ -91,14 +91,17 @@
 //
 // A process that is replaced within one life (HL5) leaves what it held in the
 // Journal, and in which view; the next one Restores it and waits for Settled. It
-// does not know what its predecessor gave away in the present view. So it is
-// unsure, which stops all thawing, until every member has answered to it: then
-// what was sent before has been taken, or died with its channel (package
-// ccl/reliable: the instance of an end changes with the process). From then on
-// it announces as its own past whatever others hold or had.
+// does not know what of that which its predecessor gave away in the present view
+// has arrived. So it is unsure, which stops all thawing, until every member has
+// answered to it: then what was sent before has been taken, or died with its
+// channel (package ccl/reliable: the instance of an end changes with the
+// process). From then on it announces as its own past what was given away and
+// others hold or had.
 //
-// What was on its way from a process that is killed in that very millisecond is
-// nobody's; it comes back in the next view at the latest.
+// So what was on its way from a process that is killed is nobody's and thaws,
+// unless somebody had it before in this view; then it does in the next one. What
+// is on its way to one that is killed is repeated, and the next process knows
+// from its Journal whether it was taken.
 //
 // # Other numbers
 //
@@ -166,7 +169,12 @@
 // might as well be alive and serving at the other end of a cut cable.
 //
 // Forget is a promise: the node is over, or comes back empty, and nobody lives
-// whom it alone had let in. An orderly Leave does it by itself.
+// whom it alone had let in. An orderly Leave does it by itself. Where the promise
+// is false, because the node was only cut off, both sides use the same ports while
+// the cut lasts: nothing can prevent that from inside. When they meet, the roster
+// tells the node that it was forgotten (RosterEntry.Forgotten), and a life that
+// brings units with it then gives up everything and ends (Config.Forgotten);
+// before it has heard everybody, it passes nothing on.
 //
 // # What others know
 //

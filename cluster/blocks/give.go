@@ -10,10 +10,14 @@ type give struct {
 
 // ready reports whether units may be given to a member: it has applied this
 // view, nothing that it knew is missing here, we would still know of it after
-// a restart, and it stays.
+// a restart, and it stays. And we are sure that what we have is ours: who comes
+// to this view may say that we were forgotten.
 func (m *Machine) ready(id wire.NodeID) bool {
+	if m.meeting {
+		m.meeting = !m.agreed()
+	}
 	p := &m.peers[id]
-	return m.view.Member(id) != nil && p.covered >= m.units && m.sum() != 0 && m.lineage != 0 && !p.leaving
+	return !m.meeting && m.view.Member(id) != nil && p.covered >= m.units && m.sum() != 0 && m.lineage != 0 && !p.leaving
 }
 
 // handOver gives idle units to the nodes that should have them.
@@ -68,7 +72,11 @@ func (m *Machine) give(to wire.NodeID, units []wire.UnitRange, msg wire.GiveUnit
 		p := &m.peers[to]
 		p.given++
 		msg.View, msg.Seq = m.view.Tag(), p.given
+		gone, _ := m.cfg.Journal.(GoneJournal)
 		each(msg.Units, m.units, func(u int) {
+			if gone != nil {
+				gone.Gone(u)
+			}
 			if m.held.has(u) {
 				m.release(u)
 			}

@@ -20,6 +20,9 @@ type Machine struct {
 	number  uint64 // of the newest view applied: term and epoch
 	self    wire.NodeID
 	life    wire.Incarnation // whose units held are; 0 = nobody's yet
+	carried bool             // units were in its hand when it applied the view
+	former  *wire.View       // the newest one applied, also while fenced
+	meeting bool             // members of the view have come who may say that this node was forgotten
 	settled bool             // every connection is registered in this view
 	since   int64            // when that was
 	paused  bool             // what is held must not be used before settled
@@ -29,6 +32,7 @@ type Machine struct {
 	held    bitset // ours
 	limbo   bitset // given away, not known to have arrived
 	touched bitset // ours at some time in this view
+	gone    bitset // while unsure: what a former process may have passed on in this view; nil = anything
 	seen    bitset // somebody else's at some time in this view; see look
 	holder  []wire.NodeID
 	last    []uint16 // index into names: the last holder heard of, for Status
@@ -107,11 +111,23 @@ func (m *Machine) Restore(now int64, life wire.Incarnation, number uint64, held 
 	for _, u := range held {
 		if u >= 0 && u < m.units {
 			m.held.set(u)
+			m.carried = true // as far as it knows
 		}
 	}
 	for _, t := range took {
 		if t.From < wire.MaxNodes && t.Life != 0 {
 			m.peers[t.From] = peer{life: t.Life, took: t.Seq, held: newBitset(m.units), past: newBitset(m.units)}
+		}
+	}
+}
+
+// RestoreGone says, after Restore, which units the Journal of the former process
+// has as given away since its newest view: no others were.
+func (m *Machine) RestoreGone(gone []int) {
+	m.gone = newBitset(m.units)
+	for _, u := range gone {
+		if u >= 0 && u < m.units {
+			m.gone.set(u)
 		}
 	}
 }
@@ -136,12 +152,14 @@ func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	}
 	if number > m.number { // else the same once more, after a Fence or a restart
 		clear(m.touched)
-		m.unsure = false
+		m.unsure, m.gone = false, nil
+		m.carried = m.held.count()+m.limbo.count() > 0
 	}
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.View(number)
 	}
-	m.view, m.self, m.number, m.settled = v, self, number, false
+	m.meeting = m.carried && (m.meeting || !within(v, m.former))
+	m.view, m.former, m.self, m.number, m.settled = v, v, self, number, false
 	for id := range m.peers {
 		m.meet(wire.NodeID(id), v.Member(wire.NodeID(id)))
 	}
@@ -163,13 +181,27 @@ func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	m.flush()
 }
 
+// within reports whether all members of v were in the view before.
+func within(v, before *wire.View) bool {
+	for i := range v.Members {
+		if o := before.Named(v.Members[i].Name); o == nil || o.Incarnation != v.Members[i].Incarnation {
+			return false
+		}
+	}
+	return true
+}
+
 // meet prepares what is known of node id for a new view, in which it is mem.
 func (m *Machine) meet(id wire.NodeID, mem *wire.Member) {
 	p := &m.peers[id]
 	if mem == nil || id == m.self || p.life != mem.Incarnation {
 		clear(p.held)
 	}
-	if mem != nil && id != m.self && p.life != mem.Incarnation {
+	switch {
+	case mem == nil || id == m.self:
+	case p.life == mem.Incarnation:
+		m.setTook(id, p.took) // this node's journal may have begun anew
+	default:
 		// Its former life is over, or it is another node. What was on the way
 		// to that life is nobody's now.
 		held, past := p.held, p.past

@@ -41,6 +41,7 @@ func (m *Machine) Recut(now int64, c Cutting) {
 		m.endLease(i, 0)
 	}
 	m.cfg.Pools, m.cfg.Cut, m.cfg.Names = c.Pools, c.Cut, c.Names
+	m.gone = nil // of the numbering before
 	m.remakeAfter = int64(c.RemakeAfter)
 	n := m.cfg.units()
 	held, last := m.held, m.last

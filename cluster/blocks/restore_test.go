@@ -65,6 +65,32 @@ func TestHL5_NT4_ARestoredNodeKnowsWhatItTook(t *testing.T) {
 	}
 }
 
+// takes is a TakeJournal that keeps only takes.
+type takes map[wire.NodeID]Taken
+
+func (takes) View(uint64)    {}
+func (takes) Hold(int, bool) {}
+func (j takes) Took(t Taken) { j[t.From] = t }
+
+// A journal that began anew with this life hears what was taken of members that
+// live on as they did.
+func TestHL5_EveryViewTellsTheJournalWhatWasTaken(t *testing.T) {
+	j := takes{}
+	v := members(4, 1, 2)
+	s := newSingle(t, v, func(c *Config) { c.Journal = j })
+	s.apply(v)
+	s.units(2, nil)
+	s.heldBy(2, 1, 1)
+	s.m.Lost(s.now)
+	clear(j)
+	next := members(5, 1, 2)
+	next.Members[0].Incarnation = 5
+	s.apply(next)
+	if want := (Taken{2, next.Members[1].Incarnation, s.m.peers[2].took}); j[2] != want || len(j) != 1 {
+		t.Fatalf("%v, want %v", j, want)
+	}
+}
+
 // Until everybody has answered to the new process, nobody thaws; after that,
 // it claims what the others had, because it may have given it to them.
 func TestHL5_NT4_ARestoredNodeKnowsWhatItGaveAway(t *testing.T) {
@@ -86,6 +112,17 @@ func TestHL5_NT4_ARestoredNodeKnowsWhatItGaveAway(t *testing.T) {
 	if u := last[len(last)-1]; u.Flags&wire.UnitsUnsure != 0 || !slices.Equal(u.Past, []wire.UnitRange{{First: 3, Count: 2}}) {
 		t.Fatalf("%+v", u)
 	}
+	// It knows better when the journal says what was given away.
+	s = newSingle(t, v, nil)
+	s.m.Restore(s.now, v.Members[0].Incarnation, Number(v), nil)
+	s.m.RestoreGone([]int{2, 4, 99})
+	s.apply(v)
+	s.units(2, func(u *wire.Units) { u.Past = []wire.UnitRange{{First: 3, Count: 2}} })
+	s.units(3, nil)
+	last = take[wire.Units](s)
+	if u := last[len(last)-1]; u.Flags&wire.UnitsUnsure != 0 || !slices.Equal(u.Past, []wire.UnitRange{{First: 4, Count: 1}}) {
+		t.Fatalf("%+v", u)
+	}
 	// In a newer view the former process cannot have given anything.
 	s = newSingle(t, v, nil)
 	s.m.Restore(s.now, v.Members[0].Incarnation, Number(members(3, 1)), nil)
@@ -99,7 +136,7 @@ func TestHL5_NT4_ARestoredNodeKnowsWhatItGaveAway(t *testing.T) {
 func TestHL5_WhatIsOnItsWayToAKilledProcessIsNotLost(t *testing.T) {
 	for seed := range uint64(40) {
 		w := newWorld(seed, 3, Range{0, 30, 30})
-		w.ranges, w.reliable = 2, true
+		w.ranges, w.reliable, w.takes = 2, true, true
 		w.form(0, 0)
 		w.run(time.Second)
 		view := w.nodes[0].view

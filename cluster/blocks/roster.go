@@ -38,8 +38,8 @@ func (r *roster) load(mem Memory) {
 	r.check(mem.Lineage)
 }
 
-// check computes the checksum of what matters for completeness. Seen is not
-// part of it.
+// check computes the checksum of what everybody must know before units move.
+// Seen is not part of it.
 func (r *roster) check(lineage uint64) {
 	b := binary.BigEndian.AppendUint64(nil, lineage)
 	for i := range r.entries {
@@ -50,11 +50,12 @@ func (r *roster) check(lineage uint64) {
 		} else {
 			b = append(b, 0)
 		}
+		b = binary.BigEndian.AppendUint64(b, e.Forgotten)
 	}
 	r.sum = max(siphash.Hash(0, 0, b), 1)
 }
 
-// merge takes e in and reports whether that changed who counts.
+// merge takes e in and reports whether that changed who counts, or Forgotten.
 func (r *roster) merge(e wire.RosterEntry) bool {
 	i, found := slices.BinarySearchFunc(r.entries, e.Name, func(a wire.RosterEntry, n string) int { return cmp.Compare(a.Name, n) })
 	if !found {
@@ -62,10 +63,13 @@ func (r *roster) merge(e wire.RosterEntry) bool {
 		return true
 	}
 	old := &r.entries[i]
+	changed := e.Forgotten > old.Forgotten
+	old.Forgotten = max(e.Forgotten, old.Forgotten)
 	if e.Seen < old.Seen || e.Seen == old.Seen && !e.Over {
-		return false
+		return changed
 	}
-	changed := old.Over != e.Over
+	e.Forgotten = old.Forgotten
+	changed = changed || old.Over != e.Over
 	*old = e
 	return changed
 }
@@ -154,16 +158,34 @@ func (m *Machine) onRoster(list []wire.RosterEntry) {
 		}
 		old := m.roster.find(e.Name)
 		waited := old != nil && !old.Over
+		if old != nil && e.Forgotten > old.Forgotten && e.Name == m.view.Member(m.self).Name {
+			m.forgotten()
+		}
 		if !m.roster.merge(e) {
 			continue
 		}
 		changed = true
-		if waited && m.cfg.Over != nil {
+		if waited && e.Over && m.cfg.Over != nil {
 			m.cfg.Over(e.Name)
 		}
 	}
 	if changed {
 		m.remember()
+	}
+}
+
+// forgotten hears, for the first time, that an operator has said of this node
+// that it is over. Who brings units into the view in which it meets those who
+// know was only cut off: others may hold the same, so it gives up everything. A
+// life that began since, empty, is what they expect; it hears this before it is
+// given anything, because rosters cross first.
+func (m *Machine) forgotten() {
+	if !m.carried {
+		return
+	}
+	m.drop()
+	if m.cfg.Forgotten != nil {
+		m.cfg.Forgotten()
 	}
 }
 
@@ -173,12 +195,12 @@ func (m *Machine) sendRoster(id wire.NodeID) {
 	var msg wire.Roster
 	size := 0
 	for _, e := range m.roster.entries {
-		if n := len(e.Name) + 10; size > 0 && (size+n > limit || len(msg.Entries) == wire.MaxRoster) {
+		if n := len(e.Name) + 18; size > 0 && (size+n > limit || len(msg.Entries) == wire.MaxRoster) {
 			_ = m.cfg.Output.Send(id, msg) // repeat compares the sums
 			msg, size = wire.Roster{}, 0
 		}
 		msg.Entries = append(msg.Entries, e)
-		size += len(e.Name) + 10
+		size += len(e.Name) + 18
 	}
 	_ = m.cfg.Output.Send(id, msg)
 }
@@ -208,7 +230,9 @@ func (m *Machine) Forget(now int64, name string) (changed bool, err error) {
 	if err != nil || over {
 		return false, err
 	}
-	m.roster.merge(wire.RosterEntry{Name: name, Seen: max(m.roster.find(name).Seen, m.number), Over: true})
+	e := *m.roster.find(name)
+	e.Over, e.Seen, e.Forgotten = true, max(e.Seen, m.number), max(e.Forgotten+1, m.number)
+	m.roster.merge(e)
 	m.remember()
 	m.broadcastRoster()
 	m.passAt = now

@@ -32,6 +32,7 @@ type world struct {
 	delay    func(a, b *node) int64
 	ranges   int  // Config.MaxRanges
 	reliable bool // Send never fails
+	takes    bool // every new process knows what the one before took and gave away, not just half of them
 	slowDisk bool // a restarted process may find an older view
 }
 
@@ -109,6 +110,7 @@ type node struct {
 	journal  map[int]bool
 	number   uint64 // of the journal
 	taken    [wire.MaxNodes]Taken
+	passed   map[int]bool // given away in the view of the journal
 	held     map[int]bool // what Ports knows
 	answered []int
 }
@@ -188,7 +190,7 @@ func (w *world) step() {
 
 // add makes a node and boots it.
 func (w *world) add(found bool) *node {
-	n := &node{w: w, i: len(w.nodes), name: fmt.Sprintf("fw-%c", 'a'+len(w.nodes)), found: found, journal: map[int]bool{}, held: map[int]bool{}}
+	n := &node{w: w, i: len(w.nodes), name: fmt.Sprintf("fw-%c", 'a'+len(w.nodes)), found: found, journal: map[int]bool{}, passed: map[int]bool{}, held: map[int]bool{}}
 	w.nodes = append(w.nodes, n)
 	n.boot()
 	return n
@@ -215,7 +217,15 @@ func (n *node) start() {
 				}
 			})
 		},
-		Journal:  n,
+		Journal: n,
+		Forgotten: func() {
+			n.w.after(1, func() {
+				if n.begun == process && n.m != nil {
+					n.lose()
+					n.w.form(n.side, 20*ms)
+				}
+			})
+		},
 		Answered: func(_, units int) { n.answered = append(n.answered, units) },
 	})
 	for _, o := range n.w.nodes {
@@ -224,14 +234,21 @@ func (n *node) start() {
 }
 
 // View implements Journal.
-func (n *node) View(number uint64) { n.number = number }
+func (n *node) View(number uint64) {
+	if n.number != number {
+		n.number, n.passed = number, map[int]bool{}
+	}
+}
+
+// Gone implements GoneJournal.
+func (n *node) Gone(u int) { n.passed[u] = true }
 
 // Took implements TakeJournal.
 func (n *node) Took(t Taken) { n.taken[t.From] = t }
 
 // Recut implements CutJournal. What is left of the former hand is told anew.
 func (n *node) Recut(cut uint32) {
-	n.journal = map[int]bool{}
+	n.journal, n.passed = map[int]bool{}, map[int]bool{}
 	for a := range n.w.atoms {
 		if n.w.atoms[a].by == n {
 			n.w.atoms[a] = owned{}
@@ -330,6 +347,13 @@ func (c conn) lives() bool { return c.own.alive && c.own.life == c.life }
 func (n *node) Send(to wire.NodeID, m wire.Message) error {
 	w := n.w
 	o := w.nodes[to-1]
+	if g, ok := m.(wire.GiveUnits); ok {
+		each(g.Units, n.m.units, func(u int) {
+			if !n.passed[u] {
+				w.fail("%s gives unit %d away, and its journal does not say so", n.name, u)
+			}
+		})
+	}
 	if !w.reliable && w.rng.IntN(64) == 0 {
 		return fmt.Errorf("backlog")
 	}
@@ -473,7 +497,7 @@ func (n *node) lose() {
 // over ends the life: whoever held something then, in truth, holds it no more.
 func (n *node) over() {
 	n.alive = false
-	n.journal, n.number, n.taken = map[int]bool{}, 0, [wire.MaxNodes]Taken{}
+	n.journal, n.passed, n.number, n.taken = map[int]bool{}, map[int]bool{}, 0, [wire.MaxNodes]Taken{}
 	for a := range n.w.atoms {
 		if n.w.atoms[a].by == n {
 			n.w.atoms[a] = owned{}
@@ -510,8 +534,9 @@ func (n *node) kill() {
 			v = nil // such a process does not go on: that was another life, or its file is not the view's
 		}
 		n.start()
-		if n.w.rng.IntN(2) == 0 || n.w.reliable {
+		if n.w.rng.IntN(2) == 0 || n.w.takes {
 			n.m.Restore(n.w.now, life, n.number, keys(n.journal), n.taken[:]...)
+			n.m.RestoreGone(keys(n.passed))
 		} else {
 			n.m.Restore(n.w.now, life, n.number, keys(n.journal))
 		}

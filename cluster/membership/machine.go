@@ -253,6 +253,16 @@ func (m *Machine) remember(name string, id wire.NodeID) {
 	m.names[id] = name
 }
 
+// GiveUp ends the membership as a fence does, for a caller who learns that the
+// others act as if this life were over. Rejoin comes back.
+func (m *Machine) GiveUp(now int64, why string) {
+	if m.view == nil {
+		return
+	}
+	m.fence(now, why)
+	m.rearm()
+}
+
 // fence ends the membership because others may act without this node.
 func (m *Machine) fence(now int64, why string) {
 	m.out.Broadcast(wire.Leave{From: m.self})

@@ -67,12 +67,13 @@ type Core struct {
 	prepared *Setup        // nil: none
 	settle   time.Duration // ownership.Config.SettleTime: how long after a connection's end a copy may live on
 
-	view   *wire.View
-	self   wire.NodeID
-	addrs  [wire.MaxNodes]netip.Addr
-	ids    map[netip.Addr]wire.NodeID
-	early  []earlySynced
-	rejoin bool
+	view      *wire.View
+	self      wire.NodeID
+	addrs     [wire.MaxNodes]netip.Addr
+	ids       map[netip.Addr]wire.NodeID
+	early     []earlySynced
+	forgotten bool // the units' machine says so: this life must end
+	rejoin    bool
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -161,6 +162,10 @@ func (c *Core) Flush(now int64) {
 // Tick advances time; call it every ownership.Config.TickEvery. It flushes.
 func (c *Core) Tick(now int64) {
 	c.now = now
+	if c.forgotten {
+		c.forgotten = false
+		c.member.GiveUp(now, "it was forgotten while it was cut off: others serve its connections and have its blocks")
+	}
 	if c.rejoin {
 		c.rejoin = false
 		if err := c.member.Rejoin(now, c.io.NewIncarnation()); err != nil {

@@ -43,7 +43,8 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 			c.translator.UnitsAnswer(c.now, pool, units)
 			c.gotUnits = true // what waits may go on, or need not wait
 		},
-		Over: func(name string) { c.member.Note(c.now, name+" is over: another member says so") },
+		Forgotten: func() { c.forgotten = true },
+		Over:      func(name string) { c.member.Note(c.now, name+" is over: another member says so") },
 	})
 	c.hosts = hosts.New(hosts.Config{
 		Seed: n.Seed, Output: (*unitOutput)(c),

@@ -1,7 +1,9 @@
 package behaviour
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,15 +18,7 @@ import (
 // says that it is over: its blocks are shared by the rest, but for those that
 // connections still use, which notice nothing. Then a node of that name comes
 // back, empty, and gets its share again.
-//
-// It has failed once of three times on a busy machine ("what nobody uses is
-// shared: not within 30 s"), and the cause is not found: so it runs only when
-// asked for, with -behaviour.forget. What it shows of the logic is tested in
-// cluster/blocks and node without a network.
 func TestNT5_AForgottenNodesBlocksAreShared(t *testing.T) {
-	if !*forget {
-		t.Skip("the cause of a failure is not found yet; run it with -behaviour.forget")
-	}
 	top := formed(t, topology.Config{NAT: strings.Replace(patOnly, "{pools", "{hold_down: 1s, pools", 1), HoldTime: 1500 * time.Millisecond, Timeouts: "{tcp_closing: 2s, tcp_time_wait: 1s}"})
 	m := serveMirror(t, top.Servers[0], 9000)
 	a, b, dead := top.Nodes[0], top.Nodes[1], top.Nodes[3]
@@ -78,7 +72,8 @@ func TestNT5_AForgottenNodesBlocksAreShared(t *testing.T) {
 		t.Fatalf("%+v, %v", f, err)
 	}
 	at := time.Now()
-	// What has been answered outlives a daemon, and the others have it too.
+	// What has been answered outlives a daemon, and the others have it too. Just
+	// now they give each other what has thawed: that must not be lost either.
 	for _, n := range []*topology.Node{a, b} {
 		if err := n.RestartDaemon(); err != nil {
 			t.Fatal(err)
@@ -103,6 +98,11 @@ func TestNT5_AForgottenNodesBlocksAreShared(t *testing.T) {
 		}
 		return held, sum == 126-frozen
 	}
+	defer func() {
+		if t.Failed() {
+			showBlocks(t, top)
+		}
+	}()
 	eventually(t, "what nobody uses is shared", func() bool {
 		held, ok := share(len(used))
 		return ok && slices.Min(held) >= 38
@@ -129,14 +129,8 @@ func TestNT5_AForgottenNodesBlocksAreShared(t *testing.T) {
 	for _, s := range append(all, later...) {
 		s.Close()
 	}
-	var held []int
-	defer func() {
-		if t.Failed() {
-			t.Logf("held in the end: %v; %+v", held, egressPool(t, b).Blocks)
-		}
-	}()
 	eventually(t, "42 blocks each", func() bool {
-		held, _ = share(0)
+		held, _ := share(0)
 		return slices.Equal(held, []int{42, 42, 42})
 	})
 
@@ -148,8 +142,7 @@ func TestNT5_AForgottenNodesBlocksAreShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "31, 31, 32 and 32 blocks", func() bool {
-		var ok bool
-		held, ok = share(0)
+		held, ok := share(0)
 		return ok && slices.Min(held) == 31 && slices.Max(held) == 32
 	})
 }
@@ -178,4 +171,54 @@ func blockOf(t *testing.T, n *topology.Node, mapped netip.AddrPort) api.NATBlock
 		t.Fatalf("no block has %v", mapped)
 	}
 	return blocks[i]
+}
+
+// showBlocks logs why blocks are where they are, for a test that failed: what
+// each node knows of those that nobody holds, which lives are members, and what
+// happened to each.
+func showBlocks(t *testing.T, top *topology.Topology) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	defer cancel()
+	for _, n := range top.Nodes {
+		if !n.On() {
+			t.Logf("%s is off", n.Name)
+			continue
+		}
+		info, err := n.API().Info(ctx)
+		if err != nil {
+			t.Logf("%s: %v", n.Name, err)
+			continue
+		}
+		var members []string
+		for _, m := range info.Members {
+			members = append(members, m.Name+" life "+m.Incarnation)
+		}
+		t.Logf("%s: view %s by %s: %s", n.Name, info.View, info.Control, strings.Join(members, ", "))
+		pools, err := n.API().NATPools(ctx)
+		for _, p := range pools {
+			t.Logf("%s: %+v, holds %d itself, frozen because %q, waits for %v", n.Name, p.Blocks, p.Here.Held, p.Why, p.WaitsFor)
+		}
+		blocks, err2 := n.API().NATBlocks(ctx, "egress")
+		for _, b := range blocks {
+			if b.State == api.BlockFrozen || b.State == api.BlockLimbo {
+				t.Logf("%s: %s %d is %s, last %q, %d uses known here, for %s, then %s", n.Name, b.Address, b.First, b.State, b.Holder, b.Uses, b.Target, b.Backup)
+			}
+		}
+		history, err3 := n.API().History(ctx)
+		for _, e := range history {
+			t.Logf("%s: %s %s %s", n.Name, e.Time.Format("15:04:05.000"), e.To, e.Cause)
+		}
+		counters, err4 := n.API().Counters(ctx)
+		var said []string
+		for _, c := range counters {
+			if c.Kind == "nat" && c.Value != 0 {
+				said = append(said, fmt.Sprintf("%s %d", c.Name, c.Value))
+			}
+		}
+		t.Logf("%s: since its daemon's start: %s", n.Name, strings.Join(said, ", "))
+		if err := errors.Join(err, err2, err3, err4); err != nil {
+			t.Logf("%s: %v", n.Name, err)
+		}
+	}
 }

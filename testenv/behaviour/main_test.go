@@ -21,10 +21,7 @@ import (
 	"cohort/testenv/track"
 )
 
-var (
-	daemon = flag.String("behaviour.daemon", "", "cohortd to use instead of building one")
-	forget = flag.Bool("behaviour.forget", false, "run the test of forgotten nodes, which is not steady yet")
-)
+var daemon = flag.String("behaviour.daemon", "", "cohortd to use instead of building one")
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {

@@ -1,0 +1,46 @@
+package node
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// What is said to be written is the file's content under the file's name, both
+// on disk: NT4 rests on it, because others are told what this node would
+// remember (blocks.Config.Remember). That the directory is not on disk is an
+// error like any other.
+func TestNT4_StateIsWrittenWhenItsNameIs(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x.json")
+	broken := errors.New("no such luck")
+	var synced []string
+	var results []error
+	s := &stateFile[int]{path: path, sync: func(d string) error {
+		b, err := os.ReadFile(path)
+		if err != nil || d != dir {
+			t.Errorf("synced %s when the file was %q, %v", d, b, err)
+		}
+		synced = append(synced, string(b))
+		if len(synced) == 2 {
+			return broken
+		}
+		return syncDir(d)
+	}}
+	for i := range 3 {
+		results = append(results, s.write(&i))
+	}
+	if len(synced) != 3 || synced[0] != "0" || synced[1] != "1" || synced[2] != "2" {
+		t.Errorf("synced with %q", synced)
+	}
+	if results[0] != nil || !errors.Is(results[1], broken) || results[2] != nil {
+		t.Errorf("written: %v", results)
+	}
+	if err := syncDir(filepath.Join(dir, "nowhere")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory that does not exist: %v", err)
+	}
+	if v := s.load(); v == nil || *v != 2 {
+		t.Errorf("read back %v", v)
+	}
+}
