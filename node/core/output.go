@@ -55,7 +55,7 @@ func (o *memberOutput) Apply(v *wire.View) {
 	}
 }
 
-func (o *memberOutput) Fenced(why string) {
+func (o *memberOutput) Fenced(why string, _ wire.Cause) {
 	c := (*Core)(o)
 	c.io.Fence(why)
 	c.own.Reset(c.now)
