@@ -48,6 +48,7 @@ type Machine struct {
 	grace    bool
 	draining bool
 	pending  pending // an operator's order on its way
+	mode     Mode
 
 	beatAt   int64 // last own heartbeat
 	nextBeat int64
@@ -120,6 +121,21 @@ func (m *Machine) Start(now int64) {
 // Rejoin begins again after Fenced or Leave, as a new incarnation: the flow
 // table of the former one must be gone.
 func (m *Machine) Rejoin(now int64, life wire.Incarnation) error {
+	return m.RejoinAs(now, life, Auto)
+}
+
+// Mode is what a node may do about a cluster that it does not find (EL10).
+type Mode uint8
+
+// The modes. They end when the node is a member.
+const (
+	Auto   Mode = iota // election as configured
+	Join               // join one that exists, however long that takes; found none
+	Create             // found one without waiting for peers that say nothing
+)
+
+// RejoinAs is Rejoin in a Mode.
+func (m *Machine) RejoinAs(now int64, life wire.Incarnation, mode Mode) error {
 	switch {
 	case m.state != wire.StateFenced && m.state != wire.StateDisabled:
 		return fmt.Errorf("membership: rejoin while %s", StateName(m.state))
@@ -127,8 +143,8 @@ func (m *Machine) Rejoin(now int64, life wire.Incarnation) error {
 		return fmt.Errorf("membership: rejoin needs a new incarnation")
 	}
 	m.self.Incarnation = life
-	m.goodbye = goodbye{}
-	m.elect(now, "rejoining")
+	m.goodbye, m.mode = goodbye{}, mode
+	m.elect(now, [...]string{Auto: "rejoining", Join: "looking for a cluster to join", Create: "creating a cluster"}[mode])
 	m.rearm(now)
 	return nil
 }
@@ -242,7 +258,7 @@ func (m *Machine) apply(now int64, v *wire.View, cause string) {
 	if m.running = v.Config; m.prepared == m.running {
 		m.prepared = 0
 	}
-	m.pending = pending{again: inf}
+	m.pending, m.mode = pending{again: inf}, Auto
 	m.view = v
 	m.self.ID = me.ID
 	m.note(v.Term, v.Epoch)
@@ -275,6 +291,24 @@ func (m *Machine) remember(name string, id wire.NodeID) {
 
 // fence ends the membership because others may act without this node.
 func (m *Machine) fence(now int64, why string) { m.eject(now, wire.CauseNode, why) }
+
+// Withdraw ends the membership of this node for a cause that lies in itself. As
+// after Leave the others take over at once if they hear it; Fenced follows.
+func (m *Machine) Withdraw(now int64, cause wire.Cause, why string) error {
+	if m.view == nil {
+		return fmt.Errorf("membership: withdraw: %w", ErrNotMember)
+	}
+	m.wake(now)
+	m.eject(now, cause, why)
+	m.rearm(now)
+	return nil
+}
+
+// Ruling reports whether this node is the control node of its view.
+func (m *Machine) Ruling() bool { return m.ruling() }
+
+// State returns the node's state.
+func (m *Machine) State() wire.NodeState { return m.state }
 
 // eject ends the membership and says so, more than once.
 func (m *Machine) eject(now int64, cause wire.Cause, why string) {

@@ -73,6 +73,7 @@ func TestScripts(t *testing.T) {
 //	cut a,b c | cut a>b   no packets between the groups | from a to b
 //	heal                  every link works
 //	kill a, pause a, unpause a, resume a (hitless restart), leave a, rejoin a
+//	join a, create a      rejoin, only an existing cluster | without waiting for silent peers
 //	prepare a b config=7  be ready for another configuration
 //	remove a 3 cause      on node a, as the control node
 //	down a 1 2 | up a 1   interfaces of a fail | work again
@@ -123,11 +124,12 @@ func (n *network) command(t *testing.T, f []string) {
 		each((*testNode).unpause)
 	case "leave":
 		each(func(o *testNode) { o.do(func() { o.m.Leave(n.now, "left") }); o.lease = 0 })
-	case "rejoin":
+	case "rejoin", "join", "create":
+		mode := map[string]Mode{"rejoin": Auto, "join": Join, "create": Create}[f[0]]
 		each(func(o *testNode) {
 			o.cfg.Self.Incarnation, o.applied = n.newLife(), nil
 			o.do(func() {
-				if err := o.m.Rejoin(n.now, o.cfg.Self.Incarnation); err != nil {
+				if err := o.m.RejoinAs(n.now, o.cfg.Self.Incarnation, mode); err != nil {
 					t.Fatal(err)
 				}
 			})

@@ -45,6 +45,7 @@ type Config struct {
 	Endpoint   ccl.EndpointConfig
 	MTUCheck   MTUCheck
 	NAT        *NAT // nil: nothing is translated
+	Health     Health
 	IO         IO
 }
 
@@ -72,7 +73,7 @@ type Core struct {
 	addrs  [wire.MaxNodes]netip.Addr
 	ids    map[netip.Addr]wire.NodeID
 	early  []earlySynced
-	rejoin bool
+	health vigil
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -99,6 +100,9 @@ func New(cfg Config) (*Core, error) {
 		mtu:    cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
 	}
 	var err error
+	if c.health, err = newVigil(&cfg); err != nil {
+		return nil, err
+	}
 	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {
 		return nil, err
 	}
@@ -136,6 +140,7 @@ func (c *Core) Resume(now int64, v *wire.View, id wire.NodeID) error {
 		return err
 	}
 	(*memberOutput)(c).Apply(v)
+	c.health.monitor.Settled() // it has not just joined
 	c.flush(now)
 	return nil
 }
@@ -161,12 +166,7 @@ func (c *Core) Flush(now int64) {
 // Tick advances time; call it every ownership.Config.TickEvery. It flushes.
 func (c *Core) Tick(now int64) {
 	c.now = now
-	if c.rejoin {
-		c.rejoin = false
-		if err := c.member.Rejoin(now, c.io.NewIncarnation()); err != nil {
-			c.rejoin = true // still fencing: the next tick tries again
-		}
-	}
+	c.tickHealth()
 	if c.member.Next() <= now {
 		c.member.Tick(now)
 	}
