@@ -452,6 +452,22 @@ var clusterMistakes = []mistake{
 		"cluster.yaml:27: health.hold_time 46s is outside 300ms to 45s; write hold_time: 3s",
 	},
 	{
+		"debounce", "interface_debounce: 500ms", "interface_debounce: 100ms",
+		"cluster.yaml:29: health.interface_debounce 100ms is outside 300ms to 9s; write interface_debounce: 500ms",
+	},
+	{
+		"attempts", "attempts: 3,", "attempts: always,",
+		"cluster.yaml:32: health.rejoin.interface.attempts always is not a whole number from 0 to 1000; write attempts: 3, or attempts: forever",
+	},
+	{
+		"variation", "variation: 2", "variation: 4",
+		"cluster.yaml:32: health.rejoin.interface.variation 4 is outside 1-3; write variation: 1",
+	},
+	{
+		"monitor", "monitor: yes", "monitor: maybe",
+		"cluster.yaml:10: interfaces.outside.monitor maybe is not one of yes, no; write monitor: yes",
+	},
+	{
 		"hold_time without unit", "hold_time: 3s", "hold_time: 3",
 		"cluster.yaml:27: health.hold_time 3 is not a time with a unit (ms, s, m, h); write hold_time: 3s",
 	},
@@ -465,6 +481,6 @@ var clusterMistakes = []mistake{
 	},
 	{
 		"limits", "connections: 1048576", "connections: 10",
-		"cluster.yaml:30: limits.connections 10 is outside 1024-67108864; write connections: 1048576",
+		"cluster.yaml:36: limits.connections 10 is outside 1024-67108864; write connections: 1048576",
 	},
 }
