@@ -107,6 +107,7 @@ func (n *Node) tick(now int64) {
 		}
 	}
 	n.keepIntent()
+	n.announceAddresses(now)
 	n.kernelChanges(now)
 	n.reroute.step(n.table, n.nextHop, dataplane.Now)
 	n.hops.step(n.table, n.fib.Collect)

@@ -85,6 +85,7 @@ type Node struct {
 	nextTick  int64
 	nextSlow  int64
 	nextLink  int64
+	cluster   clusterAddresses
 	refused   refusalLog
 
 	wanted  intent // as it was written last
