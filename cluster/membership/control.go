@@ -227,6 +227,8 @@ func (m *Machine) nextControl(now int64) int64 {
 	switch {
 	case m.down != 0 && now < m.downAt+verdict:
 		next = min(next, m.downAt+verdict)
+	case m.down != 0 && now < m.recent+mending:
+		next = min(next, m.recent+mending)
 	case m.handicap(now, &m.self) != "":
 		next = never
 	}

@@ -48,6 +48,9 @@ func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
 		return
 	}
 	news := p.beatAt == never || p.beat.Down != h.Down || p.beat.Flags != h.Flags
+	if p.beatAt != never && p.beat.Down&^h.Down != 0 {
+		p.upAt, m.recent = now, now
+	}
 	if news {
 		p.downAt = now
 	}

@@ -13,6 +13,10 @@ import (
 // for them: when a switch fails, nodes do not notice it in the same millisecond.
 const verdict = int64(40 * time.Millisecond)
 
+// mending is how long nobody is taken out because another node has an interface
+// back: when the switch works again, its ports come up one after the other.
+const mending = int64(3 * time.Second)
+
 // Health tells the machine which monitored interfaces of this node have failed
 // (HL2): bit i is the logical interface with the id i, the i-th of the sorted
 // names. The caller has debounced it. With grace the node has just joined: it is
@@ -22,6 +26,9 @@ func (m *Machine) Health(now int64, down uint32, grace bool) {
 		return
 	}
 	m.wake(now)
+	if m.down&^down != 0 {
+		m.upAt, m.recent = now, now
+	}
 	m.down, m.grace, m.downAt = down, grace, now
 	m.announce(now)
 }
@@ -117,6 +124,17 @@ func (m *Machine) failed(mem *wire.Member) (down uint32, ripe int64, known bool)
 	return down, ripe + verdict, true
 }
 
+// mended is when a member last had an interface back.
+func (m *Machine) mended(mem *wire.Member) int64 {
+	if mem.ID == m.self.ID {
+		return m.upAt
+	}
+	if p := m.peers[mem.VTEP]; p != nil {
+		return p.upAt
+	}
+	return never
+}
+
 // handicap says why a member has to go because of its interfaces, or is empty: it
 // has failed ones, and another member that stays has all that it has, and more.
 // So "only if others still have it" (HL2); and whatever fails wherever, and
@@ -129,6 +147,9 @@ func (m *Machine) handicap(now int64, mem *wire.Member) string {
 	for i := range m.view.Members {
 		other := &m.view.Members[i]
 		has, _, known := m.failed(other)
+		if now < m.mended(other)+mending {
+			continue
+		}
 		if other.ID == mem.ID || !known || has == down || has&^down != 0 {
 			continue
 		}
@@ -167,6 +188,8 @@ func (m *Machine) nextDismissal(now int64, p *peer, mem *wire.Member) int64 {
 		return inf
 	case now < p.downAt+verdict:
 		return p.downAt + verdict
+	case now < m.recent+mending:
+		return m.recent + mending
 	case m.handicap(now, mem) != "":
 		return never
 	}

@@ -45,6 +45,8 @@ type Machine struct {
 
 	down     uint32 // own failed interfaces, see Health
 	downAt   int64  // since when
+	upAt     int64  // when one of them last worked again
+	recent   int64  // when one of anybody did
 	grace    bool
 	draining bool
 	pending  pending // an operator's order on its way
@@ -84,6 +86,7 @@ func New(cfg Config, out Output) (*Machine, error) {
 
 		peers: make(map[netip.Addr]*peer, len(cfg.Peers)),
 		due:   inf,
+		upAt:  never, recent: never,
 	}
 	for _, a := range cfg.Peers {
 		p := newPeer(a)

@@ -43,6 +43,7 @@ type peer struct {
 	evictFor wire.Cause
 	evicted  int64         // when it was told last
 	downAt   int64         // since when its heartbeats show the failed interfaces that they show
+	upAt     int64         // when they last showed one less
 	removed  *wire.Removed // what it is told with the view that is without it
 	hearsMe  int64         // last heartbeat that counted this node as alive
 	sent     int64         // last view or heartbeat sent to it alone
@@ -52,7 +53,7 @@ type peer struct {
 func newPeer(a netip.Addr) *peer {
 	return &peer{
 		addr: a, last: never, restarted: never, beatAt: never, asked: never, told: never, answered: never,
-		pinged: never, hearsMe: never, sent: never, lagging: never, evicted: never,
+		pinged: never, hearsMe: never, sent: never, lagging: never, evicted: never, upAt: never,
 	}
 }
 
@@ -119,7 +120,7 @@ func (m *Machine) identify(now int64, p *peer, who wire.Member) bool {
 	if p.member.Name != "" && p.member.Incarnation != who.Incarnation {
 		p.restarted = now
 		p.beatAt, p.answered, p.hearsMe, p.lagging = never, never, never, never
-		p.join, p.evict = nil, ""
+		p.join, p.evict, p.upAt = nil, "", never
 	}
 	p.member = who
 	return true
