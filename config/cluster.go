@@ -40,6 +40,10 @@ type Interface struct {
 	MTU            uint16       // 1280-9044; default 1500
 	Monitored      bool         // a failure may take its node out (HL2); default true
 
+	// Targets are asked through the interface; when none answers, it has failed
+	// (HL6). Port 0: by ICMP echo.
+	Targets []netip.AddrPort
+
 	line int // in the file, for later checks
 }
 
@@ -154,6 +158,7 @@ func (i *Interface) read(v value) {
 		field{"pool", true, "pool: 10.1.0.1-10.1.0.16", func(v value) { pool = &v }},
 		field{"pin", false, "pin: {fw-a: 10.1.0.1}", func(v value) { pin = &v }},
 		field{"monitor", false, "monitor: yes", func(v value) { i.Monitored = v.choice("yes", "no") != "no" }},
+		field{"targets", false, "targets: [10.1.0.250, 10.1.0.250:179]", func(v value) { v.each(i.addTarget) }},
 		field{"mtu", false, "mtu: 1500", func(v value) { i.MTU = uint16(v.number(1280, 9044)) }},
 	)
 	if pool == nil || !i.ClusterAddress.IsValid() {

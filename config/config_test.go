@@ -93,6 +93,7 @@ func TestExampleCluster(t *testing.T) {
 			},
 			{
 				ID: 2, Name: "outside", Device: "out0", Trust: 0, MTU: 1500, Monitored: true,
+				Targets:        []netip.AddrPort{netip.MustParseAddrPort("198.51.100.250:0"), netip.MustParseAddrPort("198.51.100.250:179")},
 				ClusterAddress: netip.MustParsePrefix("198.51.100.254/24"),
 				Pool:           Range{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.16")},
 			},

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // Health says when a member counts as dead, what is watched, and how a node that is
 // out comes back.
@@ -73,4 +77,37 @@ func (r *Rejoin) read(v value) {
 		field{"interval", false, "interval: 5m", func(v value) { r.Interval = v.duration(time.Second, 24*time.Hour) }},
 		field{"variation", false, "variation: 1", func(v value) { r.Variation = v.number(1, 3) }},
 	)
+}
+
+// MaxTargets bounds the targets of an interface.
+const MaxTargets = 16
+
+// addTarget reads a host, asked by ICMP echo, or a host with a TCP port.
+func (i *Interface) addTarget(v value) {
+	s, ok := v.scalar("an address")
+	if !ok {
+		return
+	}
+	t, err := netip.ParseAddrPort(s)
+	if err != nil {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			v.wrong("%s is not an address, nor an address with a port", quote(s))
+			return
+		}
+		t = netip.AddrPortFrom(a, 0)
+	} else if t.Port() == 0 {
+		v.wrong("%s has port 0", quote(s))
+		return
+	}
+	switch {
+	case !t.Addr().Is4() || !isUnicast(t.Addr()):
+		v.wrong("%s is not the IPv4 address of a host", quote(s))
+	case slices.Contains(i.Targets, t):
+		v.wrong("%s is listed twice", s)
+	case len(i.Targets) == MaxTargets:
+		v.wrong("has more than %d addresses", MaxTargets)
+	default:
+		i.Targets = append(i.Targets, t)
+	}
 }

@@ -464,6 +464,18 @@ var clusterMistakes = []mistake{
 		"cluster.yaml:32: health.rejoin.interface.variation 4 is outside 1-3; write variation: 1",
 	},
 	{
+		"target", "targets: [198.51.100.250,", "targets: [router,",
+		"cluster.yaml:10: interfaces.outside.targets router is not an address, nor an address with a port; write targets: [10.1.0.250, 10.1.0.250:179]",
+	},
+	{
+		"target twice", "targets: [198.51.100.250, 198.51.100.250:179]", "targets: [198.51.100.250, 198.51.100.250]",
+		"cluster.yaml:10: interfaces.outside.targets 198.51.100.250 is listed twice; write targets: [10.1.0.250, 10.1.0.250:179]",
+	},
+	{
+		"target everybody", "198.51.100.250:179]", "224.0.0.5]",
+		"cluster.yaml:10: interfaces.outside.targets 224.0.0.5 is not the IPv4 address of a host; write targets: [10.1.0.250, 10.1.0.250:179]",
+	},
+	{
 		"monitor", "monitor: yes", "monitor: maybe",
 		"cluster.yaml:10: interfaces.outside.monitor maybe is not one of yes, no; write monitor: yes",
 	},

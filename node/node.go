@@ -306,6 +306,11 @@ func (n *Node) Run(ctx context.Context) error {
 	if at := n.cfg.Bootstrap.Metrics; at.IsValid() {
 		g.Go(func() error { return serveMetrics(ctx, at, provider{n}) })
 	}
+	for i := range n.cfg.Cluster.Interfaces {
+		if in := &n.cfg.Cluster.Interfaces[i]; in.Monitored && len(in.Targets) > 0 {
+			g.Go(func() error { return n.watchTargets(ctx, in) })
+		}
+	}
 	if n.stubs != nil {
 		g.Go(func() error { return n.census.run(ctx, n) })
 	}

@@ -15,7 +15,7 @@ import (
 // quick is the cluster of a topology of three with short ladders.
 const quick = `
 interfaces:
-  inside:  {device: in0, trust: 100, cluster_address: 10.1.0.254/24, pool: 10.1.0.1-10.1.0.16, pin: {fw-a: 10.1.0.1, fw-b: 10.1.0.2, fw-c: 10.1.0.3}}
+  inside:  {device: in0, trust: 100, cluster_address: 10.1.0.254/24, pool: 10.1.0.1-10.1.0.16, targets: 10.1.0.250, pin: {fw-a: 10.1.0.1, fw-b: 10.1.0.2, fw-c: 10.1.0.3}}
   outside: {device: out0, trust: 0, cluster_address: 198.51.100.254/24, pool: 198.51.100.1-198.51.100.16, pin: {fw-a: 198.51.100.1, fw-b: 198.51.100.2, fw-c: 198.51.100.3}}
 health:
   hold_time: 1s
@@ -57,6 +57,16 @@ func TestEL7_EL10_HL2_TheLifeOfACluster(t *testing.T) {
 		t.Errorf("HL3: %+v", health.Checks)
 	}
 	must(t, b.LinkUp(topology.InsideIface))
+	must(t, top.WaitFormed(within(t, 20*time.Second), 3))
+
+	// HL6: the link is up, but what is behind it does not answer this node.
+	lose := []string{"neigh", "replace", "10.1.0.250", "lladdr", "02:00:00:00:00:99", "dev", topology.InsideIface, "nud", "permanent"}
+	out = leaves(t, top, b, func() error { output(t, b.Namespace(), "ip", lose...); return nil })
+	t.Logf("a node whose target does not answer is removed after %v", out)
+	if out < 2*time.Second {
+		t.Errorf("HL6: out after %v, before three probes were lost", out)
+	}
+	output(t, b.Namespace(), "ip", "neigh", "del", "10.1.0.250", "dev", topology.InsideIface)
 	must(t, top.WaitFormed(within(t, 20*time.Second), 3))
 
 	// HL3: a data node that loses its control link is out before its lease would end
