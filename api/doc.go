@@ -10,6 +10,7 @@
 //	GET /v1/cluster/health    Health
 //	GET /v1/cluster/forget    Forgotten, of ?node=NAME: what POST would do
 //	POST /v1/cluster/forget   Forgotten: the node is over
+//	POST /v1/cluster/act      Acted, of ?verb=VERB and, for remove and promote, &node=NAME
 //	GET /v1/interfaces        []Interface
 //	GET /v1/counters          []Counter
 //	GET /v1/tables            Tables

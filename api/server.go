@@ -43,7 +43,7 @@ func NewServer(p Provider, errorLog *log.Logger) *Server {
 	if errorLog == nil {
 		errorLog = log.New(io.Discard, "", 0)
 	}
-	s := &Server{from: p, mux: http.NewServeMux(), acts: map[string]bool{"/v1/cluster/forget": true, pathReload: true}}
+	s := &Server{from: p, mux: http.NewServeMux(), acts: map[string]bool{"/v1/cluster/forget": true, pathReload: true, pathAct: true}}
 	s.http = http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second, ErrorLog: errorLog}
 	answer(s, "/v1/cluster/info", p.Info)
 	answer(s, "/v1/cluster/history", p.History)
@@ -58,6 +58,7 @@ func NewServer(p Provider, errorLog *log.Logger) *Server {
 	s.mux.HandleFunc("/v1/nat/xlates", s.xlates)
 	s.mux.HandleFunc("/v1/cluster/forget", s.forget)
 	s.mux.HandleFunc(pathReload, s.reload)
+	s.mux.HandleFunc(pathAct, s.act)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "there is no "+strconv.Quote(r.URL.Path))
 	})

@@ -38,6 +38,11 @@ type Interface struct {
 	Pool           Range        // the nodes' own addresses, inside the same network
 	Pins           []Pin        // sorted by node
 	MTU            uint16       // 1280-9044; default 1500
+	Monitored      bool         // a failure may take its node out (HL2); default true
+
+	// Targets are asked through the interface; when none answers, it has failed
+	// (HL6). Port 0: by ICMP echo.
+	Targets []netip.AddrPort
 
 	line int // in the file, for later checks
 }
@@ -46,12 +51,6 @@ type Interface struct {
 type Pin struct {
 	Node    string
 	Address netip.Addr
-}
-
-// Health says when a member counts as dead and how long an election waits.
-type Health struct {
-	HoldTime        time.Duration // silence that means dead, 0.3-45s; default 3s (HL1)
-	ElectionTimeout time.Duration // without an answer a node takes control; default 45s (EL1)
 }
 
 // Limits size a node's tables; they are allocated at start.
@@ -79,7 +78,7 @@ func ParseCluster(file string, data []byte) (*Cluster, error) {
 	}
 	c := &Cluster{
 		Timeouts: flowtable.DefaultTimeouts(),
-		Health:   Health{HoldTime: 3 * time.Second, ElectionTimeout: 45 * time.Second},
+		Health:   defaultHealth(),
 		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20},
 	}
 	// Rules name interfaces, so they are read after them wherever they stand.
@@ -123,7 +122,7 @@ func (c *Cluster) readInterfaces(v value) {
 			return
 		}
 		before := len(v.p.list)
-		i := Interface{Name: key.Value, MTU: 1500, line: key.Line}
+		i := Interface{Name: key.Value, MTU: 1500, Monitored: true, line: key.Line}
 		i.read(content)
 		if len(v.p.list) > before {
 			// Later checks would only repeat it, but rules may still name it.
@@ -158,6 +157,8 @@ func (i *Interface) read(v value) {
 		field{"cluster_address", true, "cluster_address: 10.1.0.254/24", func(v value) { i.ClusterAddress = v.hostPrefix() }},
 		field{"pool", true, "pool: 10.1.0.1-10.1.0.16", func(v value) { pool = &v }},
 		field{"pin", false, "pin: {fw-a: 10.1.0.1}", func(v value) { pin = &v }},
+		field{"monitor", false, "monitor: yes", func(v value) { i.Monitored = v.choice("yes", "no") != "no" }},
+		field{"targets", false, "targets: [10.1.0.250, 10.1.0.250:179]", func(v value) { v.each(i.addTarget) }},
 		field{"mtu", false, "mtu: 1500", func(v value) { i.MTU = uint16(v.number(1280, 9044)) }},
 	)
 	if pool == nil || !i.ClusterAddress.IsValid() {
@@ -247,17 +248,6 @@ func readTimeouts(v value, t *flowtable.Timeouts) {
 		seconds("udp_stream", "5m", &t.UDPStream),
 		seconds("icmp", "30s", &t.ICMP),
 		seconds("other", "10m", &t.Other),
-	)
-}
-
-func (h *Health) read(v value) {
-	v.fields(
-		field{"hold_time", false, "hold_time: 3s", func(v value) {
-			h.HoldTime = v.duration(300*time.Millisecond, 45*time.Second)
-		}},
-		field{"election_timeout", false, "election_timeout: 45s", func(v value) {
-			h.ElectionTimeout = v.duration(time.Second, 5*time.Minute)
-		}},
 	)
 }
 

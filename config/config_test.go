@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -87,13 +86,14 @@ func TestExampleCluster(t *testing.T) {
 	want := &Cluster{
 		Interfaces: []Interface{
 			{
-				ID: 1, Name: "inside", Device: "in0", Trust: 100, MTU: 1500,
+				ID: 1, Name: "inside", Device: "in0", Trust: 100, MTU: 1500, Monitored: true,
 				ClusterAddress: netip.MustParsePrefix("10.1.0.254/24"),
 				Pool:           Range{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.1.0.16")},
 				Pins:           []Pin{{"fw-a", netip.MustParseAddr("10.1.0.1")}},
 			},
 			{
-				ID: 2, Name: "outside", Device: "out0", Trust: 0, MTU: 1500,
+				ID: 2, Name: "outside", Device: "out0", Trust: 0, MTU: 1500, Monitored: true,
+				Targets:        []netip.AddrPort{netip.MustParseAddrPort("198.51.100.250:0"), netip.MustParseAddrPort("198.51.100.250:179")},
 				ClusterAddress: netip.MustParsePrefix("198.51.100.254/24"),
 				Pool:           Range{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.16")},
 			},
@@ -118,7 +118,7 @@ func TestExampleCluster(t *testing.T) {
 		},
 		NAT:      exampleNAT,
 		Timeouts: flowtable.DefaultTimeouts(),
-		Health:   Health{HoldTime: 3 * time.Second, ElectionTimeout: 45 * time.Second},
+		Health:   defaultHealth(),
 		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20},
 	}
 	if diff := cmp.Diff(want, got, compareAddrs); diff != "" {

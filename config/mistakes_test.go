@@ -448,6 +448,34 @@ var clusterMistakes = []mistake{
 		"cluster.yaml:27: health.hold_time 46s is outside 300ms to 45s; write hold_time: 3s",
 	},
 	{
+		"debounce", "interface_debounce: 500ms", "interface_debounce: 100ms",
+		"cluster.yaml:29: health.interface_debounce 100ms is outside 300ms to 9s; write interface_debounce: 500ms",
+	},
+	{
+		"attempts", "attempts: 3,", "attempts: always,",
+		"cluster.yaml:32: health.rejoin.interface.attempts always is not a whole number from 0 to 1000; write attempts: 3, or attempts: forever",
+	},
+	{
+		"variation", "variation: 2", "variation: 4",
+		"cluster.yaml:32: health.rejoin.interface.variation 4 is outside 1-3; write variation: 1",
+	},
+	{
+		"target", "targets: [198.51.100.250,", "targets: [router,",
+		"cluster.yaml:10: interfaces.outside.targets router is not an address, nor an address with a port; write targets: [10.1.0.250, 10.1.0.250:179]",
+	},
+	{
+		"target twice", "targets: [198.51.100.250, 198.51.100.250:179]", "targets: [198.51.100.250, 198.51.100.250]",
+		"cluster.yaml:10: interfaces.outside.targets 198.51.100.250 is listed twice; write targets: [10.1.0.250, 10.1.0.250:179]",
+	},
+	{
+		"target everybody", "198.51.100.250:179]", "224.0.0.5]",
+		"cluster.yaml:10: interfaces.outside.targets 224.0.0.5 is not the IPv4 address of a host; write targets: [10.1.0.250, 10.1.0.250:179]",
+	},
+	{
+		"monitor", "monitor: yes", "monitor: maybe",
+		"cluster.yaml:10: interfaces.outside.monitor maybe is not one of yes, no; write monitor: yes",
+	},
+	{
 		"hold_time without unit", "hold_time: 3s", "hold_time: 3",
 		"cluster.yaml:27: health.hold_time 3 is not a time with a unit (ms, s, m, h); write hold_time: 3s",
 	},
@@ -461,6 +489,6 @@ var clusterMistakes = []mistake{
 	},
 	{
 		"limits", "connections: 1048576", "connections: 10",
-		"cluster.yaml:30: limits.connections 10 is outside 1024-67108864; write connections: 1048576",
+		"cluster.yaml:36: limits.connections 10 is outside 1024-67108864; write connections: 1048576",
 	},
 }

@@ -96,6 +96,7 @@ func (n *Node) datagrams(now int64) bool {
 
 // tick advances everything that lives by time.
 func (n *Node) tick(now int64) {
+	n.watchControlLink(now)
 	n.core.Tick(now)
 	if n.members.view != nil {
 		if until := n.core.Member().LeaseUntil(now); until > n.dp.Lease() {
@@ -105,7 +106,9 @@ func (n *Node) tick(now int64) {
 			n.writeMembers()
 		}
 	}
-	n.kernelChanges()
+	n.keepIntent()
+	n.announceAddresses(now)
+	n.kernelChanges(now)
 	n.reroute.step(n.table, n.nextHop, dataplane.Now)
 	n.hops.step(n.table, n.fib.Collect)
 	n.retryUnresolved(now)
@@ -125,7 +128,7 @@ func (n *Node) tick(now int64) {
 }
 
 // kernelChanges takes what netlink told about routes, neighbours and links.
-func (n *Node) kernelChanges() {
+func (n *Node) kernelChanges(now int64) {
 	select {
 	case <-n.fib.Changed():
 	default:
@@ -142,6 +145,7 @@ func (n *Node) kernelChanges() {
 		for _, l := range n.fib.Links() {
 			n.dp.SetInterface(l.ID, l.MAC, l.MTU)
 		}
+		n.reportLinks(now)
 	}
 	if ch.Routes {
 		n.reroute.start()

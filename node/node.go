@@ -46,6 +46,7 @@ type Node struct {
 	live   atomic.Pointer[live]
 	next   *live // prepared last; the loop's
 	state  *stateFile[saved]
+	intent *stateFile[intent]
 	units  *unitState // nil without NAT
 	census census
 	xlog   *xlateLog // nil when nothing of NAT asks for one
@@ -83,7 +84,12 @@ type Node struct {
 	now       int64 // of the loop's pass
 	nextTick  int64
 	nextSlow  int64
+	nextLink  int64
+	cluster   clusterAddresses
 	refused   refusalLog
+
+	wanted  intent // as it was written last
+	passing bool   // out by leave: a restart brings it back
 }
 
 // request is a function that an API goroutine wants run in the loop.
@@ -113,6 +119,7 @@ func (n *Node) open() error {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
 	n.state = openState[saved](boot.StateDir, "membership.json", nil, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
+	n.intent = openState[intent](boot.StateDir, "clustering.json", nil, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err
 	}
@@ -235,13 +242,23 @@ func (n *Node) openCore() error {
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
 		},
-		MTUCheck: check,
+		MTUCheck: check, Health: watched(cl),
 	})
 	if err != nil {
 		return err
 	}
 	now := dataplane.Now()
 	n.started, n.now = now, now
+	n.reportLinks(now)
+	n.watchControlLink(now)
+	if want := n.intent.load(); want != nil && want.Disabled {
+		n.wanted, n.resumed = *want, false
+		n.Fence(starting)
+		n.core.Owner().Reset(now)
+		n.loseUnits(now)
+		n.core.StartDisabled(now, want.Why)
+		return nil
+	}
 	if n.resumed {
 		n.restoreUnits(now)
 		if err := n.core.Resume(now, was.View, was.ID); err == nil {
@@ -289,6 +306,11 @@ func (n *Node) Run(ctx context.Context) error {
 	if at := n.cfg.Bootstrap.Metrics; at.IsValid() {
 		g.Go(func() error { return serveMetrics(ctx, at, provider{n}) })
 	}
+	for i := range n.cfg.Cluster.Interfaces {
+		if in := &n.cfg.Cluster.Interfaces[i]; in.Monitored && len(in.Targets) > 0 {
+			g.Go(func() error { return n.watchTargets(ctx, in) })
+		}
+	}
 	if n.stubs != nil {
 		g.Go(func() error { return n.census.run(ctx, n) })
 	}
@@ -318,13 +340,16 @@ func (n *Node) close() {
 	if n.state != nil {
 		n.state.close()
 	}
+	if n.intent != nil {
+		n.intent.close()
+	}
 	if n.units != nil {
 		errs = append(errs, n.units.close())
 	}
 	if n.wake >= 0 {
 		errs = append(errs, unix.Close(n.wake))
 	}
-	n.io, n.fib, n.dp, n.link, n.state, n.wake = nil, nil, nil, nil, nil, -1
+	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.wake = nil, nil, nil, nil, nil, nil, -1
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("closing", zap.Error(err))
 	}

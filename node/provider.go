@@ -24,7 +24,10 @@ import (
 // copied inside it.
 type provider struct{ n *Node }
 
-var _ api.Provider = provider{}
+var (
+	_ api.Provider = provider{}
+	_ api.Actor    = provider{}
+)
 
 // Info implements api.Provider.
 func (p provider) Info(ctx context.Context) (api.Info, error) {
@@ -66,6 +69,9 @@ func member(s *membership.Status, m *wire.Member) api.Member {
 			}
 		}
 	}
+	if s.View.Draining&(1<<m.ID) != 0 {
+		a.State = "draining"
+	}
 	return a
 }
 
@@ -95,7 +101,15 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 	var s membership.Status
 	var lease, at int64
 	var mtu error
+	var own []api.Check
 	err := n.inLoop(ctx, func(now int64) {
+		for _, l := range n.fib.Links() {
+			own = append(own, n.interfaceCheck(l.ID, l.Up, now))
+		}
+		ladder := n.core.Ladder()
+		if c := n.rejoinCheck(&ladder); c != nil {
+			own = append(own, *c)
+		}
 		s, lease, at, mtu = n.core.Member().Status(now), n.dp.Lease(), now, n.core.MTUError()
 	})
 	if err != nil {
@@ -119,13 +133,7 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 		}
 		h.Checks = append(h.Checks, c)
 	}
-	for _, l := range n.fib.Links() {
-		c := api.Check{Member: s.Self.Name, Name: "interface " + n.ifaceName(l.ID), OK: l.Up, Since: wall(n.started)}
-		if !l.Up {
-			c.Cause = "down or without carrier"
-		}
-		h.Checks = append(h.Checks, c)
-	}
+	h.Checks = append(h.Checks, own...)
 	if s.Refused != "" {
 		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "join", Cause: s.Refused, Since: wall(at)})
 	}

@@ -25,7 +25,10 @@ func (n *Node) Apply(v *wire.View, self wire.NodeID) {
 	n.dp.SetView(v.Tag(), was, self)
 	n.dp.RenewLease(max(n.dp.Lease(), n.core.Member().LeaseUntil(dataplane.Now())))
 	n.state.put(saved{Incarnation: v.Member(self).Incarnation, ID: self, View: v, Interfaces: n.cfg.interfaceNames()})
-	n.assignAddresses(int(self))
+	n.assignAddresses(int(self)) // first: the kernel drops an interface's later addresses with its first
+	if rules := v.Control == self; rules || n.cluster.here {
+		n.moveClusterAddresses(dataplane.Now(), rules)
+	}
 }
 
 // starting is why a node that has just begun forwards nothing.
@@ -36,6 +39,7 @@ func (n *Node) Fence(why string) {
 	n.dp.RenewLease(0)
 	n.dp.SetView(0, 0, 0)
 	n.members = memberMACs{}
+	n.moveClusterAddresses(dataplane.Now(), false)
 	if err := n.dp.SetMembers(nil); err != nil {
 		n.log.Error("fence", zap.Error(err))
 	}

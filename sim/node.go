@@ -9,6 +9,7 @@ import (
 	"cohort/ccl"
 	"cohort/ccl/wire"
 	"cohort/cluster/blocks"
+	"cohort/cluster/health"
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
 	"cohort/flowtable"
@@ -88,6 +89,7 @@ func (n *node) boot() {
 			Cluster: "sim", Version: "1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Peers: peers,
 			Hold: w.cfg.Hold, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
+		Health: core.Health{Rejoin: soon()},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
 			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, Exposed: n.exposed, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
@@ -267,4 +269,11 @@ func (n *node) trace() func(from, to wire.NodeID, m wire.Message) {
 		return nil
 	}
 	return func(from, to wire.NodeID, m wire.Message) { n.w.traceMessage(n, from, to, m) }
+}
+
+// soon is HL3's ladders with a pause that fits the short lives here.
+func soon() *health.Schedules {
+	s := health.Defaults()
+	s[wire.CauseNode].Interval = 500 * time.Millisecond
+	return &s
 }

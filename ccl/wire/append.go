@@ -105,7 +105,9 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = binary.AppendUvarint(b, uint64(m.Epoch))
 		b = append(b, byte(m.Control))
 		b = binary.AppendUvarint(b, m.Alive)
-		return TypeHeartbeat, binary.BigEndian.AppendUint64(b, m.Prepared)
+		b = binary.BigEndian.AppendUint64(b, m.Prepared)
+		b = binary.AppendUvarint(b, uint64(m.Down))
+		return TypeHeartbeat, append(b, byte(m.Flags))
 	case ElectionRequest:
 		return TypeElectionRequest, appendString(appendMember(b, &m.From), m.Cluster)
 	case ElectionReply:
@@ -123,6 +125,15 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		return TypeView, appendView(b, &m.View)
 	case Leave:
 		return TypeLeave, appendMember(b, &m.From)
+	case Removed:
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Life))
+		b = binary.AppendUvarint(b, uint64(m.Term))
+		b = binary.AppendUvarint(b, uint64(m.Epoch))
+		return TypeRemoved, appendString(append(b, byte(m.Cause)), m.Reason)
+	case Order:
+		b = append(b, byte(m.Verb), byte(m.Node))
+		b = binary.AppendUvarint(b, uint64(m.Term))
+		return TypeOrder, binary.AppendUvarint(b, uint64(m.Epoch))
 	case Probe:
 		b = binary.BigEndian.AppendUint32(b, m.ID)
 		return TypeProbe, appendAddr(binary.BigEndian.AppendUint16(b, m.Size), m.From)
@@ -256,7 +267,8 @@ func appendView(b []byte, v *View) []byte {
 	b = binary.AppendUvarint(b, uint64(v.Term))
 	b = binary.AppendUvarint(b, uint64(v.Epoch))
 	b = binary.BigEndian.AppendUint64(b, v.Config)
-	b = append(b, byte(v.Control), byte(len(v.Members)))
+	b = binary.AppendUvarint(append(b, byte(v.Control)), v.Draining)
+	b = append(b, byte(len(v.Members)))
 	for i := range v.Members {
 		b = appendMember(b, &v.Members[i])
 	}

@@ -72,7 +72,7 @@ func genMember(t *rapid.T, id NodeID) Member {
 }
 
 func genView(t *rapid.T) View {
-	v := View{Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"), Config: rapid.Uint64().Draw(t, "config"), Control: genNode(t, "control")}
+	v := View{Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"), Config: rapid.Uint64().Draw(t, "config"), Control: genNode(t, "control"), Draining: rapid.Uint64().Draw(t, "draining")}
 	for id := 1; id < MaxNodes; id++ {
 		if rapid.IntRange(0, 9).Draw(t, "in") == 0 {
 			v.Members = append(v.Members, genMember(t, NodeID(id)))
@@ -156,6 +156,7 @@ var generators = map[Type]func(*rapid.T) Message{
 			From: genMember(t, genNode(t, "id")), State: NodeState(rapid.Byte().Draw(t, "state")),
 			Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
 			Control: genNode(t, "control"), Alive: rapid.Uint64().Draw(t, "alive"), Prepared: rapid.Uint64().Draw(t, "prepared"),
+			Down: rapid.Uint32().Draw(t, "down"), Flags: BeatFlags(rapid.Byte().Draw(t, "flags")),
 		}
 	},
 	TypeElectionRequest: func(t *rapid.T) Message {
@@ -177,6 +178,18 @@ var generators = map[Type]func(*rapid.T) Message{
 	TypeJoinRefused: func(t *rapid.T) Message { return JoinRefused{Reason: genText(t, "reason")} },
 	TypeView:        func(t *rapid.T) Message { return ViewMsg{View: genView(t)} },
 	TypeLeave:       func(t *rapid.T) Message { return Leave{From: genMember(t, genNode(t, "id"))} },
+	TypeRemoved: func(t *rapid.T) Message {
+		return Removed{
+			Life: Incarnation(rapid.Uint64().Draw(t, "life")), Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
+			Cause: Cause(rapid.Byte().Draw(t, "cause")), Reason: genText(t, "reason"),
+		}
+	},
+	TypeOrder: func(t *rapid.T) Message {
+		return Order{
+			Verb: OrderVerb(rapid.Byte().Draw(t, "verb")), Node: genNode(t, "node"),
+			Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
+		}
+	},
 	TypeProbe: func(t *rapid.T) Message {
 		return Probe{ID: rapid.Uint32().Draw(t, "id"), Size: rapid.Uint16().Draw(t, "size"), From: genVTEP(t)}
 	},

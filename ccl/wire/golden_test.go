@@ -38,12 +38,12 @@ var samples = []Message{
 	Gone{Key: sampleKey},
 	Synced{View: 0x01000002, Phase: SyncFullEnd},
 	Redirect{Key: sampleKey, Owner: OwnerRetry},
-	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99},
+	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99, Down: 1 << 2, Flags: BeatDraining},
 	ElectionRequest{From: sampleMember, Cluster: "edge"},
 	ElectionReply{From: sampleMember, Control: 1, Term: 1, Epoch: 300},
 	Join{From: sampleMember, Cluster: "edge", Version: "0.1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Config: 0x99, Prepared: 0x98},
 	JoinRefused{Reason: "data mtu 9000, cluster has 1500"},
-	ViewMsg{View{Term: 1, Epoch: 300, Config: 0x99, Control: 2, Members: []Member{sampleMember, {ID: 5, Name: "fw-e", VTEP: netip.MustParseAddr("fd00::5")}}}},
+	ViewMsg{View{Term: 1, Epoch: 300, Config: 0x99, Control: 2, Draining: 1 << 5, Members: []Member{sampleMember, {ID: 5, Name: "fw-e", VTEP: netip.MustParseAddr("fd00::5")}}}},
 	Leave{From: sampleMember},
 	Probe{ID: 7, Size: 1604, From: sampleMember.VTEP},
 	ProbeReply{ID: 7, Size: 1604},
@@ -60,6 +60,8 @@ var samples = []Message{
 	HostUnits{View: 0x01000002, Op: HostHas, Pool: 1, Host: packet.Addr{10, 0, 0, 1}, Count: 3},
 	Kept{Key: sampleKey, Gen: 2, State: 1},
 	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300, Forgotten: 1<<32 | 20}}},
+	Removed{Life: 0x1122334455667788, Term: 1, Epoch: 301, Cause: CauseInterface, Reason: "interface inside failed"},
+	Order{Verb: OrderPromote, Node: 2, Term: 1, Epoch: 300},
 }
 
 // The bytes of every type are what testdata/golden.txt says. COHORT_GOLDEN=write

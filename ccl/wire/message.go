@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the wire format. A node refuses another major version by name.
-const Version = 2
+const Version = 3
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -41,6 +41,8 @@ const (
 	TypeLeave           Type = 38
 	TypeProbe           Type = 39
 	TypeProbeReply      Type = 40
+	TypeRemoved         Type = 41
+	TypeOrder           Type = 42
 )
 
 // Conn is the state of one connection as it travels: enough for any node to
@@ -192,7 +194,18 @@ type Heartbeat struct {
 	Control     NodeID // of that view
 	Alive       uint64 // bit per NodeID: members the sender has heard within the hold time
 	Prepared    uint64 // checksum of the configuration that the sender is ready to change to, 0 = none (NT7)
+	Down        uint32 // bit per logical interface: monitored, and failed (HL2)
+	Flags       BeatFlags
 }
+
+// BeatFlags are what a heartbeat says with a bit.
+type BeatFlags uint8
+
+// The flags of a heartbeat.
+const (
+	BeatGrace    BeatFlags = 0x01 // the sender has just joined: Down is no reason to remove it yet (HL2)
+	BeatDraining BeatFlags = 0x02 // the sender wants no new connections: it is about to leave (EL10)
+)
 
 // ElectionRequest is broadcast by a node without a control node (EL1).
 type ElectionRequest struct {
@@ -233,6 +246,47 @@ type ViewMsg struct {
 type Leave struct {
 	From Member
 }
+
+// Removed tells a member that it has to go, or one that is out already why: what
+// it does next depends on that (HL3). It is for the life Life of the receiver only.
+type Removed struct {
+	Life        Incarnation
+	Term, Epoch uint32 // of the sender's view
+	Cause       Cause
+	Reason      string
+}
+
+// Cause is why a node is no member.
+type Cause uint8
+
+// The causes; each has its own ladder of attempts to come back (HL3).
+const (
+	CauseNode      Cause = iota // silent, restarted, or fenced by the views of others
+	CauseInterface              // a data interface failed that others still have
+	CauseLink                   // the control link failed after the node had joined
+	CauseFirstLink              // the control link failed at the first join
+	CauseOperator               // an operator took it out
+	CauseInternal               // an internal error, or a failed deployment
+	NumCauses
+)
+
+// Order is an operator's decision, said to any member, on its way to the node
+// that carries it out. It holds in the view that it names only.
+type Order struct {
+	Verb        OrderVerb
+	Node        NodeID // whom it is about
+	Term, Epoch uint32
+}
+
+// OrderVerb says what an Order wants.
+type OrderVerb uint8
+
+// The orders (EL3, EL10).
+const (
+	OrderPromote OrderVerb = 1 // Node becomes the control node; said to it by the present one
+	OrderRemove  OrderVerb = 2 // Node is taken out and stays out until somebody lets it join
+	OrderBreak   OrderVerb = 3 // everybody is taken out: the cluster ends
+)
 
 // Probe is padded to Size bytes of inner IP packet (CL3).
 type Probe struct {

@@ -207,6 +207,7 @@ func (r *reader) member(m *Member) {
 // View.Member relies on.
 func (r *reader) view(v *View) {
 	v.Term, v.Epoch, v.Config, v.Control = r.gen(), r.gen(), r.u64(), r.node()
+	v.Draining = r.uvarint(1<<64 - 1)
 	n := int(r.u8())
 	v.Members = nil
 	if n >= MaxNodes {

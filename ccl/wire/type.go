@@ -21,7 +21,7 @@ var typeNames = map[Type]string{
 	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeKept: "kept", TypeHeartbeat: "heartbeat",
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
-	TypeProbe: "probe", TypeProbeReply: "probe-reply",
+	TypeProbe: "probe", TypeProbeReply: "probe-reply", TypeRemoved: "removed", TypeOrder: "order",
 }
 
 // String returns the name used in logs, transcripts and metrics.
@@ -94,3 +94,9 @@ func (Probe) Type() Type { return TypeProbe }
 
 // Type implements Message.
 func (ProbeReply) Type() Type { return TypeProbeReply }
+
+// Type implements Message.
+func (Removed) Type() Type { return TypeRemoved }
+
+// Type implements Message.
+func (Order) Type() Type { return TypeOrder }

@@ -47,8 +47,12 @@ type View struct {
 	Term    uint32 // grows with every election
 	Epoch   uint32 // grows with every view of a term and never goes back
 	Control NodeID
-	Config  uint64   // checksum of the configuration that every member has from here on (NT7)
-	Members []Member // sorted by ID
+	Config  uint64 // checksum of the configuration that every member has from here on (NT7)
+
+	// Draining has a bit per NodeID: members that are about to leave (EL10). They
+	// go on with what they have, and are to get nothing new.
+	Draining uint64
+	Members  []Member // sorted by ID
 }
 
 // Newer reports whether v replaces o: terms first, then epochs.

@@ -76,7 +76,7 @@ func (n *network) groups() [][]*testNode {
 func (n *network) disturb() {
 	t := pick(n, n.nodes...)
 	o := pick(n, n.nodes...)
-	switch n.rand.IntN(13) {
+	switch n.rand.IntN(17) {
 	case 0, 1:
 		if t.running {
 			t.kill()
@@ -111,25 +111,95 @@ func (n *network) disturb() {
 		n.heal()
 	case 12:
 		if t.running && !t.paused {
-			t.do(func() { t.m.Leave(n.now) })
+			t.do(func() { t.m.Leave(n.now, "left") })
 			t.kill()
 			t.saved, t.lease = nil, 0
 		}
+	case 13:
+		t.lose(n)
+	case 14:
+		t.do(func() { t.m.Drain(n.now, n.rand.IntN(2) == 0) })
+	case 15:
+		t.do(func() { _ = t.m.Promote(n.now, o.cfg.Self.Name) }) // of no member: refused
+	case 16:
+		t.do(func() { _ = t.m.Expel(n.now, o.cfg.Self.Name) })
 	}
+}
+
+// lose changes which interfaces a node has.
+func (t *testNode) lose(n *network) {
+	t.down = uint32(n.rand.IntN(4)) << 1 & uint32(n.rand.IntN(8))
+	t.grace = n.rand.IntN(4) == 0
+	t.report()
 }
 
 // mend makes everything work again.
 func (n *network) mend() {
 	n.heal()
 	for _, t := range n.nodes {
+		t.down, t.grace = 0, false
 		switch {
 		case !t.running:
 			t.boot()
 		case t.paused:
 			t.unpause()
 		}
+		t.report()
 	}
 }
+
+// TestEL9_HL2_InterfacesFailAtRandom breaks and mends data interfaces of all nodes
+// at any moment, also of several at once, and kills nodes now and then: whoever is
+// taken out for it leaves a member behind (Fenced). In the end, nobody is in the
+// cluster that another member is better off than.
+func TestEL9_HL2_InterfacesFailAtRandom(t *testing.T) {
+	ejected := 0
+	forSeeds(t, 4, func(n *network) {
+		hold := pick(n, 300*time.Millisecond, 3*time.Second)
+		n.build(hold)
+		for _, t := range n.nodes {
+			t.boot()
+		}
+		n.run(6 * time.Second)
+		n.rejoin = 0
+		for range 10 + n.rand.IntN(30) {
+			t := pick(n, n.nodes...)
+			switch {
+			case n.rand.IntN(10) == 0 && t.running:
+				t.kill()
+			case n.rand.IntN(10) == 0:
+				t.boot()
+			default:
+				t.lose(n)
+			}
+			n.run(n.between(0, pick(n, 2*time.Millisecond, hold/10, 2*hold)))
+		}
+		for _, t := range n.nodes {
+			t.grace = false
+			t.report()
+		}
+		n.run(5*time.Second + 4*hold)
+		for _, a := range n.nodes {
+			if a.why == wire.CauseInterface {
+				ejected++
+			}
+			for _, b := range n.nodes {
+				if a.member() && b.member() && sameView(a.applied, b.applied) && b.down != a.down && b.down&^a.down == 0 {
+					n.violated("HL2: %s lacks %#x and is in the cluster with %s, which lacks only %#x",
+						a.cfg.Self.Name, a.down, b.cfg.Self.Name, b.down)
+				}
+			}
+		}
+	})
+	if ejected == 0 {
+		t.Error("nobody was ever taken out")
+	}
+}
+
+// member reports whether the node runs and has a view.
+func (t *testNode) member() bool { return t.running && t.m.state == wire.StateInSync }
+
+func sameView(a, b *wire.View) bool { return a.Term == b.Term && a.Epoch == b.Epoch }
 
 // TestEL6_EL9_NetworkFuzz disturbs random networks at random and then mends
 // them. At every moment: one control node a term, views only newer and never

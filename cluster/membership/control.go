@@ -109,9 +109,10 @@ func (m *Machine) onLeave(now int64, p *peer, l *wire.Leave) {
 	// Members find it by looking who is alive.
 }
 
-// Remove takes a member out by an operator's or a monitor's decision. Only the
-// control node can do it, and not to itself: it would Leave.
-func (m *Machine) Remove(now int64, id wire.NodeID, cause string) error {
+// Remove takes a member out. Only the control node can do it, and not to itself:
+// it would Leave. The member learns cause, and why in words, and goes by itself:
+// see dismiss.
+func (m *Machine) Remove(now int64, id wire.NodeID, cause wire.Cause, why string) error {
 	mem := m.view.Member(id)
 	switch {
 	case !m.ruling() || m.doubt.on:
@@ -122,10 +123,10 @@ func (m *Machine) Remove(now int64, id wire.NodeID, cause string) error {
 		return fmt.Errorf("membership: remove node %d: it is the control node itself", id)
 	}
 	if p := m.peers[mem.VTEP]; p != nil {
-		p.evict = cause
+		p.evict, p.evictFor = why, cause
 	}
 	m.tickControl(now)
-	m.rearm()
+	m.rearm(now)
 	return nil
 }
 
@@ -137,7 +138,7 @@ func (m *Machine) departed(now int64, mem *wire.Member) string {
 		return ""
 	case p == nil:
 		return "its address is not among the peers"
-	case p.evict != "":
+	case p.left == mem.Incarnation && p.evict != "":
 		return p.evict
 	case p.left == mem.Incarnation:
 		return "left"
@@ -168,13 +169,16 @@ func (m *Machine) strayed(p *peer) bool {
 // tickControl publishes a view when somebody has to go or wants to come, and
 // repeats it to those that have not shown it yet.
 func (m *Machine) tickControl(now int64) {
-	change := now >= m.control.due
+	if m.handingOver(now) {
+		return // the next view is made by the node that was promoted
+	}
+	change := now >= m.control.due || m.drainers(m.view.Members) != m.view.Draining
 	for i := range m.view.Members {
 		mem := &m.view.Members[i]
 		if m.departed(now, mem) == "" {
 			continue
 		}
-		if p := m.peers[mem.VTEP]; p == nil || p.evict != "" || !m.strayed(p) {
+		if p := m.peers[mem.VTEP]; p == nil || p.left == mem.Incarnation || !m.strayed(p) {
 			change = true
 		} else { // others may follow it
 			m.control.due = min(m.control.due, now+gather)
@@ -185,12 +189,16 @@ func (m *Machine) tickControl(now int64) {
 	} else {
 		m.reconfigure(now)
 	}
+	if m.withdraw(now) {
+		return
+	}
 	for i := range m.view.Members {
 		mem := &m.view.Members[i]
 		p := m.peers[mem.VTEP]
 		if mem.ID == m.self.ID {
 			continue
 		}
+		m.dismiss(now, p, mem)
 		m.ask(now, p, mem.ID)
 		if !m.shows(p) && now-p.sent >= m.resend {
 			m.sendView(now, p)
@@ -204,14 +212,26 @@ func (m *Machine) shows(p *peer) bool {
 	return h != nil && h.Term == m.view.Term && h.Epoch == m.view.Epoch
 }
 
+// sendView sends the view, after the reason if it is without p.
 func (m *Machine) sendView(now int64, p *peer) {
 	p.sent = now
+	if r := p.removed; r != nil && r.Life == p.member.Incarnation {
+		m.out.Send(p.addr, *r)
+	}
 	m.out.Send(p.addr, wire.ViewMsg{View: *m.view})
 }
 
 // nextControl is the earliest time at which tickControl could find something.
-func (m *Machine) nextControl() int64 {
+func (m *Machine) nextControl(now int64) int64 {
 	next := m.control.due
+	switch {
+	case m.down != 0 && now < m.downAt+verdict:
+		next = min(next, m.downAt+verdict)
+	case m.down != 0 && now < m.recent+mending:
+		next = min(next, m.recent+mending)
+	case m.handicap(now, &m.self) != "":
+		next = never
+	}
 	for i := range m.view.Members {
 		mem := &m.view.Members[i]
 		p := m.peers[mem.VTEP]
@@ -223,9 +243,10 @@ func (m *Machine) nextControl() int64 {
 		} else {
 			next = min(next, p.restarted+m.hold)
 		}
-		if p.left == mem.Incarnation || p.is(mem) && m.strayed(p) && m.control.due == inf || p.evict != "" {
+		if p.left == mem.Incarnation || p.is(mem) && m.strayed(p) && m.control.due == inf {
 			next = never
 		}
+		next = min(next, m.nextDismissal(now, p, mem))
 		if !m.shows(p) {
 			next = min(next, p.sent+m.resend)
 		}
@@ -241,12 +262,17 @@ func (m *Machine) reform(now int64) {
 	var taken [wire.MaxNodes]bool
 	for i := range m.view.Members {
 		mem := m.view.Members[i]
-		cause := m.departed(now, &mem)
-		if p := m.peers[mem.VTEP]; cause == "" && p != nil && p.join != nil && p.join.From.Incarnation != mem.Incarnation {
-			cause = "restarted"
+		why := m.departed(now, &mem)
+		p := m.peers[mem.VTEP]
+		if why == "" && p != nil && p.join != nil && p.join.From.Incarnation != mem.Incarnation {
+			why = "restarted"
 		}
-		if cause != "" {
-			news = append(news, fmt.Sprintf("%s removed (%s)", mem.Name, cause))
+		if why != "" {
+			news = append(news, fmt.Sprintf("%s removed (%s)", mem.Name, why))
+			if p != nil {
+				p.removed = &wire.Removed{Life: mem.Incarnation, Reason: why}
+				p.evict = ""
+			}
 			continue
 		}
 		stay = append(stay, mem)
@@ -277,7 +303,7 @@ func (m *Machine) reform(now int64) {
 		}
 	}
 	for _, p := range m.order {
-		p.join, p.evict = nil, ""
+		p.join = nil
 	}
 	m.publish(now, stay, m.view.Members, strings.Join(news, ", "))
 }
@@ -289,23 +315,40 @@ func (m *Machine) publish(now int64, members, former []wire.Member, cause string
 }
 
 func (m *Machine) publishConfig(now int64, members, former []wire.Member, config uint64, cause string) {
-	v := &wire.View{Term: m.maxTerm, Epoch: m.maxEpoch + 1, Config: config, Control: m.self.ID, Members: members}
+	v := &wire.View{
+		Term: m.maxTerm, Epoch: m.maxEpoch + 1, Config: config, Control: m.self.ID,
+		Draining: m.drainers(members), Members: members,
+	}
 	sortMembers(v.Members)
+	if m.view != nil {
+		cause = strings.Join(append(m.drained(v), nonempty(cause)...), ", ")
+	}
 	if !m.ruling() || m.view.Term < m.maxTerm {
 		v.Term = m.openTerm()
 	}
 	m.apply(now, v, fmt.Sprintf("view %s: %s", ViewName(v.Term, v.Epoch), cause))
 	for i := range members {
 		if p := m.peers[members[i].VTEP]; p != nil {
+			p.removed = nil
 			m.sendView(now, p)
 		}
 	}
 	for i := range former {
 		if p := m.peers[former[i].VTEP]; p != nil && v.Named(former[i].Name) == nil {
-			m.out.Send(p.addr, wire.ViewMsg{View: *v})
+			if p.removed != nil && p.removed.Life == former[i].Incarnation {
+				p.removed.Term, p.removed.Epoch = v.Term, v.Epoch
+			}
+			m.sendView(now, p)
 		}
 	}
 	m.heartbeat(now) // after the view, so that nobody misses one that is on its way
+}
+
+func nonempty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
 }
 
 // freeID chooses the id of a new member: the one it had, else the lowest that
@@ -351,6 +394,7 @@ func (m *Machine) difference(v *wire.View) string {
 	if o, n := m.view.Member(m.view.Control), v.Member(v.Control); o.Name != n.Name {
 		news = append(news, n.Name+" is control node")
 	}
+	news = append(news, m.drained(v)...)
 	if len(news) == 0 {
 		return "same members"
 	}

@@ -42,7 +42,7 @@ func (m *Machine) Resume(now int64, v *wire.View, id wire.NodeID) error {
 	m.become(now, wire.StateInSync, fmt.Sprintf("view %s: resumed after a restart", ViewName(v.Term, v.Epoch)))
 	m.enterDoubt(now, now)
 	m.heartbeat(now)
-	m.rearm()
+	m.rearm(now)
 	return nil
 }
 

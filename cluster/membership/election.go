@@ -22,7 +22,9 @@ func (m *Machine) elect(now int64, cause string) {
 	m.election = election{
 		started: now, nextAsk: now, deadline: now + int64(m.cfg.ElectionWait), quick: inf,
 	}
-	if m.cfg.QuickWait > 0 {
+	if m.mode == Create {
+		m.election.quick = now + int64(m.cfg.ElectionInterval)
+	} else if m.cfg.QuickWait > 0 {
 		m.election.quick = now + int64(m.cfg.QuickWait)
 	}
 	m.become(now, wire.StateElection, cause)
@@ -32,7 +34,9 @@ func (m *Machine) elect(now int64, cause string) {
 func (m *Machine) tickElection(now int64) {
 	if now >= m.election.nextAsk {
 		m.election.nextAsk = now + int64(m.cfg.ElectionInterval)
-		m.out.Broadcast(m.request())
+		if m.mode != Join { // members are heard without asking, and it is no candidate
+			m.out.Broadcast(m.request())
+		}
 	}
 	if now >= m.election.quick {
 		m.election.quick, m.election.hurry = inf, true
@@ -52,6 +56,9 @@ func (m *Machine) nextElection() int64 {
 // a better candidate or a cluster exists, and that we hear it.
 func (m *Machine) onElectionRequest(now int64, p *peer, r *wire.ElectionRequest) {
 	if r.Cluster != m.cfg.Cluster || !m.identify(now, p, r.From) {
+		return
+	}
+	if m.state == wire.StateElection && m.mode == Join {
 		return
 	}
 	reply := wire.ElectionReply{From: m.self}
@@ -115,6 +122,10 @@ func (m *Machine) fresh() int64 { return 3 * int64(m.cfg.ElectionInterval) }
 // decide takes the control role when the rules say so: nobody better answered
 // for the whole wait, or everybody has answered and nobody is better.
 func (m *Machine) decide(now int64) {
+	if m.mode == Join {
+		m.election.deadline = inf
+		return
+	}
 	if now >= m.election.deadline {
 		m.form(now, fmt.Sprintf("no better answer for %v", m.cfg.ElectionWait))
 		return

@@ -29,6 +29,7 @@ func (m *Machine) hello(now int64) wire.Heartbeat {
 	h := wire.Heartbeat{
 		From: m.self, State: wire.StateInSync,
 		Term: m.view.Term, Epoch: m.view.Epoch, Control: m.view.Control, Prepared: m.prepared,
+		Down: m.down, Flags: m.flags(),
 	}
 	if m.doubt.on {
 		h.State = wire.StateJoining
@@ -45,6 +46,13 @@ func (m *Machine) hello(now int64) wire.Heartbeat {
 func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
 	if !sane(h.Term, h.Epoch) || !m.identify(now, p, h.From) {
 		return
+	}
+	news := p.beatAt == never || p.beat.Down != h.Down || p.beat.Flags != h.Flags
+	if p.beatAt != never && p.beat.Down&^h.Down != 0 {
+		p.upAt, m.recent = now, now
+	}
+	if news {
+		p.downAt = now
 	}
 	p.beat, p.beatAt = *h, now
 	if h.State == wire.StateInSync {
@@ -63,12 +71,12 @@ func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
 	m.settleDoubt(now, p, h)
 	m.catchUp(now, p, h)
 	m.reply(now, p, h)
-	if rules(h) && h.Term != m.view.Term {
+	if rules(h) && h.Term != m.view.Term && !m.lags(h) {
 		m.rival(now, p)
 	}
 	if m.ruling() {
 		m.counted(now, p, h)
-		if m.prepared != 0 && !m.doubt.on {
+		if (m.prepared != 0 || news) && !m.doubt.on {
 			m.tickControl(now)
 		}
 		return
@@ -95,6 +103,13 @@ func (m *Machine) lookUp(now int64) {
 	if m.state == wire.StateInSync && !m.ruling() && !m.follow.lost && !m.alive(now, m.view.Member(m.view.Control)) {
 		m.lookAgain(now)
 	}
+}
+
+// lags reports whether a heartbeat is of a member that has not got our newer view
+// yet: the former control node, after a promotion, is no rival.
+func (m *Machine) lags(h *wire.Heartbeat) bool {
+	mem := m.view.Named(h.From.Name)
+	return h.Term < m.view.Term && mem != nil && sameLife(mem, &h.From)
 }
 
 // older reports whether the heartbeat's view is older than ours.

@@ -45,7 +45,7 @@ func randomNumber(r *rand.Rand) uint32 {
 
 func randomMessage(n *network) wire.Message {
 	r := n.rand
-	switch r.IntN(9) {
+	switch r.IntN(11) {
 	case 0:
 		return wire.ElectionRequest{From: randomMember(n), Cluster: "edge"}
 	case 1:
@@ -69,10 +69,17 @@ func randomMessage(n *network) wire.Message {
 		return wire.Probe{ID: 1, Size: 100}
 	case 7:
 		return wire.Claim{}
+	case 8:
+		return wire.Removed{
+			Life: pick(n, n.nodes...).cfg.Self.Incarnation, Term: randomNumber(r), Epoch: randomNumber(r),
+			Cause: wire.Cause(r.IntN(8)), Reason: "because",
+		}
+	case 9:
+		return wire.Order{Verb: wire.OrderVerb(r.IntN(5)), Node: wire.NodeID(r.IntN(64)), Term: randomNumber(r), Epoch: randomNumber(r)}
 	}
 	return wire.Heartbeat{
 		From: randomMember(n), State: wire.NodeState(r.IntN(6)), Term: randomNumber(r), Epoch: randomNumber(r),
-		Control: wire.NodeID(r.IntN(70)), Alive: r.Uint64(),
+		Control: wire.NodeID(r.IntN(70)), Alive: r.Uint64(), Down: r.Uint32(), Flags: wire.BeatFlags(r.IntN(256)),
 	}
 }
 

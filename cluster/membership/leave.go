@@ -20,8 +20,9 @@ const (
 
 // Leave ends the membership on purpose. The node must not forward any more; the
 // caller stops that first, or drains. The others take over at once instead of
-// after the hold time. The state is disabled afterwards; Rejoin comes back.
-func (m *Machine) Leave(now int64) {
+// after the hold time. The state is disabled afterwards, for this reason; Rejoin
+// comes back.
+func (m *Machine) Leave(now int64, why string) {
 	if m.state == wire.StateDisabled {
 		return
 	}
@@ -29,9 +30,9 @@ func (m *Machine) Leave(now int64) {
 		m.goodbye = goodbye{from: m.self, left: goodbyes, again: now}
 	}
 	m.reset()
-	m.become(now, wire.StateDisabled, "left")
+	m.become(now, wire.StateDisabled, why)
 	m.tickGoodbye(now)
-	m.rearm()
+	m.rearm(now)
 }
 
 // PlanRestart is called by a daemon right before it stops in order to be

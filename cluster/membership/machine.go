@@ -43,6 +43,15 @@ type Machine struct {
 	follow   follow
 	doubt    doubt
 
+	down     uint32 // own failed interfaces, see Health
+	downAt   int64  // since when
+	upAt     int64  // when one of them last worked again
+	recent   int64  // when one of anybody did
+	grace    bool
+	draining bool
+	pending  pending // an operator's order on its way
+	mode     Mode
+
 	beatAt   int64 // last own heartbeat
 	nextBeat int64
 	goodbye  goodbye
@@ -77,6 +86,7 @@ func New(cfg Config, out Output) (*Machine, error) {
 
 		peers: make(map[netip.Addr]*peer, len(cfg.Peers)),
 		due:   inf,
+		upAt:  never, recent: never,
 	}
 	for _, a := range cfg.Peers {
 		p := newPeer(a)
@@ -96,6 +106,7 @@ func (m *Machine) reset() {
 	m.follow = follow{next: inf, orphan: never, behind: never}
 	m.doubt = doubt{}
 	m.beatAt, m.nextBeat = never, inf
+	m.pending, m.draining = pending{again: inf}, false
 	for _, p := range m.order {
 		p.join, p.evict, p.answered, p.hearsMe, p.sent, p.lagging = nil, "", never, never, never, never
 	}
@@ -107,12 +118,27 @@ func (m *Machine) Start(now int64) {
 		return
 	}
 	m.elect(now, "started")
-	m.rearm()
+	m.rearm(now)
 }
 
 // Rejoin begins again after Fenced or Leave, as a new incarnation: the flow
 // table of the former one must be gone.
 func (m *Machine) Rejoin(now int64, life wire.Incarnation) error {
+	return m.RejoinAs(now, life, Auto)
+}
+
+// Mode is what a node may do about a cluster that it does not find (EL10).
+type Mode uint8
+
+// The modes. They end when the node is a member.
+const (
+	Auto   Mode = iota // election as configured
+	Join               // join one that exists, however long that takes; found none
+	Create             // found one without waiting for peers that say nothing
+)
+
+// RejoinAs is Rejoin in a Mode.
+func (m *Machine) RejoinAs(now int64, life wire.Incarnation, mode Mode) error {
 	switch {
 	case m.state != wire.StateFenced && m.state != wire.StateDisabled:
 		return fmt.Errorf("membership: rejoin while %s", StateName(m.state))
@@ -120,9 +146,9 @@ func (m *Machine) Rejoin(now int64, life wire.Incarnation) error {
 		return fmt.Errorf("membership: rejoin needs a new incarnation")
 	}
 	m.self.Incarnation = life
-	m.goodbye = goodbye{}
-	m.elect(now, "rejoining")
-	m.rearm()
+	m.goodbye, m.mode = goodbye{}, mode
+	m.elect(now, [...]string{Auto: "rejoining", Join: "looking for a cluster to join", Create: "creating a cluster"}[mode])
+	m.rearm(now)
 	return nil
 }
 
@@ -151,9 +177,13 @@ func (m *Machine) Step(now int64, from netip.Addr, msg wire.Message) {
 		m.onView(now, p, &msg.View)
 	case wire.Leave:
 		m.onLeave(now, p, &msg)
+	case wire.Removed:
+		m.onRemoved(now, p, &msg)
+	case wire.Order:
+		m.onOrder(now, p, &msg)
 	}
 	m.lookUp(now)
-	m.rearm()
+	m.rearm(now)
 }
 
 // Tick does what time demands and returns when it wants to be called next.
@@ -169,7 +199,7 @@ func (m *Machine) Tick(now int64) (next int64) {
 	case wire.StateInSync:
 		m.tickMember(now)
 	}
-	m.rearm()
+	m.rearm(now)
 	m.due = max(m.due, now+int64(time.Millisecond))
 	return m.due
 }
@@ -178,6 +208,9 @@ func (m *Machine) Tick(now int64) (next int64) {
 func (m *Machine) tickMember(now int64) {
 	m.tickDoubt(now)
 	if !m.doubt.on {
+		m.pursue(now)
+	}
+	if m.state == wire.StateInSync && !m.doubt.on {
 		if m.ruling() {
 			m.tickControl(now)
 		} else {
@@ -197,7 +230,7 @@ func (m *Machine) tickMember(now int64) {
 func (m *Machine) Next() int64 { return m.due }
 
 // rearm computes the earliest time at which anything can be due.
-func (m *Machine) rearm() {
+func (m *Machine) rearm(now int64) {
 	next := m.goodbye.next()
 	switch m.state {
 	case wire.StateElection:
@@ -205,17 +238,17 @@ func (m *Machine) rearm() {
 	case wire.StateJoining:
 		next = min(next, m.joining.next, m.joining.target.last+m.hold)
 	case wire.StateInSync:
-		next = min(next, m.nextBeat, m.follow.next)
+		next = min(next, m.nextBeat, m.follow.next, m.pending.again)
 		switch {
 		case m.doubt.on:
 			next = min(next, m.nextDoubt())
 		case m.ruling():
-			next = min(next, m.nextControl())
+			next = min(next, m.nextControl(now))
 		default:
 			next = min(next, m.nextFollow())
 		}
 	}
-	m.due = next
+	m.due = max(next, now) // not earlier: wake takes the difference for time in which nothing ran
 }
 
 // ruling reports whether this node is the control node of its view.
@@ -228,11 +261,17 @@ func (m *Machine) apply(now int64, v *wire.View, cause string) {
 	if m.running = v.Config; m.prepared == m.running {
 		m.prepared = 0
 	}
+	m.pending, m.mode = pending{again: inf}, Auto
 	m.view = v
 	m.self.ID = me.ID
 	m.note(v.Term, v.Epoch)
 	for i := range v.Members {
 		m.remember(v.Members[i].Name, v.Members[i].ID)
+		if p := m.peers[v.Members[i].VTEP]; p != nil && p.last == never {
+			// Who made the view has heard it: it gets a hold time from here, or a node
+			// that takes over right after it joined would drop it within its lease.
+			p.last = now
+		}
 	}
 	m.follow = follow{next: inf, orphan: never, behind: never}
 	m.joining = joining{next: inf}
@@ -260,15 +299,37 @@ func (m *Machine) GiveUp(now int64, why string) {
 		return
 	}
 	m.fence(now, why)
-	m.rearm()
+	m.rearm(now)
 }
 
 // fence ends the membership because others may act without this node.
-func (m *Machine) fence(now int64, why string) {
-	m.out.Broadcast(wire.Leave{From: m.self})
+func (m *Machine) fence(now int64, why string) { m.eject(now, wire.CauseNode, why) }
+
+// Withdraw ends the membership of this node for a cause that lies in itself. As
+// after Leave the others take over at once if they hear it; Fenced follows.
+func (m *Machine) Withdraw(now int64, cause wire.Cause, why string) error {
+	if m.view == nil {
+		return fmt.Errorf("membership: withdraw: %w", ErrNotMember)
+	}
+	m.wake(now)
+	m.eject(now, cause, why)
+	m.rearm(now)
+	return nil
+}
+
+// Ruling reports whether this node is the control node of its view.
+func (m *Machine) Ruling() bool { return m.ruling() }
+
+// State returns the node's state.
+func (m *Machine) State() wire.NodeState { return m.state }
+
+// eject ends the membership and says so, more than once.
+func (m *Machine) eject(now int64, cause wire.Cause, why string) {
+	m.goodbye = goodbye{from: m.self, left: goodbyes, again: now}
 	m.reset()
 	m.become(now, wire.StateFenced, why)
-	m.out.Fenced(why)
+	m.tickGoodbye(now)
+	m.out.Fenced(why, cause)
 }
 
 // become changes the state and writes the line of history.

@@ -137,7 +137,7 @@ func TestHL5_Lease(t *testing.T) {
 	if l := a.m.LeaseUntil(stuck); l != 0 {
 		t.Errorf("a node that did not run for the hold time renews until %d", l)
 	}
-	a.do(func() { a.m.Leave(n.now) })
+	a.do(func() { a.m.Leave(n.now, "left") })
 	if l := a.m.LeaseUntil(n.now); l != 0 {
 		t.Errorf("a node that left has a lease until %d", l)
 	}
@@ -162,7 +162,7 @@ func TestHL5_PlannedRestart(t *testing.T) {
 	if len(b.history) != 1 || len(n.nodes[0].history) != 2 {
 		t.Error("the restart changed the view")
 	}
-	if b.m.PlanRestart(n.now) == 0 || func() int64 { b.m.Leave(n.now); return b.m.PlanRestart(n.now) }() != 0 {
+	if b.m.PlanRestart(n.now) == 0 || func() int64 { b.m.Leave(n.now, "left"); return b.m.PlanRestart(n.now) }() != 0 {
 		t.Error("PlanRestart does not depend on the membership")
 	}
 }

@@ -44,6 +44,9 @@ type testNode struct {
 	applied     *wire.View
 	saved       *wire.View // what a hitless restart finds
 	term, epoch uint32     // of the newest view ever, in the state directory
+	down        uint32     // failed interfaces, as the node reports them
+	grace       bool
+	why         wire.Cause // of the last time that it was fenced
 	lease       int64      // what the fast path has
 	ticks       int
 	gone        int64 // when it stopped to run, for lease checks
@@ -167,8 +170,12 @@ func (t *testNode) launch(life wire.Incarnation) {
 	if err != nil {
 		panic(err)
 	}
+	if t.running {
+		t.gone = t.net.now // the life before
+	}
 	t.m, t.running, t.paused, t.backlog, t.applied = m, true, false, nil, nil
 	t.cfg.Self.Incarnation = life
+	m.Health(t.net.now, t.down, t.grace)
 }
 
 // resume starts a process that finds the table of the former one.
@@ -181,6 +188,11 @@ func (t *testNode) resume() {
 			panic(err)
 		}
 	})
+}
+
+// report tells the machine of its interfaces.
+func (t *testNode) report() {
+	t.do(func() { t.m.Health(t.net.now, t.down, t.grace) })
 }
 
 func (t *testNode) kill() {
@@ -298,9 +310,13 @@ func (n *network) checkLeases(by *testNode, before, v *wire.View) {
 // Fenced implements Output: stop, flush, come back as a new incarnation. EL9:
 // somebody else must have been running until a moment ago, or this node was
 // stopped and finds in its queue that it was removed meanwhile.
-func (t *testNode) Fenced(why string) {
+func (t *testNode) Fenced(why string, cause wire.Cause) {
 	n := t.net
-	t.lease, t.applied, t.saved, t.fences = 0, nil, nil, t.fences+1
+	was := t.applied
+	t.lease, t.applied, t.saved, t.fences, t.why = 0, nil, nil, t.fences+1, cause
+	if cause == wire.CauseInterface {
+		n.checkHandicap(t, was)
+	}
 	others := 0
 	for _, o := range n.nodes {
 		if o != t && (o.running && !o.paused || n.now-o.gone < 2*int64(max(o.cfg.Hold, DefaultHold))) {
@@ -324,6 +340,25 @@ func (t *testNode) Fenced(why string) {
 			}
 		})
 	})
+}
+
+// checkHandicap proves HL2 and EL9: who is out because of its interfaces leaves
+// a member behind. Not under loss or cuts, and not when the one that was better
+// off has just died: nobody can know that yet.
+func (n *network) checkHandicap(t *testNode, was *wire.View) {
+	if n.loss > 0 || len(n.cuts) > 0 || n.now-n.disturbed < 3*t.m.hold {
+		return
+	}
+	for _, o := range n.nodes {
+		switch {
+		case o == t || was.Named(o.cfg.Self.Name) == nil:
+		case o.running && !o.paused && o.m.state == wire.StateInSync:
+			return
+		case n.now-o.gone < 2*t.m.hold:
+			return
+		}
+	}
+	n.violated("EL9: %s is out because of its interfaces, and nobody is left", t.cfg.Self.Name)
 }
 
 // Event implements Output.

@@ -21,8 +21,8 @@ type Output interface {
 	// Fenced says that the node is no member any more and that others may have
 	// adopted its connections: stop forwarding before anything else, revoke
 	// the lease, drop the flow table and the saved view, and come back with
-	// Rejoin.
-	Fenced(why string)
+	// Rejoin, when the ladder of cause says so (HL3).
+	Fenced(why string, cause wire.Cause)
 	// Event is a line for `show cluster history` and the log.
 	Event(e Event)
 }

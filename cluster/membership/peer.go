@@ -38,17 +38,22 @@ type peer struct {
 	pinged   int64 // last election request sent to it alone
 
 	// Control node's side.
-	join    *wire.Join // admitted by the next view
-	evict   string     // removed by the next view, with this cause
-	hearsMe int64      // last heartbeat that counted this node as alive
-	sent    int64      // last view or heartbeat sent to it alone
-	lagging int64      // since when its heartbeats show an older view
+	join     *wire.Join // admitted by the next view
+	evict    string     // told to go, for this reason
+	evictFor wire.Cause
+	evicted  int64         // when it was told last
+	downAt   int64         // since when its heartbeats show the failed interfaces that they show
+	upAt     int64         // when they last showed one less
+	removed  *wire.Removed // what it is told with the view that is without it
+	hearsMe  int64         // last heartbeat that counted this node as alive
+	sent     int64         // last view or heartbeat sent to it alone
+	lagging  int64         // since when its heartbeats show an older view
 }
 
 func newPeer(a netip.Addr) *peer {
 	return &peer{
 		addr: a, last: never, restarted: never, beatAt: never, asked: never, told: never, answered: never,
-		pinged: never, hearsMe: never, sent: never, lagging: never,
+		pinged: never, hearsMe: never, sent: never, lagging: never, evicted: never, upAt: never,
 	}
 }
 
@@ -101,7 +106,7 @@ func (m *Machine) Absent(now int64, addr netip.Addr) {
 	if m.state == wire.StateElection {
 		m.decide(now)
 	}
-	m.rearm()
+	m.rearm(now)
 }
 
 // identify learns who speaks from p's address. It refuses names and numbers
@@ -115,7 +120,7 @@ func (m *Machine) identify(now int64, p *peer, who wire.Member) bool {
 	if p.member.Name != "" && p.member.Incarnation != who.Incarnation {
 		p.restarted = now
 		p.beatAt, p.answered, p.hearsMe, p.lagging = never, never, never, never
-		p.join = nil
+		p.join, p.evict, p.upAt = nil, "", never
 	}
 	p.member = who
 	return true

@@ -24,7 +24,7 @@ func (m *Machine) Prepare(now int64, config uint64) (runs bool) {
 		if m.state == wire.StateJoining {
 			m.tickJoining(now)
 		}
-		m.rearm()
+		m.rearm(now)
 		return true
 	}
 	if m.prepared != 0 {
@@ -36,7 +36,7 @@ func (m *Machine) Prepare(now int64, config uint64) (runs bool) {
 	if m.state == wire.StateInSync {
 		m.heartbeat(now)
 	}
-	m.rearm()
+	m.rearm(now)
 	return m.running == config
 }
 

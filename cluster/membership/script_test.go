@@ -73,8 +73,13 @@ func TestScripts(t *testing.T) {
 //	cut a,b c | cut a>b   no packets between the groups | from a to b
 //	heal                  every link works
 //	kill a, pause a, unpause a, resume a (hitless restart), leave a, rejoin a
+//	join a, create a      rejoin, only an existing cluster | without waiting for silent peers
 //	prepare a b config=7  be ready for another configuration
 //	remove a 3 cause      on node a, as the control node
+//	down a 1 2 | up a 1   interfaces of a fail | work again
+//	grace a | settle a    a has just joined | is to be judged by its interfaces
+//	drain a | undrain a
+//	promote a c, expel a c, break a    an operator's order, said to a
 //	absent a c            a's transport says that c's address is unreachable
 //	show                  the state of every node
 func (n *network) command(t *testing.T, f []string) {
@@ -118,12 +123,13 @@ func (n *network) command(t *testing.T, f []string) {
 	case "unpause":
 		each((*testNode).unpause)
 	case "leave":
-		each(func(o *testNode) { o.do(func() { o.m.Leave(n.now) }); o.lease = 0 })
-	case "rejoin":
+		each(func(o *testNode) { o.do(func() { o.m.Leave(n.now, "left") }); o.lease = 0 })
+	case "rejoin", "join", "create":
+		mode := map[string]Mode{"rejoin": Auto, "join": Join, "create": Create}[f[0]]
 		each(func(o *testNode) {
 			o.cfg.Self.Incarnation, o.applied = n.newLife(), nil
 			o.do(func() {
-				if err := o.m.Rejoin(n.now, o.cfg.Self.Incarnation); err != nil {
+				if err := o.m.RejoinAs(n.now, o.cfg.Self.Incarnation, mode); err != nil {
 					t.Fatal(err)
 				}
 			})
@@ -154,7 +160,36 @@ func (n *network) command(t *testing.T, f []string) {
 		id, _ := strconv.Atoi(f[2])
 		o := n.node(f[1])
 		o.do(func() {
-			if err := o.m.Remove(n.now, wire.NodeID(id), strings.Join(f[3:], " ")); err != nil {
+			if err := o.m.Remove(n.now, wire.NodeID(id), wire.CauseOperator, strings.Join(f[3:], " ")); err != nil {
+				fmt.Fprintf(&n.log, "error: %v\n", err)
+			}
+		})
+	case "down", "up":
+		o := n.node(f[1])
+		for _, id := range f[2:] {
+			i, _ := strconv.Atoi(id)
+			if o.down &^= 1 << i; f[0] == "down" {
+				o.down |= 1 << i
+			}
+		}
+		o.report()
+	case "grace", "settle":
+		each(func(o *testNode) { o.grace = f[0] == "grace"; o.report() })
+	case "drain", "undrain":
+		each(func(o *testNode) { o.do(func() { o.m.Drain(n.now, f[0] == "drain") }) })
+	case "promote", "expel", "break":
+		o := n.node(f[1])
+		o.do(func() {
+			var err error
+			switch f[0] {
+			case "promote":
+				err = o.m.Promote(n.now, f[2])
+			case "expel":
+				err = o.m.Expel(n.now, f[2])
+			case "break":
+				err = o.m.Break(n.now)
+			}
+			if err != nil {
 				fmt.Fprintf(&n.log, "error: %v\n", err)
 			}
 		})
@@ -227,6 +262,9 @@ func (n *network) show() {
 				line += fmt.Sprintf(" %d=%s", m.ID, m.Name)
 				if m.ID == s.View.Control {
 					line += "*"
+				}
+				if s.View.Draining&(1<<m.ID) != 0 {
+					line += "(draining)"
 				}
 			}
 		}

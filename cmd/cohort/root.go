@@ -50,6 +50,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	nat := group("nat", "Show address translation")
 	nat.AddCommand(showPools(o))
 	show.AddCommand(cluster, showConn(o), nat, showXlate(o), showCounters(o), showDrops(o), showInterfaces(o))
+	root.AddCommand(commands(o)...)
 	root.AddCommand(show, reload(o), forget(o), keygen(o), checkConfig(o))
 	return root
 }

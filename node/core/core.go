@@ -45,6 +45,7 @@ type Config struct {
 	Endpoint   ccl.EndpointConfig
 	MTUCheck   MTUCheck
 	NAT        *NAT // nil: nothing is translated
+	Health     Health
 	IO         IO
 }
 
@@ -73,7 +74,7 @@ type Core struct {
 	ids       map[netip.Addr]wire.NodeID
 	early     []earlySynced
 	forgotten bool // the units' machine says so: this life must end
-	rejoin    bool
+	health    vigil
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -100,6 +101,9 @@ func New(cfg Config) (*Core, error) {
 		mtu:    cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
 	}
 	var err error
+	if c.health, err = newVigil(&cfg); err != nil {
+		return nil, err
+	}
 	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {
 		return nil, err
 	}
@@ -137,6 +141,7 @@ func (c *Core) Resume(now int64, v *wire.View, id wire.NodeID) error {
 		return err
 	}
 	(*memberOutput)(c).Apply(v)
+	c.health.monitor.Settled() // it has not just joined
 	c.flush(now)
 	return nil
 }
@@ -166,12 +171,7 @@ func (c *Core) Tick(now int64) {
 		c.forgotten = false
 		c.member.GiveUp(now, "it was forgotten while it was cut off: others serve its connections and have its blocks")
 	}
-	if c.rejoin {
-		c.rejoin = false
-		if err := c.member.Rejoin(now, c.io.NewIncarnation()); err != nil {
-			c.rejoin = true // still fencing: the next tick tries again
-		}
-	}
+	c.tickHealth()
 	if c.member.Next() <= now {
 		c.member.Tick(now)
 	}

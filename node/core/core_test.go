@@ -81,6 +81,7 @@ func (p *pair) boot(i int, check MTUCheck) *end {
 		Ownership: ownership.Config{Table: table, Copies: flowtable.NewBackupStore(seed, 64), Router: nowhere{}, Policy: nowhere{}, Timeouts: flowtable.DefaultTimeouts()},
 		Endpoint:  ccl.EndpointConfig{Local: vtep(i), MTU: 1654, Rand: &counter{n: uint64(i)<<32 + uint64(p.now)}},
 		MTUCheck:  check,
+		Health:    watching(),
 	})
 	if err != nil {
 		p.t.Fatal(err)

@@ -21,6 +21,7 @@ func (o *memberOutput) Send(to netip.Addr, m wire.Message) {
 
 func (o *memberOutput) Apply(v *wire.View) {
 	c := (*Core)(o)
+	fresh := c.view == nil
 	c.view, c.self = v, 0
 	c.addrs = [wire.MaxNodes]netip.Addr{}
 	c.ids = make(map[netip.Addr]wire.NodeID, len(v.Members))
@@ -32,6 +33,7 @@ func (o *memberOutput) Apply(v *wire.View) {
 			c.self = m.ID
 		}
 	}
+	c.joined(fresh)
 	c.io.Apply(v, c.self)
 	recut := false
 	if v.Config != c.running {
@@ -55,7 +57,7 @@ func (o *memberOutput) Apply(v *wire.View) {
 	}
 }
 
-func (o *memberOutput) Fenced(why string) {
+func (o *memberOutput) Fenced(why string, cause wire.Cause) {
 	c := (*Core)(o)
 	c.io.Fence(why)
 	c.own.Reset(c.now)
@@ -67,7 +69,8 @@ func (o *memberOutput) Fenced(why string) {
 	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.view, c.self, c.ids = nil, 0, nil
 	c.forgetProbes()
-	c.rejoin = true
+	c.health.ladder.Out(c.now, cause, why)
+	c.health.silent = true
 }
 
 func (o *memberOutput) Event(e membership.Event) { (*Core)(o).io.Event(e) }

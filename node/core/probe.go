@@ -121,7 +121,7 @@ func (c *Core) conclude(from netip.Addr, p *probe) {
 		c.io.Event(membership.Event{At: c.now, From: s.State, To: s.State, Cause: err.Error()})
 		if c.mtuCheck == MTUEnforce {
 			if c.view == nil {
-				c.member.Leave(c.now)
+				c.giveUp(c.linkCause(), err.Error())
 			}
 			c.forgetProbe(from)
 			return

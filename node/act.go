@@ -1,0 +1,137 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cohort/api"
+	"cohort/ccl/wire"
+	"cohort/cluster/health"
+	"cohort/cluster/membership"
+	"cohort/node/core"
+)
+
+const (
+	actEvery = 20 * time.Millisecond
+	actWait  = 10 * time.Second // for a verb's effect
+)
+
+// intent is what an operator wants of this node, kept over restarts.
+type intent struct {
+	Disabled bool
+	Why      string
+}
+
+// Act implements api.Actor.
+func (p provider) Act(ctx context.Context, verb, node string) (api.Acted, error) {
+	n := p.n
+	var err error
+	if inLoop := n.inLoop(ctx, func(now int64) { err = n.act(now, verb, node) }); inLoop != nil {
+		return api.Acted{}, inLoop
+	}
+	if err != nil {
+		return api.Acted{}, refuseVerb(verb, node, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, actWait)
+	defer cancel()
+	tick := time.NewTicker(actEvery)
+	defer tick.Stop()
+	for {
+		var a api.Acted
+		if err := n.inLoop(ctx, func(now int64) { a = n.acted(now, verb, node) }); err != nil {
+			return a, err
+		}
+		if a.Done {
+			return a, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return a, nil
+		}
+	}
+}
+
+// act carries a verb out.
+func (n *Node) act(now int64, verb, node string) error {
+	m := n.core.Member()
+	switch verb {
+	case api.VerbCreate:
+		return n.core.Enable(now, membership.Create)
+	case api.VerbJoin:
+		return n.core.Enable(now, membership.Join)
+	case api.VerbEnable:
+		return n.core.Enable(now, membership.Auto)
+	case api.VerbLeave:
+		n.passing = true
+		return n.core.Disable(now, "left: an operator said so")
+	case api.VerbDisable:
+		if n.passing { // it left before: now it stays out
+			n.passing = false
+			return nil
+		}
+		return n.core.Disable(now, "disabled by an operator")
+	case api.VerbBreak:
+		return m.Break(now)
+	case api.VerbRemove:
+		return m.Expel(now, node)
+	}
+	return m.Promote(now, node)
+}
+
+// acted reports whether a verb's effect is there.
+func (n *Node) acted(now int64, verb, node string) api.Acted {
+	s := n.core.Member().Status(now)
+	a := api.Acted{State: membership.StateName(s.State)}
+	if s.View != nil {
+		a.Control = memberName(s.View, s.View.Control)
+	}
+	switch verb {
+	case api.VerbCreate, api.VerbJoin, api.VerbEnable:
+		a.Done = s.State == wire.StateInSync
+	case api.VerbRemove:
+		a.Done = s.View.Named(node) == nil
+	case api.VerbPromote:
+		a.Done = a.Control == node
+	default:
+		a.Done = n.core.Ladder().Phase == health.Disabled
+	}
+	return a
+}
+
+// refuseVerb is the line for an operator.
+func refuseVerb(verb, node string, err error) error {
+	why := map[error]string{
+		core.ErrClustering:      "this node is clustering already",
+		core.ErrDisabled:        "this node is out already",
+		membership.ErrNotMember: "this node is no member of the cluster at present; ask one that is",
+		membership.ErrUnknown:   "there is no member " + node,
+		membership.ErrControl:   node + " is the control node already",
+		membership.ErrLast:      node + " is the last member; cohort break ends the cluster",
+	}
+	for is, text := range why {
+		if errors.Is(err, is) {
+			return api.Refusal(verb + ": " + text)
+		}
+	}
+	return err
+}
+
+// keepIntent writes down whether an operator took this node out, here or at
+// another node: a daemon that starts again stays out.
+func (n *Node) keepIntent() {
+	s := n.core.Ladder()
+	out := s.Phase == health.Disabled && s.Cause == wire.CauseOperator
+	if !out {
+		n.passing = false
+	}
+	want := intent{}
+	if out && !n.passing {
+		want = intent{true, s.Why}
+	}
+	if n.wanted != want {
+		n.wanted = want
+		n.intent.put(want)
+	}
+}
