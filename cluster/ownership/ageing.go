@@ -69,7 +69,7 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 		owner := wire.NodeID(e.Owner)
 		live := c.alive(owner, e.Incarnation)
 		if live && owner != c.self && e.Gen >= conn.Gen {
-			c.surrender(slot, owner, e.Gen)
+			c.surrender(c.table.Lookup(conn.Key), owner, e.Gen)
 			return
 		}
 		if !live && e.Flags&wire.ConnNoCopy == 0 && !begunAnew(&conn, e) {

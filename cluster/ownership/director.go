@@ -13,8 +13,7 @@ const nobody wire.NodeID = 0
 // generation overrules, the copy of a dead owner is handed over once (FR11).
 func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	k, _ := conn.Key.Canonical()
-	if c.keepsMirrored(from, &conn) {
-		c.redirect(from, conn.Key, c.self, conn.Gen)
+	if c.keepsMirrored(from, &conn, reregister) {
 		return
 	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
@@ -36,7 +35,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 			c.redirect(from, conn.Key, c.self, f.Gen)
 			return
 		}
-		c.surrender(ref.Slot(), from, conn.Gen)
+		c.surrender(ref, from, conn.Gen)
 	}
 	if c.director(k) != c.self {
 		if reregister {
@@ -47,8 +46,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		return
 	}
 	c.stats.Answered++
-	if owner, yes := c.mirrored(from, &conn); yes {
-		c.redirect(from, conn.Key, owner, conn.Gen)
+	if c.mirrored(from, &conn, reregister) {
 		return
 	}
 	e, known := c.copyOf(k)
@@ -155,8 +153,7 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 	k, _ := conn.Key.Canonical()
 	orphan := conn.Flags&wire.ConnOrphan != 0
-	if !orphan && c.keepsMirrored(from, &conn) {
-		c.redirect(from, conn.Key, c.self, conn.Gen)
+	if !orphan && c.keepsMirrored(from, &conn, true) {
 		return
 	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
@@ -164,7 +161,7 @@ func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 		if orphan || f.Gen > conn.Gen || f.Gen == conn.Gen && from != c.director(k) {
 			return
 		}
-		c.surrender(ref.Slot(), from, conn.Gen)
+		c.surrender(ref, from, conn.Gen)
 	}
 	if orphan {
 		from = nobody

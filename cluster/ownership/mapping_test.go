@@ -124,6 +124,78 @@ func TestFR1_AConnectionAndItsMirrorImageBecomeOne(t *testing.T) {
 	}
 }
 
+// Two sides of a partition gave an endpoint two mappings. After the heal one side
+// won the connection and the other the mapping, to whose port the responder still
+// sends: a stranger's first packet to the mapping's owner, which made a connection
+// the other way round, with another translation. Whoever hears of both first, and
+// whichever of them has registered, what the inside began goes on.
+func TestFR1_AnAnswerToALostTranslationMakesNoSecondOwner(t *testing.T) {
+	for seed := range byte(24) {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := eim(seed + 1)
+		k.SrcPort += uint16(seed)
+		c.at(1, udp(k))
+		c.run(20 * ms)
+		late := c.reply(k)
+		late.DstPort += 40
+		image := wire.Conn{Key: late, Reply: k, Gen: 1, In: 2, Out: 1, Timeout: 120}
+		who := wire.NodeID(seed%3 + 2)
+		c.nodes[who].core.forgetForwards(&[2]packet.FlowKey{k, late})
+		if _, r := c.nodes[who].core.install(&image, 0); r != ReasonNone {
+			t.Fatal(r)
+		}
+		first, second := who, wire.NodeID(1)
+		if seed%2 == 0 {
+			first, second = second, first
+		}
+		for _, id := range []wire.NodeID{first, second} {
+			c.nodes[id].core.sync.wantFull()
+			c.run(1000 * ms)
+		}
+		if c.oneOwner(k) != 1 || c.flow(1, k).Key[0] != k {
+			t.Fatalf("seed %d: node %d owns %v, want what the inside began, at node 1", seed, c.oneOwner(k), c.flow(c.oneOwner(k), k).Key)
+		}
+	}
+}
+
+// The owner of a mapping that knows who owns the connection of the inside makes no
+// other one of a packet from its responder. By the connection's own translation it
+// goes there; by one that was given up it goes nowhere (FR1).
+func TestFR1_AMappingsOwnerMakesNoConnectionThatAnotherNodeOwns(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		c := natCluster(t, 1, 2, 3, 4)
+		for _, n := range c.nodes {
+			n.fake.open = true
+		}
+		c.at(1, udp(eim(1)))
+		c.run(20 * ms)
+		k := eim(9)
+		answer := c.reply(eim(1))
+		answer.Src = k.Dst
+		conn := wire.Conn{Key: k, Reply: answer, Gen: 1, In: 1, Out: 2, Timeout: 120}
+		if lost {
+			conn.Reply.DstPort += 40
+		}
+		if _, r := c.nodes[2].core.install(&conn, 0); r != ReasonNone {
+			t.Fatal(r)
+		}
+		c.nodes[2].core.sync.wantFull()
+		c.run(1000 * ms)
+		c.nodes[1].core.installForward(k, 1, 2, 1)
+		for _, met := range []wire.NodeID{1, 2} {
+			at, v := c.at(met, udp(answer))
+			if lost {
+				wantDrop(t, v, ReasonDuplicate)
+			} else if wantForward(t, v); at != 2 {
+				t.Fatalf("the answer left at node %d", at)
+			}
+		}
+		if c.oneOwner(k) != 2 {
+			t.Fatalf("node %d owns it", c.oneOwner(k))
+		}
+	}
+}
+
 // stranger sends to a mapped endpoint from an address that the host behind it
 // has never spoken to.
 func stranger(mapped packet.FlowKey, n byte) Packet {
