@@ -108,8 +108,17 @@ type Owner struct {
 	Gen   uint32
 }
 
+// LastOwner names who owned the connection of an orphan: a node and the tag of its
+// incarnation. ID 0: several may have, or nobody knows. Should that node be back in
+// the same life, it says what it still owns.
+type LastOwner struct {
+	ID   NodeID
+	Life uint8
+}
+
 // Update carries the newest state to the backup owner.
 type Update struct {
+	Last LastOwner // with ConnOrphan only
 	Conn Conn
 }
 
@@ -131,8 +140,9 @@ type Bind struct {
 	Key     packet.FlowKey
 	Conn    packet.FlowKey
 	Gen     uint32
-	Timeout uint16 // idle timeout of the connection, seconds
-	Flags   uint8  // ConnX
+	Timeout uint16    // idle timeout of the connection, seconds
+	Flags   uint8     // ConnX
+	Last    LastOwner // with ConnOrphan only
 }
 
 // Alias answers a Query for the second key of a connection whose owner has

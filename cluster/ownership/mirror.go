@@ -42,8 +42,7 @@ func (c *Core) begunInside(key packet.FlowKey) (owner wire.NodeID, known bool) {
 	if !known || e.Key != flowtable.Pack(key) {
 		return 0, false
 	}
-	owner = wire.NodeID(e.Owner)
-	return owner, c.alive(owner, e.Incarnation)
+	return wire.NodeID(e.Owner), c.ownerLives(e)
 }
 
 // elsewhere reports whether another node owns the connection that the inside began
@@ -81,7 +80,7 @@ func (c *Core) withoutMirror(owner wire.NodeID, m *wire.Bind) bool {
 	}
 	k, _ := m.Key.Canonical()
 	e, known := c.copyOf(k)
-	if !known || e.Key != flowtable.Pack(m.Key) || !c.alive(wire.NodeID(e.Owner), e.Incarnation) || owner == nobody {
+	if !known || e.Key != flowtable.Pack(m.Key) || !c.ownerLives(e) || owner == nobody {
 		return true
 	}
 	if second, _ := c.dir.Other(m.Key); second == m.Conn && wire.NodeID(e.Owner) != owner {
@@ -130,7 +129,7 @@ func (c *Core) mirrored(from wire.NodeID, conn *wire.Conn, reregister bool) bool
 	if known {
 		owner = wire.NodeID(e.Owner)
 	}
-	if !known || owner == from || e.Flags&wire.ConnTomb != 0 || !c.alive(owner, e.Incarnation) || c.void(e, conn.Key) {
+	if !known || owner == from || e.Flags&wire.ConnTomb != 0 || !c.ownerLives(e) || c.void(e, conn.Key) {
 		return false
 	}
 	if reregister && !image(conn.Key, conn.Reply) {

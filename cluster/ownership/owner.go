@@ -260,7 +260,7 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bo
 		return false
 	}
 	owner, gen := wire.NodeID(e.Owner), e.Gen
-	if owner == c.self || !c.alive(owner, e.Incarnation) {
+	if owner == c.self || !c.ownerLives(e) {
 		return false
 	}
 	if gen < conn.Gen { // it lost, but was not told

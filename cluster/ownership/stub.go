@@ -81,7 +81,7 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	// With an own flow of the same connection too: the director of the first key
 	// decides which of the two goes on, and this node may be told later.
 	if e, known := c.stub(m.Key); known {
-		live := c.alive(wire.NodeID(e.Owner), e.Incarnation)
+		live := c.ownerLives(e)
 		if live && (owner == nobody || e.Gen > m.Gen) || owner == nobody && e.Gen >= m.Gen {
 			return
 		}
@@ -96,7 +96,10 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 
 func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 	b := c.entry(owner, m.Key, m.Gen)
-	b.Timeout, b.Flags = m.Timeout, m.Flags&^wire.ConnOrphan
+	b.Timeout, b.Flags = m.Timeout, m.Flags&^wire.ConnOrphan|orphaned(owner)
+	if owner == nobody {
+		b.Owner, b.Incarnation = uint8(m.Last.ID), m.Last.Life
+	}
 	if !c.putStub(b, m.Conn) {
 		c.stats.CopiesFull++
 	}
@@ -146,7 +149,7 @@ func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 	if !known || e.Flags&wire.ConnTomb != 0 {
 		return false
 	}
-	if owner := wire.NodeID(e.Owner); c.alive(owner, e.Incarnation) && owner != from {
+	if owner := wire.NodeID(e.Owner); c.ownerLives(e) && owner != from {
 		c.answer(from, key, owner, e.Gen)
 		return true
 	}
@@ -195,7 +198,7 @@ func (c *Core) bindCopy(e *flowtable.Backup) bool {
 	if !conn.Translated() {
 		return true
 	}
-	m := wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags | wire.ConnOrphan}
+	m := wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags | wire.ConnOrphan, Last: lastOwner(e)}
 	switch d := c.director(conn.Reply); {
 	case d == 0:
 	case d != c.self:
@@ -218,13 +221,13 @@ func (c *Core) handOverStubs() bool {
 	}
 	blocked := false
 	next := c.cfg.Stubs.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
-		if blocked || e.Flags&wire.ConnTomb != 0 || c.alive(wire.NodeID(e.Owner), e.Incarnation) {
+		if blocked || e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) {
 			return true
 		}
 		k := e.Key.Unpack()
 		if d := c.director(k); d != c.self && d != 0 {
 			first, _ := c.cfg.Stubs.Other(k)
-			c.msg.bind = wire.Bind{Key: k, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: e.Flags | wire.ConnOrphan}
+			c.msg.bind = wire.Bind{Key: k, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: e.Flags | wire.ConnOrphan, Last: lastOwner(e)}
 			blocked = c.emit(d, &c.msg.bind) != nil
 		}
 		return true
