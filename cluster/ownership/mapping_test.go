@@ -158,6 +158,34 @@ func TestFR1_AnAnswerToALostTranslationMakesNoSecondOwner(t *testing.T) {
 	}
 }
 
+// Each side of a partition had a mapping of an endpoint, and a stranger spoke to
+// both. The host sees one remote endpoint: after the heal one of the two connections
+// goes on, whoever owns them and wherever their common key leads (FR1).
+func TestFR1_OneStrangerHasOneConnection(t *testing.T) {
+	for seed := range byte(24) {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := eim(seed + 1)
+		k.SrcPort += uint16(seed)
+		owners := []wire.NodeID{wire.NodeID(seed%4 + 1), wire.NodeID(seed/4%3+seed%4+1)%4 + 1}
+		for i, id := range owners {
+			in := k.Reverse()
+			in.Dst, in.DstPort = public, 1100+uint16(i)*700
+			conn := wire.Conn{Key: in, Reply: k, Gen: 1, In: 2, Out: 1, Timeout: 120}
+			if _, r := c.nodes[id].core.install(&conn, 0); r != ReasonNone {
+				t.Fatal(r)
+			}
+			c.nodes[id].core.sync.wantFull()
+		}
+		c.run(1000 * ms)
+		owner := c.oneOwner(k)
+		_, v := c.at(3, udp(k))
+		wantForward(t, v)
+		if c.oneOwner(k) != owner {
+			t.Fatalf("owner %d, then %d", owner, c.oneOwner(k))
+		}
+	}
+}
+
 // The owner of a mapping that knows who owns the connection of the inside makes no
 // other one of a packet from its responder. By the connection's own translation it
 // goes there; by one that was given up it goes nowhere (FR1).

@@ -32,12 +32,13 @@ func (c *Core) owning(k packet.FlowKey) (ref flowtable.Ref, f *flowtable.FlowSlo
 }
 
 // begunInside returns the owner of the connection with this first key, as far as
-// this node knows: its own one, or one that it has a copy of.
+// this node knows: its own one, or one that it has a copy of. One that is still being
+// claimed may have to give way: its director says so.
 func (c *Core) begunInside(key packet.FlowKey) (owner wire.NodeID, known bool) {
-	if ref, f := c.owning(key); ref != 0 {
-		return c.self, f.Key[0] == key
-	}
 	k, _ := key.Canonical()
+	if ref, f := c.owning(key); ref != 0 {
+		return c.self, f.Key[0] == key && (f.Flags&flowtable.FlowProvisional == 0 || c.director(k) == c.self)
+	}
 	e, known := c.copyOf(k)
 	if !known || e.Key != flowtable.Pack(key) {
 		return 0, false
@@ -56,16 +57,41 @@ func (c *Core) elsewhere(key packet.FlowKey) bool {
 	return known && owner != c.self
 }
 
+// otherImage returns the owner of another connection with the second key of an
+// image: the same stranger came by two mappings of one endpoint. Who was here first
+// goes on; between two that own one and tell each other, where the key leads first.
+func (c *Core) otherImage(from wire.NodeID, m *wire.Bind) (owner wire.NodeID, known bool) {
+	if ref, f := c.owning(m.Key); ref != 0 {
+		if f.Key[1] != m.Key || f.Key[0] == m.Conn {
+			return 0, false
+		}
+		if from == c.director(m.Key) {
+			c.surrender(ref, from, m.Gen)
+			return 0, false
+		}
+		return c.self, true
+	}
+	e, known := c.stub(m.Key)
+	if !known || e.Flags&wire.ConnTomb != 0 || !c.ownerLives(e) || c.void(e, m.Key) {
+		return 0, false
+	}
+	first, _ := c.cfg.Stubs.Other(m.Key)
+	return wire.NodeID(e.Owner), first != m.Conn
+}
+
 // withoutMirror ends an image when a second key is bound: that of the image itself,
 // or that of the connection that it is the image of. False: the bind is of no use.
 func (c *Core) withoutMirror(owner wire.NodeID, m *wire.Bind) bool {
 	if image(m.Conn, m.Key) {
-		inside, known := c.begunInside(m.Key)
-		if !known || inside == owner {
+		other, known := c.begunInside(m.Key)
+		if !known {
+			other, known = c.otherImage(owner, m)
+		}
+		if !known || other == owner {
 			return true
 		}
 		if owner != nobody {
-			c.redirect(owner, m.Key, inside, m.Gen)
+			c.redirect(owner, m.Key, other, m.Gen)
 		}
 		return false
 	}
