@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"cohort/ccl/wire"
+	"cohort/flowtable"
 	"cohort/packet"
 )
 
@@ -183,6 +184,33 @@ func TestFR1_OneStrangerHasOneConnection(t *testing.T) {
 		if c.oneOwner(k) != owner {
 			t.Fatalf("owner %d, then %d", owner, c.oneOwner(k))
 		}
+	}
+}
+
+// A connection is just being claimed when its image is bound, at its own owner. Its
+// director, which owns the image, decides, so that not both give way (FR14).
+func TestFR14_AClaimAndABindThatCrossLeaveOneOwner(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := eim(1)
+	k.Proto = packet.ProtoTCP
+	director := c.order().Director(k)
+	claimant := c.order().Backup(k, director)
+	in := k.Reverse()
+	in.Dst, in.DstPort = public, 1100
+	image := wire.Conn{Key: in, Reply: k, Gen: 1, In: 2, Out: 1, State: uint8(flowtable.TCPSynSent), Timeout: 30}
+	if _, r := c.nodes[director].core.install(&image, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	in.DstPort = 1900
+	conn := wire.Conn{Key: k, Reply: in, Gen: 1, In: 1, Out: 2, State: uint8(flowtable.TCPSynSent), Timeout: 30}
+	if _, r := c.nodes[claimant].core.install(&conn, flowtable.FlowProvisional); r != ReasonNone {
+		t.Fatal(r)
+	}
+	c.nodes[director].core.bind(&image)
+	c.nodes[claimant].core.claim(&conn, false)
+	c.run(1000 * ms)
+	if owner := c.oneOwner(k); owner != director {
+		t.Fatalf("owner %d, want the director", owner)
 	}
 }
 
