@@ -61,7 +61,7 @@ type Conn struct {
 const (
 	ConnSync    = 0x01 // FR13: durability sync
 	ConnNoCopy  = 0x02 // FR13: durability none: directors know the owner, nobody keeps state
-	ConnOrphan  = 0x04 // Update and Bind only: the owner is dead, the receiver is the new director
+	ConnOrphan  = 0x04 // of all messages Update and Bind only: the owner is dead, the receiver is the new director
 	ConnMapped  = 0x08 // its translation is that of a mapping (RFC 4787, endpoint-independent)
 	ConnTomb    = 0x40 // stubs only, never sent: see ownership's tombs
 	ConnLogged  = 0x20 // its translation is logged when it begins and ends (RFC 6888, REQ-12)

@@ -664,3 +664,37 @@ func TestNT4_AnOrphanEndsWithItsLastOwnersRound(t *testing.T) {
 		}
 	}
 }
+
+// Each side of a partition may have had an owner, both dead for a third side. That
+// one of them comes back without the connection does not end what the other had.
+// And who hears from another of its own former connection knows better (NT4).
+func TestFR11_AnOrphanOfTwoOwnersOutlivesTheRoundOfOne(t *testing.T) {
+	for _, tt := range []struct {
+		last []wire.NodeID // that the handed over copies name
+		kept bool
+	}{
+		{[]wire.NodeID{2}, false},
+		{[]wire.NodeID{2, 2}, false},
+		{[]wire.NodeID{2, 3}, true},
+		{[]wire.NodeID{0}, true},
+		{[]wire.NodeID{4}, false},
+	} {
+		c := newCluster(t, 1, 2, 3, 4)
+		k := c.keyDirectedBy(packet.ProtoUDP, 4)
+		c.apply(2, 2, 1, 4)
+		c.run(50 * ms)
+		for _, id := range tt.last {
+			last := wire.LastOwner{ID: id}
+			if id != 0 {
+				last.Life = c.nodes[id].inc.Tag()
+			}
+			conn := wire.Conn{Key: k, Gen: 1, In: 1, Out: 2, Flags: wire.ConnOrphan, Timeout: 60}
+			c.nodes[4].core.Message(c.now, 1, &wire.Update{Conn: conn, Last: last})
+		}
+		c.apply(3, 3, 1, 2, 4) // node 3 stays away
+		c.run(4500 * ms)
+		if _, kept := c.nodes[4].copies.Get(k); kept != tt.kept {
+			t.Errorf("orphan of %v kept: %v, want %v", tt.last, kept, tt.kept)
+		}
+	}
+}
