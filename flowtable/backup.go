@@ -36,7 +36,7 @@ func (p PackedKey) Canonical() (packet.FlowKey, bool) { return p.Unpack().Canoni
 // director or its backup owner. 32 bytes.
 type Backup struct {
 	Key         PackedKey // of the initiator's direction
-	Owner       uint8     // node id, 0 when the owner is gone
+	Owner       uint8     // node id; of an orphan (Flags), of the last one, 0 = unknown
 	Incarnation uint8     // low byte of the owner's incarnation tag
 	Gen         uint32    // ownership generation that was granted
 	State       uint8     // TCPState

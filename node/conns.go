@@ -115,7 +115,7 @@ func (n *Node) copiedEntry(b *flowtable.Backup, tick uint32) entry {
 			c.Roles += "S"
 		}
 	}
-	c.Owner = memberName(v, wire.NodeID(b.Owner))
+	c.Owner = livingOwner(v, b)
 	c.State = tcpState(b.State)
 	c.Rule = n.ruleName(b.Rule)
 	c.Gen, c.Timeout = b.Gen, int(b.Timeout)
@@ -128,10 +128,19 @@ func (n *Node) stubEntry(first packet.FlowKey, b *flowtable.Backup, tick uint32)
 	e := newEntry(first, b.Key.Unpack())
 	v, _ := n.core.View()
 	c := &e.conn
-	c.Roles, c.Owner = "S", memberName(v, wire.NodeID(b.Owner))
+	c.Roles, c.Owner = "S", livingOwner(v, b)
 	c.Gen, c.Timeout = b.Gen, int(b.Timeout)
 	c.IdleMS = ms(flowtable.Since(tick, b.Confirmed))
 	return e
+}
+
+// livingOwner is who owns what a copy or a stub is of. That of an orphan, which
+// names its last owner, is to be decided.
+func livingOwner(v *wire.View, b *flowtable.Backup) string {
+	if b.Flags&wire.ConnOrphan != 0 {
+		return ""
+	}
+	return memberName(v, wire.NodeID(b.Owner))
 }
 
 // forwardedEntry is of a forwarder, which knows one direction, as it comes.

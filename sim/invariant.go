@@ -179,8 +179,9 @@ func (k *checker) goodCopy(o *node, c *conn) bool {
 	if !copied {
 		return false
 	}
+	orphan := e.Flags&wire.ConnOrphan != 0
 	for _, owner := range k.w.nodes {
-		if owner.running() && owner.self == wire.NodeID(e.Owner) && e.Owner != 0 {
+		if owner.running() && owner.self == wire.NodeID(e.Owner) && e.Owner != 0 && (!orphan || sameLife(owner.view, e)) {
 			ref := owner.table.Lookup(c.key)
 			if ref == 0 || ref.IsForward() {
 				return false
@@ -190,13 +191,23 @@ func (k *checker) goodCopy(o *node, c *conn) bool {
 	// A copy that belongs elsewhere is on its way out: who has it as well may
 	// die while this one goes.
 	order := o.core.Owner().Order()
-	return order == nil || e.Owner == 0 || order.Backup(c.key, wire.NodeID(e.Owner)) == o.self
+	return order == nil || orphan || order.Backup(c.key, wire.NodeID(e.Owner)) == o.self
 }
 
 func (k *checker) excuse(c *conn, why string) {
 	if c.started != 0 && !c.done && c.excused == "" {
 		c.excused = why
 	}
+}
+
+// sameLife reports whether the owner that a copy names is in a view, in the life
+// that the copy is of.
+func sameLife(v *wire.View, e *flowtable.Backup) bool {
+	if v == nil {
+		return false
+	}
+	m := v.Member(wire.NodeID(e.Owner))
+	return m != nil && m.Incarnation.Tag() == e.Incarnation
 }
 
 // settled holds a while after the last fault: one view, and every connection
@@ -215,6 +226,9 @@ func (k *checker) settled() {
 	for _, c := range w.conns {
 		var owner *node
 		for _, n := range w.nodes {
+			if e, copied := n.copies.Get(c.key); copied && e.Flags&wire.ConnOrphan != 0 && sameLife(v, e) {
+				w.fail("NT4: node %d keeps an orphan of connection %d, whose last owner, id %d, is back and has registered", n.index+1, c.id, e.Owner)
+			}
 			if ref := n.table.Lookup(c.key); ref != 0 && !ref.IsForward() {
 				if owner != nil {
 					w.fail("FR1: nodes %d and %d both own connection %d", owner.index+1, n.index+1, c.id)

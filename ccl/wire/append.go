@@ -50,7 +50,7 @@ func Append(b []byte, m Message) []byte {
 	case Grant:
 		t, b = TypeGrant, appendConn(b, &m.Conn, m.Adopted)
 	case Update:
-		t, b = TypeUpdate, appendConn(b, &m.Conn, false)
+		t, b = TypeUpdate, appendLast(appendConn(b, &m.Conn, false), m.Conn.Flags, m.Last)
 	case Redirect:
 		t, b = TypeRedirect, appendOwned(b, m.Key, m.Owner, m.Gen)
 	case Owner:
@@ -66,7 +66,8 @@ func Append(b []byte, m Message) []byte {
 	case Bind:
 		b = appendKey(appendKey(b, m.Key, 0), m.Conn, 0)
 		b = binary.AppendUvarint(b, uint64(m.Gen))
-		t, b = TypeBind, append(binary.AppendUvarint(b, uint64(m.Timeout)), m.Flags)
+		b = append(binary.AppendUvarint(b, uint64(m.Timeout)), m.Flags)
+		t, b = TypeBind, appendLast(b, m.Flags, m.Last)
 	case Alias:
 		t, b = TypeAlias, appendKey(appendKey(b, m.Key, 0), m.Conn, 0)
 	case Synced:
@@ -273,4 +274,12 @@ func appendView(b []byte, v *View) []byte {
 		b = appendMember(b, &v.Members[i])
 	}
 	return b
+}
+
+// appendLast adds what only an orphan has.
+func appendLast(b []byte, flags uint8, o LastOwner) []byte {
+	if flags&ConnOrphan == 0 {
+		return b
+	}
+	return append(b, byte(o.ID), o.Life)
 }

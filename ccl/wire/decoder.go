@@ -140,6 +140,7 @@ func (d *Decoder) state(t Type, r *reader) bool {
 		d.owner.Owner, d.owner.Gen = r.owner(), r.gen()
 	case TypeUpdate:
 		r.conn(&d.update.Conn)
+		r.last(&d.update.Last, d.update.Conn.Flags)
 	case TypeClose:
 		r.key(&d.close.Key)
 		d.close.Gen = r.gen()
@@ -151,6 +152,7 @@ func (d *Decoder) state(t Type, r *reader) bool {
 		r.key(&d.bind.Key)
 		r.key(&d.bind.Conn)
 		d.bind.Gen, d.bind.Timeout, d.bind.Flags = r.gen(), uint16(r.uvarint(1<<16-1)), r.u8()
+		r.last(&d.bind.Last, d.bind.Flags)
 	case TypeAlias:
 		r.key(&d.alias.Key)
 		r.key(&d.alias.Conn)

@@ -33,6 +33,14 @@ func genConn(t *rapid.T) Conn {
 	}
 }
 
+// genLast draws the last owner of an orphan; nothing else has one.
+func genLast(t *rapid.T, flags uint8) LastOwner {
+	if flags&ConnOrphan == 0 {
+		return LastOwner{}
+	}
+	return LastOwner{ID: genNode(t, "last owner"), Life: rapid.Byte().Draw(t, "life")}
+}
+
 // genReply draws a translation of either side, both, or none.
 func genReply(t *rapid.T, k packet.FlowKey) packet.FlowKey {
 	r := k.Reverse()
@@ -103,17 +111,23 @@ var generators = map[Type]func(*rapid.T) Message{
 	TypeOwner: func(t *rapid.T) Message {
 		return Owner{Key: genKey(t), Owner: genNode(t, "owner"), Gen: rapid.Uint32().Draw(t, "gen")}
 	},
-	TypeUpdate: func(t *rapid.T) Message { return Update{Conn: genConn(t)} },
-	TypeClose:  func(t *rapid.T) Message { return Close{Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen")} },
-	TypeGone:   func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
+	TypeUpdate: func(t *rapid.T) Message {
+		m := Update{Conn: genConn(t)}
+		m.Last = genLast(t, m.Conn.Flags)
+		return m
+	},
+	TypeClose: func(t *rapid.T) Message { return Close{Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen")} },
+	TypeGone:  func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
 	TypeSynced: func(t *rapid.T) Message {
 		return Synced{View: rapid.Uint32().Draw(t, "view"), Phase: SyncPhase(rapid.Byte().Draw(t, "phase"))}
 	},
 	TypeBind: func(t *rapid.T) Message {
-		return Bind{
+		m := Bind{
 			Key: genKey(t), Conn: genKey(t), Gen: rapid.Uint32().Draw(t, "gen"),
 			Timeout: rapid.Uint16().Draw(t, "timeout"), Flags: rapid.Byte().Draw(t, "flags"),
 		}
+		m.Last = genLast(t, m.Flags)
+		return m
 	},
 	TypeAlias: func(t *rapid.T) Message { return Alias{Key: genKey(t), Conn: genKey(t)} },
 	TypeKept: func(t *rapid.T) Message {

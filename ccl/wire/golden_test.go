@@ -48,7 +48,8 @@ var samples = []Message{
 	Probe{ID: 7, Size: 1604, From: sampleMember.VTEP},
 	ProbeReply{ID: 7, Size: 1604},
 	Claim{Conn: sampleTranslated},
-	Bind{Key: sampleTranslated.Reply, Conn: sampleTranslated.Key, Gen: 2, Timeout: 300, Flags: ConnOrphan},
+	Bind{Key: sampleTranslated.Reply, Conn: sampleTranslated.Key, Gen: 2, Timeout: 300, Flags: ConnOrphan, Last: LastOwner{ID: 3, Life: 0x1c}},
+	Update{Conn: orphan(sampleTranslated), Last: LastOwner{ID: 3, Life: 0x1c}},
 	Alias{Key: sampleTranslated.Reply, Conn: sampleTranslated.Key},
 	Units{
 		View: 0x01000002, Lineage: 0x1122334455667788, Geometry: 0xaabbccdd, Sum: 0x99, Took: 300, Flags: UnitsAsk, First: 126, Count: 126,
@@ -62,6 +63,11 @@ var samples = []Message{
 	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300, Forgotten: 1<<32 | 20}}},
 	Removed{Life: 0x1122334455667788, Term: 1, Epoch: 301, Cause: CauseInterface, Reason: "interface inside failed"},
 	Order{Verb: OrderPromote, Node: 2, Term: 1, Epoch: 300},
+}
+
+func orphan(c Conn) Conn {
+	c.Flags |= ConnOrphan
+	return c
 }
 
 // The bytes of every type are what testdata/golden.txt says. COHORT_GOLDEN=write

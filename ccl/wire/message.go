@@ -64,7 +64,7 @@ type Conn struct {
 const (
 	ConnSync    = 0x01 // FR13: durability sync
 	ConnNoCopy  = 0x02 // FR13: durability none: directors know the owner, nobody keeps state
-	ConnOrphan  = 0x04 // Update and Bind only: the owner is dead, the receiver is the new director
+	ConnOrphan  = 0x04 // of all messages Update and Bind only: the owner is dead, the receiver is the new director
 	ConnMapped  = 0x08 // its translation is that of a mapping (RFC 4787, endpoint-independent)
 	ConnTomb    = 0x40 // stubs only, never sent: see ownership's tombs
 	ConnLogged  = 0x20 // its translation is logged when it begins and ends (RFC 6888, REQ-12)
@@ -112,8 +112,17 @@ type Owner struct {
 	Gen   uint32
 }
 
+// LastOwner names who owned the connection of an orphan: a node and the tag of its
+// incarnation. ID 0: several may have, or nobody knows. Should that node be back in
+// the same life, it says what it still owns.
+type LastOwner struct {
+	ID   NodeID
+	Life uint8
+}
+
 // Update carries the newest state to the backup owner.
 type Update struct {
+	Last LastOwner // with ConnOrphan only
 	Conn Conn
 }
 
@@ -143,8 +152,9 @@ type Bind struct {
 	Key     packet.FlowKey
 	Conn    packet.FlowKey
 	Gen     uint32
-	Timeout uint16 // idle timeout of the connection, seconds
-	Flags   uint8  // ConnX
+	Timeout uint16    // idle timeout of the connection, seconds
+	Flags   uint8     // ConnX
+	Last    LastOwner // with ConnOrphan only
 }
 
 // Alias answers a Query for the second key of a connection whose owner has

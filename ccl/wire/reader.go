@@ -94,6 +94,15 @@ func (r *reader) owner() NodeID {
 	return r.node()
 }
 
+// last reads what only an orphan has.
+func (r *reader) last(o *LastOwner, flags uint8) {
+	*o = LastOwner{}
+	if flags&ConnOrphan != 0 {
+		o.ID = r.node()
+		o.Life = r.u8()
+	}
+}
+
 // key reads a flow key and returns the head byte for the message's own bits.
 func (r *reader) key(k *packet.FlowKey) (head byte) {
 	*k = packet.FlowKey{}

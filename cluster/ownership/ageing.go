@@ -66,10 +66,9 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 		return
 	}
 	if e, known := c.copyOf(k); known {
-		owner := wire.NodeID(e.Owner)
-		live := c.alive(owner, e.Incarnation)
+		owner, live := wire.NodeID(e.Owner), c.ownerLives(e)
 		if live && owner != c.self && e.Gen >= conn.Gen {
-			c.surrender(slot, owner, e.Gen)
+			c.surrender(c.table.Lookup(conn.Key), owner, e.Gen)
 			return
 		}
 		if !live && e.Flags&wire.ConnNoCopy == 0 && !begunAnew(&conn, e) {
@@ -129,8 +128,7 @@ func (c *Core) ageCopies() {
 // died becomes an orphan.
 func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 	now := c.tick()
-	owner := wire.NodeID(e.Owner)
-	if c.alive(owner, e.Incarnation) {
+	if owner := wire.NodeID(e.Owner); c.ownerLives(e) {
 		if c.handedOver() && c.unconfirmed(e) {
 			return false
 		}
@@ -139,8 +137,8 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 	if c.void(e, k) {
 		return false
 	}
-	if owner != nobody {
-		e.Owner, e.Confirmed = uint8(nobody), now // orphaned: its time starts now
+	if !isOrphan(e) {
+		e.Flags, e.Confirmed = e.Flags|wire.ConnOrphan, now // its time starts now
 	}
 	if c.handedOver() && c.director(k) != c.self {
 		return false
@@ -156,7 +154,13 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 func (c *Core) void(e *flowtable.Backup, k packet.FlowKey) bool {
 	s, owner := &c.sync, wire.NodeID(e.Owner)
 	round := s.swept[owner]
-	if round.order == nil || round.life != e.Incarnation || !c.unconfirmed(e) {
+	if round.order == nil || round.life != e.Incarnation {
+		return false
+	}
+	// An orphan is from a view that its last owner was not in: any round of the
+	// present one comes after that, whenever the orphan came here.
+	back := isOrphan(e) && round.order == c.order && c.alive(owner, e.Incarnation) && !c.crossing(e)
+	if !back && !c.unconfirmed(e) {
 		return false
 	}
 	if _, inUnit := c.unitOf(k); inUnit { // who comes first there is known of the present view only
@@ -173,8 +177,13 @@ func (c *Core) unconfirmed(e *flowtable.Backup) bool {
 	if sweep == 0 || flowtable.Since(e.Confirmed, sweep) >= 0 {
 		return false
 	}
-	crossing := int32(flowtable.TickOf(int64(c.cfg.AnswerTimeout + c.cfg.ParkTime)))
-	return e.Flags&wire.ConnGranted == 0 || flowtable.Since(c.tick(), e.Confirmed) > crossing
+	return !c.crossing(e)
+}
+
+// crossing reports whether a grant of what a copy is of may still be on its way.
+func (c *Core) crossing(e *flowtable.Backup) bool {
+	wait := int32(flowtable.TickOf(int64(c.cfg.AnswerTimeout + c.cfg.ParkTime)))
+	return e.Flags&wire.ConnGranted != 0 && flowtable.Since(c.tick(), e.Confirmed) <= wait
 }
 
 // copyOf returns the copy of a connection, of which k is the canonical key.

@@ -211,7 +211,7 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 	case *wire.Query:
 		c.onQuery(from, m.Key)
 	case *wire.Update:
-		c.onUpdate(from, m.Conn)
+		c.onUpdate(from, m.Conn, m.Last)
 	case *wire.Close:
 		c.onClose(from, m.Key, m.Gen)
 	case *wire.Grant:

@@ -13,8 +13,7 @@ const nobody wire.NodeID = 0
 // generation overrules, the copy of a dead owner is handed over once (FR11).
 func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	k, _ := conn.Key.Canonical()
-	if c.keepsMirrored(from, &conn) {
-		c.redirect(from, conn.Key, c.self, conn.Gen)
+	if c.keepsMirrored(from, &conn, reregister) {
 		return
 	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
@@ -36,19 +35,18 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 			c.redirect(from, conn.Key, c.self, f.Gen)
 			return
 		}
-		c.surrender(ref.Slot(), from, conn.Gen)
+		c.surrender(ref, from, conn.Gen)
 	}
 	if c.director(k) != c.self {
 		if reregister {
-			c.remember(from, conn) // this node's view is the older one
+			c.remember(from, conn, wire.LastOwner{}) // this node's view is the older one
 			return
 		}
 		c.redirect(from, conn.Key, wire.OwnerRetry, 0)
 		return
 	}
 	c.stats.Answered++
-	if owner, yes := c.mirrored(from, &conn); yes {
-		c.redirect(from, conn.Key, owner, conn.Gen)
+	if c.mirrored(from, &conn, reregister) {
 		return
 	}
 	e, known := c.copyOf(k)
@@ -69,7 +67,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 			c.grant(from, conn, true)
 			return
 		}
-	case c.alive(wire.NodeID(e.Owner), e.Incarnation):
+	case c.ownerLives(e):
 		old := wire.NodeID(e.Owner)
 		lesser := conn.Gen < e.Gen && !(reregister && !c.confirmed(e) && c.another(&conn, e))
 		if lesser || conn.Gen == e.Gen && (!reregister || c.confirmed(e)) {
@@ -121,7 +119,7 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		return
 	}
 	e, known := c.copyOf(k)
-	live := known && c.alive(wire.NodeID(e.Owner), e.Incarnation)
+	live := known && c.ownerLives(e)
 	if c.director(k) != c.self {
 		if live && wire.NodeID(e.Owner) != from {
 			c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
@@ -152,12 +150,11 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 
 // onUpdate stores the newest state of an owner, or the copy of a dead owner's
 // connection that another holder hands to its new director.
-func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
+func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	k, _ := conn.Key.Canonical()
 	orphan, asked := conn.Flags&wire.ConnOrphan != 0, conn.Flags&wire.ConnAnswer != 0
 	conn.Flags &^= wire.ConnAnswer
-	if !orphan && c.keepsMirrored(from, &conn) {
-		c.redirect(from, conn.Key, c.self, conn.Gen)
+	if !orphan && c.keepsMirrored(from, &conn, true) {
 		return
 	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
@@ -165,30 +162,33 @@ func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn) {
 		if orphan || f.Gen > conn.Gen || f.Gen == conn.Gen && from != c.director(k) {
 			return
 		}
-		c.surrender(ref.Slot(), from, conn.Gen)
+		c.surrender(ref, from, conn.Gen)
+	}
+	if orphan && c.own(last) {
+		return // it has ended here, or is another's
 	}
 	if orphan {
 		from = nobody
 	}
-	c.remember(from, conn)
+	c.remember(from, conn, last)
 	if e, known := c.dir.Get(k); asked && known {
 		c.tellKept(from, conn.Key, e)
 	}
 	c.unpark(k)
 }
 
-// remember stores a copy for from, nobody for a dead owner, unless a better one
+// remember stores a copy for from, nobody for a dead owner that was last, unless a better one
 // is there. Of two owners of one generation (two sides of a partition granted
 // it) the director wins, for it redirects the other.
-func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
+func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	k, _ := conn.Key.Canonical()
 	e, known := c.copyOf(k)
 	if !known {
-		c.store(from, &conn)
+		c.storeFor(from, &conn, last)
 		return
 	}
 	old := wire.NodeID(e.Owner)
-	live := c.alive(old, e.Incarnation)
+	live := c.ownerLives(e)
 	rival := live && old != from
 	switch {
 	case conn.Gen > e.Gen && from == nobody && live && c.another(&conn, e):
@@ -203,12 +203,14 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn) {
 		c.keepGranted(old, &conn)
 		c.grant(old, conn, true)
 	case conn.Gen > e.Gen:
-		c.store(from, &conn)
+		c.storeFor(from, &conn, last)
 		if rival {
 			c.redirect(old, conn.Key, from, conn.Gen)
 		}
+	case conn.Gen == e.Gen && from == nobody:
+		alsoOf(e, last)
 	case conn.Gen == e.Gen:
-		if from != nobody && (!rival || from == c.director(k)) {
+		if !rival || from == c.director(k) {
 			c.store(from, &conn)
 		}
 	case from == nobody:
@@ -281,7 +283,7 @@ func (c *Core) leftover(k packet.FlowKey, e *flowtable.Backup) bool {
 		return false
 	}
 	_, inUnit := c.unitOf(k)
-	return inUnit || c.former(k) || owner == nobody || c.sync.whole == nil || c.sync.whole.Backup(k, owner) != c.self
+	return inUnit || c.former(k) || isOrphan(e) || c.sync.whole == nil || c.sync.whole.Backup(k, owner) != c.self
 }
 
 // keep records an owner at its director. The director's own connections stand
@@ -308,7 +310,7 @@ func (c *Core) keepGranted(owner wire.NodeID, conn *wire.Conn) {
 // store writes a director or backup entry.
 func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 	b := c.entry(owner, conn.Key, conn.Gen)
-	b.State, b.In, b.Out, b.Flags = conn.State, conn.In, conn.Out, conn.Flags&^wire.ConnOrphan
+	b.State, b.In, b.Out, b.Flags = conn.State, conn.In, conn.Out, conn.Flags&^wire.ConnOrphan|orphaned(owner)
 	b.Rule, b.Timeout = conn.Rule, conn.Timeout
 	err := error(nil)
 	if conn.Translated() {
@@ -337,7 +339,7 @@ func (c *Core) entry(owner wire.NodeID, k packet.FlowKey, gen uint32) flowtable.
 func (c *Core) connOfCopy(e *flowtable.Backup) wire.Conn {
 	conn := wire.Conn{
 		Key: e.Key.Unpack(), Gen: e.Gen, In: e.In, Out: e.Out,
-		State: e.State, Flags: e.Flags &^ wire.ConnGranted, Rule: e.Rule, Timeout: e.Timeout,
+		State: e.State, Flags: e.Flags &^ (wire.ConnGranted | wire.ConnOrphan), Rule: e.Rule, Timeout: e.Timeout,
 	}
 	if c.cfg.NAT != nil {
 		conn.Reply, _ = c.dir.Other(conn.Key)
@@ -353,7 +355,7 @@ func (c *Core) confirmed(e *flowtable.Backup) bool {
 }
 
 func (c *Core) isOwner(e *flowtable.Backup, id wire.NodeID) bool {
-	return wire.NodeID(e.Owner) == id && c.alive(id, e.Incarnation)
+	return wire.NodeID(e.Owner) == id && c.ownerLives(e)
 }
 
 func (c *Core) grant(to wire.NodeID, conn wire.Conn, adopted bool) {

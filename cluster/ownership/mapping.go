@@ -195,6 +195,11 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 	if host.SrcPort != 0 {
 		reply.SrcPort = host.SrcPort
 	}
+	if c.elsewhere(reply) {
+		// An answer to a translation that was given up for another node's; or to
+		// one that the other node has: then the director of this key knows it.
+		return nil, drop(ReasonDuplicate), true
+	}
 	conn.SetReply(reply)
 	c.begun(conn, p)
 	return conn, Verdict{Op: OpForward}, true

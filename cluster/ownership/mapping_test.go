@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"cohort/ccl/wire"
+	"cohort/flowtable"
 	"cohort/packet"
 )
 
@@ -120,6 +121,133 @@ func TestFR1_AConnectionAndItsMirrorImageBecomeOne(t *testing.T) {
 		c.oneOwner(k)
 		if got := c.flow(1, k).Key[0]; got != k {
 			t.Fatalf("%v is left, want what the inside began", got)
+		}
+	}
+}
+
+// Two sides of a partition gave an endpoint two mappings. After the heal one side
+// won the connection and the other the mapping, to whose port the responder still
+// sends: a stranger's first packet to the mapping's owner, which made a connection
+// the other way round, with another translation. Whoever hears of both first, and
+// whichever of them has registered, what the inside began goes on.
+func TestFR1_AnAnswerToALostTranslationMakesNoSecondOwner(t *testing.T) {
+	for seed := range byte(24) {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := eim(seed + 1)
+		k.SrcPort += uint16(seed)
+		c.at(1, udp(k))
+		c.run(20 * ms)
+		late := c.reply(k)
+		late.DstPort += 40
+		image := wire.Conn{Key: late, Reply: k, Gen: 1, In: 2, Out: 1, Timeout: 120}
+		who := wire.NodeID(seed%3 + 2)
+		c.nodes[who].core.forgetForwards(&[2]packet.FlowKey{k, late})
+		if _, r := c.nodes[who].core.install(&image, 0); r != ReasonNone {
+			t.Fatal(r)
+		}
+		first, second := who, wire.NodeID(1)
+		if seed%2 == 0 {
+			first, second = second, first
+		}
+		for _, id := range []wire.NodeID{first, second} {
+			c.nodes[id].core.sync.wantFull()
+			c.run(1000 * ms)
+		}
+		if c.oneOwner(k) != 1 || c.flow(1, k).Key[0] != k {
+			t.Fatalf("seed %d: node %d owns %v, want what the inside began, at node 1", seed, c.oneOwner(k), c.flow(c.oneOwner(k), k).Key)
+		}
+	}
+}
+
+// Each side of a partition had a mapping of an endpoint, and a stranger spoke to
+// both. The host sees one remote endpoint: after the heal one of the two connections
+// goes on, whoever owns them and wherever their common key leads (FR1).
+func TestFR1_OneStrangerHasOneConnection(t *testing.T) {
+	for seed := range byte(24) {
+		c := natCluster(t, 1, 2, 3, 4)
+		k := eim(seed + 1)
+		k.SrcPort += uint16(seed)
+		owners := []wire.NodeID{wire.NodeID(seed%4 + 1), wire.NodeID(seed/4%3+seed%4+1)%4 + 1}
+		for i, id := range owners {
+			in := k.Reverse()
+			in.Dst, in.DstPort = public, 1100+uint16(i)*700
+			conn := wire.Conn{Key: in, Reply: k, Gen: 1, In: 2, Out: 1, Timeout: 120}
+			if _, r := c.nodes[id].core.install(&conn, 0); r != ReasonNone {
+				t.Fatal(r)
+			}
+			c.nodes[id].core.sync.wantFull()
+		}
+		c.run(1000 * ms)
+		owner := c.oneOwner(k)
+		_, v := c.at(3, udp(k))
+		wantForward(t, v)
+		if c.oneOwner(k) != owner {
+			t.Fatalf("owner %d, then %d", owner, c.oneOwner(k))
+		}
+	}
+}
+
+// A connection is just being claimed when its image is bound, at its own owner. Its
+// director, which owns the image, decides, so that not both give way (FR14).
+func TestFR14_AClaimAndABindThatCrossLeaveOneOwner(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := eim(1)
+	k.Proto = packet.ProtoTCP
+	director := c.order().Director(k)
+	claimant := c.order().Backup(k, director)
+	in := k.Reverse()
+	in.Dst, in.DstPort = public, 1100
+	image := wire.Conn{Key: in, Reply: k, Gen: 1, In: 2, Out: 1, State: uint8(flowtable.TCPSynSent), Timeout: 30}
+	if _, r := c.nodes[director].core.install(&image, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	in.DstPort = 1900
+	conn := wire.Conn{Key: k, Reply: in, Gen: 1, In: 1, Out: 2, State: uint8(flowtable.TCPSynSent), Timeout: 30}
+	if _, r := c.nodes[claimant].core.install(&conn, flowtable.FlowProvisional); r != ReasonNone {
+		t.Fatal(r)
+	}
+	c.nodes[director].core.bind(&image)
+	c.nodes[claimant].core.claim(&conn, false)
+	c.run(1000 * ms)
+	if owner := c.oneOwner(k); owner != director {
+		t.Fatalf("owner %d, want the director", owner)
+	}
+}
+
+// The owner of a mapping that knows who owns the connection of the inside makes no
+// other one of a packet from its responder. By the connection's own translation it
+// goes there; by one that was given up it goes nowhere (FR1).
+func TestFR1_AMappingsOwnerMakesNoConnectionThatAnotherNodeOwns(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		c := natCluster(t, 1, 2, 3, 4)
+		for _, n := range c.nodes {
+			n.fake.open = true
+		}
+		c.at(1, udp(eim(1)))
+		c.run(20 * ms)
+		k := eim(9)
+		answer := c.reply(eim(1))
+		answer.Src = k.Dst
+		conn := wire.Conn{Key: k, Reply: answer, Gen: 1, In: 1, Out: 2, Timeout: 120}
+		if lost {
+			conn.Reply.DstPort += 40
+		}
+		if _, r := c.nodes[2].core.install(&conn, 0); r != ReasonNone {
+			t.Fatal(r)
+		}
+		c.nodes[2].core.sync.wantFull()
+		c.run(1000 * ms)
+		c.nodes[1].core.installForward(k, 1, 2, 1)
+		for _, met := range []wire.NodeID{1, 2} {
+			at, v := c.at(met, udp(answer))
+			if lost {
+				wantDrop(t, v, ReasonDuplicate)
+			} else if wantForward(t, v); at != 2 {
+				t.Fatalf("the answer left at node %d", at)
+			}
+		}
+		if c.oneOwner(k) != 2 {
+			t.Fatalf("node %d owns it", c.oneOwner(k))
 		}
 	}
 }

@@ -273,7 +273,7 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bo
 		return false
 	}
 	owner, gen := wire.NodeID(e.Owner), e.Gen
-	if owner == c.self || !c.alive(owner, e.Incarnation) {
+	if owner == c.self || !c.ownerLives(e) {
 		return false
 	}
 	if gen < conn.Gen { // it lost, but was not told
@@ -324,22 +324,23 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 			c.claim(&conn, true)
 			return
 		}
-		c.surrender(ref.Slot(), owner, gen)
+		c.surrender(ref, owner, gen)
 	}
 	c.pointAll(k, owner, gen)
 }
 
-// surrender turns an owned flow into forward entries to the winner.
-func (c *Core) surrender(slot uint32, owner wire.NodeID, gen uint32) {
-	f := c.table.Flow(slot)
-	keys, ifaces, lost := f.Key, f.Iface, f.Gen
-	c.remove(slot, true) // the winner may go on with the same translation
+// surrender turns an owned flow into a forward entry to the winner, for the
+// direction that ref names: the key that the two have in common.
+func (c *Core) surrender(ref flowtable.Ref, owner wire.NodeID, gen uint32) {
+	f := c.table.Flow(ref.Slot())
+	keys, ifaces, lost, d := f.Key, f.Iface, f.Gen, ref.Dir()
+	c.remove(ref.Slot(), true) // the winner may go on with the same translation
 	c.stats.Duplicates++
 	c.sendClose(keys[0], lost) // whoever keeps our copy: it is not ours any more
 	c.unbind(keys, lost)
-	c.installForward(keys[0], ifaces[0], owner, gen)
+	c.installForward(keys[d], ifaces[d], owner, gen)
 	if keys[1] == keys[0].Reverse() {
-		c.installForward(keys[1], ifaces[1], owner, gen) // the winner's translation is another
+		c.installForward(keys[1-d], ifaces[1-d], owner, gen) // else the winner's translation is another
 	}
 }
 

@@ -190,7 +190,7 @@ func startsConnection(p *Packet) bool {
 // which this node alone would find no port.
 func mayBelong(r Reason) bool {
 	switch r {
-	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost, ReasonNATConflict:
+	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost, ReasonNATConflict, ReasonDuplicate:
 		return true
 	}
 	return false

@@ -134,7 +134,10 @@ func (c *Core) bury(id wire.NodeID) {
 	all := int(^uint(0) >> 1)
 	c.dir.Scan(0, all, func(e *flowtable.Backup) bool {
 		if wire.NodeID(e.Owner) == id {
-			e.Owner, e.Incarnation, e.Confirmed = uint8(nobody), 0, c.tick()
+			if !isOrphan(e) {
+				e.Confirmed = c.tick()
+			}
+			e.Owner, e.Incarnation, e.Flags = uint8(nobody), 0, e.Flags|wire.ConnOrphan
 		}
 		return true
 	})
@@ -453,7 +456,7 @@ func (c *Core) handOver() bool {
 	blocked := false
 	next := c.dir.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
 		k, _ := e.Key.Canonical()
-		if blocked || c.alive(wire.NodeID(e.Owner), e.Incarnation) || c.void(e, k) {
+		if blocked || c.ownerLives(e) || c.void(e, k) {
 			return true
 		}
 		if blocked = !c.bindCopy(e); blocked {
@@ -462,7 +465,7 @@ func (c *Core) handOver() bool {
 		if d := c.director(k); d != c.self && d != 0 {
 			conn := c.connOfCopy(e)
 			conn.Flags |= wire.ConnOrphan
-			c.msg.update = wire.Update{Conn: conn}
+			c.msg.update = wire.Update{Conn: conn, Last: lastOwner(e)}
 			blocked = c.emit(d, &c.msg.update) != nil
 		}
 		return true

@@ -356,3 +356,33 @@ func TestBacklogIsRepairedByAFullRound(t *testing.T) {
 		t.Fatal("the copy of a connection that ended during the backlog was never swept")
 	}
 }
+
+// The answer overtakes the first packet: a question about a connection that nobody
+// knows waits at its director, which then begins the connection itself, in one step.
+// Who asks is told at once, not when the wait is over (FR7).
+func TestFR7_AQuestionIsAnsweredByTheDirectorsOwnFirstPacket(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoTCP, packet.ProtoUDP} {
+		c := newCluster(t, 1, 2, 3)
+		k := c.keyDirectedBy(proto, 1)
+		first, answer := udp(k), udp(k.Reverse())
+		if proto == packet.ProtoTCP {
+			first, answer = tcp(k, SYN), tcp(k.Reverse(), SYN|ACK)
+		}
+		answer.Handle = 1
+		if v := c.nodes[2].core.Packet(c.now, &answer); v.Op != OpHold {
+			t.Fatalf("%+v, want the answer to wait", v)
+		}
+		c.run(ms)
+		if got := c.nodes[1].core.Stats().Parked; got != 1 {
+			t.Fatalf("%d questions parked at the director, want 1", got)
+		}
+		at, v := c.at(1, first)
+		if wantForward(t, v); at != 1 {
+			t.Fatalf("the first packet left at node %d", at)
+		}
+		c.run(ms)
+		if v, told := c.nodes[2].released[1]; !told || v.Op != OpSend || v.Node != 1 {
+			t.Fatalf("%s: %v %+v, want the answer sent to the owner", packet.ProtoName(proto), told, v)
+		}
+	}
+}

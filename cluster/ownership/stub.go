@@ -85,7 +85,7 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	// With an own flow of the same connection too: the director of the first key
 	// decides which of the two goes on, and this node may be told later.
 	if e, known := c.stub(m.Key); known {
-		live := c.alive(wire.NodeID(e.Owner), e.Incarnation)
+		live := c.ownerLives(e)
 		if live && (owner == nobody || e.Gen > m.Gen) || owner == nobody && e.Gen >= m.Gen {
 			return
 		}
@@ -101,76 +101,12 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	c.unpark(k)
 }
 
-// withoutMirror ends the mirror image of a connection whose second key is bound:
-// a side of a partition that knew the mapping only took the responder's next packet
-// for a stranger's first one, and made a connection the other way round. False: the
-// bind is of no use, for the image is this node's and the connection's owner is
-// dead, so the image goes on; or it is the image's.
-func (c *Core) withoutMirror(owner wire.NodeID, m *wire.Bind) bool {
-	if _, image := c.cfg.NAT.Unit(m.Conn); image {
-		ref := c.table.Lookup(m.Key)
-		return ref == 0 || ref.IsForward() || c.table.Flow(ref.Slot()).Key != [2]packet.FlowKey{m.Key, m.Conn}
-	}
-	if ref := c.table.Lookup(m.Key); ref != 0 && !ref.IsForward() {
-		if f := c.table.Flow(ref.Slot()); f.Key == [2]packet.FlowKey{m.Key, m.Conn} {
-			if owner == nobody {
-				return false
-			}
-			c.surrender(ref.Slot(), owner, m.Gen)
-		}
-		return true
-	}
-	k, _ := m.Key.Canonical()
-	e, known := c.copyOf(k)
-	if !known || e.Key != flowtable.Pack(m.Key) || !c.alive(wire.NodeID(e.Owner), e.Incarnation) || owner == nobody {
-		return true
-	}
-	if second, _ := c.dir.Other(m.Key); second == m.Conn && wire.NodeID(e.Owner) != owner {
-		to, gen := wire.NodeID(e.Owner), e.Gen
-		c.dir.Delete(k)
-		c.redirect(to, m.Key, owner, gen)
-	}
-	return true
-}
-
-// keepsMirrored settles what is said of a connection whose mirror image this node
-// owns. The one that leads to an address of a pool gives way: true if that is the
-// other one's, else this node's is gone now.
-func (c *Core) keepsMirrored(from wire.NodeID, conn *wire.Conn) bool {
-	if !conn.Translated() || from == c.self || c.cfg.NAT == nil {
-		return false
-	}
-	ref := c.table.Lookup(conn.Key)
-	if ref == 0 || ref.IsForward() {
-		return false
-	}
-	if f := c.table.Flow(ref.Slot()); f.Key[0] == conn.Key || f.Key[0] != conn.Reply {
-		return false
-	}
-	if _, image := c.cfg.NAT.Unit(conn.Key); image {
-		return true
-	}
-	c.surrender(ref.Slot(), from, conn.Gen)
-	return false
-}
-
-// mirrored reports whether a claim is for the mirror image of a connection that
-// another node owns: its second key is bound.
-func (c *Core) mirrored(from wire.NodeID, conn *wire.Conn) (owner wire.NodeID, yes bool) {
-	if !conn.Translated() {
-		return 0, false
-	}
-	e, known := c.stub(conn.Key)
-	if !known || e.Flags&wire.ConnTomb != 0 || !c.alive(wire.NodeID(e.Owner), e.Incarnation) || wire.NodeID(e.Owner) == from {
-		return 0, false
-	}
-	first, _ := c.cfg.Stubs.Other(conn.Key)
-	return wire.NodeID(e.Owner), first == conn.Reply
-}
-
 func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 	b := c.entry(owner, m.Key, m.Gen)
-	b.Timeout, b.Flags = m.Timeout, m.Flags&^wire.ConnOrphan
+	b.Timeout, b.Flags = m.Timeout, m.Flags&^wire.ConnOrphan|orphaned(owner)
+	if owner == nobody {
+		b.Owner, b.Incarnation = uint8(m.Last.ID), m.Last.Life
+	}
 	if !c.putStub(b, m.Conn) {
 		c.stats.CopiesFull++
 	}
@@ -220,7 +156,7 @@ func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 	if !known || e.Flags&wire.ConnTomb != 0 {
 		return false
 	}
-	if owner := wire.NodeID(e.Owner); c.alive(owner, e.Incarnation) && owner != from {
+	if owner := wire.NodeID(e.Owner); c.ownerLives(e) && owner != from {
 		c.answer(from, key, owner, e.Gen)
 		return true
 	}
@@ -269,7 +205,7 @@ func (c *Core) bindCopy(e *flowtable.Backup) bool {
 	if !conn.Translated() {
 		return true
 	}
-	m := wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags | wire.ConnOrphan}
+	m := wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags | wire.ConnOrphan, Last: lastOwner(e)}
 	switch d := c.director(conn.Reply); {
 	case d == 0:
 	case d != c.self:
@@ -292,13 +228,13 @@ func (c *Core) handOverStubs() bool {
 	}
 	blocked := false
 	next := c.cfg.Stubs.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
-		if blocked || e.Flags&wire.ConnTomb != 0 || c.alive(wire.NodeID(e.Owner), e.Incarnation) {
+		if blocked || e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) {
 			return true
 		}
 		k := e.Key.Unpack()
 		if d := c.director(k); d != c.self && d != 0 {
 			first, _ := c.cfg.Stubs.Other(k)
-			c.msg.bind = wire.Bind{Key: k, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: e.Flags | wire.ConnOrphan}
+			c.msg.bind = wire.Bind{Key: k, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: e.Flags | wire.ConnOrphan, Last: lastOwner(e)}
 			blocked = c.emit(d, &c.msg.bind) != nil
 		}
 		return true
