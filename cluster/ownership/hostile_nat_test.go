@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"cohort/ccl/wire"
+	"cohort/flowtable"
 	"cohort/packet"
 )
 
@@ -33,4 +34,69 @@ func TestNT9_NobodySpeaksWithTheKeysOfAMapping(t *testing.T) {
 	}
 	c.run(1_000_000 * ms)
 	c.wantNoUse()
+}
+
+// A view that lasts longer than half the range of ticks, 26 days: what ends then
+// gives its port back as it did on the first day.
+func TestNT5_PortsComeBackAfterWeeksInOneView(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	c.run(10_000 * ms)
+	for range 80 { // every half day, or so, a tick: time never stands still that long
+		c.now += 12 * 3600 * 1000 * ms
+		c.run(20 * ms)
+	}
+	c.run(10_000 * ms)
+	for id := wire.NodeID(1); id <= 3; id++ {
+		_, v := c.at(id, udp(inside(byte(id), packet.ProtoUDP)))
+		wantForward(t, v)
+	}
+	c.run(150_000 * ms)
+	c.wantNoUse()
+}
+
+// The same for what is older than that: a connection of a month, of which a
+// missing node may have a copy, keeps its key when it ends; and a key that was
+// kept for a month comes free when everybody is back.
+func TestNT4_ATombOutlastsTheRangeOfTicks(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	n := c.nodes[1]
+	old := inside(1, packet.ProtoUDP)
+	for c.order().Director(old) == 1 {
+		old.SrcPort++
+	}
+	c.at(1, udp(old))
+	c.run(20 * ms)
+	slot := n.table.Lookup(old).Slot()
+	weeks := func(alive bool) {
+		for range 70 {
+			c.now += 10 * 3600 * 1000 * ms
+			if alive {
+				n.table.Flow(slot).Account(0, flowtable.TickOf(c.now), 100)
+				n.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Timeout = 50_000 })
+			}
+			c.now -= c.now % (10 * ms)
+			for range 110 { // one pass of ageing
+				c.now += 10 * ms
+				n.core.Tick(c.now)
+			}
+		}
+	}
+	c.kill(2)
+	c.kill(3)
+	k1 := c.flow(1, old).Key[1]
+	weeks(true)
+	c.apply(2, 2, 1) // the others are cut off
+	n.fake.apart = true
+	c.run(100 * ms)
+	n.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Timeout = 1 })
+	c.run(10_000 * ms)
+	if s := n.table.Stats(); s.Flows != 0 || n.fake.uses[k1] != 1 {
+		t.Fatalf("%d flows; the key of a connection that others may own is free: uses %v", s.Flows, n.fake.uses)
+	}
+	weeks(false)
+	n.fake.apart = false
+	c.run(20_000 * ms)
+	if n.fake.uses[k1] != 0 {
+		t.Fatal("the key never comes free")
+	}
 }
