@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"cohort/ccl/wire"
 )
@@ -34,8 +35,8 @@ type stateFile[T any] struct {
 	next    *T
 	wake    chan struct{}
 	done    chan struct{}
-	written func(*T) // on the writer's goroutine; may be nil
-	fail    func(error)
+	written func(*T)    // on the writer's goroutine; may be nil
+	fail    func(error) // the first of failures in a row
 }
 
 func openState[T any](dir, name string, written func(*T), fail func(error)) *stateFile[T] {
@@ -71,22 +72,40 @@ func (s *stateFile[T]) put(v T) {
 	}
 }
 
+// stateRetry is how long after a failure, of a full disk say, it is tried again:
+// nobody else would.
+var stateRetry = time.Second
+
 func (s *stateFile[T]) run() {
 	defer close(s.done)
-	for range s.wake {
+	var v *T // to be written
+	failing := false
+	retry := time.NewTimer(stateRetry)
+	retry.Stop()
+	for open := true; open; {
+		select {
+		case _, open = <-s.wake:
+		case <-retry.C:
+		}
 		s.mu.Lock()
-		v := s.next
-		s.next = nil
+		if s.next != nil {
+			v, s.next = s.next, nil
+		}
 		s.mu.Unlock()
 		if v == nil {
 			continue
 		}
-		if err := s.write(v); err != nil {
-			s.fail(err)
-			continue
-		}
-		if s.written != nil {
+		err := s.write(v)
+		switch {
+		case err == nil && s.written != nil:
 			s.written(v)
+		case err != nil && !failing:
+			s.fail(err)
+		}
+		if failing = err != nil; failing {
+			retry.Reset(stateRetry)
+		} else {
+			v = nil
 		}
 	}
 }
@@ -109,7 +128,23 @@ func (s *stateFile[T]) write(v *T) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	return os.Rename(tmp, s.path)
+	if err := os.Rename(tmp, s.path); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return syncDir(filepath.Dir(s.path))
+}
+
+// syncDir makes a renaming outlive a loss of power: until then the directory may
+// still have the old file.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
 }
 
 // close waits for the last write.
