@@ -100,3 +100,25 @@ func TestNT4_ATombOutlastsTheRangeOfTicks(t *testing.T) {
 		t.Fatal("the key never comes free")
 	}
 }
+
+// Packets to ports that nobody has take no room from those that wait for an answer:
+// who allocates the port knows at once that there is nobody.
+func TestTR2_AFloodToAPoolStarvesNobody(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	c.run(5000 * ms)
+	n := c.nodes[2]
+	for i := range 20000 {
+		k := packet.FlowKey{Src: packet.Addr{193, 0, byte(i >> 8), byte(i)}, Dst: public, SrcPort: 5, DstPort: uint16(2048 + i%1000), Proto: packet.ProtoTCP}
+		p := tcp(k, ACK)
+		p.In, p.Handle = 2, Handle(1000+i)
+		n.core.Packet(c.now, &p)
+	}
+	if held := n.core.pending.held; held != 0 {
+		t.Fatalf("%d packets wait for nobody", held)
+	}
+	for i, v := range n.released {
+		if i >= 1000 && v.Reason != ReasonNoConnection {
+			t.Fatalf("%+v", v)
+		}
+	}
+}
