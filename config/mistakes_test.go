@@ -484,7 +484,7 @@ var clusterMistakes = []mistake{
 		"cluster.yaml:22: timeouts.udp 1.5s is not a whole number of seconds; write udp: 2m",
 	},
 	{
-		"timeout too long", "tcp_established: 1h", "tcp_established: 19h",
+		"timeout too long", "tcp_established: 2h4m", "tcp_established: 19h",
 		"cluster.yaml:18: timeouts.tcp_established 19h is outside 1s to 18h; write tcp_established: 1h",
 	},
 	{

@@ -13,6 +13,9 @@ import (
 // SeenAt returns the tick of direction dir's last packet.
 func (f *FlowSlot) SeenAt(dir int) uint32 { return atomic.LoadUint32(&f.LastSeen[dir]) }
 
+// SetSeenAt replaces what SeenAt returns of a direction that is silent.
+func (f *FlowSlot) SetSeenAt(dir int, tick uint32) { atomic.StoreUint32(&f.LastSeen[dir], tick) }
+
 // LastActive returns the tick of the last packet of either direction.
 func (f *FlowSlot) LastActive() uint32 {
 	a, b := f.SeenAt(0), f.SeenAt(1)

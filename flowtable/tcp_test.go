@@ -158,10 +158,10 @@ func TestTimeouts(t *testing.T) {
 		first    uint16
 		answered uint16
 	}{
-		{6, TCPSynSent, 30, 30}, {6, TCPSynReceived, 30, 30}, {6, TCPEstablished, 3600, 3600},
+		{6, TCPSynSent, 30, 30}, {6, TCPSynReceived, 30, 30}, {6, TCPEstablished, 7440, 7440},
 		{6, TCPFinWait, 240, 240}, {6, TCPCloseWait, 240, 240}, {6, TCPClosing, 30, 30},
 		{6, TCPTimeWait, 10, 10}, {6, TCPClosed, 10, 10},
-		{17, TCPNone, 120, 300}, {1, TCPNone, 30, 30}, {47, TCPNone, 600, 600},
+		{17, TCPNone, 120, 300}, {1, TCPNone, 60, 60}, {47, TCPNone, 600, 600},
 	} {
 		if got := d.Of(c.proto, c.state); got != c.first {
 			t.Errorf("protocol %d, %v: %d s, want %d", c.proto, c.state, got, c.first)
@@ -169,5 +169,16 @@ func TestTimeouts(t *testing.T) {
 		if got := d.Answered(c.proto, c.state); got != c.answered {
 			t.Errorf("protocol %d, %v, answered: %d s, want %d", c.proto, c.state, got, c.answered)
 		}
+	}
+}
+
+// The idle times that a NAT must not fall below: RFC 5382, REQ-5 (two hours and
+// four minutes established), RFC 4787, REQ-5 (two minutes of UDP), RFC 5508, REQ-2
+// (one minute of an ICMP query). RFC 7857, 2.1 lets a handshake have less than
+// four minutes.
+func TestNT9_DefaultTimeoutsAreThoseOfTheRFCs(t *testing.T) {
+	d := DefaultTimeouts()
+	if d.TCPEstablished < 7440 || d.TCPHalfClosed < 240 || d.UDP < 120 || d.UDPStream < 120 || d.ICMP < 60 {
+		t.Fatalf("%+v", d)
 	}
 }

@@ -16,12 +16,14 @@ type Timeouts struct {
 }
 
 // DefaultTimeouts returns the values used where the configuration says nothing.
-// A half-closed connection gets four minutes (RFC 5382, REQ-5). UDP is at least the two minutes of RFC 4787, REQ-5, and its recommended five
-// once both sides have spoken.
+// They are not below what a NAT must keep: two hours and four minutes when
+// established, four minutes half-closed (RFC 5382, REQ-5; of a handshake RFC 7857,
+// 2.1 asks less), two minutes of UDP, and the recommended five once both sides have
+// spoken (RFC 4787, REQ-5), one minute of an ICMP query (RFC 5508, REQ-2).
 func DefaultTimeouts() Timeouts {
 	return Timeouts{
-		TCPSyn: 30, TCPEstablished: 3600, TCPHalfClosed: 240, TCPClosing: 30, TCPTimeWait: 10,
-		UDP: 120, UDPStream: 300, ICMP: 30, Other: 600,
+		TCPSyn: 30, TCPEstablished: 7440, TCPHalfClosed: 240, TCPClosing: 30, TCPTimeWait: 10,
+		UDP: 120, UDPStream: 300, ICMP: 60, Other: 600,
 	}
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,10 @@ func openJournal(path string, cut uint32) (*unitJournal, error) {
 	}
 	if err := f.Truncate(journalBytes); err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	// A store to a page that the disk has no room for would end the process.
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, journalBytes); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
 	mem, err := unix.Mmap(int(f.Fd()), 0, journalBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {

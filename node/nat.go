@@ -76,15 +76,12 @@ func (n *Node) restoreUnits(now int64) {
 	if !ok {
 		n.units.journal.begin(n.incarnation)
 	}
-	n.core.Units().Restore(now, n.incarnation, view, held, n.units.journal.took()...)
-	n.core.Units().RestoreGone(n.units.journal.gone())
+	n.core.RestoreUnits(now, n.incarnation, view, held, n.units.journal.took(), n.units.journal.gone())
 }
 
 // loseUnits says that nothing is left of a life that has begun to be resumed.
 func (n *Node) loseUnits(now int64) {
-	if n.units != nil {
-		n.core.Units().Lost(now)
-	}
+	n.core.LoseUnits(now)
 }
 
 // beginUnits starts the journal of a new incarnation, which holds nothing.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"cohort/ccl/wire"
 )
@@ -34,8 +35,8 @@ type stateFile[T any] struct {
 	next    *T
 	wake    chan struct{}
 	done    chan struct{}
-	written func(*T) // on the writer's goroutine; may be nil
-	fail    func(error)
+	written func(*T)               // on the writer's goroutine; may be nil
+	fail    func(error)            // the first of failures in a row
 	sync    func(dir string) error // syncDir, but for tests
 }
 
@@ -72,22 +73,40 @@ func (s *stateFile[T]) put(v T) {
 	}
 }
 
+// stateRetry is how long after a failure, of a full disk say, it is tried again:
+// nobody else would.
+var stateRetry = time.Second
+
 func (s *stateFile[T]) run() {
 	defer close(s.done)
-	for range s.wake {
+	var v *T // to be written
+	failing := false
+	retry := time.NewTimer(stateRetry)
+	retry.Stop()
+	for open := true; open; {
+		select {
+		case _, open = <-s.wake:
+		case <-retry.C:
+		}
 		s.mu.Lock()
-		v := s.next
-		s.next = nil
+		if s.next != nil {
+			v, s.next = s.next, nil
+		}
 		s.mu.Unlock()
 		if v == nil {
 			continue
 		}
-		if err := s.write(v); err != nil {
-			s.fail(err)
-			continue
-		}
-		if s.written != nil {
+		err := s.write(v)
+		switch {
+		case err == nil && s.written != nil:
 			s.written(v)
+		case err != nil && !failing:
+			s.fail(err)
+		}
+		if failing = err != nil; failing {
+			retry.Reset(stateRetry)
+		} else {
+			v = nil
 		}
 	}
 }

@@ -95,7 +95,7 @@ type HostUnits struct {
 	Op    HostOp
 	Pool  uint16
 	Host  packet.Addr
-	Count uint16 // HostHas: blocks that the host has at the sender
+	Count uint16 // HostHas, HostAsk: blocks that the host has at the sender
 }
 
 // HostOp says which message a HostUnits is.

@@ -114,8 +114,33 @@ func (m *Machine) Register() {
 		m.send(m.director(k), wire.HostUnits{Op: wire.HostHas, Pool: k.pool, Host: k.host, Count: uint16(n)})
 	}
 	for k := range m.open {
-		m.send(m.director(k), wire.HostUnits{Op: wire.HostAsk, Pool: k.pool, Host: k.host})
+		m.ask(k)
 	}
+}
+
+// PeerReset says that messages to and from a member were lost: its channel
+// started over, and its process may be another one that counts from nothing.
+// Call it before this node ends the full round that follows.
+func (m *Machine) PeerReset(id wire.NodeID) {
+	if m.view == nil || !m.told {
+		return // Register will say it
+	}
+	for k, n := range m.mine {
+		if m.director(k) == id {
+			m.send(id, wire.HostUnits{Op: wire.HostHas, Pool: k.pool, Host: k.host, Count: uint16(n)})
+		}
+	}
+	for k := range m.open {
+		if m.director(k) == id {
+			m.ask(k)
+		}
+	}
+}
+
+// ask puts a question. It says what the host has here, too: a grant or a Less that
+// was lost is put right with it.
+func (m *Machine) ask(k key) bool {
+	return m.send(m.director(k), wire.HostUnits{Op: wire.HostAsk, Pool: k.pool, Host: k.host, Count: uint16(m.mine[k])})
 }
 
 // Settled says that all other members have registered in this view.
@@ -140,7 +165,7 @@ func (m *Machine) Ask(pool int, host packet.Addr) {
 		return
 	}
 	m.open[k] = struct{}{}
-	if !m.send(m.director(k), wire.HostUnits{Op: wire.HostAsk, Pool: k.pool, Host: k.host}) {
+	if !m.ask(k) {
 		delete(m.open, k)
 	}
 }
@@ -165,6 +190,10 @@ func (m *Machine) Message(from wire.NodeID, u wire.HostUnits) {
 	k := key{u.Host, u.Pool}
 	switch u.Op {
 	case wire.HostAsk:
+		// Exact: messages keep their order, and no grant is on its way to who asks.
+		if u.Count > 0 || m.counts[k] != nil {
+			m.share(from, k).count = int(u.Count)
+		}
 		if !m.settled {
 			if a := (ask{k, from}); !slices.Contains(m.waiting, a) {
 				m.waiting = append(m.waiting, a)
@@ -173,7 +202,8 @@ func (m *Machine) Message(from wire.NodeID, u wire.HostUnits) {
 		}
 		m.decide(from, k)
 	case wire.HostHas:
-		// Nothing was granted in this view yet: everybody registers first.
+		// Nothing was granted yet in this view, or since the sender's channel started
+		// over: everybody registers first.
 		m.share(from, k).count = int(u.Count)
 	case wire.HostLess:
 		if s := m.share(from, k); s.count > 0 {

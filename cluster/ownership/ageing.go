@@ -27,10 +27,53 @@ func (c *Core) Tick(now int64) {
 	c.tickSync()
 	c.tickPending()
 	c.tickParked()
+	c.recentSync()
 	c.ageFlows()
 	c.ageForwards()
 	c.ageCopies()
 	c.ageStubs()
+}
+
+// Times in ticks compare within 26 days (flowtable.Since), and a view, a connection
+// or a cut can last longer. So what is kept for longer than horizon is moved up to
+// where it still compares, and still is older than whatever it is compared with.
+var horizon = [2]uint32{flowtable.Ticks(25 * 86400), flowtable.Ticks(24 * 86400)}
+
+// recent returns t, or the oldest time that is told from others if t is older. To
+// be called for every t that is kept, more often than once a day.
+func recent(now, t uint32) uint32 {
+	if flowtable.Since(now, t) > int32(horizon[0]) {
+		return now - horizon[1]
+	}
+	return t
+}
+
+// recentSync is recent for what is kept of views and rounds.
+func (c *Core) recentSync() {
+	now, s := c.tick(), &c.sync
+	s.viewAt, s.cleanAt = recent(now, s.viewAt), recent(now, s.cleanAt)
+	for i, t := range s.begun {
+		if t != 0 {
+			s.begun[i] = max(recent(now, t), 1)
+		}
+	}
+	for i, t := range s.sweep { // done long ago
+		if t != 0 && flowtable.Since(now, t) > int32(flowtable.Ticks(3600)) {
+			s.sweep[i] = 0
+		}
+	}
+}
+
+// recentFlow is recent for a flow: it may be old, and one side of it silent.
+func (c *Core) recentFlow(slot uint32, f *flowtable.FlowSlot, now uint32) {
+	if t := recent(now, f.Created); t != f.Created {
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Created = t })
+	}
+	for d := range f.LastSeen {
+		if at := f.SeenAt(d); recent(now, at) != at {
+			f.SetSeenAt(d, recent(now, at))
+		}
+	}
 }
 
 // share is how many of n slots one tick visits.
@@ -41,6 +84,7 @@ func (c *Core) share(n int) int {
 func (c *Core) ageFlows() {
 	now := c.tick()
 	c.ageing.flows = c.table.ScanFlows(c.ageing.flows, c.share(c.table.Slots()), func(slot uint32, f *flowtable.FlowSlot) bool {
+		c.recentFlow(slot, f, now)
 		c.note(slot, f)
 		switch {
 		case f.Expired(now) && !inUse(f):
@@ -114,12 +158,6 @@ func (c *Core) ageForwards() {
 // ageCopies drops director and backup entries that no longer belong here. An
 // entry of a living owner has no timer of its own: the owner's Close ends it.
 func (c *Core) ageCopies() {
-	now := c.tick()
-	for i := range c.sync.sweep { // done long ago; ticks that far apart do not compare
-		if s := c.sync.sweep[i]; s != 0 && flowtable.Since(now, s) > int32(flowtable.Ticks(3600)) {
-			c.sync.sweep[i] = 0
-		}
-	}
 	c.ageing.copies = c.dir.Scan(c.ageing.copies, c.share(c.dir.Slots()), c.belongsFn)
 }
 

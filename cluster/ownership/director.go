@@ -130,6 +130,8 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 	}
 	c.stats.Answered++
 	switch {
+	case !known && c.knowsAll(key):
+		c.answer(from, key, 0, 0)
 	case !known:
 		// Its claim may be on the way: the SYN-ACK often comes first.
 		c.park(k, ask{from: from, conn: wire.Conn{Key: key}})
@@ -146,6 +148,22 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		c.adopt(from, e)
 		c.unpark(k)
 	}
+}
+
+// knowsAll reports whether no claim can be on its way that a packet to an address of
+// a pool belongs to: this node allocates its port, so it knows of every connection
+// that has it, unless a mapping of another node has, through which that one makes
+// connections. A flood of packets to ports that nobody has must not fill the room
+// of those that wait for an answer.
+func (c *Core) knowsAll(k packet.FlowKey) bool {
+	if c.cfg.NAT == nil || c.sync.waiting != 0 || !c.sync.clean || c.cfg.NAT.Apart() {
+		return false
+	}
+	if m, ok := c.cfg.NAT.Mapped(k); !ok || c.bound(m) {
+		return false
+	}
+	unit, ok := c.cfg.NAT.Unit(k)
+	return ok && c.cfg.NAT.Holds(unit)
 }
 
 // onUpdate stores the newest state of an owner, or the copy of a dead owner's

@@ -106,6 +106,7 @@ const (
 	ReasonNATFiltered
 	ReasonDuplicate
 	ReasonNATHost
+	ReasonMartian
 	reasonEnd
 )
 
@@ -129,6 +130,7 @@ var reasonText = [reasonEnd][2]string{
 	ReasonNATConflict:  {"nat_conflict", "another connection has the tuple that a fixed translation leads to"},
 	ReasonDuplicate:    {"duplicate_owner", "an answer to a translation that was given up: another node owns the connection"},
 	ReasonNATHost:      {"nat_host_limit", "the host has as many port blocks as it may have, and their ports are in use"},
+	ReasonMartian:      {"martian", "from or to 0.0.0.0, or an ICMP error about such a packet: no host has this address"},
 	ReasonNATFiltered:  {"nat_filtered", "the mapping of this address and port does not let strangers in"},
 	ReasonNATProtocol:  {"nat_protocol", "a port pool cannot translate a protocol without ports"},
 }

@@ -14,6 +14,9 @@ func (c *Core) Packet(now int64, p *Packet) Verdict {
 	if c.view == nil {
 		return drop(ReasonFenced)
 	}
+	if nobody := (packet.Addr{}); p.Key.Src == nobody || p.Key.Dst == nobody {
+		return drop(ReasonMartian) // these are the keys of mappings
+	}
 	switch ref := c.table.Lookup(p.Key); {
 	case ref == 0:
 		return c.miss(p)

@@ -256,6 +256,7 @@ func (c *Core) ageStubs() {
 		switch {
 		case e.Flags&wire.ConnTomb != 0:
 			if c.tombStays(e) {
+				e.Confirmed = recent(c.tick(), e.Confirmed)
 				return true
 			}
 		case c.belongs(e, e.Key.Unpack()):

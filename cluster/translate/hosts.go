@@ -66,6 +66,19 @@ func (t *Translator) HostAnswer(now int64, pool int, host packet.Addr, granted b
 	t.record(unit, host, true)
 }
 
+// RestoreHost says that a connection of host with this reply key was there before
+// this process: the block that it leaves from is the host's. The log has heard of
+// that from the process before.
+func (t *Translator) RestoreHost(host packet.Addr, reply packet.FlowKey) {
+	unit, ok := t.geometry.UnitOf(reply)
+	if !ok || !t.units.Held(unit) {
+		return // it was taken over: its block is another's, or nobody's
+	}
+	if _, known := t.ports.HostOf(unit); !known {
+		t.ports.AssignHost(unit, host)
+	}
+}
+
 // freeHosts takes blocks back from hosts that use none of their ports.
 func (t *Translator) freeHosts(now int64) {
 	if now < t.freeAt {

@@ -45,8 +45,9 @@ func BenchmarkNewConnections(b *testing.B) {
 	}
 }
 
-func egress(b *testing.B) *nat.Rules {
-	pool := nat.Pool{Name: "egress"}
+func egress(b testing.TB) *nat.Rules { return egressOf(b, nat.Pool{Name: "egress"}) }
+
+func egressOf(b testing.TB, pool nat.Pool) *nat.Rules {
 	for i := range byte(16) {
 		pool.Addresses = append(pool.Addresses, packet.Addr{203, 0, 113, 16 + i})
 	}
@@ -69,13 +70,16 @@ type group struct {
 
 // single is a core of a group.
 type single struct {
-	group *group
-	core  *Core
-	vtep  netip.Addr
-	disk  *blocks.Memory // to be written
-	sent  int            // packets that left
-	inbox []parcel
-	free  [][]byte
+	group   *group
+	core    *Core
+	vtep    netip.Addr
+	table   *flowtable.Table
+	disk    *blocks.Memory // to be written
+	lines   []string       // of the log of blocks
+	sent    int            // packets that left
+	resumes bool
+	inbox   []parcel
+	free    [][]byte
 }
 
 type parcel struct {
@@ -83,7 +87,7 @@ type parcel struct {
 	b    []byte
 }
 
-func newGroup(b *testing.B, nodes int, rules *nat.Rules, room int) *group {
+func newGroup(b testing.TB, nodes int, rules *nat.Rules, room int) *group {
 	g := &group{now: 1000 * int64(time.Second)}
 	for i := range nodes {
 		g.nodes = append(g.nodes, &single{group: g, vtep: vtep(i)})
@@ -125,14 +129,16 @@ func (g *group) shared() bool {
 	return true
 }
 
-func (n *single) start(b *testing.B, i int, peers []netip.Addr, rules *nat.Rules, room int) {
+func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules, room int) {
 	var seed [10]uint64
 	for j := range seed {
 		seed[j] = uint64(j+10*i)*0x9e3779b97f4a7c15 + 1
 	}
-	table, err := flowtable.New(flowtable.NewMemory(room, 64), seed)
-	if err != nil {
-		b.Fatal(err)
+	var err error
+	if n.table == nil {
+		if n.table, err = flowtable.New(flowtable.NewMemory(room, 64), seed); err != nil {
+			b.Fatal(err)
+		}
 	}
 	name := fmt.Sprint("fw-", i)
 	cfg := Config{
@@ -143,7 +149,7 @@ func (n *single) start(b *testing.B, i int, peers []netip.Addr, rules *nat.Rules
 			Hold: 3 * time.Second, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
 		Ownership: ownership.Config{
-			Table: table, Copies: flowtable.NewBackupStore(seed, room), Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
+			Table: n.table, Copies: flowtable.NewBackupStore(seed, room), Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: n.vtep, MTU: 1654, Rand: &counter{n: uint64(1 + i<<32)}},
 		MTUCheck: MTUWarn,
@@ -152,12 +158,17 @@ func (n *single) start(b *testing.B, i int, peers []netip.Addr, rules *nat.Rules
 		cfg.NAT = &NAT{
 			Rules: rules, Rand: rand.New(rand.NewPCG(1, 2)), Stubs: flowtable.NewBackupStore(seed, 2*room), Found: true,
 			HoldDown: nat.DefaultHoldDown, Remember: func(m blocks.Memory) { n.disk = &m },
+			BlockLog: func(unit int, host packet.Addr, assigned bool) {
+				n.lines = append(n.lines, fmt.Sprint(unit, host, assigned))
+			},
 		}
 	}
 	if n.core, err = New(cfg); err != nil {
 		b.Fatal(err)
 	}
-	n.core.Start(n.group.now)
+	if !n.resumes {
+		n.core.Start(n.group.now)
+	}
 }
 
 func (g *group) tick() {
@@ -196,7 +207,7 @@ func (g *group) deliver() {
 
 // open sends the first packet of connection i, of 4096 hosts and 64 servers. A
 // batch of the event loop is 64 packets; 32 batches make a tick.
-func (g *group) open(b *testing.B, i uint32) {
+func (g *group) open(b testing.TB, i uint32) {
 	p := ownership.Packet{
 		Kind: ownership.KindTCP, In: 1, Len: 40, Flags: ownership.SYN, WScale: 0xff, SeqLen: 1, Seq: i, Handle: 1,
 		Key: packet.FlowKey{

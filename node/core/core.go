@@ -12,6 +12,7 @@ import (
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
 	"cohort/cluster/translate"
+	"cohort/flowtable"
 )
 
 // IO is what a Core does to the world. Calls happen inside the Core's own
@@ -58,6 +59,7 @@ type Core struct {
 	link   *ccl.Endpoint
 	now    int64
 
+	table      *flowtable.Table
 	units      *blocks.Machine // nil without NAT
 	hosts      *hosts.Machine
 	translator *translate.Translator
@@ -96,7 +98,7 @@ const maxEarly = 256
 // New wires a node. Start makes it look for its cluster.
 func New(cfg Config) (*Core, error) {
 	c := &Core{
-		io: cfg.IO, name: cfg.Membership.Self.Name, running: cfg.Membership.Running,
+		io: cfg.IO, name: cfg.Membership.Self.Name, table: cfg.Ownership.Table, running: cfg.Membership.Running,
 		settle: cmp.Or(cfg.Ownership.SettleTime, 3*time.Second), // its default
 		mtu:    cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
 	}
@@ -120,6 +122,7 @@ func New(cfg Config) (*Core, error) {
 		c.own.PeerReset()
 		if c.units != nil && c.ids[a] != 0 {
 			c.units.PeerReset(c.now, c.ids[a])
+			c.hosts.PeerReset(c.ids[a])
 		}
 	}
 	c.link, err = ccl.NewEndpoint(cfg.Endpoint)

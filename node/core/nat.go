@@ -97,6 +97,35 @@ func (c *Core) flushNAT() {
 	}
 }
 
+// RestoreUnits gives back what a former process of this life held: the units, as
+// blocks.Machine.Restore, and the blocks of hosts, which their connections tell. A
+// block that no connection uses is nobody's again. took and gone are what came to it
+// and what it gave away, as its journal says. Call it before Resume.
+func (c *Core) RestoreUnits(now int64, life wire.Incarnation, view uint64, held []int, took []blocks.Taken, gone []int) {
+	c.now = now
+	c.units.Restore(now, life, view, held, took...)
+	c.units.RestoreGone(gone)
+	c.table.ScanFlows(0, int(^uint(0)>>1), func(_ uint32, f *flowtable.FlowSlot) bool {
+		if f.Key[1] != f.Key[0].Reverse() {
+			c.translator.RestoreHost(f.Key[0].Src, f.Key[1])
+		}
+		return true
+	})
+	c.hosts.Recut(c.translator.Ports().HostUnits)
+}
+
+// LoseUnits says that nothing is left of a life that RestoreUnits began to go on
+// with, or that has ended.
+func (c *Core) LoseUnits(now int64) {
+	if c.units == nil {
+		return
+	}
+	c.now = now
+	c.units.Lost(now)
+	c.hosts.Lost()
+	c.translator.LoseHosts()
+}
+
 // Units returns the machine that keeps the NAT units, nil without NAT.
 func (c *Core) Units() *blocks.Machine { return c.units }
 

@@ -61,11 +61,7 @@ func (o *memberOutput) Fenced(why string, cause wire.Cause) {
 	c := (*Core)(o)
 	c.io.Fence(why)
 	c.own.Reset(c.now)
-	if c.units != nil {
-		c.units.Lost(c.now)
-		c.hosts.Lost()
-		c.translator.LoseHosts()
-	}
+	c.LoseUnits(c.now)
 	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.view, c.self, c.ids = nil, 0, nil
 	c.forgetProbes()
