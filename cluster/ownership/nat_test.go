@@ -580,13 +580,15 @@ func TestFR14_ProvisionalTranslationsWaitForTheGrant(t *testing.T) {
 	c.run(700 * ms)
 	owner := c.oneOwner(k)
 	for id := wire.NodeID(1); id <= 2; id++ {
-		want := Verdict{Op: OpDrop, Reason: ReasonDuplicate}
+		// Who lost drops the answer to its translation. What the initiator sent
+		// follows an answer that came through the winner, and goes there.
+		want := map[Handle]Verdict{100: {Op: OpDrop, Reason: ReasonDuplicate}, 101: {Op: OpSend, Node: owner}}
 		if id == owner {
-			want = Verdict{Op: OpForward}
+			want = map[Handle]Verdict{100: {Op: OpForward}, 101: {Op: OpForward}}
 		}
-		for h := Handle(100); h <= 101; h++ {
-			if v := c.nodes[id].released[h]; v.Op != want.Op || v.Reason != want.Reason {
-				t.Fatalf("node %d, owner is %d: %+v, want %+v", id, owner, v, want)
+		for h, want := range want {
+			if v := c.nodes[id].released[h]; v.Op != want.Op || v.Reason != want.Reason || v.Node != want.Node {
+				t.Fatalf("node %d, owner is %d, packet %d: %+v, want %+v", id, owner, h, v, want)
 			}
 		}
 	}
