@@ -100,6 +100,10 @@ func kindOf(p *packet.Packet) ownership.Kind {
 		return ownership.KindEchoRequest
 	case p.ICMPType == packet.ICMPEchoReply:
 		return ownership.KindEchoReply
+	case p.ICMPType == packet.ICMPRedirect:
+		// It is a router's word to a neighbour about the next hop (RFC 1812,
+		// 4.3.3.2): what comes through a firewall is nobody's neighbour.
+		return ownership.KindICMPOther
 	case p.IsICMPError():
 		return ownership.KindICMPError
 	}

@@ -129,7 +129,11 @@ func (c *Core) keepsMirrored(from wire.NodeID, conn *wire.Conn, reregister bool)
 		if ref == 0 || f.Key[0] != conn.Reply {
 			return false
 		}
-		c.redirect(from, conn.Reply, c.self, conn.Gen)
+		key := conn.Reply
+		if f.Key[1] == conn.Key {
+			key = conn.Key // what waits for its claim belongs to this node's connection
+		}
+		c.redirect(from, key, c.self, conn.Gen)
 		return true
 	}
 	ref, f := c.owning(conn.Key)

@@ -203,6 +203,7 @@ func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
 		return drop(ReasonHoldLimit)
 	}
 	w := c.pending.add(k, waitGrant)
+	w.conn.Key = f.Key[0]
 	w.deadline, w.askedAt = c.now+int64(c.cfg.AnswerTimeout), c.now
 	c.pending.keep(w, p)
 	return Verdict{Op: OpHold}

@@ -580,13 +580,15 @@ func TestFR14_ProvisionalTranslationsWaitForTheGrant(t *testing.T) {
 	c.run(700 * ms)
 	owner := c.oneOwner(k)
 	for id := wire.NodeID(1); id <= 2; id++ {
-		want := Verdict{Op: OpDrop, Reason: ReasonDuplicate}
+		// Who lost drops the answer to its translation. What the initiator sent
+		// follows an answer that came through the winner, and goes there.
+		want := map[Handle]Verdict{100: {Op: OpDrop, Reason: ReasonDuplicate}, 101: {Op: OpSend, Node: owner}}
 		if id == owner {
-			want = Verdict{Op: OpForward}
+			want = map[Handle]Verdict{100: {Op: OpForward}, 101: {Op: OpForward}}
 		}
-		for h := Handle(100); h <= 101; h++ {
-			if v := c.nodes[id].released[h]; v.Op != want.Op || v.Reason != want.Reason {
-				t.Fatalf("node %d, owner is %d: %+v, want %+v", id, owner, v, want)
+		for h, want := range want {
+			if v := c.nodes[id].released[h]; v.Op != want.Op || v.Reason != want.Reason || v.Node != want.Node {
+				t.Fatalf("node %d, owner is %d, packet %d: %+v, want %+v", id, owner, h, v, want)
 			}
 		}
 	}
@@ -672,4 +674,44 @@ func TestNT5_NoPortIsNeededForAConnectionThatExists(t *testing.T) {
 	n.core.PortsChanged(c.now)
 	c.run(20 * ms)
 	wantForward(t, n.released[p.Handle])
+}
+
+// Who owns a connection with a static translation may be the director of its second
+// key, too. An answer that another node takes for a first packet goes to it: in a
+// hairpin that is how every answer comes back.
+func TestFR6_AnAnswerClaimedByAnotherNodeGoesToItsConnection(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	for _, n := range c.nodes {
+		n.fake.fixed = packet.Addr{198, 51, 100, 80}
+	}
+	played := 0
+	for port := uint16(2000); port < 2040; port++ {
+		k := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: port, DstPort: 53, Proto: packet.ProtoUDP}
+		owner, v := c.at(1, udp(k))
+		wantForward(t, v)
+		c.run(20 * ms)
+		reply := c.reply(k)
+		for id := wire.NodeID(1); id <= 4; id++ {
+			if c.order().Director(reply) != owner || id == owner {
+				continue
+			}
+			played++
+			claim := wire.Conn{Key: reply, Reply: k, Gen: 1, In: 2, Out: 1, Timeout: 30}
+			n := c.nodes[id]
+			n.handle++
+			p := udp(reply)
+			p.In, p.Handle = 2, n.handle
+			ck, _ := reply.Canonical()
+			if v := n.core.ask(&p, ck, waitClaim, &claim); v.Op != OpHold {
+				t.Fatalf("%+v, want it to wait", v)
+			}
+			c.run(20 * ms)
+			if v, over := n.released[p.Handle]; !over || v.Op != OpSend || v.Node != owner {
+				t.Fatalf("node %d: %+v (answered: %v), want it sent to the owner, node %d", id, v, over, owner)
+			}
+		}
+	}
+	if played == 0 {
+		t.Fatal("no owner is the director of the second key")
+	}
 }

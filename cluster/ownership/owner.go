@@ -377,7 +377,7 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 		return
 	}
 	if w.kind == waitGrant {
-		c.refuse(w, ReasonDuplicate)
+		c.giveUpGrant(w, owner, gen)
 		return
 	}
 	for i := range w.held {
@@ -404,6 +404,22 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 			v = drop(ReasonForwardLoop)
 		} else if p.From != 0 && !c.steersHere(p.Key) {
 			c.tellGone(p.From, p.Key)
+		}
+		c.out.Release(p.Handle, v)
+	}
+	c.done(w)
+}
+
+// giveUpGrant ends the wait of a provisional owner that has lost. Answers to its
+// translation are of no use to anybody. What the initiator sends belongs to the
+// winner: it has seen the answers of no other, for those of this node have waited.
+func (c *Core) giveUpGrant(w *wait, owner wire.NodeID, gen uint32) {
+	c.pending.take(w)
+	for i := range w.held {
+		p := &w.held[i]
+		v := drop(ReasonDuplicate)
+		if p.Key == w.conn.Key && p.From != owner {
+			v = Verdict{Op: OpSend, Node: owner, Gen: gen}
 		}
 		c.out.Release(p.Handle, v)
 	}
