@@ -69,7 +69,7 @@ func member(s *membership.Status, m *wire.Member) api.Member {
 			}
 		}
 	}
-	if s.View.Draining&(1<<m.ID) != 0 {
+	if s.View.Drains(m.ID) {
 		a.State = "draining"
 	}
 	return a
