@@ -227,4 +227,9 @@ func (c *Core) lastWord(from wire.NodeID, ref flowtable.Ref, conn *wire.Conn) {
 }
 
 // Owned is how many connections this node owns.
-func (c *Core) Owned() int { return int(c.table.Stats().Flows) }
+func (c *Core) Owned() int { return c.table.Stats().Flows }
+
+// Drained reports whether this node drains, owns nothing, and waits for no answer.
+func (c *Core) Drained() bool {
+	return c.view != nil && c.draining() && c.sync.step == syncIdle && c.Owned() == 0 && c.pending.first == nil
+}
