@@ -17,7 +17,6 @@ const (
 	actWait  = 10 * time.Second // for a verb's effect
 
 	leaveWait = 30 * time.Second // for a node's connections to move before it leaves
-	drainWait = 5 * time.Minute  // the same, for an operator who has time
 )
 
 // intent is what an operator wants of this node, kept over restarts.
@@ -60,7 +59,7 @@ func (p provider) Act(ctx context.Context, verb, node string) (api.Acted, error)
 func drainsFor(verb string) time.Duration {
 	switch verb {
 	case api.VerbDrain:
-		return drainWait
+		return core.Patience
 	case api.VerbLeave, api.VerbDisable:
 		return leaveWait
 	}
@@ -77,7 +76,12 @@ func (n *Node) act(now int64, verb, node string) error {
 		return n.core.Enable(now, membership.Join)
 	case api.VerbEnable:
 		return n.core.Enable(now, membership.Auto)
-	case api.VerbDrain, api.VerbLeave:
+	case api.VerbDrain:
+		if node != "" && node != n.core.Name() {
+			return m.AskDrain(now, node)
+		}
+		return n.core.Drain(now, drainsFor(verb), "drained: an operator said so")
+	case api.VerbLeave:
 		err := n.core.Drain(now, drainsFor(verb), "left: an operator said so")
 		n.passing = n.passing || err == nil
 		return err
@@ -102,12 +106,12 @@ func (n *Node) acted(now int64, verb, node string) api.Acted {
 	if s.View != nil {
 		a.Control = memberName(s.View, s.View.Control)
 	}
-	switch verb {
-	case api.VerbCreate, api.VerbJoin, api.VerbEnable:
+	switch {
+	case verb == api.VerbCreate || verb == api.VerbJoin || verb == api.VerbEnable:
 		a.Done = s.State == wire.StateInSync
-	case api.VerbRemove:
+	case verb == api.VerbRemove, verb == api.VerbDrain && node != "" && node != n.core.Name():
 		a.Done = s.View.Named(node) == nil
-	case api.VerbPromote:
+	case verb == api.VerbPromote:
 		a.Done = a.Control == node
 	default:
 		a.Done = n.core.Ladder().Phase == health.Disabled

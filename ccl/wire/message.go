@@ -297,6 +297,7 @@ const (
 	OrderPromote OrderVerb = 1 // Node becomes the control node; said to it by the present one
 	OrderRemove  OrderVerb = 2 // Node is taken out and stays out until somebody lets it join
 	OrderBreak   OrderVerb = 3 // everybody is taken out: the cluster ends
+	OrderDrain   OrderVerb = 4 // Node moves its connections to others, and leaves; said to it by the control node
 )
 
 // Probe is padded to Size bytes of inner IP packet (CL3).

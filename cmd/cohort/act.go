@@ -45,9 +45,9 @@ var verbs = []verb{
 		done: "SELF is in sync, the control node is CONTROL",
 	},
 	{
-		name: api.VerbDrain, short: "Move all connections to the other nodes, then leave the cluster",
-		long:  "The node begins no new connections, gives those that it has to the others, and\nleaves when it has none: after five minutes all the same. " + staysOut + ",\nor when its daemon starts again.",
-		warns: "SELF leaves the cluster. " + gives, done: "SELF is out until it is told to join, or its daemon starts again",
+		name: api.VerbDrain, short: "Move a node's connections to the others, then take it out of the cluster",
+		long:  "This node, or NODE, begins no new connections, gives those that it has to the\nothers, and leaves when it has none: after five minutes all the same. It is\ndisabled then, as with cohort disable there. It is said once, to any member.",
+		warns: "NODE leaves the cluster, also after a restart. " + gives, done: "NODE is out; cohort enable or cohort join there bring it back",
 	},
 	{
 		name: api.VerbLeave, short: "Take this node out of the cluster until its daemon starts again",
@@ -102,6 +102,9 @@ func (v *verb) command(o *options) *cobra.Command {
 			return v.run(c.Context(), client, node, sure, o.out, c.InOrStdin())
 		},
 	}
+	if v.name == api.VerbDrain {
+		c.Use, c.Args = c.Use+" [NODE]", cobra.MaximumNArgs(1)
+	}
 	if api.Remote(v.name) {
 		c.Use += " NODE"
 		c.Args = func(_ *cobra.Command, args []string) error {
@@ -147,8 +150,11 @@ func (v *verb) run(ctx context.Context, client *api.Client, node string, sure bo
 	return err
 }
 
-// fill puts names into a text.
+// fill puts names into a text. A verb that names no node is about the one that is asked.
 func fill(text string, i *api.Info, node string) string {
+	if node == "" {
+		node = i.Self
+	}
 	return strings.NewReplacer("SELF", i.Self, "CONTROL", nobody(i.Control), "NODE", node).Replace(text)
 }
 

@@ -18,6 +18,9 @@ type departure struct {
 	left  int // connections that it still had when it went
 }
 
+// Patience is how long a node waits for its connections to move whose operator has time.
+const Patience = 5 * time.Minute
+
 // ErrDraining is returned by Drain for a node that drains already.
 var ErrDraining = errors.New("core: the node drains already")
 
@@ -55,6 +58,10 @@ func (c *Core) Draining() (left int, on bool) {
 // tickDrain goes when there is nothing to wait for any more.
 func (c *Core) tickDrain() {
 	d := &c.departure
+	if c.member.Asked() && !d.on {
+		_ = c.Drain(c.now, Patience, "drained: an operator said so at another node") // a member is not disabled
+		return
+	}
 	if !d.on || c.now < d.until && c.heirs() && !c.drained() {
 		return
 	}

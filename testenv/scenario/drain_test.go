@@ -34,7 +34,7 @@ func TestEL10_ADrainLosesNoConnection(t *testing.T) {
 	}()
 
 	began := time.Now()
-	done, err := b.API().Act(ctx, api.VerbDrain, "")
+	done, err := top.Nodes[3].API().Act(ctx, api.VerbDrain, b.Name) // said to another one
 	if err != nil || !done.Done || done.Left != 0 {
 		t.Fatalf("drain: %+v, %v", done, err)
 	}
