@@ -49,7 +49,7 @@ type Machine struct {
 	recent   int64  // when one of anybody did
 	grace    bool
 	draining bool
-	asked    bool // to drain, by another member
+	asked    bool    // to drain, by another member
 	pending  pending // an operator's order on its way
 	mode     Mode
 
