@@ -15,6 +15,7 @@ const (
 	VerbCreate  = "create"  // found a cluster, without waiting for peers that say nothing
 	VerbJoin    = "join"    // join a cluster, found none
 	VerbEnable  = "enable"  // look for a cluster as after a start
+	VerbDrain   = "drain"   // as disable, of any node, and with more time for its connections to move
 	VerbLeave   = "leave"   // out, until it is told to join, or its daemon starts again
 	VerbDisable = "disable" // out, until it is told to join
 	VerbBreak   = "break"   // the cluster ends: all nodes are disabled
@@ -23,15 +24,15 @@ const (
 )
 
 // Verbs are those that a node can be told.
-var Verbs = []string{VerbCreate, VerbJoin, VerbEnable, VerbLeave, VerbDisable, VerbBreak, VerbRemove, VerbPromote}
+var Verbs = []string{VerbCreate, VerbJoin, VerbEnable, VerbDrain, VerbLeave, VerbDisable, VerbBreak, VerbRemove, VerbPromote}
 
-// Remote reports whether a verb names a node.
+// Remote reports whether a verb names a node. Drain may.
 func Remote(verb string) bool { return verb == VerbRemove || verb == VerbPromote }
 
 // Actor is a Provider that changes its part in the cluster.
 type Actor interface {
-	// Act carries out a verb, about node if it is Remote, and waits some seconds for
-	// its effect. What cannot be is a Refusal.
+	// Act carries out a verb, about node if one is named, and waits some seconds for
+	// its effect; of a node that drains, as long as that takes. What cannot be is a Refusal.
 	Act(ctx context.Context, verb, node string) (Acted, error)
 }
 
@@ -40,6 +41,7 @@ type Acted struct {
 	State   string `json:"state"`   // of the node that was asked
 	Control string `json:"control"` // the control node as it sees it, "" = none
 	Done    bool   `json:"done"`    // the effect is there; false: it was not seen yet
+	Left    int    `json:"left"`    // connections of a node on its way out; once it is out, those it went with
 }
 
 // pathAct is where a verb is said, with POST.
@@ -60,8 +62,8 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	case !slices.Contains(Verbs, verb):
 		fail(w, http.StatusBadRequest, "unknown verb "+strconv.Quote(verb)+"; known are "+strings.Join(Verbs, ", "))
 		return
-	case Remote(verb) != (node != ""):
-		fail(w, http.StatusBadRequest, "a node is named with remove and promote only; write verb=promote&node=NAME")
+	case Remote(verb) != (node != "") && verb != VerbDrain:
+		fail(w, http.StatusBadRequest, "a node is named with remove, promote and drain only; write verb=promote&node=NAME")
 		return
 	}
 	done, err := a.Act(r.Context(), verb, node)
@@ -72,7 +74,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	send(w, done)
 }
 
-// Act tells the node a verb; node is "" unless the verb is Remote.
+// Act tells the node a verb; node is "" unless the verb is Remote, or drain.
 func (c *Client) Act(ctx context.Context, verb, node string) (Acted, error) {
 	q := url.Values{"verb": {verb}}
 	if node != "" {

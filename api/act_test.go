@@ -34,10 +34,10 @@ func TestEL10_VerbsArriveAsSaid(t *testing.T) {
 			t.Errorf("%s: %+v, %v", verb, a, err)
 		}
 	}
-	if got := strings.Join(n.said, ", "); got != "create, join, enable, leave, disable, break, remove fw-c, promote fw-c" {
+	if got := strings.Join(n.said, ", "); got != "create, join, enable, drain, leave, disable, break, remove fw-c, promote fw-c" {
 		t.Errorf("told %s", got)
 	}
-	for _, bad := range [][2]string{{"explode", ""}, {"promote", ""}, {"leave", "fw-c"}} {
+	for _, bad := range [][2]string{{"explode", ""}, {"disable", "fw-c"}, {"promote", ""}, {"leave", "fw-c"}} {
 		if _, err := c.Act(t.Context(), bad[0], bad[1]); err == nil {
 			t.Errorf("%v is taken", bad)
 		}

@@ -15,6 +15,8 @@ import (
 const (
 	actEvery = 20 * time.Millisecond
 	actWait  = 10 * time.Second // for a verb's effect
+
+	leaveWait = 30 * time.Second // for a node's connections to move before it leaves
 )
 
 // intent is what an operator wants of this node, kept over restarts.
@@ -33,7 +35,7 @@ func (p provider) Act(ctx context.Context, verb, node string) (api.Acted, error)
 	if err != nil {
 		return api.Acted{}, refuseVerb(verb, node, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, actWait)
+	ctx, cancel := context.WithTimeout(ctx, actWait+drainsFor(verb))
 	defer cancel()
 	tick := time.NewTicker(actEvery)
 	defer tick.Stop()
@@ -53,6 +55,17 @@ func (p provider) Act(ctx context.Context, verb, node string) (api.Acted, error)
 	}
 }
 
+// drainsFor is how long a verb waits for connections to move at most.
+func drainsFor(verb string) time.Duration {
+	switch verb {
+	case api.VerbDrain:
+		return core.Patience
+	case api.VerbLeave, api.VerbDisable:
+		return leaveWait
+	}
+	return 0
+}
+
 // act carries a verb out.
 func (n *Node) act(now int64, verb, node string) error {
 	m := n.core.Member()
@@ -63,15 +76,21 @@ func (n *Node) act(now int64, verb, node string) error {
 		return n.core.Enable(now, membership.Join)
 	case api.VerbEnable:
 		return n.core.Enable(now, membership.Auto)
+	case api.VerbDrain:
+		if node != "" && node != n.core.Name() {
+			return m.AskDrain(now, node)
+		}
+		return n.core.Drain(now, drainsFor(verb), "drained: an operator said so")
 	case api.VerbLeave:
-		n.passing = true
-		return n.core.Disable(now, "left: an operator said so")
+		err := n.core.Drain(now, drainsFor(verb), "left: an operator said so")
+		n.passing = n.passing || err == nil
+		return err
 	case api.VerbDisable:
-		if n.passing { // it left before: now it stays out
+		if n.passing { // it left before, or is about to: now it stays out
 			n.passing = false
 			return nil
 		}
-		return n.core.Disable(now, "disabled by an operator")
+		return n.core.Drain(now, drainsFor(verb), "disabled by an operator")
 	case api.VerbBreak:
 		return m.Break(now)
 	case api.VerbRemove:
@@ -87,15 +106,18 @@ func (n *Node) acted(now int64, verb, node string) api.Acted {
 	if s.View != nil {
 		a.Control = memberName(s.View, s.View.Control)
 	}
-	switch verb {
-	case api.VerbCreate, api.VerbJoin, api.VerbEnable:
+	switch {
+	case verb == api.VerbCreate || verb == api.VerbJoin || verb == api.VerbEnable:
 		a.Done = s.State == wire.StateInSync
-	case api.VerbRemove:
+	case verb == api.VerbRemove, verb == api.VerbDrain && node != "" && node != n.core.Name():
 		a.Done = s.View.Named(node) == nil
-	case api.VerbPromote:
+	case verb == api.VerbPromote:
 		a.Done = a.Control == node
 	default:
 		a.Done = n.core.Ladder().Phase == health.Disabled
+		if drainsFor(verb) > 0 {
+			a.Left, _ = n.core.Draining()
+		}
 	}
 	return a
 }
@@ -105,6 +127,7 @@ func refuseVerb(verb, node string, err error) error {
 	why := map[error]string{
 		core.ErrClustering:      "this node is clustering already",
 		core.ErrDisabled:        "this node is out already",
+		core.ErrDraining:        "this node is on its way out already",
 		membership.ErrNotMember: "this node is no member of the cluster at present; ask one that is",
 		membership.ErrUnknown:   "there is no member " + node,
 		membership.ErrControl:   node + " is the control node already",
@@ -123,7 +146,7 @@ func refuseVerb(verb, node string, err error) error {
 func (n *Node) keepIntent() {
 	s := n.core.Ladder()
 	out := s.Phase == health.Disabled && s.Cause == wire.CauseOperator
-	if !out {
+	if _, leaving := n.core.Draining(); !out && !leaving {
 		n.passing = false
 	}
 	want := intent{}

@@ -69,7 +69,7 @@ func member(s *membership.Status, m *wire.Member) api.Member {
 			}
 		}
 	}
-	if s.View.Draining&(1<<m.ID) != 0 {
+	if s.View.Drains(m.ID) {
 		a.State = "draining"
 	}
 	return a
@@ -258,6 +258,8 @@ func (n *Node) loopCounters() []api.Counter {
 	s := n.core.Owner().Stats()
 	add("role", "connections_created", s.Created, "connections this node came to own by their first packet")
 	add("role", "connections_adopted", s.Adopted, "connections taken over from a dead owner (FR11)")
+	add("role", "connections_bequeathed", s.Bequeathed, "connections given to other nodes, as this one drained (EL10)")
+	add("role", "connections_inherited", s.Inherited, "connections taken from a node that drained (EL10)")
 	add("role", "connections_closed", s.Closed, "owned connections that ended")
 	add("role", "duplicate_owners", s.Duplicates, "provisional owners that lost to an earlier claim (FR14)")
 	add("role", "claims_sent", s.Claims, "claims sent to directors")

@@ -1,5 +1,12 @@
 package sim
 
+import (
+	"time"
+
+	"cohort/cluster/health"
+	"cohort/cluster/membership"
+)
+
 // Fault strikes once, at an instant of its own, and mends itself or is mended
 // at the end of the run.
 type Fault func(w *World)
@@ -41,6 +48,46 @@ func (w *World) powerOff(n *node) {
 			n.boot()
 		}
 	})
+}
+
+// Drain is an operator who takes a machine out in order, and lets it join again when it
+// has been out for a while. One at a time: there must be somebody to give to.
+func Drain(w *World) {
+	for _, n := range w.nodes {
+		if _, on := n.core.Draining(); on || !n.running() || n.tag == 0 || len(n.view.Members) != len(w.nodes) {
+			return
+		}
+	}
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	w.note("FAULT node %d drains", n.index+1)
+	w.check.moved()
+	w.result.Drains++
+	if err := n.core.Drain(w.clock.now, 3*time.Second, "it drained"); err != nil {
+		w.fail("EL10: node %d does not drain: %v", n.index+1, err)
+	}
+	life := n.life
+	var back func()
+	back = func() {
+		if n.life == life && n.running() && !w.enable(n) {
+			w.clock.after(second/3, back) // still on its way out
+		}
+	}
+	w.clock.after(second, back)
+}
+
+// enable lets a node join that an operator has taken out; false when it is in.
+func (w *World) enable(n *node) bool {
+	if n.core.Ladder().Phase != health.Disabled {
+		return false
+	}
+	left, _ := n.core.Draining()
+	w.result.Left += left
+	w.check.moved()
+	w.note("node %d left %d connections behind, and is told to join again", n.index+1, left)
+	if err := n.core.Enable(w.clock.now, membership.Auto); err != nil {
+		w.fail("EL10: node %d: %v", n.index+1, err)
+	}
+	return true
 }
 
 // KillDaemon ends the daemon alone: its fast path lives on until the lease
@@ -134,6 +181,7 @@ func (w *World) mend() {
 		} else if w.setups != nil {
 			n.prepare(n.file)
 		}
+		w.enable(n)
 	}
 	w.check.moved()
 }

@@ -161,6 +161,38 @@ var longPartitions = Config{
 	Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 2, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
 }
 
+// TestEL10_Drains takes nodes out in order and lets them join again. Nothing is lost,
+// nobody waits for long, and a node that goes by itself owns nothing any more.
+func TestEL10_Drains(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"calm":  {Faults: []Fault{Drain}},
+		"lossy": {Faults: []Fault{Drain}, Link: scenarios["lossy"].Link},
+		"power": {Faults: []Fault{Drain, PowerOff}, Strikes: 4},
+	} {
+		for _, nat := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
+				t.Parallel()
+				var sum Result
+				for s := range *seeds {
+					cfg := cfg
+					cfg.NAT = nat
+					r := play(t, name, cfg, *first+uint64(s))
+					sum.Completed, sum.Excused, sum.Drains, sum.Left = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Drains+r.Drains, sum.Left+r.Left
+					sum.Adopted, sum.Deaths, sum.Stall, sum.Inherited = sum.Adopted+r.Adopted, sum.Deaths+r.Deaths, max(sum.Stall, r.Stall), sum.Inherited+r.Inherited
+				}
+				t.Logf("%d seeds: %d conversations complete, %d excused; %d drains moved %d connections, and left %d; %d adopted from the dead; longest stall %v",
+					*seeds, sum.Completed, sum.Excused, sum.Drains, sum.Inherited, sum.Left, sum.Adopted, sum.Stall)
+				if sum.Drains == 0 || sum.Inherited == 0 || sum.Completed == 0 {
+					t.Fatal("nobody drained, or nothing moved")
+				}
+				if name != "power" && (sum.Left+sum.Excused+sum.Deaths != 0 || sum.Adopted != 0) {
+					t.Errorf("a drain left %d connections behind; %d nodes went with some, %d were adopted, %d given up", sum.Left, sum.Deaths, sum.Adopted, sum.Excused)
+				}
+			})
+		}
+	}
+}
+
 func playAll(t *testing.T, nat bool) {
 	for name, cfg := range scenarios {
 		cfg.NAT = nat

@@ -77,6 +77,9 @@ type Result struct {
 	Adopted    uint64
 	Duplicates uint64
 	Views      int
+	Drains     int           // nodes that an operator took out in order
+	Inherited  uint64        // connections that moved from one that drained
+	Left       int           // connections that they still had when they went
 	Reloads    int           // changes of configuration at a node
 	Blocks     int           // most port blocks that one host had
 	Stall      time.Duration // longest time a client waited for a reply
@@ -255,5 +258,6 @@ func (w *World) sum() {
 		s := n.core.Owner().Stats()
 		w.result.Adopted += s.Adopted
 		w.result.Duplicates += s.Duplicates
+		w.result.Inherited += s.Inherited
 	}
 }

@@ -67,6 +67,7 @@ const (
 	ConnOrphan  = 0x04 // of all messages Update and Bind only: the owner is dead, the receiver is the new director
 	ConnMapped  = 0x08 // its translation is that of a mapping (RFC 4787, endpoint-independent)
 	ConnTomb    = 0x40 // stubs only, never sent: see ownership's tombs
+	ConnYours   = 0x40 // Update only, never stored: the sender drains, the receiver is to go on with it (EL10)
 	ConnLogged  = 0x20 // its translation is logged when it begins and ends (RFC 6888, REQ-12)
 	ConnGranted = 0x80 // copies only, never sent: granted, and its owner has not confirmed it since
 	ConnAnswer  = 0x80 // Update and Bind only, never stored: the owner waits for Kept (FR13)
@@ -296,6 +297,7 @@ const (
 	OrderPromote OrderVerb = 1 // Node becomes the control node; said to it by the present one
 	OrderRemove  OrderVerb = 2 // Node is taken out and stays out until somebody lets it join
 	OrderBreak   OrderVerb = 3 // everybody is taken out: the cluster ends
+	OrderDrain   OrderVerb = 4 // Node moves its connections to others, and leaves; said to it by the control node
 )
 
 // Probe is padded to Size bytes of inner IP packet (CL3).

@@ -55,6 +55,9 @@ type View struct {
 	Members  []Member // sorted by ID
 }
 
+// Drains reports whether a member is about to leave.
+func (v *View) Drains(id NodeID) bool { return v.Draining>>id&1 != 0 }
+
 // Newer reports whether v replaces o: terms first, then epochs.
 func (v *View) Newer(o *View) bool {
 	if o == nil {

@@ -40,7 +40,7 @@ func (m *Machine) LeaveReady() bool {
 
 // Depart ends this node's part: it gives up what is left and says that nobody
 // needs to wait for it. Go on with ApplyView until a view is without this node;
-// then the Machine is of no more use.
+// after Lost it may take part again.
 func (m *Machine) Depart(now int64) {
 	m.now = now
 	m.leaving, m.departed = true, true

@@ -236,6 +236,7 @@ func (m *Machine) Lost(now int64) {
 	m.Fence(now)
 	m.drop()
 	m.life = 0
+	m.leaving, m.departed = false, false // the next life stays
 }
 
 // Settled says that in the present view everybody has registered its

@@ -49,6 +49,7 @@ type Machine struct {
 	recent   int64  // when one of anybody did
 	grace    bool
 	draining bool
+	asked    bool    // to drain, by another member
 	pending  pending // an operator's order on its way
 	mode     Mode
 
@@ -106,7 +107,7 @@ func (m *Machine) reset() {
 	m.follow = follow{next: inf, orphan: never, behind: never}
 	m.doubt = doubt{}
 	m.beatAt, m.nextBeat = never, inf
-	m.pending, m.draining = pending{again: inf}, false
+	m.pending, m.draining, m.asked = pending{again: inf}, false, false
 	for _, p := range m.order {
 		p.join, p.evict, p.answered, p.hearsMe, p.sent, p.lagging = nil, "", never, never, never, never
 	}

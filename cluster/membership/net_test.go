@@ -221,7 +221,9 @@ func (t *testNode) do(input func()) {
 		t.backlog = append(t.backlog, input)
 		return
 	}
-	input()
+	if input(); t.m.Asked() {
+		t.m.Drain(t.net.now, true)
+	}
 	if until := t.m.LeaseUntil(t.net.now); until != 0 {
 		t.lease = until
 	}

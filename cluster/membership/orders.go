@@ -35,6 +35,17 @@ func (m *Machine) Promote(now int64, name string) error {
 // last one (EL9).
 func (m *Machine) Expel(now int64, name string) error { return m.give(now, wire.OrderRemove, name) }
 
+// AskDrain asks a member to drain, and then to leave (EL10). Any member takes the
+// order, and it may be about any but the last one. The member hears of it by Asked.
+func (m *Machine) AskDrain(now int64, name string) error { return m.give(now, wire.OrderDrain, name) }
+
+// Asked reports, once, that another member passed on an order for this one to drain.
+func (m *Machine) Asked() bool {
+	asked := m.asked
+	m.asked = false
+	return asked
+}
+
 // Break ends the cluster: every member is out, this one too, and stays so.
 func (m *Machine) Break(now int64) error {
 	if m.view == nil || m.doubt.on {
@@ -59,6 +70,8 @@ func (m *Machine) give(now int64, verb wire.OrderVerb, name string) error {
 		return fmt.Errorf("membership: promote %s: %w", name, ErrControl)
 	case verb == wire.OrderRemove && len(m.view.Members) == 1:
 		return fmt.Errorf("membership: remove %s: %w", name, ErrLast)
+	case verb == wire.OrderDrain && len(m.view.Members) == 1:
+		return fmt.Errorf("membership: drain %s: %w", name, ErrLast)
 	}
 	m.wake(now)
 	m.accept(now, wire.Order{Verb: verb, Node: mem.ID, Term: m.view.Term, Epoch: m.view.Epoch})
@@ -88,8 +101,10 @@ func (m *Machine) pursue(now int64) {
 	}
 	mem := m.view.Member(o.Node)
 	switch {
-	case o.Verb == wire.OrderPromote && o.Node != m.self.ID:
+	case o.Verb == wire.OrderPromote && o.Node != m.self.ID, o.Verb == wire.OrderDrain && o.Node != m.self.ID:
 		m.out.Send(mem.VTEP, o)
+	case o.Verb == wire.OrderDrain:
+		m.asked, m.pending = true, pending{again: inf}
 	case o.Verb == wire.OrderRemove && o.Node != m.self.ID:
 		m.pending = pending{again: inf}
 		if p := m.peers[mem.VTEP]; p != nil {
@@ -122,12 +137,15 @@ func (m *Machine) onOrder(now int64, p *peer, o *wire.Order) {
 	case from == nil:
 	case o.Verb == wire.OrderBreak:
 		m.dissolve(now)
-	case mem == nil || o.Verb != wire.OrderPromote && o.Verb != wire.OrderRemove:
+	case mem == nil || o.Verb != wire.OrderPromote && o.Verb != wire.OrderRemove && o.Verb != wire.OrderDrain:
 	case m.ruling():
 		if m.pending.order != *o {
 			m.accept(now, *o)
 		}
-	case o.Verb == wire.OrderPromote && o.Node == m.self.ID && from.ID == m.view.Control:
+	case o.Node != m.self.ID || from.ID != m.view.Control:
+	case o.Verb == wire.OrderDrain:
+		m.asked = true
+	case o.Verb == wire.OrderPromote:
 		all := append([]wire.Member(nil), m.view.Members...)
 		m.promote(now, all, "control node: promoted by an operator, in the place of "+from.Name)
 	}

@@ -79,7 +79,7 @@ func TestScripts(t *testing.T) {
 //	down a 1 2 | up a 1   interfaces of a fail | work again
 //	grace a | settle a    a has just joined | is to be judged by its interfaces
 //	drain a | undrain a
-//	promote a c, expel a c, break a    an operator's order, said to a
+//	promote a c, expel a c, ask a c, break a    an operator's order, said to a; who is asked drains
 //	absent a c            a's transport says that c's address is unreachable
 //	show                  the state of every node
 func (n *network) command(t *testing.T, f []string) {
@@ -177,7 +177,7 @@ func (n *network) command(t *testing.T, f []string) {
 		each(func(o *testNode) { o.grace = f[0] == "grace"; o.report() })
 	case "drain", "undrain":
 		each(func(o *testNode) { o.do(func() { o.m.Drain(n.now, f[0] == "drain") }) })
-	case "promote", "expel", "break":
+	case "promote", "expel", "ask", "break":
 		o := n.node(f[1])
 		o.do(func() {
 			var err error
@@ -186,6 +186,8 @@ func (n *network) command(t *testing.T, f []string) {
 				err = o.m.Promote(n.now, f[2])
 			case "expel":
 				err = o.m.Expel(n.now, f[2])
+			case "ask":
+				err = o.m.AskDrain(n.now, f[2])
 			case "break":
 				err = o.m.Break(n.now)
 			}
@@ -263,7 +265,7 @@ func (n *network) show() {
 				if m.ID == s.View.Control {
 					line += "*"
 				}
-				if s.View.Draining&(1<<m.ID) != 0 {
+				if s.View.Drains(m.ID) {
 					line += "(draining)"
 				}
 			}

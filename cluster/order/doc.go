@@ -24,6 +24,10 @@
 // Scores depend on the member's name, not on its id or its incarnation: a node
 // that restarts, or gets another id, stays responsible for the same keys.
 //
+// A member that drains (wire.View.Draining, EL10) comes after all that do not: it
+// is responsible for nothing new, but keeps a copy rather than nobody. To the
+// others' order among themselves it makes no difference, as if it had left.
+//
 // The hash is SipHash under a key derived from the cluster key: a stranger
 // cannot choose tuples that all fall to one director.
 //

@@ -14,7 +14,8 @@ import (
 // of goroutines may use it. The zero Order has no members and answers 0.
 type Order struct {
 	k0, k1 uint64
-	n      int
+	n      int // nodes
+	stay   int // of them, the first: those that do not drain
 	ids    [wire.MaxNodes]wire.NodeID
 	seeds  [wire.MaxNodes]uint64
 }
@@ -30,14 +31,18 @@ func New(seed [16]byte, v *wire.View) *Order {
 	if v == nil {
 		return o
 	}
-	for i := range v.Members {
-		if o.n == wire.MaxNodes {
-			break
+	add := func(drains bool) {
+		for i := range v.Members {
+			if m := &v.Members[i]; o.n < wire.MaxNodes && v.Drains(m.ID) == drains {
+				o.ids[o.n] = m.ID
+				o.seeds[o.n] = siphash.Hash(o.k0, o.k1, []byte(m.Name))
+				o.n++
+			}
 		}
-		o.ids[o.n] = v.Members[i].ID
-		o.seeds[o.n] = siphash.Hash(o.k0, o.k1, []byte(v.Members[i].Name))
-		o.n++
 	}
+	add(false)
+	o.stay = o.n
+	add(true)
 	return o
 }
 
@@ -66,9 +71,20 @@ func (o *Order) Director(k packet.FlowKey) wire.NodeID {
 // Two returns the first two nodes of the order; 0 stands for a missing one.
 func (o *Order) Two(k packet.FlowKey) (first, second wire.NodeID) {
 	h := o.Hash(k)
+	if first, second = o.two(h, 0, o.stay); second == 0 && o.stay < o.n {
+		third, fourth := o.two(h, o.stay, o.n)
+		if second = third; first == 0 {
+			first, second = third, fourth
+		}
+	}
+	return first, second
+}
+
+// two returns the first two of the nodes from i to n.
+func (o *Order) two(h uint64, i, n int) (first, second wire.NodeID) {
 	var s1, s2 uint64
-	for i, seed := range o.seeds[:o.n] {
-		s := mix64(h ^ seed)
+	for ; i < n; i++ {
+		s := mix64(h ^ o.seeds[i])
 		switch {
 		case first == 0 || s > s1:
 			second, s2 = first, s1
@@ -98,9 +114,12 @@ func (o *Order) Rank(k packet.FlowKey, buf []wire.NodeID) []wire.NodeID {
 	buf = slices.Grow(buf[:0], o.n)
 	for i, seed := range o.seeds[:o.n] {
 		s := mix64(h ^ seed)
-		j := len(buf)
+		j, from := len(buf), 0
+		if i >= o.stay {
+			from = o.stay
+		}
 		buf = append(buf, 0)
-		for ; j > 0 && scores[j-1] < s; j-- {
+		for ; j > from && scores[j-1] < s; j-- {
 			buf[j], scores[j] = buf[j-1], scores[j-1]
 		}
 		buf[j], scores[j] = o.ids[i], s

@@ -3,6 +3,7 @@ package order
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"cohort/ccl/wire"
@@ -233,6 +234,38 @@ func TestRankSurvivesLosses(t *testing.T) {
 		}
 		if got := less.Rank(k, nil); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("%v: %v, want %v", k, got, want)
+		}
+	}
+}
+
+// A node that drains is as good as gone where two others are left; else it is better
+// than nobody.
+func TestEL10_DrainingNodesComeLast(t *testing.T) {
+	v := view(5)
+	v.Draining = 1<<2 | 1<<4
+	o, without := New(seed, v), New(seed, view(5, 2, 4))
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 10_000 {
+		k := randomKey(r)
+		first, second := o.Two(k)
+		if f, s := without.Two(k); f != first || s != second {
+			t.Fatalf("first %d and second %d, without those that drain %d and %d", first, second, f, s)
+		}
+		all := o.Rank(k, nil)
+		if rest := without.Rank(k, nil); len(all) != 5 || !slices.Equal(all[:3], rest) {
+			t.Fatalf("rank %v, without those that drain %v", all, rest)
+		}
+	}
+	for _, c := range []struct {
+		draining uint64
+		first    wire.NodeID // 0: any
+	}{{1 << 1, 2}, {1 << 2, 1}, {1<<1 | 1<<2, 0}} {
+		v := view(2)
+		v.Draining = c.draining
+		k := randomKey(r)
+		first, second := New(seed, v).Two(k)
+		if c.first != 0 && first != c.first || first == 0 || second == 0 || first == second {
+			t.Fatalf("of two, with %b draining: %d, then %d", c.draining, first, second)
 		}
 	}
 }

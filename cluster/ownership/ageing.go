@@ -25,6 +25,7 @@ func (c *Core) Tick(now int64) {
 		return
 	}
 	c.tickSync()
+	c.tickDrain()
 	c.tickPending()
 	c.tickParked()
 	c.recentSync()

@@ -113,6 +113,8 @@ type Stats struct {
 	Queries    uint64 // queries sent
 	Answered   uint64 // claims and queries answered as director
 	Parked     uint64 // questions that had to wait at this director
+	Inherited  uint64 // connections this node took from one that drains (EL10)
+	Bequeathed uint64 // ... gave to others, as it drained itself
 	Reregister uint64 // connections registered again after a view change (FR12)
 	Closed     uint64 // owned connections that ended
 	NonOwner   uint64 // packets in Go that met a node that does not own them
@@ -138,6 +140,7 @@ type Core struct {
 	pending pendingTable
 	parked  parkedTable
 	sync    resync
+	drain   drain
 	ageing  ageing
 	stats   Stats
 	msg     scratch

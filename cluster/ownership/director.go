@@ -172,12 +172,19 @@ func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	k, _ := conn.Key.Canonical()
 	orphan, asked := conn.Flags&wire.ConnOrphan != 0, conn.Flags&wire.ConnAnswer != 0
 	conn.Flags &^= wire.ConnAnswer
+	if conn.Flags&wire.ConnYours != 0 {
+		c.onYours(from, conn)
+		return
+	}
 	if !orphan && c.keepsMirrored(from, &conn, true) {
 		return
 	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
 		f := c.table.Flow(ref.Slot())
 		if orphan || f.Gen > conn.Gen || f.Gen == conn.Gen && from != c.director(k) {
+			if !orphan {
+				c.lastWord(from, ref, &conn)
+			}
 			return
 		}
 		c.surrender(ref, from, conn.Gen)

@@ -52,10 +52,14 @@ type testNode struct {
 	released map[Handle]Verdict
 	handle   Handle
 	dead     bool
+	noRoute  bool
 }
 
 // Route: 10/8 is inside (interface 1), everything else outside (2).
 func (n *testNode) Route(dst packet.Addr) (uint16, uint8, bool) {
+	if n.noRoute {
+		return 0, 0, false
+	}
 	switch dst[0] {
 	case 10:
 		return 1, 1, true

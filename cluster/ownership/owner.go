@@ -333,6 +333,10 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 // direction that ref names: the key that the two have in common.
 func (c *Core) surrender(ref flowtable.Ref, owner wire.NodeID, gen uint32) {
 	f := c.table.Flow(ref.Slot())
+	if !c.remains(c.self) && gen == f.Gen+1 {
+		c.bequeath(ref.Slot(), owner, gen)
+		return
+	}
 	keys, ifaces, lost, d := f.Key, f.Iface, f.Gen, ref.Dir()
 	c.remove(ref.Slot(), true) // the winner may go on with the same translation
 	c.stats.Duplicates++

@@ -153,7 +153,12 @@ func (c *Core) miss(p *Packet) Verdict {
 	if to, ok := c.steered(p); ok {
 		return Verdict{Op: OpSend, Node: to}
 	}
-	if startsConnection(p) && !c.bound(p.Key) && (p.From == 0 || p.reused || c.steersHere(p.Key) || c.mappedHere(p)) {
+	if startsConnection(p) && !c.bound(p.Key) && c.draining() {
+		if to := c.successor(k); to != 0 {
+			return Verdict{Op: OpSend, Node: to}
+		}
+	}
+	if startsConnection(p) && !c.bound(p.Key) && (p.From == 0 || !c.remains(p.From) || p.reused || c.steersHere(p.Key) || c.mappedHere(p)) {
 		conn, v := c.propose(p)
 		switch {
 		case v.Op == OpForward:

@@ -25,6 +25,7 @@ type verb struct {
 const (
 	staysOut = "Its data interfaces answer nothing, management works. It comes back with cohort join or cohort enable"
 	keeps    = "It loses its connections; the others go on with those that have a copy elsewhere."
+	gives    = "It gives its connections to the others first."
 )
 
 var verbs = []verb{
@@ -44,14 +45,19 @@ var verbs = []verb{
 		done: "SELF is in sync, the control node is CONTROL",
 	},
 	{
+		name: api.VerbDrain, short: "Move a node's connections to the others, then take it out of the cluster",
+		long:  "This node, or NODE, begins no new connections, gives those that it has to the\nothers, and leaves when it has none: after five minutes all the same. It is\ndisabled then, as with cohort disable there. It is said once, to any member.",
+		warns: "NODE leaves the cluster, also after a restart. " + gives, done: "NODE is out; cohort enable or cohort join there bring it back",
+	},
+	{
 		name: api.VerbLeave, short: "Take this node out of the cluster until its daemon starts again",
-		long:  "The node leaves. The others take over at once. " + staysOut + ",\nor when its daemon starts again.",
-		warns: "SELF leaves the cluster. " + keeps, done: "SELF is out until it is told to join, or its daemon starts again",
+		long:  "The node gives its connections to the others, and leaves when it has none: after\n30 seconds all the same. " + staysOut + ",\nor when its daemon starts again.",
+		warns: "SELF leaves the cluster. " + gives, done: "SELF is out until it is told to join, or its daemon starts again",
 	},
 	{
 		name: api.VerbDisable, short: "Take this node out of the cluster, and keep it out",
-		long:  "The node leaves and keeps its configuration. The others take over at once.\n" + staysOut + "\nonly: a restart does not change it.",
-		warns: "SELF leaves the cluster, also after a restart. " + keeps, done: "SELF is disabled; cohort enable or cohort join bring it back",
+		long:  "The node gives its connections to the others, leaves when it has none, or after\n30 seconds, and keeps its configuration.\n" + staysOut + "\nonly: a restart does not change it.",
+		warns: "SELF leaves the cluster, also after a restart. " + gives, done: "SELF is disabled; cohort enable or cohort join bring it back",
 	},
 	{
 		name: api.VerbBreak, short: "End the cluster: disable all its nodes",
@@ -96,6 +102,9 @@ func (v *verb) command(o *options) *cobra.Command {
 			return v.run(c.Context(), client, node, sure, o.out, c.InOrStdin())
 		},
 	}
+	if v.name == api.VerbDrain {
+		c.Use, c.Args = c.Use+" [NODE]", cobra.MaximumNArgs(1)
+	}
 	if api.Remote(v.name) {
 		c.Use += " NODE"
 		c.Args = func(_ *cobra.Command, args []string) error {
@@ -127,16 +136,25 @@ func (v *verb) run(ctx context.Context, client *api.Client, node string, sure bo
 	if err != nil {
 		return err
 	}
+	if !a.Done && a.Left > 0 {
+		return fmt.Errorf("it is not done yet: %s is %s and has %d connections; see cohort show cluster info", info.Self, a.State, a.Left)
+	}
 	if !a.Done {
 		return fmt.Errorf("it is not done yet: %s is %s, the control node is %s; see cohort show cluster history", info.Self, a.State, nobody(a.Control))
 	}
 	info.Control = a.Control
+	if a.Left > 0 {
+		fmt.Fprintf(out, "time was over: %d connections had not moved, and are adopted from their copies\n", a.Left)
+	}
 	_, err = fmt.Fprintln(out, fill(v.done, &info, node))
 	return err
 }
 
-// fill puts names into a text.
+// fill puts names into a text. A verb that names no node is about the one that is asked.
 func fill(text string, i *api.Info, node string) string {
+	if node == "" {
+		node = i.Self
+	}
 	return strings.NewReplacer("SELF", i.Self, "CONTROL", nobody(i.Control), "NODE", node).Replace(text)
 }
 

@@ -26,9 +26,11 @@ func TestEL10_VerbsThatDestroyAskFirst(t *testing.T) {
 	n := &told{Node: apitest.Example(), says: api.Acted{State: "disabled", Done: true}}
 	socket := serve(t, n)
 	for _, c := range []struct{ args, typed, did, says, fails string }{
-		{"leave", "y\n", "leave", "fw-b leaves the cluster. It loses", ""},
+		{"leave", "y\n", "leave", "fw-b leaves the cluster. It gives", ""},
 		{"leave", "", "", "Type y to go on", "nothing was typed, nothing is done; scripts write cohort leave --yes"},
 		{"leave --yes", "", "leave", "fw-b is out until it is told to join, or its daemon starts again\n", ""},
+		{"drain --yes", "", "drain", "fw-b is out; cohort enable", ""},
+		{"drain fw-a", "y\n", "drain fw-a", "fw-a leaves the cluster, also after a restart. It gives", ""},
 		{"disable", "n\n", "", "also after a restart", `"n" is not y: nothing is done`},
 		{"disable", "y\n", "disable", "fw-b is disabled; cohort enable", ""},
 		{"remove fw-a", "fw-b\n", "", "fw-a is taken out of the cluster, and stays out.", `"fw-b" is not fw-a: nothing is done`},
@@ -51,6 +53,14 @@ func TestEL10_VerbsThatDestroyAskFirst(t *testing.T) {
 		if (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 			t.Errorf("%s, typed %q: %v, want %q", c.args, c.typed, err, c.fails)
 		}
+	}
+	n.says = api.Acted{State: "disabled", Done: true, Left: 7}
+	if got, err := typing(t, "", "leave", "--yes", "--socket", socket); err != nil || !strings.HasPrefix(got, "time was over: 7 connections had not moved") {
+		t.Errorf("a node that went with connections: %q, %v", got, err)
+	}
+	n.says = api.Acted{State: "in sync", Left: 7}
+	if _, err := typing(t, "", "leave", "--yes", "--socket", socket); err == nil || !strings.Contains(err.Error(), "fw-b is in sync and has 7 connections") {
+		t.Errorf("a node that still drains: %v", err)
 	}
 	n.says = api.Acted{State: "joining"}
 	if _, err := typing(t, "", "enable", "--socket", socket); err == nil || !strings.Contains(err.Error(), "not done yet: fw-b is joining, the control node is nobody") {

@@ -77,6 +77,7 @@ type Core struct {
 	early     []earlySynced
 	forgotten bool // the units' machine says so: this life must end
 	health    vigil
+	departure departure
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -181,6 +182,7 @@ func (c *Core) Tick(now int64) {
 	c.tickProbes()
 	c.own.Tick(now)
 	c.tickNAT()
+	c.tickDrain()
 	c.link.Tick(now)
 	c.flush(now)
 }
