@@ -48,10 +48,15 @@ type Census map[Key][]Holding
 
 // TakeCensus asks all nodes that have power and an answering daemon.
 func TakeCensus(ctx context.Context, top *topology.Topology, filter api.ConnFilter) (Census, error) {
+	return censusOf(ctx, top.Nodes, filter)
+}
+
+// censusOf asks these nodes, as TakeCensus does.
+func censusOf(ctx context.Context, nodes []*topology.Node, filter api.ConnFilter) (Census, error) {
 	all := make(Census)
 	var mu sync.Mutex // guards all
 	var g errgroup.Group
-	for _, n := range top.Nodes {
+	for _, n := range nodes {
 		if _, err := n.Daemon(); err != nil {
 			continue
 		}

@@ -23,6 +23,9 @@
 //   - Openers begin short connections all the time, from the same few ports at
 //     several clients, and keep the fate of each; Paths are the nodes that the
 //     routers saw each of them meet.
+//   - Arrivals begin connections all the time and keep them, so that some were
+//     opened a moment before whatever happens; Removals are who left the views,
+//     by the histories of all nodes; a Failure is a row of the table of them.
 //   - Holders are who holds which block of a NAT pool, by the word of all nodes.
 //   - A Census is who holds which connection in which role on all nodes.
 //   - Counters reads what XDP counted out of the kernel, also when the daemon

@@ -23,31 +23,45 @@ type load struct {
 	churned    chan *traffic.Report
 }
 
-// startLoad opens 200 mostly idle connections, a few busy ones and UDP flows,
-// and begins to open and close others.
-func startLoad(t *testing.T, l *lab) *load {
+// loadSize is how much of a load.
+type loadSize struct {
+	idle, busy, streams int
+	every               time.Duration // between two packets of a UDP flow
+	timeout             time.Duration // an exchange that takes longer has failed
+}
+
+// openLoad opens mostly idle connections, a few busy ones and UDP flows.
+func openLoad(t *testing.T, l *lab, size loadSize) *load {
 	t.Helper()
 	o := &load{churned: make(chan *traffic.Report, 1)}
 	var err error
 	o.idle, err = OpenTalks(l.ctx, l.client, l.echo.Addr, TalksConfig{
-		Connections: 200, Bytes: 64, Every: 250 * time.Millisecond, Timeout: 30 * time.Second,
+		Connections: size.idle, Bytes: 64, Every: 250 * time.Millisecond, Timeout: size.timeout,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.idle.Close)
 	o.busy, err = OpenTalks(l.ctx, l.client, l.echo.Addr, TalksConfig{
-		Connections: 4, Bytes: 8 << 10, Every: 10 * time.Millisecond, Timeout: 30 * time.Second,
+		Connections: size.busy, Bytes: 8 << 10, Every: 10 * time.Millisecond, Timeout: size.timeout,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.busy.Close)
-	o.streams, err = OpenStreams(l.client, l.server.Namespace, l.at(9), 24, 5*time.Millisecond)
+	o.streams, err = OpenStreams(l.client, l.server.Namespace, l.at(9), size.streams, size.every)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.streams.Close)
+	return o
+}
+
+// startLoad opens 200 mostly idle connections, a few busy ones and UDP flows,
+// and begins to open and close others.
+func startLoad(t *testing.T, l *lab) *load {
+	t.Helper()
+	o := openLoad(t, l, loadSize{idle: 200, busy: 4, streams: 24, every: 5 * time.Millisecond, timeout: 30 * time.Second})
 	ctx, cancel := context.WithCancel(l.ctx)
 	o.churn = cancel
 	go func() {
@@ -55,6 +69,13 @@ func startLoad(t *testing.T, l *lab) *load {
 	}()
 	t.Cleanup(func() { cancel(); <-o.churned })
 	return o
+}
+
+// close ends what openLoad opened.
+func (o *load) close() {
+	o.idle.Close()
+	o.busy.Close()
+	o.streams.Close()
 }
 
 // keys are the connections that must not be lost.

@@ -236,3 +236,54 @@ func TestCensus_TellsRivalsForATuple(t *testing.T) {
 		}
 	}
 }
+
+func TestRemovals_CountEveryNodeOnce(t *testing.T) {
+	at := time.Unix(100, 0)
+	r := &Removals{map[string]time.Time{}, map[string]time.Time{}, map[string]int{}, map[string]string{}}
+	r.add([]api.Event{
+		{Time: at.Add(-time.Second), Cause: "view 1.1/2: fw-c removed (old)"},
+		{Time: at.Add(time.Second), Cause: "view 1.1/3: fw-b removed (silent for 1s), fw-d joined"},
+		{Time: at.Add(2 * time.Second), Cause: "fw-c removed from something that is no view"},
+		{Time: at.Add(3 * time.Second), Cause: "view 1.1/5: fw-b removed (restarted), fw-b joined"},
+	}, nil, at)
+	r.add([]api.Event{ // a new control node names the old one only
+		{Time: at.Add(2 * time.Second), Cause: "view 2.3/4: control node: fw-b is gone, best of 2 left"},
+		{Time: at.Add(4 * time.Second), Cause: "view 2.3/5: fw-d joined"},
+	}, []string{"fw-b", "fw-a"}, at)
+	r.add(nil, []string{"fw-z"}, at) // no view since: it lacks nobody whom it had
+	if r.By["fw-b"] != 2 || !r.First["fw-b"].Equal(at.Add(time.Second)) || !r.Last["fw-b"].Equal(at.Add(2*time.Second)) || r.Why["fw-b"] != "silent for 1s" {
+		t.Errorf("fw-b: %+v", r)
+	}
+	if !r.All([]string{"fw-b"}, 2) || r.All([]string{"fw-b", "fw-a"}, 2) {
+		t.Errorf("all: %+v", r)
+	}
+	if o := r.Others([]string{"fw-b"}); len(o) != 1 || o[0] != "fw-a" || !r.Last["fw-a"].Equal(at.Add(2*time.Second)) {
+		t.Errorf("others %v: %+v", o, r)
+	}
+}
+
+func TestWriteFailure_ReplacesItsRowAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "results")
+	order := []string{"first", "second"}
+	row := func(name, command string, lost int) Failure {
+		return Failure{Name: name, What: "what " + name, Command: command, HoldMS: 1000, Rounds: []FailureRound{
+			{Victims: []string{"fw-a"}, Removed: []string{"fw-a"}, RemovedMS: 1500, TakenBy: map[string]int{"fw-b": 3}, Open: 10, Lost: lost, NewControl: "fw-b"},
+			{Victims: []string{"fw-c"}, Removed: []string{"fw-c"}, RemovedMS: 1000, Open: 10, Doomed: 1, New: 5, NewFailed: 2, Others: []string{"fw-d"}},
+		}}
+	}
+	for _, f := range []Failure{row("gone", "old", 0), row("second", "old", 0), row("first", "one", 0), row("second", "a|b", 2)} {
+		if err := WriteFailure(dir, f, append(order, f.Name)[:2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var back []Failure
+	text, err := os.ReadFile(filepath.Join(dir, "failures.json"))
+	if err != nil || json.Unmarshal(text, &back) != nil || len(back) != 2 || back[0].Name != "first" || back[1].Command != "a|b" || back[1].Rounds[0].Lost != 2 {
+		t.Errorf("JSON: %v %s", err, text)
+	}
+	text, err = os.ReadFile(filepath.Join(dir, "failures.md"))
+	want := "| what second | 2 | 2 of 2 victims | 1000 / 1500 / 1500 | 1.00 / 1.50 / 1.50 | 1 others (1); control node: fw-b (1) | 0 / 0 / 0 | 0 / 0 / 0 | 2 of 20; 1 of all were held by victims only | 2 of 5 | 0 / 0 / 0 | 1 | - |\n"
+	if err != nil || !strings.Contains(string(text), want) || !strings.Contains(string(text), "`a\\|b`") || strings.Contains(string(text), "what gone") {
+		t.Errorf("Markdown: %v %s", err, text)
+	}
+}

@@ -42,6 +42,7 @@ type Config struct {
 	OutsideMTU  int           // of the nodes' outside interfaces where it differs; MTU
 	HoldTime    time.Duration // health.hold_time; 3 s
 	Election    time.Duration // health.election_timeout; 45 s
+	Health      string        // more keys of health, as in "join_grace: 0s"
 	Connections int           // limits.connections and forwards; 131072
 	Rules       []string      // policy rules, each a YAML mapping in braces
 	Timeouts    string        // timeouts of connections, a YAML mapping in braces

@@ -67,7 +67,11 @@ func (t *Topology) clusterYAML() string {
 	if t.cfg.Timeouts != "" {
 		fmt.Fprintf(&b, "timeouts: %s\n", t.cfg.Timeouts)
 	}
-	fmt.Fprintf(&b, "health: {hold_time: %v, election_timeout: %v}\n", t.cfg.HoldTime, t.cfg.Election)
+	more := ""
+	if t.cfg.Health != "" {
+		more = ", " + t.cfg.Health
+	}
+	fmt.Fprintf(&b, "health: {hold_time: %v, election_timeout: %v%s}\n", t.cfg.HoldTime, t.cfg.Election, more)
 	fmt.Fprintf(&b, "limits: {connections: %d, forwards: %[1]d}\n", t.cfg.Connections)
 	return b.String()
 }
@@ -110,15 +114,10 @@ func (n *Node) unpin() error {
 
 // unmountBelow takes off a bpffs that a daemon mounted in its state directory.
 func unmountBelow(dir string) error {
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
-			errs = append(errs, unix.Unmount(f[1], unix.MNT_DETACH))
-		}
+	mounts, err := mountsBelow(dir)
+	errs := []error{err}
+	for _, m := range mounts {
+		errs = append(errs, unix.Unmount(m, unix.MNT_DETACH))
 	}
 	return errors.Join(errs...)
 }

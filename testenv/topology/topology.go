@@ -71,7 +71,7 @@ func New(ctx context.Context, cfg Config) (*Topology, error) {
 // processes, pins, directories.
 func Sweep() error {
 	_, err := netns.Sweep()
-	return errors.Join(err, sweepPins(), netns.SweepDirs(os.TempDir()))
+	return errors.Join(err, sweepPins(), sweepDisks(), netns.SweepDirs(os.TempDir()))
 }
 
 func (t *Topology) build(ctx context.Context) error {
