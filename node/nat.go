@@ -50,7 +50,12 @@ func (n *Node) openNAT() (*core.NAT, error) {
 	if !n.resumed {
 		n.beginUnits()
 	}
-	if m := n.units.memory.load(); m != nil {
+	switch m, err := n.units.memory.read(); {
+	case err != nil:
+		// Without it this node would found the units anew, or give some to nodes that
+		// it has never heard of, while others have them (NT4).
+		return nil, fmt.Errorf("node: units: %w; it says who may have blocks of ports: restore it, or move it away and say `cohort forget` for this node at another one first", err)
+	case m != nil:
 		t.Memory = *m
 	}
 	return t, nil

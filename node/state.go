@@ -51,15 +51,25 @@ func openState[T any](dir, name string, written func(*T), fail func(error)) *sta
 
 // load reads what the last daemon wrote; nil when there is nothing usable.
 func (s *stateFile[T]) load() *T {
+	v, _ := s.read()
+	return v
+}
+
+// read is load for what a node must not go on without: nil without an error means
+// that there is no file.
+func (s *stateFile[T]) read() (*T, error) {
 	b, err := os.ReadFile(s.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	v := new(T)
-	if json.Unmarshal(b, v) != nil {
-		return nil
+	if err := json.Unmarshal(b, v); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w", s.path, err)
 	}
-	return v
+	return v, nil
 }
 
 // put schedules v to be written.

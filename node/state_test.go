@@ -44,3 +44,29 @@ func TestNT4_StateIsWrittenWhenItsNameIs(t *testing.T) {
 		t.Errorf("read back %v", v)
 	}
 }
+
+// A file that is there and cannot be read is not a file that is not there.
+func TestDamagedStateIsAnError(t *testing.T) {
+	s := openState[int](t.TempDir(), "x.json", nil, func(error) {})
+	defer s.close()
+	if v, err := s.read(); v != nil || err != nil {
+		t.Fatalf("%v, %v: want nothing", v, err)
+	}
+	for _, bad := range []string{"", "{", "1 2"} {
+		if err := os.WriteFile(s.path, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := s.read(); v != nil || err == nil {
+			t.Errorf("%q: %v, %v: want an error", bad, v, err)
+		}
+	}
+	if err := os.Remove(s.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(s.path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.read(); err == nil {
+		t.Error("a directory is no file")
+	}
+}

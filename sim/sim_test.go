@@ -99,7 +99,7 @@ func TestFR13_Sync(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
 				t.Parallel()
 				var sum Result
-				n := max(*seeds/2, 8) // they take twice as long as others
+				n := max(*seeds/4, 8) // they take four times as long as others
 				for s := range n {
 					r := play(t, name, Config{NAT: nat, Sync: true, Conns: 150, Duration: 16 * time.Second, Strikes: 2, Faults: faults}, *first+uint64(s))
 					sum.Deaths, sum.Orphaned, sum.Excused, sum.Exposed = sum.Deaths+r.Deaths, sum.Orphaned+r.Orphaned, sum.Excused+r.Excused, sum.Exposed+r.Exposed

@@ -36,7 +36,7 @@ type Machine struct {
 	mine    map[key]int      // blocks of a host here, and grants that Answer has had
 	open    map[key]struct{} // asked, not answered
 	counts  map[key][]share  // as director
-	waiting []ask            // as director, before Settled
+	waiting []ask            // as director: before Settled, or when the answer did not fit the link
 	stats   Stats
 }
 
@@ -150,6 +150,17 @@ func (m *Machine) Settled() {
 	}
 	m.Register() // what hosts have here counts too, and this node's round may be under way
 	m.settled = true
+	m.answerWaiting()
+}
+
+// Tick answers what a backlog of the link has left open. Call it every 10 ms or so.
+func (m *Machine) Tick() {
+	if m.settled && len(m.waiting) > 0 {
+		m.answerWaiting()
+	}
+}
+
+func (m *Machine) answerWaiting() {
 	list := m.waiting
 	m.waiting = nil
 	for _, a := range list {
@@ -230,13 +241,22 @@ func (m *Machine) decide(from wire.NodeID, k key) {
 	}
 	answer := wire.HostUnits{Op: wire.HostRefuse, Pool: k.pool, Host: k.host}
 	if sum < m.cfg.Limit(int(k.pool)) {
-		m.share(from, k).count++
 		answer.Op = wire.HostGrant
-		m.stats.Granted++
-	} else {
-		m.stats.Refused++
+		m.share(from, k).count++ // before it is sent: this node may ask itself again at once
 	}
-	m.send(from, answer)
+	switch sent := m.send(from, answer); {
+	case sent && answer.Op == wire.HostGrant:
+		m.stats.Granted++
+	case sent:
+		m.stats.Refused++
+	default:
+		// Who asked waits, and does not repeat it: so Tick does.
+		if answer.Op == wire.HostGrant {
+			m.share(from, k).count--
+			m.tidy(k)
+		}
+		m.waiting = append(m.waiting, ask{k, from})
+	}
 }
 
 // share returns a node's share of a host, made if need be.

@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -33,9 +34,15 @@ type node struct {
 	m       *Machine
 	have    map[packet.Addr]int // what the allocator has assigned
 	refused int
+	backlog bool // of its link
 }
 
+var errBacklog = errors.New("backlog")
+
 func (n *node) Send(to wire.NodeID, m wire.Message) error {
+	if n.backlog {
+		return errBacklog
+	}
 	n.w.queue = append(n.w.queue, delivery{n.id, to, m.(wire.HostUnits)})
 	return nil
 }
@@ -183,5 +190,35 @@ func TestNT6_BlocksOfAHostAreCountedExactly(t *testing.T) {
 				t.Fatalf("seed %d: node %d keeps %v, %v, %v", seed, id, n.m.counts, n.m.mine, n.m.open)
 			}
 		}
+	}
+}
+
+// An answer that does not fit the link is given later: who asked waits for it, and
+// asks no second time. What was not granted is not counted.
+func TestNT6_AnAnswerThatDidNotFitTheLinkComesLater(t *testing.T) {
+	w := &world{t: t, rng: rand.New(rand.NewPCG(1, 1)), nodes: map[wire.NodeID]*node{}}
+	w.boot(1)
+	w.boot(2)
+	w.apply()
+	w.deliver(len(w.queue))
+	host := packet.Addr{10, 0, 0, 77}
+	for h := byte(0); w.nodes[1].m.director(key{host, 0}) != 2; h++ {
+		host[2] = h
+	}
+	asker, director := w.nodes[1], w.nodes[2]
+	director.backlog = true
+	asker.m.Ask(0, host)
+	w.deliver(len(w.queue))
+	director.m.Tick()
+	w.deliver(len(w.queue))
+	asker.m.Ask(0, host) // changes nothing: the first question is open
+	if asker.m.Here(0, host) != 0 || len(w.queue) != 0 || len(director.m.counts[key{host, 0}]) != 0 {
+		t.Fatalf("%d blocks, %d messages, counted %v: nothing got through", asker.m.Here(0, host), len(w.queue), director.m.counts[key{host, 0}])
+	}
+	director.backlog = false
+	director.m.Tick()
+	w.deliver(len(w.queue))
+	if asker.m.Here(0, host)+asker.refused == 0 && asker.have[host] == 0 {
+		t.Fatal("the question is never answered")
 	}
 }

@@ -78,6 +78,7 @@ func (c *Core) tickNAT() {
 		return
 	}
 	c.units.Tick(c.now)
+	c.hosts.Tick()
 	c.translator.Tick(c.now)
 }
 
