@@ -53,7 +53,7 @@ func TestKeyMistakes(t *testing.T) {
 	dir := t.TempDir()
 	hex := strings.Repeat("0f", 32)
 	for _, c := range []struct{ name, path, want string }{
-		{"absent", filepath.Join(dir, "absent"), ":1: the key file does not exist; make one with: cohort keygen "},
+		{"absent", filepath.Join(dir, "absent"), ":1: the key file does not exist; copy it from another node, or make the cluster's first one with: cohort keygen "},
 		{"readable by all", write(t, dir, "open", hex, 0o644), ":1: the key file has mode 0644, so others than its owner may use it; run: chmod 600 "},
 		{"short", write(t, dir, "short", hex[2:], 0o600), ":1: the key is not 64 hex digits; make one with: cohort keygen "},
 		{"long", write(t, dir, "long", hex+"00", 0o600), ":1: the key is not 64 hex digits; make one with: cohort keygen "},
@@ -74,7 +74,7 @@ func TestLoadNodeNeedsItsKeyFile(t *testing.T) {
 	path := write(t, dir, "node.yaml", smallNode, 0o644)
 	_, err := LoadNode(path)
 	key := filepath.Join(dir, "the.key")
-	if want := path + ":4: key_file " + key + " does not exist; make one with: cohort keygen " + key; err == nil || err.Error() != want {
+	if want := path + ":4: key_file " + key + " does not exist; copy it from another node, or make the cluster's first one with: cohort keygen " + key; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	write(t, dir, "the.key", "", 0o600)

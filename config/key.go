@@ -49,6 +49,10 @@ func firstSeed(k Key) Key { return derive("cohort cluster seed 1", k) }
 
 const seedWord = "seed "
 
+// keyMend comes before the path of a file that is not there. Every node with a
+// key of its own is a cluster of its own.
+const keyMend = "copy it from another node, or make the cluster's first one with: cohort keygen "
+
 // LoadKeys reads a key file, readable by its owner only: one or two lines of 64
 // hex digits, and a line "seed" with as many once the key has been changed.
 func LoadKeys(path string) (Keys, error) {
@@ -57,7 +61,7 @@ func LoadKeys(path string) (Keys, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return mistake("the key file "+reason(err), "make one with: cohort keygen "+path)
+		return mistake("the key file "+reason(err), keyMend+path)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -139,8 +143,8 @@ func WriteKey(path string, random io.Reader) error {
 
 // Errors of the steps of a change of the key.
 var (
-	ErrTwoKeys = errors.New("the file has two keys already")
-	ErrOneKey  = errors.New("the file has one key only")
+	ErrTwoKeys = errors.New("the file has two keys already; go on with --use or --drop")
+	ErrOneKey  = errors.New("the file has one key only; a change begins with --add")
 )
 
 // AddKey adds a new key from random behind the one that seals.

@@ -60,7 +60,7 @@ func LoadNode(path string) (*Node, error) {
 	}
 	if _, err := os.Stat(n.KeyFile); err != nil {
 		p := problems{file: path}
-		p.add(at.keyFile, "key_file "+quote(n.KeyFile)+" "+reason(err), "make one with: cohort keygen "+n.KeyFile)
+		p.add(at.keyFile, "key_file "+quote(n.KeyFile)+" "+reason(err), keyMend+n.KeyFile)
 		return nil, p.err()
 	}
 	if n.Serial == "" {

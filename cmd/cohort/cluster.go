@@ -40,7 +40,11 @@ func showInfo(o *options) *cobra.Command {
 		if control == "" {
 			control = "nobody"
 		}
-		fmt.Fprintf(w, "Cluster %s, view %s, controlled by %s\n", i.Cluster, i.View, control)
+		view := "no view"
+		if i.View != "" {
+			view = "view " + i.View
+		}
+		fmt.Fprintf(w, "Cluster %s, %s, controlled by %s\n", i.Cluster, view, control)
 		fmt.Fprintf(w, "This node: %s, %s, configuration %s\n", i.Self, i.State, i.Config)
 		if i.Prepared != "" {
 			fmt.Fprintf(w, "Prepared: %s, waiting for %s\n", i.Prepared, strings.Join(i.Waiting, ", "))

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,10 +36,14 @@ func keygen(o *options) *cobra.Command {
 				keys, err := config.DropKey(args[0])
 				return changed(o, args[0], keys, err)
 			}
-			if err := config.WriteKey(args[0], rand.Reader); err != nil {
+			err := config.WriteKey(args[0], rand.Reader)
+			if errors.Is(err, os.ErrExist) {
+				return fmt.Errorf("%w and is kept; to change the key begin with cohort keygen --add %s", err, args[0])
+			}
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(o.out, "%s: a new cluster key; copy it to every node over a safe channel\n", args[0])
+			_, err = fmt.Fprintf(o.out, "%s: a new cluster key; copy it to every node over a safe channel\n", args[0])
 			return err
 		},
 	}

@@ -169,7 +169,7 @@ the end. Who held a connection is what the tables of all nodes said just before.
 // failurePage is the table for people.
 func failurePage(rows []Failure) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Failures\n\nEvery failure at a cluster of 4 nodes under traffic, again and again, real daemons in namespaces of one machine. Made by `make campaign RUN=Failures ROUNDS=20`, a row by `RUN=Failures/NAME`; do not edit.\n\n")
+	fmt.Fprintf(&b, "# Failures\n\nEvery failure at a cluster of 4 nodes under traffic, again and again, real daemons in namespaces of one machine. Made by `make campaign RUN=Failures`, a row by `RUN=Failures/NAME`, as the second table says; do not edit.\n\n")
 	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(failureColumns, " | "), strings.Repeat("---|", len(failureColumns)))
 	for i := range rows {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(rows[i].cells(), " | "))
@@ -184,7 +184,7 @@ func failurePage(rows []Failure) string {
 }
 
 // clockNote says what is not in the table.
-const clockNote = `A jump of the wall clock is not in the table: the time namespaces of Linux shift the monotonic clock and the boot time only, the daemon is a static Go program that no preloaded library can lie to, and setting the machine's own clock would
+const clockNote = `A jump of the wall clock is not in the table: the time namespaces of Linux shift the monotonic clock and the boot time only, the daemon is a Go program that asks the kernel itself and not a C library, so that no preloaded library can lie to it, and setting the machine's own clock would
 move it under the clients, routers and servers of the test as well. The daemon decides by CLOCK_MONOTONIC alone and reads the wall clock only to show times.
 `
 
