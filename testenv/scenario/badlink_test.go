@@ -189,7 +189,7 @@ func TestCL5_FullLinkEjectsNobody(t *testing.T) {
 	for i, c := range received(all) {
 		full, crossed := c.Full-before[i].Full, c.Delivered-before[i].Delivered
 		t.Logf("%s: %d frames crossed, %d had no room", top.Nodes[i].Name, crossed, full)
-		if full < crossed {
+		if full < crossed/4 { // a queue that is offered a quarter more than it passes on is never empty
 			t.Errorf("the link to %s was not full: the test tests nothing", top.Nodes[i].Name)
 		}
 	}
