@@ -35,7 +35,7 @@ func TestNT11_ExhaustedPoolsAreLoggedWithTheNumberRefused(t *testing.T) {
 		k := udp(packet.Addr{10, 1, 0, 5}, 5000)
 		for range n {
 			tr.Source(0, 1, 2, k, k, func(packet.FlowKey) bool { return false })
-			tr.Refused(tr.Lacks())
+			tr.Refused()
 		}
 	}
 	var r refusalLog

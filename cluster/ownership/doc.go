@@ -22,6 +22,10 @@
 //     have adopted.
 //   - A director that has not yet heard every owner since the last change of
 //     view parks questions instead of inventing answers.
+//   - With durability sync what begins or confirms a connection leaves when
+//     another node has the state, or after a bounded wait, counted (FR13).
+//   - A member that drains gives what it owns to who holds the copies, and
+//     owns nothing new (EL10).
 //   - Nothing waits for ever: held packets, parked questions and entries whose
 //     owner is dead all have deadlines (FR15).
 //

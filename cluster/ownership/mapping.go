@@ -54,7 +54,7 @@ func (c *Core) throughMapping(p *Packet, conn *wire.Conn, to, mapping packet.Flo
 func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey, flags uint8) Verdict {
 	k, _ := mapping.Canonical()
 	if w := c.pending.get(k); w != nil {
-		p.refused, p.lacks = w.held[0].refused, w.held[0].lacks // for want of a port, or not at all
+		p.refused = w.held[0].refused // for want of a port, or not at all
 		return c.hold(w, p)
 	}
 	reply, r := c.cfg.NAT.Map(c.now, conn.In, conn.Out, p.Key, to, c.takenFn)
@@ -65,8 +65,7 @@ func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey
 		// No port for another mapping. But there may be this one, elsewhere. (What
 		// need not begin a connection asks for that first, which may have outlived
 		// its mapping.)
-		p.denied = 1
-		c.unportable(p)
+		p.refused, p.denied = r, 1
 		return c.askAbout(p, k, mapping)
 	case r != ReasonNone:
 		return drop(r)

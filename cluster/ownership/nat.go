@@ -44,12 +44,9 @@ type NAT interface {
 	// of a pool would belong to.
 	Mapped(k packet.FlowKey) (reply packet.FlowKey, ok bool)
 
-	// Lacks returns the pool, by its index, that had no port when Source or Map
-	// last said ReasonWait or ReasonNATPorts.
-	Lacks() int
-	// Refused says that a packet is dropped as ReasonNATPorts because a pool lacks
-	// ports.
-	Refused(pool int)
+	// Refused says that a packet is dropped as ReasonNATPorts: the one for which
+	// Source or Map said that, or ReasonWait, last.
+	Refused()
 
 	// Apart reports whether a node that may have taken over connections of this
 	// one is not in the view, or has not registered what it owns.
@@ -219,7 +216,7 @@ func (c *Core) awaitPorts(p *Packet, k, about packet.FlowKey) Verdict {
 		p.portBy = c.now + int64(c.cfg.AnswerTimeout)
 	}
 	if c.now >= p.portBy {
-		c.cfg.NAT.Refused(c.cfg.NAT.Lacks())
+		c.cfg.NAT.Refused()
 		return drop(ReasonNATPorts)
 	}
 	if len(c.pending.byKey) >= c.cfg.MaxPending || !c.mayHold(p, waitPorts) {
@@ -234,12 +231,6 @@ func (c *Core) awaitPorts(p *Packet, k, about packet.FlowKey) Verdict {
 		c.send(c.director(about), &c.msg.query)
 	}
 	return Verdict{Op: OpHold}
-}
-
-// unportable notes that only a connection that exists can carry p: a pool has no
-// port left for it.
-func (c *Core) unportable(p *Packet) {
-	p.refused, p.lacks = ReasonNATPorts, uint16(c.cfg.NAT.Lacks())
 }
 
 // PortsChanged says that this node has got a unit: what waits for a port tries

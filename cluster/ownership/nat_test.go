@@ -61,8 +61,7 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 	return packet.FlowKey{}, false, ReasonNATPorts
 }
 
-func (n *testNAT) Lacks() int  { return 0 }
-func (n *testNAT) Refused(int) { n.full++ }
+func (n *testNAT) Refused() { n.full++ }
 
 func (n *testNAT) Apart() bool { return n.apart }
 

@@ -42,7 +42,6 @@ type Packet struct {
 	reused bool // its connection was over here: a SYN that was forwarded begins the next
 	// refused is why it may pass only as part of a connection that exists.
 	refused Reason
-	lacks   uint16 // the pool that is to blame when that is ReasonNATPorts
 	// denied counts what a packet without a port turned out not to belong to: a
 	// connection, then a mapping.
 	denied uint8

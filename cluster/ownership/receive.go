@@ -146,7 +146,7 @@ func (c *Core) miss(p *Packet) Verdict {
 	k, _ := p.Key.Canonical()
 	if w := c.pending.get(k); w != nil {
 		if first := &w.held[0]; first.Key == p.Key && first.In == p.In && first.Kind == p.Kind {
-			p.refused, p.lacks = first.refused, first.lacks // the same again: it has been judged
+			p.refused = first.refused // the same again: it has been judged
 		}
 		return c.hold(w, p)
 	}
@@ -169,15 +169,13 @@ func (c *Core) miss(p *Packet) Verdict {
 			return c.awaitPorts(p, k, p.Key)
 		case p.Kind == KindTCP && v.Reason != ReasonNATConflict || p.denied != 0 || !mayBelong(v.Reason):
 			if v.Reason == ReasonNATPorts {
-				c.cfg.NAT.Refused(c.cfg.NAT.Lacks())
+				c.cfg.NAT.Refused()
 			}
 			return v
 		}
 		// A refused UDP packet may be one of a flow that another node owns, and who
 		// has a SYN's tuple may be its own connection: the director knows.
-		if p.refused = v.Reason; v.Reason == ReasonNATPorts {
-			c.unportable(p)
-		}
+		p.refused = v.Reason
 	}
 	return c.ask(p, k, waitQuery, nil)
 }

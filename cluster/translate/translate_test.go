@@ -114,7 +114,7 @@ func TestNT3_RefusalsAreCountedByPool(t *testing.T) {
 		if r != ownership.ReasonNATPorts {
 			t.Fatalf("%v: %v, want no port", host, r)
 		}
-		w.tr.Refused(w.tr.Lacks())
+		w.tr.Refused()
 	}
 	refuse(packet.Addr{10, 0, 0, 1})
 	refuse(packet.Addr{10, 9, 0, 1})

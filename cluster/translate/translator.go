@@ -133,16 +133,8 @@ func (t *Translator) Stats() Stats { return t.stats }
 // node.
 func (t *Translator) Refusals(pool int) uint64 { return t.refused[pool] }
 
-// Lacks implements ownership.NAT.
-func (t *Translator) Lacks() int { return t.lacked }
-
-// Refused implements ownership.NAT. A pool that a Recut has taken away since is
-// not counted any more.
-func (t *Translator) Refused(pool int) {
-	if pool < len(t.refused) {
-		t.refused[pool]++
-	}
-}
+// Refused implements ownership.NAT.
+func (t *Translator) Refused() { t.refused[t.lacked]++ }
 
 // Tick ends hold-downs and asks for units before they are missed. Call it every
 // 10 ms or so.
