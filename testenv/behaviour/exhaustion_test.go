@@ -65,9 +65,9 @@ func TestNT3_EveryPortOfEveryNodeBeforeRefusal(t *testing.T) {
 	other.open(t, 500)
 }
 
-// onlyThrough makes a router send everything to one node, whatever its tracker
-// says.
-func onlyThrough(t *testing.T, r *topology.Router, hop netip.Addr) {
+// onlyThrough makes a router send to one node what comes from these sources,
+// without any of them everything, whatever its tracker says.
+func onlyThrough(t *testing.T, r *topology.Router, hop netip.Addr, sources ...netip.Addr) {
 	t.Helper()
 	const table, priority = 200, 32780 // behind connected networks, before ECMP
 	nl := r.Namespace.Netlink()
@@ -78,10 +78,16 @@ func onlyThrough(t *testing.T, r *topology.Router, hop netip.Addr) {
 	if err := nl.RouteAdd(&netlink.Route{Dst: everywhere, Gw: hop.AsSlice(), Table: table}); err != nil {
 		t.Fatal(err)
 	}
-	rule := netlink.NewRule()
-	rule.Family, rule.Priority, rule.Table = unix.AF_INET, priority, table
-	if err := nl.RuleAdd(rule); err != nil {
-		t.Fatal(err)
+	from := []*net.IPNet{nil}
+	for i, a := range sources {
+		from = append(from[:i], &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())})
+	}
+	for _, src := range from {
+		rule := netlink.NewRule()
+		rule.Family, rule.Priority, rule.Table, rule.Src = unix.AF_INET, priority, table, src
+		if err := nl.RuleAdd(rule); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
