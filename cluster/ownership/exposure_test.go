@@ -377,3 +377,46 @@ func TestMG9_ErasFollowPositions(t *testing.T) {
 		}
 	})
 }
+
+// Who grants a connection that was claimed before it began has its copy.
+func TestMG9_AGrantIsAConfirmation(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	for n := range 30 {
+		k := clientKey(n)
+		k.Proto = packet.ProtoUDP
+		_, v := c.at(1, udp(k))
+		wantForward(t, v)
+	}
+	c.run(pass)
+	if e := c.exposure(1); e.Owned != 30 || e.Lost() != 0 || e.Held[2] != c.heldCopies(2, 1) || e.Held[3] != c.heldCopies(3, 1) {
+		t.Errorf("%+v, copies %d and %d", e, c.heldCopies(2, 1), c.heldCopies(3, 1))
+	}
+}
+
+// Whatever arrives later, what was not queued has not; and a claim that has arrived
+// confirms nothing before it is granted.
+func TestMG9_OnlyWhatWasSentAndGrantedIsConfirmed(t *testing.T) {
+	for name, c := range map[string]struct {
+		queued bool
+		flags  uint8
+		held   int
+	}{
+		"queued and granted": {true, 0, 1},
+		"not queued":         {false, 0, 0},
+		"not granted":        {true, flowtable.FlowProvisional, 0},
+	} {
+		core := newCluster(t, 1, 2).nodes[1].core
+		l := core.exposed.to[2]
+		f := flowtable.FlowSlot{Key: [2]packet.FlowKey{clientKey(1), clientKey(1).Reverse()}, Flags: flowtable.FlowLive | c.flags}
+		core.told(&f, 2, c.queued)
+		for n := range uint64(3) {
+			l.progress(Progress{Sent: l.last + 1, Acked: l.last + n}, true)
+		}
+		l.progress(Progress{Sent: l.last, Acked: l.last}, true)
+		core.exposed.pass = Exposure{}
+		core.count(&f)
+		if e := core.exposed.pass; e.Owned != 1 || e.Held[2] != c.held || e.Lost() != 1-c.held {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+}
