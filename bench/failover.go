@@ -23,8 +23,8 @@ type failoverConfig struct {
 	beat   time.Duration // of them
 	udp    int           // flows, each with a packet every tick
 	tick   time.Duration
-	rounds int // each A B B A, or A B C C B A
-	half   bool
+	rounds int           // each A B B A, or A B C C B A
+	half   bool          // a round is A B
 	settle time.Duration // of traffic before the failure
 	after  time.Duration // of traffic after everybody must have noticed
 	most   time.Duration // for flows to come back
@@ -79,14 +79,7 @@ type FailoverResult struct {
 
 // measureFailover lets every contender lose its active router, by turns.
 func measureFailover(ctx context.Context, cfg failoverConfig) ([]FailoverResult, error) {
-	order := make([]int, 0, 2*len(cfg.all))
-	for i := range cfg.all {
-		order = append(order, i)
-	}
-	if !cfg.half {
-		order = append(order, order...)
-		slices.Reverse(order[len(cfg.all):])
-	}
+	order := turns(len(cfg.all), cfg.half)
 	trials := make([][]trial, len(cfg.all))
 	for range cfg.rounds {
 		for _, i := range order {
@@ -103,6 +96,18 @@ func measureFailover(ctx context.Context, cfg failoverConfig) ([]FailoverResult,
 		all = append(all, cfg.result(c, trials[i]))
 	}
 	return all, nil
+}
+
+// turns is the order of n contenders in a round: there and back, or half of that.
+func turns(n int, half bool) (order []int) {
+	for i := range n {
+		order = append(order, i)
+	}
+	if !half {
+		order = append(order, order...)
+		slices.Reverse(order[n:])
+	}
+	return order
 }
 
 func (cfg *failoverConfig) result(c contender, trials []trial) FailoverResult {
