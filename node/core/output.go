@@ -167,6 +167,8 @@ func (d *deliver) HandleMembership(from netip.Addr, m wire.Message) {
 		c.onProbe(from, m)
 	case wire.ProbeReply:
 		c.onProbeReply(from, m)
+	case wire.Exposure:
+		c.onExposure(from, m)
 	default:
 		if c.proved(from, m) {
 			c.member.Step(c.now, from, m)
