@@ -108,6 +108,7 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = binary.AppendUvarint(b, m.Alive)
 		b = binary.BigEndian.AppendUint64(b, m.Prepared)
 		b = binary.AppendUvarint(b, uint64(m.Down))
+		b = binary.AppendUvarint(b, m.Narrow)
 		return TypeHeartbeat, append(b, byte(m.Flags))
 	case ElectionRequest:
 		return TypeElectionRequest, appendString(appendMember(b, &m.From), m.Cluster)

@@ -212,7 +212,7 @@ func readMembership(t Type, r *reader) Message {
 		m.State = NodeState(r.u8())
 		m.Term, m.Epoch, m.Control = r.gen(), r.gen(), r.node()
 		m.Alive, m.Prepared = r.uvarint(1<<64-1), r.u64()
-		m.Down, m.Flags = r.gen(), BeatFlags(r.u8())
+		m.Down, m.Narrow, m.Flags = r.gen(), r.uvarint(1<<64-1), BeatFlags(r.u8())
 		return m
 	case TypeElectionRequest:
 		var m ElectionRequest

@@ -170,7 +170,7 @@ var generators = map[Type]func(*rapid.T) Message{
 			From: genMember(t, genNode(t, "id")), State: NodeState(rapid.Byte().Draw(t, "state")),
 			Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
 			Control: genNode(t, "control"), Alive: rapid.Uint64().Draw(t, "alive"), Prepared: rapid.Uint64().Draw(t, "prepared"),
-			Down: rapid.Uint32().Draw(t, "down"), Flags: BeatFlags(rapid.Byte().Draw(t, "flags")),
+			Down: rapid.Uint32().Draw(t, "down"), Narrow: rapid.Uint64().Draw(t, "narrow"), Flags: BeatFlags(rapid.Byte().Draw(t, "flags")),
 		}
 	},
 	TypeElectionRequest: func(t *rapid.T) Message {

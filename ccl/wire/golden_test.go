@@ -38,7 +38,7 @@ var samples = []Message{
 	Gone{Key: sampleKey},
 	Synced{View: 0x01000002, Phase: SyncFullEnd},
 	Redirect{Key: sampleKey, Owner: OwnerRetry},
-	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99, Down: 1 << 2, Flags: BeatDraining},
+	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99, Down: 1 << 2, Narrow: 1 << 3, Flags: BeatDraining},
 	ElectionRequest{From: sampleMember, Cluster: "edge"},
 	ElectionReply{From: sampleMember, Control: 1, Term: 1, Epoch: 300},
 	Join{From: sampleMember, Cluster: "edge", Version: "0.1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Config: 0x99, Prepared: 0x98},

@@ -331,6 +331,7 @@ func TestNT7_ReloadSaysWhatIsNext(t *testing.T) {
 		"configuration 1a2b3c4d runs":                                                                                           {Config: "1a2b3c4d", State: api.ReloadRuns},
 		"configuration 1a2b3c4d runs already; nothing else is prepared":                                                         {Config: "1a2b3c4d", State: api.ReloadSame},
 		"configuration 1a2b3c4d is prepared; it runs when these have reloaded it too: fw-b, fw-c":                               {Config: "1a2b3c4d", State: api.ReloadPrepared, Waiting: []string{"fw-b", "fw-c"}},
+		"configuration 1a2b3c4d runs already; nothing else is prepared\nthe control link seals and opens with key f3 only":      {Config: "1a2b3c4d", State: api.ReloadSame, Keys: []string{"f3"}},
 		"configuration 1a2b3c4d runs already; nothing else is prepared\nthe control link seals with key 0a and opens 0a and f3": {Config: "1a2b3c4d", State: api.ReloadSame, Keys: []string{"0a", "f3"}},
 		"configuration 1a2b3c4d is prepared, everywhere: it runs as soon as the control node hears so":                          {Config: "1a2b3c4d", State: api.ReloadPrepared},
 	} {

@@ -84,6 +84,7 @@ type Core struct {
 	mtuCheck MTUCheck
 	mtuError error // of the newest probe that failed
 	probeID  uint32
+	gauges   gauges
 	probes   map[netip.Addr]*probe
 	order    []netip.Addr // of probes, by first contact
 }
@@ -108,6 +109,7 @@ func New(cfg Config) (*Core, error) {
 	if c.health, err = newVigil(&cfg); err != nil {
 		return nil, err
 	}
+	cfg.Membership.RemoveNarrow = cfg.MTUCheck == MTUEnforce
 	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {
 		return nil, err
 	}
@@ -181,6 +183,7 @@ func (c *Core) Tick(now int64) {
 		c.member.Tick(now)
 	}
 	c.tickProbes()
+	c.tickGauges()
 	c.own.Tick(now)
 	c.tickNAT()
 	c.tickDrain()
@@ -207,8 +210,16 @@ func (c *Core) Owner() *ownership.Core { return c.own }
 // Link returns the protocol end, for status.
 func (c *Core) Link() *ccl.Endpoint { return c.link }
 
-// MTUError is the result of the newest MTU probe that failed, or nil.
-func (c *Core) MTUError() error { return c.mtuError }
+// MTUError says that full-sized packets do not cross to a member, or did not when a
+// node wanted to join; nil: they do.
+func (c *Core) MTUError() error {
+	for _, g := range c.gauges.of {
+		if g != nil && g.Narrow() {
+			return g.Err()
+		}
+	}
+	return c.mtuError
+}
 
 // View returns the applied view and this node's id in it; nil while fenced.
 func (c *Core) View() (*wire.View, wire.NodeID) { return c.view, c.self }
