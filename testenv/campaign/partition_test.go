@@ -47,7 +47,7 @@ func TestNT4_EL5_PartitionUnderTraffic(t *testing.T) {
 		{name: "flapping", far: 2, way: flapping},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if !*full && c.name != "halves" && c.name != "mute" {
+			if !*full && c.name != "halves" {
 				t.Skip("a part of the whole proof")
 			}
 			beside(t)
