@@ -15,8 +15,9 @@
  *	              <-  FIN       answer()
  *	ACK           ->            listen()
  *
- * Each packet leaves by a port chosen at random: that is an ECMP router which
- * sprays packets. With UDP a client sends one packet and gets one back.
+ * Each packet leaves by a port chosen at random, or each connection's packets of
+ * one direction do: routers with ECMP that spread packets, or connections. With
+ * UDP a client sends one packet and gets one back.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -55,7 +56,9 @@ const volatile __u32 host_mask;       /* bits of a connection's number that tell
 const volatile __u32 server_base;     /* address of the first server */
 const volatile __u32 server_mask;     /* the next server begins after every PORTS connections */
 const volatile __u32 established;     /* dial() sends data of any connection, not the SYN of the next one */
+const volatile __u32 in_order;        /* of the next connection then, not of any */
 const volatile __u32 udp;             /* dial() sends UDP */
+const volatile __u32 by_flow;         /* a connection's packets of one direction leave by one port */
 const volatile __be16 server_port;
 const volatile __be16 mark;           /* IP identification of all our packets */
 
@@ -207,13 +210,35 @@ static __always_inline void write_tcp(struct tcphdr *tcp, const struct words *w)
 	word[4] = 0;
 }
 
+static __always_inline __u32 mix(__u32 h)
+{
+	h = (h ^ h >> 16) * 0x85ebca6b;
+	h = (h ^ h >> 13) * 0xc2b2ae35;
+	return h ^ h >> 16;
+}
+
+/* What a router's hash makes of a connection; the two directions have nothing to do with each other. */
+static __always_inline __u32 port_of(const struct words *w)
+{
+	__u32 h;
+
+	if (num_outs == 1)
+		return 0;
+	if (!by_flow)
+		return any(num_outs);
+	h = mix(w->saddr ^ 0x9e3779b1);
+	h = mix(h + w->daddr);
+	h = mix(h + ((__u32)w->sport << 16 | w->dport));
+	return (__u64)h * num_outs >> 32;
+}
+
 /* Makes the frame this packet, all of it, and sends it to some node. */
 static __always_inline int say(struct xdp_md *ctx, const struct words *w)
 {
 	int header = w->proto == IPPROTO_UDP ? sizeof(struct udphdr) : sizeof(struct tcphdr);
 	int size = ETH_HLEN + (int)sizeof(struct iphdr) + header + w->len;
 	int more = size - (int)((long)ctx->data_end - (long)ctx->data);
-	__u32 j = num_outs > 1 ? any(num_outs) : 0;
+	__u32 j = port_of(w);
 	const volatile struct port *out;
 	void *data, *end, *l4;
 	struct iphdr *ip;
@@ -278,13 +303,14 @@ int dial(struct xdp_md *ctx)
 		.seq = CLIENT_ISN, .flags = SYN,
 	};
 
-	if (established) {
+	if (established && !in_order)
 		i = any(flows);
+	else
+		turn = i + 1 < flows ? i + 1 : 0;
+	if (established) {
 		w.seq = CLIENT_ISN + 1;
 		w.ack = SERVER_ISN + 1;
 		w.flags = ACK | PSH;
-	} else {
-		turn = i + 1 < flows ? i + 1 : 0;
 	}
 	if (established || udp)
 		w.len = PAYLOAD;

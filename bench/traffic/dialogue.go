@@ -25,6 +25,9 @@ type Talk struct {
 	Hosts int   // that open them, as in Shape
 	UDP   bool  // one packet each way instead of TCP
 	Outs  []Out // of this side; each packet leaves by one of them, chosen at random
+	// ByFlow has a connection's packets of one direction leave by one port, as an
+	// ECMP router does.
+	ByFlow bool
 }
 
 // shape tells the keys of the connections.
@@ -50,7 +53,7 @@ type side struct {
 }
 
 // open loads a side; all interfaces are of the calling thread's namespace.
-func (t *Talk) open(established bool) (*side, error) {
+func (t *Talk) open(d Dialling) (*side, error) {
 	if t.Flows < 1 || t.Flows > MaxSpread {
 		return nil, fmt.Errorf("traffic: %d connections, want 1 to %d", t.Flows, MaxSpread)
 	}
@@ -70,7 +73,7 @@ func (t *Talk) open(established bool) (*side, error) {
 	for name, value := range map[string]any{
 		"outs": dialogueOuts(t.Outs), "num_outs": uint32(len(t.Outs)), "flows": uint32(t.Flows),
 		"host_base": hosts.base, "host_mask": hosts.mask, "server_base": servers.base, "server_mask": servers.mask,
-		"established": bit(established), "udp": bit(t.UDP),
+		"established": bit(d != First), "in_order": bit(d == InOrder), "udp": bit(t.UDP), "by_flow": bit(t.ByFlow),
 		"mark": binary.NativeEndian.Uint16(id[:]), "server_port": binary.NativeEndian.Uint16(port[:]),
 	} {
 		errs = append(errs, spec.Variables[name].Set(value))
@@ -140,10 +143,18 @@ func (s *side) Close() error {
 // of established ones, at random. Not safe for concurrent use.
 type Dialer struct{ *side }
 
-// NewDialer loads a dialer. With established it sends data of connections that
-// are open.
-func NewDialer(t Talk, established bool) (*Dialer, error) {
-	s, err := t.open(established)
+// Dialling is what a Dialer sends.
+type Dialling int
+
+const (
+	First   Dialling = iota // the first packet of one connection after the other
+	AnyData                 // data of an open connection, chosen at random
+	InOrder                 // data of one open connection after the other
+)
+
+// NewDialer loads a dialer.
+func NewDialer(t Talk, d Dialling) (*Dialer, error) {
+	s, err := t.open(d)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +178,7 @@ type Clients struct{ *side }
 
 // NewClients attaches clients to all ports.
 func NewClients(t Talk) (*Clients, error) {
-	s, err := t.open(false)
+	s, err := t.open(First)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +195,7 @@ type Servers struct{ *side }
 
 // NewServers attaches servers to all ports.
 func NewServers(t Talk) (*Servers, error) {
-	s, err := t.open(false)
+	s, err := t.open(First)
 	if err != nil {
 		return nil, err
 	}

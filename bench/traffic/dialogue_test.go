@@ -29,13 +29,13 @@ const (
 	xdpRedirect = 4
 )
 
-func newSide(t *testing.T, talk Talk, established bool) *side {
+func newSide(t *testing.T, talk Talk, d Dialling) *side {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("loading BPF programs needs root")
 	}
 	talk.Outs = []Out{{Ifindex: 1, MAC: [6]byte{2, 0, 0, 0, 0, 7}}}
-	s, err := talk.open(established)
+	s, err := talk.open(d)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}
@@ -47,7 +47,7 @@ func newSide(t *testing.T, talk Talk, established bool) *side {
 // the SYN to the last acknowledgement, and each packet is right to the checksum.
 func TestDialogueIsATCPConnection(t *testing.T) {
 	talk := Talk{Flows: 5, Hosts: 2}
-	client, server := newSide(t, talk, false), newSide(t, talk, false)
+	client, server := newSide(t, talk, First), newSide(t, talk, First)
 	if err := (&Clients{client}).Closing(true); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestDialogueIsATCPConnection(t *testing.T) {
 func TestDialogueStaysOpenUnlessItCloses(t *testing.T) {
 	for name, talk := range map[string]Talk{"tcp": {Flows: 4}, "udp": {Flows: 4, UDP: true}} {
 		t.Run(name, func(t *testing.T) {
-			client, server := newSide(t, talk, true), newSide(t, talk, false)
+			client, server := newSide(t, talk, AnyData), newSide(t, talk, First)
 			_, frame := heard(t, client.objs.Dial, make([]byte, dialFrame))
 			verdict, frame := heard(t, server.objs.Answer, bytes.Clone(frame))
 			if verdict != xdpRedirect {
@@ -123,7 +123,7 @@ func TestDialogueStaysOpenUnlessItCloses(t *testing.T) {
 // an answer, a foreign one passes.
 func TestDialogueCountsWhatIsWrong(t *testing.T) {
 	talk := Talk{Flows: 4}
-	client, server := newSide(t, talk, false), newSide(t, talk, false)
+	client, server := newSide(t, talk, First), newSide(t, talk, First)
 	_, frame := heard(t, client.objs.Dial, make([]byte, dialFrame))
 	frame = bytes.Clone(frame)
 	for at := ethernet + 12; at < ethernet+ipHeader+20; at += 2 { // addresses, ports, numbers
@@ -146,5 +146,46 @@ func TestDialogueCountsWhatIsWrong(t *testing.T) {
 	}
 	if got, _ := server.Said(); got.Damaged+got.Strange != 14 || got.Opened != 0 {
 		t.Errorf("servers: %+v", got)
+	}
+}
+
+// TestDialogueSpreads: by packet every port gets its share of one connection; by
+// connection each keeps to one port, and the connections share the ports.
+func TestDialogueSpreads(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("loading BPF programs needs root")
+	}
+	const flows, ports, rounds = 512, 4, 8
+	for _, byFlow := range []bool{false, true} {
+		talk := Talk{Flows: flows, ByFlow: byFlow}
+		for i := range ports {
+			talk.Outs = append(talk.Outs, Out{Ifindex: 1, MAC: [6]byte{2, 0, 0, 0, 0, byte(i)}})
+		}
+		s, err := talk.open(InOrder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var frames [ports]int
+		of, moved := map[packet.FlowKey]byte{}, 0
+		for range flows * rounds {
+			_, frame := heard(t, s.objs.Dial, make([]byte, dialFrame))
+			var p packet.Packet
+			p.Parse(frame)
+			was, ok := of[p.ConnKey()]
+			if ok && was != frame[5] {
+				moved++
+			}
+			of[p.ConnKey()] = frame[5]
+			frames[frame[5]]++
+		}
+		for i, n := range frames {
+			if n < flows*rounds/ports*3/4 || n > flows*rounds/ports*5/4 {
+				t.Errorf("by connection %v: port %d got %d of %d", byFlow, i, n, flows*rounds)
+			}
+		}
+		if byFlow != (moved == 0) || len(of) != flows {
+			t.Errorf("by connection %v: %d packets of %d connections moved", byFlow, moved, len(of))
+		}
+		s.Close()
 	}
 }

@@ -28,11 +28,13 @@ const (
 	dialogueProgAnswer     = "answer"
 	dialogueProgDial       = "dial"
 	dialogueProgListen     = "listen"
+	dialogueVarByFlow      = "by_flow"
 	dialogueVarCloses      = "closes"
 	dialogueVarEstablished = "established"
 	dialogueVarFlows       = "flows"
 	dialogueVarHostBase    = "host_base"
 	dialogueVarHostMask    = "host_mask"
+	dialogueVarInOrder     = "in_order"
 	dialogueVarMark        = "mark"
 	dialogueVarNumOuts     = "num_outs"
 	dialogueVarOuts        = "outs"
@@ -102,11 +104,13 @@ type dialogueMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dialogueVariableSpecs struct {
+	ByFlow      *ebpf.VariableSpec `ebpf:"by_flow"`
 	Closes      *ebpf.VariableSpec `ebpf:"closes"`
 	Established *ebpf.VariableSpec `ebpf:"established"`
 	Flows       *ebpf.VariableSpec `ebpf:"flows"`
 	HostBase    *ebpf.VariableSpec `ebpf:"host_base"`
 	HostMask    *ebpf.VariableSpec `ebpf:"host_mask"`
+	InOrder     *ebpf.VariableSpec `ebpf:"in_order"`
 	Mark        *ebpf.VariableSpec `ebpf:"mark"`
 	NumOuts     *ebpf.VariableSpec `ebpf:"num_outs"`
 	Outs        *ebpf.VariableSpec `ebpf:"outs"`
@@ -151,11 +155,13 @@ func (m *dialogueMaps) Close() error {
 //
 // It can be passed to loadDialogueObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dialogueVariables struct {
+	ByFlow      *ebpf.Variable `ebpf:"by_flow"`
 	Closes      *ebpf.Variable `ebpf:"closes"`
 	Established *ebpf.Variable `ebpf:"established"`
 	Flows       *ebpf.Variable `ebpf:"flows"`
 	HostBase    *ebpf.Variable `ebpf:"host_base"`
 	HostMask    *ebpf.Variable `ebpf:"host_mask"`
+	InOrder     *ebpf.Variable `ebpf:"in_order"`
 	Mark        *ebpf.Variable `ebpf:"mark"`
 	NumOuts     *ebpf.Variable `ebpf:"num_outs"`
 	Outs        *ebpf.Variable `ebpf:"outs"`
