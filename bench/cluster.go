@@ -18,6 +18,15 @@ type clusterConfig struct {
 	flows   int    // room in every table
 	profile string // directory for CPU profiles, or ""
 	more    string // lines of the cluster's configuration, or ""
+	talks   bool   // clients and servers will stand where else the sinks are; connections end soon after they closed
+}
+
+// timeouts are those of the configuration.
+func (c *clusterConfig) timeouts() string {
+	if c.talks {
+		return "{tcp_time_wait: 1s}"
+	}
+	return "{tcp_syn: 10m}"
 }
 
 // cluster is real daemons in the test network. Everything that the first node
@@ -34,9 +43,9 @@ type cluster struct {
 const clusterYAML = `interfaces:
   inside:  {device: in0, trust: 100, cluster_address: 10.1.0.254/24, pool: 10.1.0.1-10.1.0.16, pin: {fw-a: 10.1.0.1, fw-b: 10.1.0.2}}
   outside: {device: out0, trust: 0, cluster_address: 198.51.100.254/24, pool: 198.51.100.1-198.51.100.16, pin: {fw-a: 198.51.100.1, fw-b: 198.51.100.2}}
-timeouts: {tcp_syn: 10m}
+timeouts: %[2]s
 health: {hold_time: 3s, election_timeout: 4s}
-limits: {connections: %d, forwards: %[1]d}
+limits: {connections: %[1]d, forwards: %[1]d}
 `
 
 func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
@@ -50,25 +59,28 @@ func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
 	}
 	c := &cluster{lab: l}
 	c.Topology, err = topology.New(ctx, topology.Config{
-		Nodes: cfg.nodes, Daemon: self, ClusterYAML: fmt.Sprintf(clusterYAML, cfg.flows) + cfg.more, Tag: l.tag,
+		Nodes: cfg.nodes, Daemon: self, ClusterYAML: fmt.Sprintf(clusterYAML, cfg.flows, cfg.timeouts()) + cfg.more, Tag: l.tag,
 		Env: []string{envDaemon + "=1", envProfile + "=" + cfg.profile},
 	})
 	if err != nil {
 		return nil, err
 	}
 	l.onClose(c.Topology.Close)
-	if err := c.form(ctx); err != nil {
+	if err := c.form(ctx, !cfg.talks); err != nil {
 		_ = l.close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *cluster) form(ctx context.Context) (err error) {
+func (c *cluster) form(ctx context.Context, sinks bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if err := c.WaitFormed(ctx, len(c.Nodes)); err != nil {
 		return fmt.Errorf("%w; log of %s:\n%s", err, c.Nodes[0].Name, c.Nodes[0].LogTail(10))
+	}
+	if !sinks {
+		return nil
 	}
 	if c.inside, err = c.sinkBehind("rin"); err != nil {
 		return err

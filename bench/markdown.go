@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"strings"
 )
 
 const preface = `# Benchmarks
@@ -54,10 +56,14 @@ Intervals hold the median with 95 % confidence (order statistics).
 
 `
 
-// writeMarkdown stores the report for people.
-func (r *Report) writeMarkdown(file string) error {
+// writeMarkdown stores the report for people; name is that of the JSON beside it.
+func (r *Report) writeMarkdown(file, name string) error {
 	var b bytes.Buffer
-	b.WriteString(preface + "```\n")
+	b.WriteString(strings.ReplaceAll(preface, "bench.json", name+".json"))
+	if len(r.Scale) > 0 {
+		fmt.Fprintf(&b, "![Factors by nodes](%s.svg)\n\n", name)
+	}
+	b.WriteString("```\n")
 	if err := r.print(&b); err != nil {
 		return err
 	}

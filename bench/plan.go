@@ -11,6 +11,8 @@ type plan struct {
 	natPath []pathConfig
 	natConn natConnectConfig
 	entries int
+	scale   scaleConfig
+	link    linkConfig
 }
 
 func planFor(quick bool) plan {
@@ -20,6 +22,10 @@ func planFor(quick bool) plan {
 		connect: connectConfig{connections: 1 << 20, hosts: 4096, rate: 80_000, time: 20 * time.Second},
 		natConn: natConnectConfig{chunk: 1 << 14, burst: 448, rounds: 24, time: 40 * time.Second},
 		entries: 1 << 20,
+		scale: scaleConfig{
+			nodes: []int{1, 2, 4, 8, 16}, spreads: spreads, flows: 1 << 14, packets: 1 << 17, chunk: 1 << 14, burst: 128,
+			rounds: 7, time: 40 * time.Second, watch: 2 * time.Second, cpu: lastCPU(),
+		},
 	}
 	for _, flows := range []int{60_000, 1 << 20} {
 		c := p.path
@@ -33,6 +39,8 @@ func planFor(quick bool) plan {
 		p.natPath = []pathConfig{p.path}
 		p.natConn.chunk, p.natConn.rounds, p.natConn.time = 512, 1, 0
 		p.entries = 1 << 12
+		p.scale.nodes, p.scale.spreads, p.scale.flows, p.scale.packets, p.scale.chunk = []int{1, 2}, spreads[:1], 512, 1<<13, 512
+		p.scale.rounds, p.scale.time, p.scale.watch = 1, 0, 100*time.Millisecond
 	}
 	return p
 }

@@ -245,7 +245,8 @@ static __always_inline int say(struct xdp_md *ctx, const struct words *w)
 	__u32 *word;
 	__u64 sum;
 
-	if (more && bpf_xdp_adjust_tail(ctx, more))
+	/* At the head: all of the frame is written anew, and behind it there may be no room. */
+	if (more && bpf_xdp_adjust_head(ctx, -more))
 		return count(STRANGE, XDP_ABORTED);
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
