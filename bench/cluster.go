@@ -24,7 +24,7 @@ type clusterConfig struct {
 // timeouts are those of the configuration.
 func (c *clusterConfig) timeouts() string {
 	if c.talks {
-		return "{tcp_time_wait: 1s}"
+		return "{tcp_time_wait: 1s, udp: 1s, udp_stream: 1s}"
 	}
 	return "{tcp_syn: 10m}"
 }
@@ -36,6 +36,8 @@ type cluster struct {
 	*lab
 	*topology.Topology
 	inside, outside *traffic.Sink
+	others          []*netns.Process // that work for the nodes beside the kernel, without a daemon of ours
+	tracked         bool             // the nodes are Linux routers with connection tracking
 }
 
 // clusterYAML has long timeouts: a half-open connection must not age away while

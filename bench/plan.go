@@ -26,6 +26,10 @@ func planFor(quick bool) plan {
 			nodes: []int{1, 2, 4, 8, 16}, spreads: spreads, flows: 1 << 14, packets: 1 << 17, chunk: 1 << 14, burst: 128,
 			rounds: 7, time: 40 * time.Second, watch: 2 * time.Second, cpu: lastCPU(),
 		},
+		link: linkConfig{
+			who: []string{whoConntrackd, whoCohort, whoPAT}, what: []string{linkTCP, linkUDP},
+			chunk: 1 << 14, burst: 448, rounds: 7, time: 90 * time.Second, watch: 4 * time.Second, cpu: lastCPU(),
+		},
 	}
 	for _, flows := range []int{60_000, 1 << 20} {
 		c := p.path
@@ -41,6 +45,8 @@ func planFor(quick bool) plan {
 		p.entries = 1 << 12
 		p.scale.nodes, p.scale.spreads, p.scale.flows, p.scale.packets, p.scale.chunk = []int{1, 2}, spreads[:1], 512, 1<<13, 512
 		p.scale.rounds, p.scale.time, p.scale.watch = 1, 0, 100*time.Millisecond
+		p.link.who, p.link.what = p.link.who[:2], p.link.what[:1]
+		p.link.chunk, p.link.burst, p.link.rounds, p.link.time, p.link.watch = 512, 256, 1, 0, 100*time.Millisecond
 	}
 	return p
 }

@@ -149,11 +149,15 @@ func (l *lab) fabric(ns *netns.Namespace, ports []traffic.Out, made **traffic.Fa
 	})
 }
 
-// talk puts clients and servers around a cluster.
-func (c *cluster) talk(name string, shape traffic.Talk) (*talk, error) {
+// talk puts clients and servers around a cluster, whose packets go to all nodes
+// or some.
+func (c *cluster) talk(name string, shape traffic.Talk, nodes ...*topology.Node) (*talk, error) {
+	if len(nodes) == 0 {
+		nodes = c.Nodes
+	}
 	sides := map[string]*facing{"rin": {ns: c.Namespaces()["rin"]}, "rout": {ns: c.Namespaces()["rout"]}}
 	for router, side := range sides {
-		for _, n := range c.Nodes {
+		for _, n := range nodes {
 			p, err := c.routerPort(router, n)
 			if err != nil {
 				return nil, err

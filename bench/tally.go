@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"cohort/testenv/topology"
 )
 
 // tally adds up what talks cost on the one CPU that everything runs on:
@@ -49,15 +47,15 @@ func (c cost) disturbed() float64 {
 // admit puts what a talk needs on the CPU and finds out what its daemons take
 // when nobody talks.
 func (a *tally) admit(ctx context.Context, t *talk, watch time.Duration) error {
-	if err := t.ns.Do(func() error { return pinThread(a.cpu) }); err != nil || t.cluster == nil {
+	if err := t.ns.Do(func() error { return pinThread(a.cpu) }); err != nil {
 		return err
 	}
-	for _, n := range t.cluster.Nodes {
-		p, err := n.Daemon()
-		if err != nil {
-			return err
-		}
-		if err := pinProcess(p.PID(), a.cpu); err != nil {
+	pids, err := t.daemons()
+	if err != nil || len(pids) == 0 {
+		return err
+	}
+	for _, pid := range pids {
+		if err := pinProcess(pid, a.cpu); err != nil {
 			return err
 		}
 	}
@@ -109,14 +107,16 @@ type clocks struct {
 }
 
 func (a *tally) read(t *talk) (c clocks, err error) {
-	if t.cluster != nil {
-		for _, n := range t.cluster.Nodes {
-			d, err := daemonTime(n)
-			if err != nil {
-				return c, err
-			}
-			c.daemons += d
+	pids, err := t.daemons()
+	if err != nil {
+		return c, err
+	}
+	for _, pid := range pids {
+		d, err := processTime(pid)
+		if err != nil {
+			return c, err
 		}
+		c.daemons += d
 	}
 	if err := t.ns.Do(func() error { c.sender = threadTime(); return nil }); err != nil {
 		return c, err
@@ -126,12 +126,25 @@ func (a *tally) read(t *talk) (c clocks, err error) {
 	return c, err
 }
 
-func daemonTime(n *topology.Node) (time.Duration, error) {
-	p, err := n.Daemon()
-	if err != nil {
-		return 0, err
+// daemons are the processes between clients and servers.
+func (t *talk) daemons() (pids []int, err error) {
+	if t.cluster == nil {
+		return nil, nil
 	}
-	return processTime(p.PID())
+	for _, p := range t.cluster.others {
+		pids = append(pids, p.PID())
+	}
+	for _, n := range t.cluster.Nodes {
+		if t.cluster.tracked {
+			break
+		}
+		p, err := n.Daemon()
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, p.PID())
+	}
+	return pids, nil
 }
 
 var errNoCPU = errors.New("no such CPU in /proc/stat")

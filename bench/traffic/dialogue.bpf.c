@@ -66,7 +66,7 @@ __u64 random_state = 88172645463325252ULL;
 __u32 turn;            /* the next connection */
 volatile __u32 closes; /* clients close when they have been answered; Go changes it */
 
-enum counted { DIALLED, OPENED, ANSWERED, CLOSED, REFUSED, DAMAGED, STRANGE, NUM_COUNTED };
+enum counted { DIALLED, OPENED, ANSWERED, CLOSED, REFUSED, DAMAGED, STRANGE, SPEECHLESS, NUM_COUNTED };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -247,13 +247,13 @@ static __always_inline int say(struct xdp_md *ctx, const struct words *w)
 
 	/* At the head: all of the frame is written anew, and behind it there may be no room. */
 	if (more && bpf_xdp_adjust_head(ctx, -more))
-		return count(STRANGE, XDP_ABORTED);
+		return count(SPEECHLESS, XDP_ABORTED);
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	ip = data + ETH_HLEN;
 	l4 = ip + 1;
 	if (j >= MAX_OUTS || l4 + sizeof(struct udphdr) > end)
-		return count(STRANGE, XDP_ABORTED);
+		return count(SPEECHLESS, XDP_ABORTED);
 	out = &outs[j];
 	for (int i = 0; i < ETH_ALEN; i++)
 		((__u8 *)data)[i] = out->mac[i];
@@ -270,7 +270,7 @@ static __always_inline int say(struct xdp_md *ctx, const struct words *w)
 	sum = pseudo(ip, header + w->len);
 	if (w->len) {
 		if (l4 + header + PAYLOAD > end)
-			return count(STRANGE, XDP_ABORTED);
+			return count(SPEECHLESS, XDP_ABORTED);
 		word = l4 + header;
 		word[0] = word[1] = word[2] = bpf_htonl(0x636f686f);
 		sum += sum32(word, PAYLOAD / 4);
@@ -287,7 +287,7 @@ static __always_inline int say(struct xdp_md *ctx, const struct words *w)
 		struct tcphdr *tcp = l4;
 
 		if ((void *)(tcp + 1) > end)
-			return count(STRANGE, XDP_ABORTED);
+			return count(SPEECHLESS, XDP_ABORTED);
 		write_tcp(tcp, w);
 		tcp->check = ~fold(sum + sum32(tcp, sizeof(*tcp) / 4));
 	}

@@ -42,9 +42,10 @@ type Said struct {
 	Refused  uint64 // RSTs heard
 	Damaged  uint64 // packets with a wrong checksum or length
 	Strange  uint64 // other packets of ours that nobody of this side expects
+	Silent   uint64 // answers that found no room in the frame that was heard
 }
 
-const numSaid = 7
+const numSaid = 8
 
 // side is what Dialer, Clients and Servers have in common.
 type side struct {
@@ -126,7 +127,7 @@ func (s *side) Said() (said Said, err error) {
 			n[i] += c
 		}
 	}
-	return Said{n[0], n[1], n[2], n[3], n[4], n[5], n[6]}, nil
+	return Said{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]}, nil
 }
 
 // Close takes the side from its ports.
