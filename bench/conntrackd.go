@@ -85,6 +85,12 @@ func (c *cluster) track(n *topology.Node) error {
 			return err
 		}
 	}
+	// What lost a packet ends too; its sample does not count.
+	for _, name := range []string{"syn_sent", "syn_recv", "established", "fin_wait", "close_wait"} {
+		if err := n.Namespace().Sysctl("net/netfilter/nf_conntrack_tcp_timeout_"+name, "5"); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

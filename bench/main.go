@@ -37,7 +37,8 @@ type options struct {
 	out     string
 	quick   bool
 	profile string
-	nodes   []int // of scale; nil = the plan's
+	nodes   []int    // of scale; nil = the plan's
+	spreads []string // of scale; nil = the plan's
 	add     bool
 }
 
@@ -50,12 +51,19 @@ func parse(args []string) (o options, err error) {
 	set.BoolVar(&o.quick, "quick", false, "small and short: shows that it works, and nothing else")
 	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect, nat-connect)")
 	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale; empty = all")
+	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
 	if o.nodes, err = numbersOf(*nodes); err != nil {
 		return o, err
+	}
+	if *spread != "" {
+		o.spreads = []string{*spread}
+		if !slices.Contains(spreads, *spread) {
+			return o, fmt.Errorf("routers that spread %q; they spread %s", *spread, strings.Join(spreads, " or "))
+		}
 	}
 	o.parts = strings.Split(*only, ",")
 	for _, p := range o.parts {
@@ -93,6 +101,9 @@ func run(args []string) error {
 	p := planFor(o.quick)
 	if o.nodes != nil {
 		p.scale.nodes = o.nodes
+	}
+	if o.spreads != nil {
+		p.scale.spreads = o.spreads
 	}
 	r, failed := measure(ctx, o, p)
 	if r == nil {

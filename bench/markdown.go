@@ -9,7 +9,7 @@ import (
 
 const preface = `# Benchmarks
 
-Written by ` + "`make bench`" + `; the same figures with everything about them are in
+Written by ` + "`make bench-full`" + `, or parts of it; the same figures with everything about them are in
 [bench.json](bench.json). Absolute figures mean little on a shared machine; look
 at the ratios, which come from peers that ran alternately in the same minutes.
 
@@ -51,6 +51,26 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   it spends while it waits for the next burst included. The ratio is of
   masquerade's time to the sum of both; the backup's, which masquerade has not,
   stands beside.
+
+- **Scaling**: n nodes, real daemons, share one CPU with the generator. The factor
+  is (T1 - floor) / (Tn - floor) of CPU time: the share of the combined capacity
+  that survives clustering. Port translation and replication are on, and clients
+  and servers in XDP speak TCP. Routers on both sides spread *connections* (ECMP:
+  each direction of a connection meets one node, at random) or *packets* (each
+  meets a random node). The time of the link's switch, measured alone, is
+  subtracted as often as frames crossed; beside it stands the factor with it.
+  *connections* compares bytes of all entries in all nodes for one connection,
+  with their share of the index, at full tables; *short connections* are whole
+  lives, from SYN to the last entry's end. The caches are shared, queues are split
+  and daemons displace each other, which n machines do not have: the factors are
+  rather too low ([bench/doc.go](../../bench/doc.go) has all limits). The aims
+  are for routers that spread connections.
+- **Replication**: short TCP connections (3 packets of handshake, 2 of data, 3 of
+  close) and UDP connections (one packet each way) through the first of two nodes.
+  Bytes are those of the frames that the link's switch sees, both ways, without
+  what it carries anyway. CPU is that of both nodes and the kernel on one CPU,
+  beyond what one node without a second takes. Peer: two Linux routers with the
+  same nftables firewall and conntrackd in mode FTFW.
 
 Intervals hold the median with 95 % confidence (order statistics).
 

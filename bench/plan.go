@@ -28,7 +28,7 @@ func planFor(quick bool) plan {
 		},
 		link: linkConfig{
 			who: []string{whoConntrackd, whoCohort, whoPAT}, what: []string{linkTCP, linkUDP},
-			chunk: 1 << 14, burst: 448, rounds: 7, time: 90 * time.Second, watch: 4 * time.Second, cpu: lastCPU(),
+			chunk: 1 << 14, burst: 256, rounds: 7, time: 90 * time.Second, watch: 4 * time.Second, cpu: lastCPU(),
 		},
 	}
 	for _, flows := range []int{60_000, 1 << 20} {

@@ -99,6 +99,11 @@ type ScaleRate struct {
 	Factor      stat.Summary `json:"factor"`
 	// ToMasquerade is how many times masquerade's connections one node takes.
 	ToMasquerade stat.Summary `json:"one_to_masquerade"`
+	// Frames and Bytes are what the control link carries for a connection, with
+	// forwarded packets apart.
+	Frames  float64 `json:"link_frames"`
+	Bytes   float64 `json:"link_bytes"`
+	Crossed float64 `json:"forwarded_packets"`
 	// Idle is the share of a CPU that one node's daemon takes with nothing to do.
 	Idle float64 `json:"idle_share_of_cpu"`
 }

@@ -19,6 +19,9 @@ func (s *scene) entries(ctx context.Context) (*ScaleConnections, error) {
 	for _, e := range each {
 		bytes[e.Role] = e.Total
 	}
+	if err := s.many.bare(ctx); err != nil {
+		return nil, err
+	}
 	for _, t := range s.talks() {
 		if err := s.hold(ctx, t); err != nil {
 			return nil, err
@@ -47,6 +50,32 @@ func (s *scene) entries(ctx context.Context) (*ScaleConnections, error) {
 	}
 	r.Factor = r.OneBytes / r.ManyBytes
 	return r, nil
+}
+
+// bare waits until nothing is left of connections that have ended, keys that
+// rest and forward entries included.
+func (t *talk) bare(ctx context.Context) error {
+	for end := time.Now().Add(time.Minute); ; {
+		left := 0
+		for _, n := range t.cluster.Nodes {
+			tables, err := n.API().Tables(ctx)
+			if err != nil {
+				return err
+			}
+			left += tables.Owned + tables.Copies + tables.Stubs + tables.Forwards
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s: %d entries are left a minute after the last connection ended", t.name, left)
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // entries counts what all nodes together keep of each connection.

@@ -19,10 +19,20 @@ func (s *scene) rate(ctx context.Context) (*ScaleRate, error) {
 			return nil, err
 		}
 	}
+	before, err := s.carried()
+	if err != nil {
+		return nil, err
+	}
+	opened := s.many.sent
 	all, err := s.laps(ctx, talks, s.shortConnections)
 	if err != nil {
 		return nil, err
 	}
+	after, err := s.carried()
+	if err != nil {
+		return nil, err
+	}
+	carried, each := after.Sub(before), float64(s.many.sent-opened)
 	use, rejected, disturbed := s.used(all)
 	net := func(t, floor *talk) []float64 {
 		return column(use, func(o lap) float64 { return (o.each[t] - o.each[floor]) / 1e3 })
@@ -36,6 +46,7 @@ func (s *scene) rate(ctx context.Context) (*ScaleRate, error) {
 		Rounds: len(use), Rejected: rejected, Disturbed: disturbed, Connections: s.cfg.chunk,
 		One: stat.Of(one), Many: stat.Of(many), Masquerade: stat.Of(peer),
 		Factor: stat.Of(stat.Ratios(one, many)), ToMasquerade: stat.Of(stat.Ratios(peer, one)),
+		Frames: float64(carried.OtherFrames) / each, Bytes: float64(carried.OtherBytes) / each, Crossed: float64(carried.DataFrames) / each,
 		Idle: s.many.idle / float64(len(s.many.cluster.Nodes)),
 	}, nil
 }

@@ -81,14 +81,14 @@ func (r *Report) printEntries(w io.Writer) {
 }
 
 func (r *Report) printRate(w io.Writer) {
-	fmt.Fprintln(w, "\nshort connections by nodes, forwarding, what routers spread\tus, masquerade\tone node\tn nodes\tidle node, % of a CPU\tfactor\t95 %\tone node to masquerade\trounds\t")
+	fmt.Fprintln(w, "\nshort connections by nodes, forwarding, what routers spread\tus, masquerade\tone node\tn nodes\tidle node, % of a CPU\tlink: frames\tbytes\tforwarded packets\tfactor\t95 %\tone node to masquerade\trounds\t")
 	for i := range r.Scale {
 		x := &r.Scale[i]
 		c := x.Rate
 		if c == nil {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%.2f\t%s\t%s\n", x.name(), c.Masquerade.Median, c.One.Median, c.Many.Median, 100*c.Idle,
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%.2f\t%s\t%s\n", x.name(), c.Masquerade.Median, c.One.Median, c.Many.Median, 100*c.Idle, c.Frames, c.Bytes, c.Crossed,
 			interval(c.Factor, "%.3f"), c.ToMasquerade.Median, roundsOf(c.Rounds, c.Rejected, c.Disturbed), x.aim(c.Factor, aimRate))
 	}
 }
