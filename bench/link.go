@@ -20,6 +20,7 @@ type linkConfig struct {
 	rounds int
 	time   time.Duration
 	watch  time.Duration
+	once   bool // rounds of A B C
 	cpu    int
 }
 
@@ -270,7 +271,8 @@ func oneLinkLap(ctx context.Context, a *tally, cfg linkConfig, entrants []*entra
 	for i := range order {
 		order[i] = i
 	}
-	for range 2 {
+	passes := passesOf(cfg.once)
+	for range passes {
 		for _, i := range order {
 			e := entrants[i]
 			one, _, err := sample(e.single)
@@ -289,8 +291,8 @@ func oneLinkLap(ctx context.Context, a *tally, cfg linkConfig, entrants []*entra
 			if err != nil {
 				return l, err
 			}
-			l.single[i], l.pair[i] = l.single[i]+one/2, l.pair[i]+two/2
-			sent, each := after.Sub(before), 2*float64(traffic.Batches(cfg.chunk))
+			l.single[i], l.pair[i] = l.single[i]+one/float64(passes), l.pair[i]+two/float64(passes)
+			sent, each := after.Sub(before), float64(passes)*float64(traffic.Batches(cfg.chunk))
 			l.bytes[i] += (float64(sent.OtherBytes+sent.DataBytes) - float64(e.idle.OtherBytes)*c.wall.Seconds()) / each
 			l.frames[i] += (float64(sent.OtherFrames+sent.DataFrames) - float64(e.idle.OtherFrames)*c.wall.Seconds()) / each
 		}

@@ -23,6 +23,7 @@ type scaleConfig struct {
 	rounds  int      // wanted, of each comparison
 	time    time.Duration
 	watch   time.Duration // of daemons with nothing to do
+	once    bool          // rounds of A B C, and entries of ended connections count too
 	cpu     int
 }
 
@@ -269,14 +270,14 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample func(context.Con
 	quiet := 0
 	for end := time.Now().Add(s.cfg.time); quiet < s.cfg.rounds && len(all) < 2*s.cfg.rounds && (len(all) == 0 || time.Now().Before(end)); {
 		one := lap{each: make(map[*talk]float64), quiet: true, whole: true}
-		order := slices.Clone(talks)
-		for range 2 {
+		order, passes := slices.Clone(talks), passesOf(s.cfg.once)
+		for range passes {
 			for _, t := range order {
 				each, c, whole, err := sample(ctx, t)
 				if err != nil {
 					return nil, err
 				}
-				one.each[t] += each / 2
+				one.each[t] += each / float64(passes)
 				one.quiet = one.quiet && c.disturbed() <= maxShared
 				one.whole = one.whole && whole
 			}
@@ -291,6 +292,13 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample func(context.Con
 		return nil, errLost
 	}
 	return all, nil
+}
+
+func passesOf(once bool) int {
+	if once {
+		return 1
+	}
+	return 2
 }
 
 // maxShared is maxDisturbed for a CPU on which a sample sleeps: what others had

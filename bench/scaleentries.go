@@ -19,8 +19,10 @@ func (s *scene) entries(ctx context.Context) (*ScaleConnections, error) {
 	for _, e := range each {
 		bytes[e.Role] = e.Total
 	}
-	if err := s.many.bare(ctx); err != nil {
-		return nil, err
+	if !s.cfg.once {
+		if err := s.many.bare(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, t := range s.talks() {
 		if err := s.hold(ctx, t); err != nil {
