@@ -19,7 +19,11 @@ type clusterConfig struct {
 	profile string // directory for CPU profiles, or ""
 	more    string // lines of the cluster's configuration, or ""
 	talks   bool   // clients and servers will stand where else the sinks are; connections end soon after they closed
+	apart   bool   // every node becomes a cluster of its own, with its control link cut; waitApart
 }
+
+// yaml is the cluster's configuration.
+func (c *clusterConfig) yaml() string { return fmt.Sprintf(clusterYAML, c.flows, c.timeouts()) + c.more }
 
 // timeouts are those of the configuration.
 func (c *clusterConfig) timeouts() string {
@@ -60,15 +64,24 @@ func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{lab: l}
+	mode := topology.Daemons
+	if cfg.apart {
+		mode = topology.Bare
+	}
 	c.Topology, err = topology.New(ctx, topology.Config{
-		Nodes: cfg.nodes, Daemon: self, ClusterYAML: fmt.Sprintf(clusterYAML, cfg.flows, cfg.timeouts()) + cfg.more, Tag: l.tag,
+		Mode: mode, Nodes: cfg.nodes, Daemon: self, ClusterYAML: cfg.yaml(), Tag: l.tag,
 		Env: []string{envDaemon + "=1", envProfile + "=" + cfg.profile},
 	})
 	if err != nil {
 		return nil, err
 	}
 	l.onClose(c.Topology.Close)
-	if err := c.form(ctx, !cfg.talks); err != nil {
+	if cfg.apart {
+		err = c.startApart()
+	} else {
+		err = c.form(ctx, !cfg.talks)
+	}
+	if err != nil {
 		_ = l.close()
 		return nil, err
 	}
@@ -89,6 +102,44 @@ func (c *cluster) form(ctx context.Context, sinks bool) (err error) {
 	}
 	c.outside, err = c.sinkBehind("rout")
 	return err
+}
+
+// startApart starts the daemons when none can hear another.
+func (c *cluster) startApart() error {
+	for _, n := range c.Nodes {
+		for _, d := range []topology.Direction{topology.FromNode, topology.ToNode} {
+			if err := n.CutCCL(d); err != nil {
+				return err
+			}
+		}
+		if err := n.StartDaemon(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitApart waits until every node is a cluster of its own.
+func (c *cluster) waitApart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+	defer cancel()
+	for _, n := range c.Nodes {
+		for {
+			if err := n.WaitReady(ctx); err != nil {
+				return err
+			}
+			i, err := n.API().Info(ctx)
+			if err == nil && i.Control == n.Name && len(i.Members) > 0 && i.Members[0].State == i.State && i.State == "in sync" {
+				break
+			}
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("%s is no cluster of its own: %+v, %v; log:\n%s", n.Name, i, err, n.LogTail(10))
+			}
+		}
+	}
+	return nil
 }
 
 // sinkBehind puts a sink on a router's cable to the first node.

@@ -53,7 +53,7 @@ func TestPiecesOfARunAreKept(t *testing.T) {
 	o := options{out: filepath.Join(t.TempDir(), "bench"), add: true}
 	first := Report{
 		Seconds: 3, Entries: []EntryResult{{Role: "owner"}}, Link: []LinkResult{{Who: whoCohort}},
-		Scale: []ScaleResult{scaled(16, forwardOwner, spreadFlows, 0.2), scaled(4, forwardOwner, spreadFlows, 0.5)},
+		Scale: []ScaleResult{scaled(16, forwardOwner, spreadFlows, 0.2), scaled(4, forwardOwner, spreadFlows, 0.5), scaled(4, forwardDelegate, spreadFlows, 0.9)},
 	}
 	if err := first.store(o); err != nil {
 		t.Fatal(err)
@@ -69,8 +69,8 @@ func TestPiecesOfARunAreKept(t *testing.T) {
 	for _, x := range second.Scale {
 		got = append(got, x.Connections.Factor)
 	}
-	if len(got) != 3 || got[0] != 0.75 || got[1] != 0.2 || got[2] != 0.4 {
-		t.Errorf("factors %v, want 0.75 (4 nodes), 0.2 (16), 0.4 (packets)", got)
+	if len(got) != 4 || got[0] != 0.9 || got[1] != 0.75 || got[2] != 0.2 || got[3] != 0.4 {
+		t.Errorf("factors %v, want 0.9 (kept), 0.75 (4 nodes), 0.2 (16, kept), 0.4 (packets)", got)
 	}
 	if second.Seconds != 7 || len(second.Entries) != 1 || len(second.Link) != 2 {
 		t.Errorf("%+v", second)

@@ -64,6 +64,7 @@ type ScaleThroughput struct {
 	Flows     int          `json:"connections"`
 	One       stat.Summary `json:"one_ns"`
 	Many      stat.Summary `json:"many_ns"` // the switch of the control link included
+	Apart     stat.Summary `json:"apart_ns"`
 	Switch    stat.Summary `json:"switch_ns"`
 	// Crossings is how often a packet crosses the control link, on average.
 	Crossings float64 `json:"crossings_per_packet"`
@@ -71,6 +72,10 @@ type ScaleThroughput struct {
 	// elsewhere; WithSwitch is with it.
 	Factor     stat.Summary `json:"factor"`
 	WithSwitch stat.Summary `json:"factor_with_switch"`
+	// ToApart compares with as many nodes that share the CPU and know nothing of
+	// each other, each connection at one of them: what clustering takes, without
+	// what it takes to share the CPU.
+	ToApart stat.Summary `json:"factor_to_nodes_apart"`
 }
 
 // ScaleConnections compares the memory of one connection: all entries of all
@@ -97,7 +102,9 @@ type ScaleRate struct {
 	One         stat.Summary `json:"one_us"`
 	Many        stat.Summary `json:"many_us"`
 	Masquerade  stat.Summary `json:"masquerade_us"`
+	Apart       stat.Summary `json:"apart_us"`
 	Factor      stat.Summary `json:"factor"`
+	ToApart     stat.Summary `json:"factor_to_nodes_apart"` // see ScaleThroughput
 	// ToMasquerade is how many times masquerade's connections one node takes.
 	ToMasquerade stat.Summary `json:"one_to_masquerade"`
 	// Frames and Bytes are what the control link carries for a connection, with
@@ -115,7 +122,8 @@ func forwardings() map[string]string {
 	all := make(map[string]string)
 	for _, f := range []string{forwardOwner, forwardDelegate} {
 		line := "forwarding: " + f + "\n"
-		if _, err := config.ParseCluster("", fmt.Appendf(nil, clusterYAML+line, 1024, "{}")); err == nil {
+		c := clusterConfig{nodes: 2, flows: 1024, more: line}
+		if _, err := config.ParseCluster("", []byte(c.yaml())); err == nil {
 			all[f] = line
 		}
 	}
@@ -164,6 +172,7 @@ type scene struct {
 	wire   *talk // the switch
 	one    *talk
 	many   *talk
+	apart  *talk           // as many nodes that know nothing of each other
 	link   *traffic.Fabric // of many
 }
 
@@ -190,20 +199,27 @@ func (r *ScaleResult) measure(ctx context.Context, cfg scaleConfig, line string)
 		}
 	}()
 	shape := traffic.Talk{Flows: traffic.MaxSpread, Hosts: 4096, ByFlow: r.Spread == spreadFlows}
-	start := func(name string, nodes int) (*talk, error) {
-		c, err := newCluster(ctx, clusterConfig{nodes: nodes, flows: cfg.room(), more: scalePool + line, talks: true})
+	start := func(name string, nodes int, shape traffic.Talk) (*talk, error) {
+		c, err := newCluster(ctx, clusterConfig{nodes: nodes, flows: cfg.room(), more: scalePool + line, talks: true, apart: shape.Back})
 		if err != nil {
 			return nil, err
 		}
 		closes = append(closes, c.close)
 		return c.talk(name, shape)
 	}
-	if s.one, err = start("one node", 1); err != nil {
+	if r.Nodes > 1 { // they take a while to find out that they are alone
+		alone := shape
+		alone.ByFlow, alone.Back = true, true
+		if s.apart, err = start("nodes apart", r.Nodes, alone); err != nil {
+			return err
+		}
+	}
+	if s.one, err = start("one node", 1, shape); err != nil {
 		return err
 	}
 	s.many = s.one
 	if r.Nodes > 1 {
-		if s.many, err = start("cluster", r.Nodes); err != nil {
+		if s.many, err = start("cluster", r.Nodes, shape); err != nil {
 			return err
 		}
 		if s.link, err = s.many.cluster.controlLink(); err != nil {
@@ -223,6 +239,11 @@ func (r *ScaleResult) measure(ctx context.Context, cfg scaleConfig, line string)
 	if s.peer, err = l.masqueradeTalk("masq", shape); err != nil {
 		return err
 	}
+	if s.apart != nil {
+		if err := s.apart.cluster.waitApart(ctx); err != nil {
+			return err
+		}
+	}
 	return r.compare(ctx, s)
 }
 
@@ -230,7 +251,7 @@ func (r *ScaleResult) measure(ctx context.Context, cfg scaleConfig, line string)
 func (s *scene) talks() []*talk {
 	all := []*talk{s.floor1, s.peer, s.wire, s.one}
 	if s.many != s.one {
-		all = append(all, s.many, s.floorN)
+		all = append(all, s.many, s.apart, s.floorN)
 	}
 	return all
 }

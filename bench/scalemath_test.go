@@ -12,8 +12,8 @@ import (
 // TestTheSwitchIsSubtracted: as often as a packet crosses, and the generator's
 // floor is that of as many ports.
 func TestTheSwitchIsSubtracted(t *testing.T) {
-	s := &scene{floor1: &talk{}, floorN: &talk{}, wire: &talk{}, one: &talk{}, many: &talk{}}
-	each := map[*talk]float64{s.floor1: 100, s.floorN: 150, s.wire: 180, s.one: 400, s.many: 570}
+	s := &scene{floor1: &talk{}, floorN: &talk{}, wire: &talk{}, one: &talk{}, many: &talk{}, apart: &talk{}}
+	each := map[*talk]float64{s.floor1: 100, s.floorN: 150, s.wire: 180, s.one: 400, s.many: 570, s.apart: 492}
 	r := &ScaleThroughput{Crossings: 0.5}
 	r.sum(s, []lap{{each: each}})
 	near := func(name string, got stat.Summary, want float64) {
@@ -25,6 +25,7 @@ func TestTheSwitchIsSubtracted(t *testing.T) {
 	near("many", r.Many, 420)
 	near("switch", r.Switch, 80)
 	near("factor", r.Factor, 300.0/380)
+	near("to nodes apart", r.ToApart, 342.0/380)
 	near("with the switch", r.WithSwitch, 300.0/420)
 }
 

@@ -42,7 +42,12 @@ func (s *scene) rate(ctx context.Context) (*ScaleRate, error) {
 		floor = s.floor1
 	}
 	one, many, peer := net(s.one, s.floor1), net(s.many, floor), net(s.peer, s.floor1)
+	apart := one
+	if s.apart != nil {
+		apart = net(s.apart, floor)
+	}
 	return &ScaleRate{
+		Apart: stat.Of(apart), ToApart: stat.Of(stat.Ratios(apart, many)),
 		Rounds: len(use), Rejected: rejected, Disturbed: disturbed, Connections: s.cfg.chunk,
 		One: stat.Of(one), Many: stat.Of(many), Masquerade: stat.Of(peer),
 		Factor: stat.Of(stat.Ratios(one, many)), ToMasquerade: stat.Of(stat.Ratios(peer, one)),

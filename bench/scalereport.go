@@ -47,15 +47,15 @@ func roundsOf(used, rejected int, disturbed bool) string {
 }
 
 func (r *Report) printThroughput(w io.Writer) {
-	fmt.Fprintln(w, "\nthroughput by nodes, forwarding, what routers spread\tns a packet, one node\tn nodes\tthe switch\tcrossings\tfactor\t95 %\twith the switch\trounds\t")
+	fmt.Fprintln(w, "\nthroughput by nodes, forwarding, what routers spread\tns a packet, one node\tn apart\tn nodes\tthe switch\tcrossings\tfactor\t95 %\tto n apart\t95 %\twith the switch\trounds\t")
 	for i := range r.Scale {
 		x := &r.Scale[i]
 		t := x.Throughput
 		if t == nil {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.3f\t%s\t%.3f\t%s\t%s\n", x.name(), t.One.Median, t.Many.Median, t.Switch.Median, t.Crossings,
-			interval(t.Factor, "%.3f"), t.WithSwitch.Median, roundsOf(t.Rounds, t.Rejected, t.Disturbed), x.aim(t.Factor, aimThroughput(x)))
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.0f\t%.3f\t%s\t%s\t%.3f\t%s\t%s\n", x.name(), t.One.Median, t.Apart.Median, t.Many.Median, t.Switch.Median, t.Crossings,
+			interval(t.Factor, "%.3f"), interval(t.ToApart, "%.3f"), t.WithSwitch.Median, roundsOf(t.Rounds, t.Rejected, t.Disturbed), x.aim(t.Factor, aimThroughput(x)))
 	}
 }
 
@@ -81,14 +81,14 @@ func (r *Report) printEntries(w io.Writer) {
 }
 
 func (r *Report) printRate(w io.Writer) {
-	fmt.Fprintln(w, "\nshort connections by nodes, forwarding, what routers spread\tus, masquerade\tone node\tn nodes\tidle node, % of a CPU\tlink: frames\tbytes\tforwarded packets\tfactor\t95 %\tone node to masquerade\trounds\t")
+	fmt.Fprintln(w, "\nshort connections by nodes, forwarding, what routers spread\tus, masquerade\tone node\tn apart\tn nodes\tidle node, % of a CPU\tlink: frames\tbytes\tforwarded packets\tfactor\t95 %\tto n apart\tone node to masquerade\trounds\t")
 	for i := range r.Scale {
 		x := &r.Scale[i]
 		c := x.Rate
 		if c == nil {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%.2f\t%s\t%s\n", x.name(), c.Masquerade.Median, c.One.Median, c.Many.Median, 100*c.Idle, c.Frames, c.Bytes, c.Crossed,
-			interval(c.Factor, "%.3f"), c.ToMasquerade.Median, roundsOf(c.Rounds, c.Rejected, c.Disturbed), x.aim(c.Factor, aimRate))
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%.3f\t%.2f\t%s\t%s\n", x.name(), c.Masquerade.Median, c.One.Median, c.Apart.Median, c.Many.Median, 100*c.Idle, c.Frames, c.Bytes, c.Crossed,
+			interval(c.Factor, "%.3f"), c.ToApart.Median, c.ToMasquerade.Median, roundsOf(c.Rounds, c.Rejected, c.Disturbed), x.aim(c.Factor, aimRate))
 	}
 }

@@ -13,7 +13,7 @@ import (
 func (s *scene) throughput(ctx context.Context) (*ScaleThroughput, error) {
 	talks := []*talk{s.floor1, s.wire, s.one}
 	if s.many != s.one {
-		talks = append(talks, s.many, s.floorN)
+		talks = append(talks, s.many, s.apart, s.floorN)
 	}
 	for _, t := range talks { // the daemons have done by now what the opening left them
 		if err := s.tally.watchIdle(ctx, t, s.cfg.watch); err != nil {
@@ -61,6 +61,11 @@ func (r *ScaleThroughput) sum(s *scene, use []lap) {
 	for i := range many {
 		bare[i] = many[i] - r.Crossings*hop[i]
 	}
+	apart := one
+	if s.apart != nil {
+		apart = net(s.apart, floor)
+	}
+	r.Apart, r.ToApart = stat.Of(apart), stat.Of(stat.Ratios(apart, bare))
 	r.One, r.Many, r.Switch = stat.Of(one), stat.Of(many), stat.Of(hop)
 	r.Factor, r.WithSwitch = stat.Of(stat.Ratios(one, bare)), stat.Of(stat.Ratios(one, many))
 }

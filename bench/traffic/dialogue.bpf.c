@@ -59,6 +59,7 @@ const volatile __u32 established;     /* dial() sends data of any connection, no
 const volatile __u32 in_order;        /* of the next connection then, not of any */
 const volatile __u32 udp;             /* dial() sends UDP */
 const volatile __u32 by_flow;         /* a connection's packets of one direction leave by one port */
+const volatile __u32 back;            /* what is answered goes back by the port where it came in */
 const volatile __be16 server_port;
 const volatile __be16 mark;           /* IP identification of all our packets */
 
@@ -218,12 +219,18 @@ static __always_inline __u32 mix(__u32 h)
 }
 
 /* What a router's hash makes of a connection; the two directions have nothing to do with each other. */
-static __always_inline __u32 port_of(const struct words *w)
+static __always_inline __u32 port_of(const struct words *w, __u32 came_in)
 {
 	__u32 h;
 
 	if (num_outs == 1)
 		return 0;
+	if (back && came_in) {
+		for (h = 0; h < MAX_OUTS - 1; h++)
+			if (outs[h].ifindex == came_in)
+				break;
+		return h;
+	}
 	if (!by_flow)
 		return any(num_outs);
 	h = mix(w->saddr ^ 0x9e3779b1);
@@ -233,12 +240,12 @@ static __always_inline __u32 port_of(const struct words *w)
 }
 
 /* Makes the frame this packet, all of it, and sends it to some node. */
-static __always_inline int say(struct xdp_md *ctx, const struct words *w)
+static __always_inline int say(struct xdp_md *ctx, const struct words *w, __u32 came_in)
 {
 	int header = w->proto == IPPROTO_UDP ? sizeof(struct udphdr) : sizeof(struct tcphdr);
 	int size = ETH_HLEN + (int)sizeof(struct iphdr) + header + w->len;
 	int more = size - (int)((long)ctx->data_end - (long)ctx->data);
-	__u32 j = port_of(w);
+	__u32 j = port_of(w, came_in);
 	const volatile struct port *out;
 	void *data, *end, *l4;
 	struct iphdr *ip;
@@ -319,7 +326,7 @@ int dial(struct xdp_md *ctx)
 	w.daddr = bpf_htonl(server_base + (i / PORTS & server_mask));
 	w.sport = bpf_htons(PORTS | (i & (PORTS - 1)));
 	count(DIALLED, 0);
-	return say(ctx, &w);
+	return say(ctx, &w, 0);
 }
 
 /* The other way, one word later. */
@@ -352,7 +359,7 @@ int answer(struct xdp_md *ctx)
 	turn_around(&w);
 	if (w.proto == IPPROTO_UDP) {
 		count(ANSWERED, 0);
-		return say(ctx, &w);
+		return say(ctx, &w, ctx->ingress_ifindex);
 	}
 	flags = w.flags;
 	if (flags & RST)
@@ -373,7 +380,7 @@ int answer(struct xdp_md *ctx)
 	} else {
 		return XDP_DROP; /* the last acknowledgement */
 	}
-	return say(ctx, &w);
+	return say(ctx, &w, ctx->ingress_ifindex);
 }
 
 /* A client: goes on as long as there is something to say. */
@@ -413,7 +420,7 @@ int listen(struct xdp_md *ctx)
 	} else {
 		return count(STRANGE, XDP_DROP);
 	}
-	return say(ctx, &w);
+	return say(ctx, &w, ctx->ingress_ifindex);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

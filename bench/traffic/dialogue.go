@@ -28,6 +28,9 @@ type Talk struct {
 	// ByFlow has a connection's packets of one direction leave by one port, as an
 	// ECMP router does.
 	ByFlow bool
+	// Back has what is answered go back by the port where it came in: nodes that
+	// know nothing of each other. With ByFlow a connection has one node.
+	Back bool
 }
 
 // shape tells the keys of the connections.
@@ -74,7 +77,7 @@ func (t *Talk) open(d Dialling) (*side, error) {
 	for name, value := range map[string]any{
 		"outs": dialogueOuts(t.Outs), "num_outs": uint32(len(t.Outs)), "flows": uint32(t.Flows),
 		"host_base": hosts.base, "host_mask": hosts.mask, "server_base": servers.base, "server_mask": servers.mask,
-		"established": bit(d != First), "in_order": bit(d == InOrder), "udp": bit(t.UDP), "by_flow": bit(t.ByFlow),
+		"established": bit(d != First), "in_order": bit(d == InOrder), "udp": bit(t.UDP), "by_flow": bit(t.ByFlow), "back": bit(t.Back),
 		"mark": binary.NativeEndian.Uint16(id[:]), "server_port": binary.NativeEndian.Uint16(port[:]),
 	} {
 		errs = append(errs, spec.Variables[name].Set(value))

@@ -28,6 +28,7 @@ const (
 	dialogueProgAnswer     = "answer"
 	dialogueProgDial       = "dial"
 	dialogueProgListen     = "listen"
+	dialogueVarBack        = "back"
 	dialogueVarByFlow      = "by_flow"
 	dialogueVarCloses      = "closes"
 	dialogueVarEstablished = "established"
@@ -104,6 +105,7 @@ type dialogueMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dialogueVariableSpecs struct {
+	Back        *ebpf.VariableSpec `ebpf:"back"`
 	ByFlow      *ebpf.VariableSpec `ebpf:"by_flow"`
 	Closes      *ebpf.VariableSpec `ebpf:"closes"`
 	Established *ebpf.VariableSpec `ebpf:"established"`
@@ -155,6 +157,7 @@ func (m *dialogueMaps) Close() error {
 //
 // It can be passed to loadDialogueObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dialogueVariables struct {
+	Back        *ebpf.Variable `ebpf:"back"`
 	ByFlow      *ebpf.Variable `ebpf:"by_flow"`
 	Closes      *ebpf.Variable `ebpf:"closes"`
 	Established *ebpf.Variable `ebpf:"established"`
