@@ -23,7 +23,9 @@ type clusterConfig struct {
 }
 
 // yaml is the cluster's configuration.
-func (c *clusterConfig) yaml() string { return fmt.Sprintf(clusterYAML, c.flows, c.timeouts()) + c.more }
+func (c *clusterConfig) yaml() string {
+	return fmt.Sprintf(clusterYAML, c.flows, c.timeouts()) + c.more
+}
 
 // timeouts are those of the configuration.
 func (c *clusterConfig) timeouts() string {

@@ -24,7 +24,7 @@ func planFor(quick bool) plan {
 		entries: 1 << 20,
 		scale: scaleConfig{
 			nodes: []int{1, 2, 4, 8, 16}, spreads: spreads, flows: 1 << 14, packets: 1 << 17, chunk: 1 << 14, burst: 128,
-			rounds: 7, time: 40 * time.Second, watch: 2 * time.Second, cpu: lastCPU(),
+			rounds: 7, time: 60 * time.Second, watch: 2 * time.Second, cpu: lastCPU(),
 		},
 		link: linkConfig{
 			who: []string{whoConntrackd, whoCohort, whoPAT}, what: []string{linkTCP, linkUDP},
