@@ -13,35 +13,6 @@ import (
 	"cohort/testenv/topology"
 )
 
-// conntrackdLink has a router tell another one of its connections, in mode FTFW,
-// as the example that comes with the program does.
-const conntrackdLink = `Sync {
-	Mode FTFW { }
-	UDP {
-		IPv4_address %[1]s
-		IPv4_Destination_Address %[2]s
-		Port 3780
-		Interface ccl0
-		SndSocketBuffer 1249280
-		RcvSocketBuffer 1249280
-		Checksum on
-	}
-}
-General {
-	HashSize 65536
-	HashLimit 1048576
-	LogFile %[3]s/conntrackd.log
-	LockFile %[3]s/conntrackd.lock
-	UNIX { Path %[3]s/conntrackd.ctl }
-	NetlinkBufferSize 8388608
-	NetlinkBufferSizeMaxGrowth 33554432
-	Filter From Userspace {
-		Protocol Accept { TCP UDP }
-		Address Ignore { IPv4_address 127.0.0.1 IPv4_address %[1]s IPv4_address %[2]s }
-	}
-}
-`
-
 // newTracked makes one router with connection tracking, or two that tell each
 // other.
 func newTracked(ctx context.Context, nodes int) (*cluster, error) {
@@ -100,7 +71,7 @@ func (c *cluster) replicate(n, other *topology.Node) error {
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(file, fmt.Appendf(nil, conntrackdLink, n.CCL, other.CCL, n.Dir), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, conntrackdConf, n.CCL, other.CCL, n.Dir), 0o600); err != nil {
 		return err
 	}
 	out, err := os.Create(filepath.Join(n.Dir, "conntrackd.out"))

@@ -42,7 +42,7 @@ type options struct {
 	add     bool
 }
 
-var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link"}
+var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover"}
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -155,6 +155,8 @@ func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
 		r.Scale, err = measureScale(ctx, p.scale)
 	case "link":
 		r.Link, err = measureLink(ctx, p.link)
+	case "failover":
+		r.Failover, err = measureFailover(ctx, p.failover)
 	}
 	return err
 }

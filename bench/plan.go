@@ -13,6 +13,8 @@ type plan struct {
 	entries int
 	scale   scaleConfig
 	link    linkConfig
+
+	failover failoverConfig
 }
 
 func planFor(quick bool) plan {
@@ -31,6 +33,10 @@ func planFor(quick bool) plan {
 			chunk: 1 << 14, burst: 256, rounds: 7, time: 90 * time.Second, watch: 4 * time.Second, cpu: lastCPU(),
 		},
 	}
+	p.failover = failoverConfig{
+		tcp: 200, beat: 500 * time.Millisecond, udp: 32, tick: 10 * time.Millisecond, rounds: 3,
+		settle: 2 * time.Second, after: time.Second, most: 15 * time.Second, all: contenders(3 * time.Second),
+	}
 	for _, flows := range []int{60_000, 1 << 20} {
 		c := p.path
 		c.flows = flows
@@ -48,6 +54,14 @@ func planFor(quick bool) plan {
 		p.link.who, p.link.what = p.link.who[:2], p.link.what[:1]
 		p.link.once = true
 		p.link.chunk, p.link.burst, p.link.rounds, p.link.time, p.link.watch = 512, 256, 1, 0, 100*time.Millisecond
+		p.failover.tcp, p.failover.udp, p.failover.rounds, p.failover.half = 20, 8, 1, true
+		p.failover.settle, p.failover.all = 500*time.Millisecond, contenders(900*time.Millisecond)
 	}
 	return p
+}
+
+// contenders are those of the failover part, with the same time until a silent
+// router counts as dead. One with other timers goes in here too.
+func contenders(hold time.Duration) []contender {
+	return []contender{linuxPair("keepalived + conntrackd", hold), cohortPair("cohort", hold, "")}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +35,7 @@ func (r *Report) store(o options) error {
 			return err
 		}
 	}
-	err := errors.Join(r.write(o.out+".json"), r.writeMarkdown(o.out+".md", filepath.Base(o.out)))
+	err := errors.Join(r.write(o.out+".json"), r.writeMarkdown(o.out+".md"))
 	if len(r.Scale) > 0 {
 		err = errors.Join(err, os.WriteFile(o.out+".svg", r.curves(), 0o644))
 	}
@@ -69,6 +68,7 @@ func (r *Report) keep(file string) error {
 		{now.Entries != nil, func() { r.Entries = now.Entries }},
 		{now.NATPath != nil, func() { r.NATPath = now.NATPath }},
 		{now.NATConnect != nil, func() { r.NATConnect = now.NATConnect }},
+		{now.Failover != nil, func() { r.Failover = now.Failover }},
 		{now.Link != nil, func() { r.Link = now.Link }},
 	} {
 		if part.measured {
