@@ -198,6 +198,19 @@ var generators = map[Type]func(*rapid.T) Message{
 			Cause: Cause(rapid.Byte().Draw(t, "cause")), Reason: genText(t, "reason"),
 		}
 	},
+	TypeExposure: func(t *rapid.T) Message {
+		n := func(label string) uint32 { return rapid.Uint32().Draw(t, label) }
+		m := Exposure{
+			Owned: n("owned"), NoCopy: n("no copy"), Async: n("async"), Sync: n("sync"), Behind: n("behind"),
+			Oldest: n("oldest"), P50: n("p50"), P99: n("p99"),
+		}
+		for id := NodeID(1); id < MaxNodes; id++ {
+			if rapid.IntRange(0, 9).Draw(t, "holds") == 0 {
+				m.Held = append(m.Held, HeldBy{Node: id, Count: n("count")})
+			}
+		}
+		return m
+	},
 	TypeOrder: func(t *rapid.T) Message {
 		return Order{
 			Verb: OrderVerb(rapid.Byte().Draw(t, "verb")), Node: genNode(t, "node"),

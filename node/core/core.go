@@ -77,6 +77,7 @@ type Core struct {
 	early     []earlySynced
 	forgotten bool // the units' machine says so: this life must end
 	health    vigil
+	exposure  exposure
 	departure departure
 
 	mtu      int
@@ -112,7 +113,7 @@ func New(cfg Config) (*Core, error) {
 	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {
 		return nil, err
 	}
-	cfg.Ownership.Output = (*ownerOutput)(c)
+	cfg.Ownership.Output, cfg.Ownership.Progress = (*ownerOutput)(c), c.progress
 	if cfg.NAT != nil {
 		c.openNAT(cfg.NAT, &cfg.Ownership)
 	}
@@ -186,6 +187,7 @@ func (c *Core) Tick(now int64) {
 	c.own.Tick(now)
 	c.tickNAT()
 	c.tickDrain()
+	c.tickExposure()
 	c.link.Tick(now)
 	c.flush(now)
 }

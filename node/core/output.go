@@ -169,6 +169,8 @@ func (d *deliver) HandleMembership(from netip.Addr, m wire.Message) {
 		c.onProbe(from, m)
 	case wire.ProbeReply:
 		c.onProbeReply(from, m)
+	case wire.Exposure:
+		c.onExposure(from, m)
 	default:
 		if h, ok := m.(wire.Heartbeat); ok {
 			c.gaugeNews(from, &h)
