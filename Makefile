@@ -75,8 +75,17 @@ kernel-slice: setup
 demo: setup build
 	bin/cohort-lab demo
 
+# Every part once, small: shows that it works, in a few minutes, and nothing else.
+# All of it for real takes three quarters of an hour of an idle machine and
+# writes docs/results/bench.*. PARTS chooses: make bench-full PARTS=path,scale;
+# one part in pieces: go run ./bench -only scale -nodes 4 -spread packets -add
+PARTS ?=
 bench: setup build
-	$(GO) run -buildvcs=false ./bench
+	$(GO) run -buildvcs=false ./bench -quick -out '' $(if $(PARTS),-only $(PARTS))
+
+.PHONY: bench-full
+bench-full: setup build
+	$(GO) run -buildvcs=false ./bench $(if $(PARTS),-add -only $(PARTS))
 
 lint: vet check-fmt
 	@mkdir -p .cache

@@ -34,6 +34,8 @@ type Report struct {
 	RSS         []RSSResult        `json:"rss,omitempty"`
 	NATPath     []PathResult       `json:"nat_path,omitempty"`
 	NATConnect  []NATConnectResult `json:"nat_connect,omitempty"`
+	Scale       []ScaleResult      `json:"scale,omitempty"`
+	Link        []LinkResult       `json:"link,omitempty"`
 	Failover    []FailoverResult   `json:"failover,omitempty"`
 }
 
@@ -71,6 +73,8 @@ func (r *Report) print(out io.Writer) error {
 		p.print(w, "translated, end to end", map[string]float64{"owner/masquerade": aim})
 	}
 	r.printNATConnect(w)
+	r.printScale(w)
+	r.printLink(w)
 	r.printFailover(w)
 	return w.Flush()
 }

@@ -87,6 +87,7 @@ type Node struct {
 	nextLink  int64
 	cluster   clusterAddresses
 	refused   refusalLog
+	foreign   foreignKeys
 
 	wanted  intent // as it was written last
 	passing bool   // out by leave: a restart brings it back
