@@ -24,12 +24,11 @@ type DataControl struct {
 	View         uint32
 	PrevView     uint32
 	CclIfindex   uint32
-	CclVtep      uint32
+	CclVtep      [4]uint32
 	CclMac       [6]uint8
 	Self         uint8
 	Flags        uint8
 	Vni          uint32
-	Pad          uint32
 }
 
 type DataFlowSlot struct {
@@ -106,11 +105,11 @@ type DataIndexBucket struct {
 
 type DataMember struct {
 	_           structs.HostLayout
-	Vtep        uint32
+	Vtep        [4]uint32
 	Mac         [6]uint8
 	Flags       uint8
 	Incarnation uint8
-	Pad         [4]uint8
+	Pad         [8]uint8
 }
 
 type DataNatAddress struct {
@@ -174,6 +173,7 @@ const (
 	DataMapNexthops       = "nexthops"
 	DataMapXsks           = "xsks"
 	DataProgXdpData       = "xdp_data"
+	DataVarCclIpv6        = "ccl_ipv6"
 	DataVarOnlyIface      = "only_iface"
 )
 
@@ -245,6 +245,7 @@ type DataMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DataVariableSpecs struct {
+	CclIpv6   *ebpf.VariableSpec `ebpf:"ccl_ipv6"`
 	OnlyIface *ebpf.VariableSpec `ebpf:"only_iface"`
 }
 
@@ -305,6 +306,7 @@ func (m *DataMaps) Close() error {
 //
 // It can be passed to LoadDataObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DataVariables struct {
+	CclIpv6   *ebpf.Variable `ebpf:"ccl_ipv6"`
 	OnlyIface *ebpf.Variable `ebpf:"only_iface"`
 }
 

@@ -66,11 +66,13 @@ func (g *Gauge) Err() error {
 	if !g.Narrow() {
 		return nil
 	}
-	return &MTUError{Peer: g.peer, Configured: g.mtu, Failing: []int{g.mtu}, Passing: g.smallSize() + VXLANOverhead}
+	return &MTUError{Peer: g.peer, Configured: g.mtu, Failing: []int{g.mtu}, Passing: g.smallSize() + VXLANOverheadFor(g.peer)}
 }
 
-func (g *Gauge) fullSize() int  { return g.mtu - VXLANOverhead }
-func (g *Gauge) smallSize() int { return max(g.mtu>>(probeSizes-1)-VXLANOverhead, gaugeSmall) }
+func (g *Gauge) fullSize() int { return g.mtu - VXLANOverheadFor(g.peer) }
+func (g *Gauge) smallSize() int {
+	return max(g.mtu>>(probeSizes-1)-VXLANOverheadFor(g.peer), gaugeSmall)
+}
 
 // Hurry makes the Gauge look now, closely: somebody else has seen a narrow path.
 func (g *Gauge) Hurry(now int64) {

@@ -8,7 +8,7 @@ import (
 
 // LayoutVersion changes whenever a struct below does. Pinned maps of another
 // version are rebuilt, never reinterpreted.
-const LayoutVersion = 3
+const LayoutVersion = 4
 
 // BucketEntries is the width of an index bucket: one cache line.
 const BucketEntries = 8

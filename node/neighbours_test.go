@@ -46,7 +46,7 @@ func TestCL5_NeighboursThatAnswerAreConfirmed(t *testing.T) {
 			asked = true
 			return answers(&membership.Status{Peers: []membership.PeerStatus{c.peer}}, a)
 		})
-		_, known := got.macs[vtep.As4()]
+		_, known := got.macs[vtep]
 		if (len(got.confirm) == 1) != c.confirmed || (len(got.absent) == 1) != c.absent || asked != c.asked || known != (e.HardwareAddr != nil) {
 			t.Errorf("%s: %+v, asked %v", c.name, got, asked)
 		}

@@ -126,7 +126,7 @@ func (n *Node) open() error {
 	}
 	n.link, err = ccl.OpenLink(ccl.LinkConfig{
 		Interface: boot.CCL.Interface, Address: boot.CCL.Address, VNI: boot.CCL.VNI,
-		MTU: n.cfg.dataMTU() + ccl.Allowance, Peers: boot.CCL.Peers,
+		MTU: n.cfg.dataMTU() + ccl.AllowanceFor(boot.CCL.Address.Addr()), Peers: boot.CCL.Peers,
 	})
 	if err != nil {
 		return err

@@ -109,7 +109,7 @@ func (c *Core) gaugeReply(from netip.Addr, m wire.ProbeReply) {
 		return
 	}
 	var last *ccl.MTUError
-	if errors.As(c.mtuError, &last) && last.Peer == from && int(m.Size) == c.mtu-ccl.VXLANOverhead {
+	if errors.As(c.mtuError, &last) && last.Peer == from && int(m.Size) == c.mtu-ccl.VXLANOverheadFor(from) {
 		c.mtuError = nil
 	}
 	c.compareGauges()
