@@ -27,6 +27,33 @@ func (n *Node) cclNeighbours() map[[4]byte][6]byte {
 	}
 	now := dataplane.Now()
 	var status *membership.Status // asked for when there is a question
+	s := sift(list, func(vtep netip.Addr) bool {
+		if status == nil {
+			s := n.core.Member().Status(now)
+			status = &s
+		}
+		return answers(status, vtep)
+	})
+	for _, vtep := range s.absent {
+		// Nobody answers ARP there: no reason to wait 45 s for its vote.
+		n.core.Member().Absent(now, vtep)
+	}
+	for _, e := range s.confirm {
+		n.confirm(under.Index, e)
+	}
+	return s.macs
+}
+
+// sifted is what the kernel's neighbours of the control link say.
+type sifted struct {
+	macs    map[[4]byte][6]byte
+	absent  []netip.Addr     // nobody answers ARP there
+	confirm []*netlink.Neigh // of list: the kernel doubts them, and need not
+}
+
+// sift sorts neighbours; it asks about those that the kernel doubts alone.
+func sift(list []netlink.Neigh, answers func(vtep netip.Addr) bool) sifted {
+	s := sifted{macs: make(map[[4]byte][6]byte)}
 	for i := range list {
 		e := &list[i]
 		ip := e.IP.To4()
@@ -35,26 +62,18 @@ func (n *Node) cclNeighbours() map[[4]byte][6]byte {
 		}
 		vtep := netip.AddrFrom4([4]byte(ip))
 		if e.State&unix.NUD_FAILED != 0 {
-			// Nobody answers ARP there: no reason to wait 45 s for its vote.
-			n.core.Member().Absent(now, vtep)
+			s.absent = append(s.absent, vtep)
 			continue
 		}
 		if len(e.HardwareAddr) != 6 || e.State&unix.NUD_INCOMPLETE != 0 {
 			continue
 		}
-		macs[[4]byte(ip)] = [6]byte(e.HardwareAddr)
-		if e.State&doubted == 0 {
-			continue
-		}
-		if status == nil {
-			s := n.core.Member().Status(now)
-			status = &s
-		}
-		if answers(status, vtep) {
-			n.confirm(under.Index, e)
+		s.macs[[4]byte(ip)] = [6]byte(e.HardwareAddr)
+		if e.State&doubted != 0 && answers(vtep) {
+			s.confirm = append(s.confirm, e)
 		}
 	}
-	return macs
+	return s
 }
 
 // doubted are the states in which the kernel asks again for an address, or

@@ -110,6 +110,7 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 		if c := n.rejoinCheck(&ladder); c != nil {
 			own = append(own, *c)
 		}
+		own = append(own, n.foreign.checks(n.cfg.Bootstrap.CCL.Peers, n.core.Member().NameAt)...)
 		s, lease, at, mtu = n.core.Member().Status(now), n.dp.Lease(), now, n.core.MTUError()
 	})
 	if err != nil {

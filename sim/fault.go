@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"cohort/cluster/health"
@@ -73,6 +74,36 @@ func Drain(w *World) {
 		}
 	}
 	w.clock.after(second, back)
+}
+
+// Promote is an operator who moves the control role, said to any member.
+func Promote(w *World) {
+	n, by := w.nodes[w.rng.IntN(len(w.nodes))], w.nodes[w.rng.IntN(len(w.nodes))]
+	if !by.running() || by.tag == 0 || n.tag == 0 {
+		return
+	}
+	w.note("FAULT node %d is told that node %d becomes the control node", by.index+1, n.index+1)
+	w.check.moved()
+	_ = by.core.Member().Promote(w.clock.now, fmt.Sprintf("fw-%d", n.index+1)) // it may be refused: it is it already
+	by.core.Flush(w.clock.now)
+}
+
+// DrainAmidElection is a Drain while the control role moves: before it, or to or from
+// the very node.
+func DrainAmidElection(w *World) {
+	Promote(w)
+	w.clock.after(w.rng.Int64N(50*ms), func() { Drain(w) })
+	w.clock.after(w.rng.Int64N(100*ms), func() { Promote(w) })
+}
+
+// LoseControl takes the power of the control node away.
+func LoseControl(w *World) {
+	for _, n := range w.nodes {
+		if n.running() && n.view != nil && n.view.Control == n.self {
+			w.powerOff(n)
+			return
+		}
+	}
 }
 
 // enable lets a node join that an operator has taken out; false when it is in.

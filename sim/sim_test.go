@@ -91,6 +91,38 @@ func TestNT6(t *testing.T) {
 	}
 }
 
+// TestEL10_FR13_DrainsBesideEverything drains nodes while their copies must be stored
+// first, while others die and leave orphans, while the control role moves or is lost, and
+// while the link is cut (a side that knows all of a port must not say so of the other's).
+func TestEL10_FR13_DrainsBesideEverything(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"sync":       {Sync: true, Faults: []Fault{Drain}},
+		"sync-power": {Sync: true, Faults: []Fault{Drain, PowerOff}, Strikes: 5, Duration: 16 * time.Second},
+		"promote":    {Faults: []Fault{DrainAmidElection}},
+		"control":    {Faults: []Fault{DrainAmidElection, LoseControl}, Strikes: 5},
+		"partition":  {Faults: []Fault{Drain, Partition, Deaf, Mute, Flapping}, Strikes: 5},
+		"daemon":     {Faults: []Fault{Drain, KillDaemon, Stop}, Strikes: 5},
+	} {
+		for _, nat := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
+				t.Parallel()
+				cfg := cfg
+				cfg.NAT = nat
+				var sum Result
+				n := (*seeds + 7) / 8
+				for s := range n {
+					r := play(t, name, cfg, *first+uint64(s))
+					sum.Completed, sum.Excused, sum.Drains, sum.Inherited = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Drains+r.Drains, sum.Inherited+r.Inherited
+				}
+				t.Logf("%d seeds: %d conversations complete, %d excused, %d drains moved %d connections", n, sum.Completed, sum.Excused, sum.Drains, sum.Inherited)
+				if sum.Completed == 0 || sum.Drains == 0 {
+					t.Error("nothing completed, or nobody drained")
+				}
+			})
+		}
+	}
+}
+
 // TestFR13_Sync takes owners away, at any instant, from connections of durability
 // sync. Whatever has reached its responder must be known elsewhere then, and go on.
 func TestFR13_Sync(t *testing.T) {

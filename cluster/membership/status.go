@@ -87,6 +87,14 @@ func (m *Machine) peerStatus(now int64, p *peer) PeerStatus {
 	return s
 }
 
+// NameAt returns the name that the node at a peer's address last gave itself, or "".
+func (m *Machine) NameAt(a netip.Addr) string {
+	if p := m.peers[a]; p != nil {
+		return p.member.Name
+	}
+	return ""
+}
+
 // HeardOf returns how long ago an authenticated packet came from the node that
 // last gave itself this name; false when that is longer than the hold time, or
 // never was.

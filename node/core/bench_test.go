@@ -78,6 +78,7 @@ type single struct {
 	disk    *blocks.Memory // to be written
 	lines   []string       // of the log of blocks
 	sent    int            // packets that left
+	starts  int
 	resumes bool
 	inbox   []parcel
 	free    [][]byte
@@ -135,6 +136,7 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 	for j := range seed {
 		seed[j] = uint64(j+10*i)*0x9e3779b97f4a7c15 + 1
 	}
+	n.starts++ // another process is another end of every channel
 	var err error
 	if n.table == nil {
 		if n.table, err = flowtable.New(flowtable.NewMemory(room, 64), seed); err != nil {
@@ -153,7 +155,7 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
 		},
-		Endpoint: ccl.EndpointConfig{Local: n.vtep, MTU: 1654, Rand: &counter{n: uint64(1 + i<<32)}},
+		Endpoint: ccl.EndpointConfig{Local: n.vtep, MTU: 1654, Rand: &counter{n: uint64(1 + i<<32 + n.starts<<16)}},
 		MTUCheck: MTUWarn,
 	}
 	if rules != nil {

@@ -141,13 +141,20 @@ func (c *Core) Start(now int64) {
 }
 
 // Resume continues a membership that an earlier process of this node left
-// behind, with its flow table (HL5); instead of Start.
-func (c *Core) Resume(now int64, v *wire.View, id wire.NodeID) error {
+// behind, with its flow table (HL5); instead of Start. With leaving, that one was on
+// its way out for that reason, and this one goes on with it: after bound at the latest.
+// Without, a drain that the view shows is over, and the node stays.
+func (c *Core) Resume(now int64, v *wire.View, id wire.NodeID, leaving string, bound time.Duration) error {
 	c.now = now
 	if err := c.member.Resume(now, v, id); err != nil {
 		return err
 	}
 	(*memberOutput)(c).Apply(v)
+	if leaving == "" {
+		c.member.Drain(now, false)
+	} else if err := c.Drain(now, bound, leaving); err != nil {
+		return err
+	}
 	c.health.monitor.Settled() // it has not just joined
 	c.flush(now)
 	return nil

@@ -193,7 +193,7 @@ func TestHL5_ResumedNodeHearsThatItWasRemoved(t *testing.T) {
 		t.Fatalf("the silent node is still one of %d", alone.members())
 	}
 	p.size = 1000
-	if err := silent.core.Resume(p.now, v, id); err != nil {
+	if err := silent.core.Resume(p.now, v, id, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	p.run(200 * time.Millisecond)
