@@ -55,9 +55,11 @@ func TestPiecesOfARunAreKept(t *testing.T) {
 		Seconds: 3, Entries: []EntryResult{{Role: "owner"}}, Link: []LinkResult{{Who: whoCohort}},
 		Scale: []ScaleResult{scaled(16, forwardOwner, spreadFlows, 0.2), scaled(4, forwardOwner, spreadFlows, 0.5), scaled(4, forwardDelegate, spreadFlows, 0.9)},
 	}
+	o.note = "A shared machine."
 	if err := first.store(o); err != nil {
 		t.Fatal(err)
 	}
+	o.note = ""
 	second := Report{
 		Seconds: 4, Link: []LinkResult{{Who: whoConntrackd}, {Who: whoCohort}},
 		Scale: []ScaleResult{scaled(4, forwardOwner, spreadFlows, 0.75), scaled(4, forwardOwner, spreadPackets, 0.4)},
@@ -72,7 +74,7 @@ func TestPiecesOfARunAreKept(t *testing.T) {
 	if len(got) != 4 || got[0] != 0.9 || got[1] != 0.75 || got[2] != 0.2 || got[3] != 0.4 {
 		t.Errorf("factors %v, want 0.9 (kept), 0.75 (4 nodes), 0.2 (16, kept), 0.4 (packets)", got)
 	}
-	if second.Seconds != 7 || len(second.Entries) != 1 || len(second.Link) != 2 {
+	if second.Note != "A shared machine." || second.Seconds != 7 || len(second.Entries) != 1 || len(second.Link) != 2 {
 		t.Errorf("%+v", second)
 	}
 	for _, ext := range []string{".json", ".md", ".svg"} {

@@ -43,6 +43,11 @@
 //	rate         whole short connections, until no node has an entry of them:
 //	             registration, copies, the second key, closing
 //
+// A second figure compares with n nodes that share the CPU as well and know
+// nothing of each other, each connection at one of them. That holds what sharing
+// a CPU does to n nodes (the first four points below) against itself, and leaves
+// what clustering does.
+//
 // What the method cannot see, and which way it errs:
 //
 //   - One CPU means one set of caches. n nodes' tables, daemons and BPF maps

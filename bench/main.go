@@ -40,6 +40,7 @@ type options struct {
 	nodes   []int    // of scale; nil = the plan's
 	spreads []string // of scale; nil = the plan's
 	add     bool
+	note    string
 }
 
 var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover"}
@@ -53,6 +54,7 @@ func parse(args []string) (o options, err error) {
 	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale; empty = all")
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
+	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}

@@ -64,8 +64,10 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   with their share of the index, at full tables; *short connections* are whole
   lives, from SYN to the last entry's end. The caches are shared, queues are split
   and daemons displace each other, which n machines do not have: the factors are
-  rather too low ([bench/doc.go](../../bench/doc.go) has all limits). The aims
-  are for routers that spread connections.
+  rather too low ([bench/doc.go](../../bench/doc.go) has all limits). *n apart* are
+  as many nodes that share the CPU as well and know nothing of each other, each
+  connection at one of them: against them only what clustering takes counts. The
+  aims are for routers that spread connections, and held against the one node.
 - **Replication**: short TCP connections (3 packets of handshake, 2 of data, 3 of
   close) and UDP connections (one packet each way) through the first of two nodes.
   Bytes are those of the frames that the link's switch sees, both ways, without
@@ -94,6 +96,9 @@ func (r *Report) writeMarkdown(file string) error {
 	var b bytes.Buffer
 	name := strings.TrimSuffix(filepath.Base(file), ".md")
 	b.WriteString(strings.ReplaceAll(preface, "bench.json", name+".json"))
+	if r.Note != "" {
+		b.WriteString(r.Note + "\n\n")
+	}
 	if len(r.Scale) > 0 {
 		fmt.Fprintf(&b, "![Factors by nodes](%s.svg)\n\n", name)
 	}

@@ -26,6 +26,7 @@ const (
 // Report is all results of one run.
 type Report struct {
 	Environment Environment        `json:"environment"`
+	Note        string             `json:"note,omitempty"` // what one must know beside the environment
 	Seconds     float64            `json:"seconds"`
 	Roles       []RoleResult       `json:"roles,omitempty"`
 	Path        *PathResult        `json:"path,omitempty"`

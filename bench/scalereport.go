@@ -46,6 +46,22 @@ func roundsOf(used, rejected int, disturbed bool) string {
 	return fmt.Sprintf("%d of %d%s", used, used+rejected, map[bool]string{true: " (disturbed)"}[disturbed])
 }
 
+// known is a figure, or a dash when it was not measured.
+func known(s stat.Summary, format string) string {
+	if s.N == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, s.Median)
+}
+
+// knownInterval is the same with its interval, in two columns.
+func knownInterval(s stat.Summary, format string) string {
+	if s.N == 0 {
+		return "-\t"
+	}
+	return interval(s, format)
+}
+
 func (r *Report) printThroughput(w io.Writer) {
 	fmt.Fprintln(w, "\nthroughput by nodes, forwarding, what routers spread\tns a packet, one node\tn apart\tn nodes\tthe switch\tcrossings\tfactor\t95 %\tto n apart\t95 %\twith the switch\trounds\t")
 	for i := range r.Scale {
@@ -54,8 +70,8 @@ func (r *Report) printThroughput(w io.Writer) {
 		if t == nil {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.0f\t%.3f\t%s\t%s\t%.3f\t%s\t%s\n", x.name(), t.One.Median, t.Apart.Median, t.Many.Median, t.Switch.Median, t.Crossings,
-			interval(t.Factor, "%.3f"), interval(t.ToApart, "%.3f"), t.WithSwitch.Median, roundsOf(t.Rounds, t.Rejected, t.Disturbed), x.aim(t.Factor, aimThroughput(x)))
+		fmt.Fprintf(w, "%s\t%.0f\t%s\t%.0f\t%.0f\t%.3f\t%s\t%s\t%.3f\t%s\t%s\n", x.name(), t.One.Median, known(t.Apart, "%.0f"), t.Many.Median, t.Switch.Median, t.Crossings,
+			interval(t.Factor, "%.3f"), knownInterval(t.ToApart, "%.3f"), t.WithSwitch.Median, roundsOf(t.Rounds, t.Rejected, t.Disturbed), x.aim(t.Factor, aimThroughput(x)))
 	}
 }
 
@@ -88,7 +104,7 @@ func (r *Report) printRate(w io.Writer) {
 		if c == nil {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%.3f\t%.2f\t%s\t%s\n", x.name(), c.Masquerade.Median, c.One.Median, c.Apart.Median, c.Many.Median, 100*c.Idle, c.Frames, c.Bytes, c.Crossed,
-			interval(c.Factor, "%.3f"), c.ToApart.Median, c.ToMasquerade.Median, roundsOf(c.Rounds, c.Rejected, c.Disturbed), x.aim(c.Factor, aimRate))
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%s\t%.2f\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%s\t%.2f\t%s\t%s\n", x.name(), c.Masquerade.Median, c.One.Median, known(c.Apart, "%.2f"), c.Many.Median, 100*c.Idle, c.Frames, c.Bytes, c.Crossed,
+			interval(c.Factor, "%.3f"), known(c.ToApart, "%.3f"), c.ToMasquerade.Median, roundsOf(c.Rounds, c.Rejected, c.Disturbed), x.aim(c.Factor, aimRate))
 	}
 }

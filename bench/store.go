@@ -30,6 +30,7 @@ func (r *Report) store(o options) error {
 	if o.out == "" {
 		return nil
 	}
+	r.Note = o.note
 	if o.add {
 		if err := r.keep(o.out + ".json"); err != nil {
 			return err
@@ -57,6 +58,9 @@ func (r *Report) keep(file string) error {
 	}
 	now := *r
 	*r = old
+	if now.Note != "" {
+		r.Note = now.Note
+	}
 	r.Environment, r.Seconds = now.Environment, old.Seconds+now.Seconds
 	for _, part := range []struct {
 		measured bool
