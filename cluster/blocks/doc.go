@@ -34,6 +34,11 @@
 // instead of 25 %, without one of sixteen 19 % instead of 6 %. Only idle units
 // move.
 //
+// Return. In a unit that another node should have, connections begin only where
+// there is no room in others (Ports.SetLeased): so it is idle when those that are in
+// it have ended, whatever load goes on, and is given to its target. Connections that
+// last keep it for as long.
+//
 // Give. A holder passes idle units to their target, or to whom asks because it
 // is short of ports (Want). It stops allocating, writes that down, and sends.
 // Gives to one life of a node are numbered, and repeated; the receiver takes
