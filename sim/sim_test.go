@@ -224,6 +224,7 @@ var thawInUse = map[string][]Fault{
 	"daemon": {PowerOff, KillDaemon, Stop},
 	"fenced": {PowerOff, Mute, Deaf, Partition, Flapping},
 	"cut":    {PowerOff, LongPartition, Partition},
+	"heal":   {DeadlyHeal},
 }
 
 // partitions are the ways in which the control link breaks without a machine dying.
