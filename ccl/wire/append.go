@@ -135,6 +135,9 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = append(b, byte(m.Verb), byte(m.Node))
 		b = binary.AppendUvarint(b, uint64(m.Term))
 		return TypeOrder, binary.AppendUvarint(b, uint64(m.Epoch))
+	case Beat:
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Life))
+		return TypeBeat, append(binary.AppendUvarint(b, uint64(m.Stale)), byte(m.Flags))
 	case Probe:
 		b = binary.BigEndian.AppendUint32(b, m.ID)
 		return TypeProbe, appendAddr(binary.BigEndian.AppendUint16(b, m.Size), m.From)

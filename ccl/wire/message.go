@@ -43,6 +43,7 @@ const (
 	TypeProbeReply      Type = 40
 	TypeRemoved         Type = 41
 	TypeOrder           Type = 42
+	TypeBeat            Type = 43
 )
 
 // Conn is the state of one connection as it travels: enough for any node to
