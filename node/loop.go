@@ -39,6 +39,9 @@ func (n *Node) loop(ctx context.Context) error {
 	n.polls.add(n.io.FDs()...)
 	for ctx.Err() == nil {
 		n.now = dataplane.Now()
+		if n.heart != nil {
+			n.heart.Progress(n.now)
+		}
 		packets := n.packets(n.now)
 		more := n.datagrams(n.now)
 		n.runPosted()
@@ -61,10 +64,11 @@ func (n *Node) loop(ctx context.Context) error {
 // planRestart leaves the lease that a successor needs.
 func (n *Node) planRestart() {
 	now := dataplane.Now()
-	if until := n.core.Member().PlanRestart(now); until > 0 {
+	until := n.core.Member().PlanRestart(now)
+	n.core.Flush(now)
+	if until > 0 && (n.heart == nil || n.heart.Rest()) {
 		n.dp.RenewLease(until)
 	}
-	n.core.Flush(now)
 }
 
 // packets handles one batch of what XDP handed over and returns its size.
@@ -97,14 +101,11 @@ func (n *Node) datagrams(now int64) bool {
 // tick advances everything that lives by time.
 func (n *Node) tick(now int64) {
 	n.watchControlLink(now)
+	n.listen()
 	n.core.Tick(now)
-	if n.members.view != nil {
-		if until := n.core.Member().LeaseUntil(now); until > n.dp.Lease() {
-			n.dp.RenewLease(until)
-		}
-		if n.members.missing {
-			n.writeMembers()
-		}
+	n.renewLease(now)
+	if n.members.view != nil && n.members.missing {
+		n.writeMembers()
 	}
 	n.keepIntent()
 	n.announceAddresses(now)

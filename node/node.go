@@ -23,10 +23,12 @@ import (
 	"cohort/ccl/wire"
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
+	"cohort/cluster/pulse"
 	"cohort/dataplane"
 	"cohort/dataplane/fib"
 	"cohort/flowtable"
 	"cohort/node/core"
+	"cohort/node/heart"
 	"cohort/packet"
 )
 
@@ -86,6 +88,8 @@ type Node struct {
 	nextSlow  int64
 	nextLink  int64
 	cluster   clusterAddresses
+	heart     *heart.Process // nil without the fast profile
+	keeper    pulse.Keeper
 	refused   refusalLog
 
 	wanted  intent // as it was written last
@@ -131,6 +135,9 @@ func (n *Node) open() error {
 		return err
 	}
 	if err := n.openDataplane(); err != nil {
+		return err
+	}
+	if err := n.openHeart(); err != nil {
 		return err
 	}
 	return n.openCore()
@@ -230,7 +237,7 @@ func (n *Node) openCore() error {
 			},
 			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: n.cfg.interfaceNames(),
 			Running: runs.config,
-			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, ElectionWait: cl.Health.ElectionTimeout,
+			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, Fast: cl.Health.Fast, ElectionWait: cl.Health.ElectionTimeout,
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
@@ -318,6 +325,9 @@ func (n *Node) Run(ctx context.Context) error {
 		defer n.xlog.drain() // what the loop logged last
 		g.Go(func() error { return n.xlog.run(ctx) })
 	}
+	if n.heart != nil {
+		g.Go(func() error { return n.heart.Run(ctx) })
+	}
 	g.Go(func() error { return n.loop(ctx) })
 	return g.Wait()
 }
@@ -325,6 +335,9 @@ func (n *Node) Run(ctx context.Context) error {
 // close lets go of what open opened, in the opposite order.
 func (n *Node) close() {
 	var errs []error
+	if n.heart != nil {
+		errs = append(errs, n.heart.Close())
+	}
 	if n.io != nil {
 		errs = append(errs, n.io.Close())
 	}
@@ -349,7 +362,7 @@ func (n *Node) close() {
 	if n.wake >= 0 {
 		errs = append(errs, unix.Close(n.wake))
 	}
-	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.wake = nil, nil, nil, nil, nil, nil, -1
+	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake = nil, nil, nil, nil, nil, nil, nil, -1
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("closing", zap.Error(err))
 	}
