@@ -25,7 +25,7 @@ func (n *Node) openHeart() (err error) {
 	}
 	n.heart, err = heart.New(heart.Config{
 		Command: n.cfg.Pulse, Device: n.link.Name(), Address: ccl.Address, Peers: peers, Keys: sealKeys(n.cfg.Keys),
-		LeaseFD: n.dp.LeaseFD(), Log: n.log,
+		LeaseFD: n.dp.LeaseFD(), WakeFD: n.wake, Log: n.log,
 	})
 	return err
 }

@@ -41,6 +41,9 @@ func (n *Node) loop(ctx context.Context) error {
 		n.now = dataplane.Now()
 		if n.heart != nil {
 			n.heart.Progress(n.now)
+			if n.heart.Alarmed() {
+				n.nextTick = n.now
+			}
 		}
 		packets := n.packets(n.now)
 		more := n.datagrams(n.now)

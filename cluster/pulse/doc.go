@@ -20,11 +20,11 @@
 //
 //   - The node dies, or is stopped with all its processes. Let the beat at s be
 //     lost and the one at s - Period be heard. The others remove it no earlier than
-//     at s - Period + Deadline = s + 110 ms; its lease ended at s + 90 ms. One tick
+//     at s - Period + Deadline = s + 100 ms; its lease ended at s + 80 ms. One tick
 //     of the coarse clock that XDP compares with, 10 ms at most, is inside that.
 //   - Its loop is stuck at p, and its pulse is not. The lease ends at p + 0.6 hold
 //     times. The others learn p from beats; the newest that they have may be a
-//     Deadline old. They remove it no earlier than at p + hold - 160 ms, and from
+//     Deadline old. They remove it no earlier than at p + hold - 150 ms, and from
 //     MinHold up that is later.
 //
 // A lease that has ended is not renewed: then this process itself did not run, and

@@ -29,6 +29,7 @@ type Peer struct {
 
 	last            int64 // newest beat, as it came
 	asked, answered int64
+	told            bool // Alarm has said that it is silent
 }
 
 // New makes a machine for so many peers.
@@ -64,7 +65,7 @@ func (m *Machine) Heard(now int64, i int, b wire.Beat) (answer bool) {
 	}
 	m.stats.Received++
 	p.At, p.last, p.Life, p.Progress = now, now, b.Life, now-int64(b.Stale)*1e6
-	p.Hold = b.Flags&wire.PulseHold != 0
+	p.Hold, p.told = b.Flags&wire.PulseHold != 0, false
 	if b.Flags&wire.PulseAsk == 0 || now-p.answered < ration {
 		return false
 	}
@@ -97,6 +98,18 @@ func (m *Machine) Ask(now int64, i int) bool {
 		return true
 	}
 	return false
+}
+
+// Alarm reports whether a peer has become silent for Deadline since it was asked
+// last: the event loop should look at once.
+func (m *Machine) Alarm() (silent bool) {
+	for i := range m.peers {
+		p := &m.peers[i]
+		if p.At != never && !p.told && !p.Hold && m.attended-p.At >= Deadline {
+			p.told, silent = true, true
+		}
+	}
+	return silent
 }
 
 // question is when a peer is to be asked next.

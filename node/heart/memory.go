@@ -27,6 +27,7 @@ type memory struct {
 	// Of the heart.
 	realtime atomic.Uint32 // 1: the system gave it real-time priority
 	rested   atomic.Uint32 // 1: it has said so
+	alarms   atomic.Uint32 // times that a peer became silent
 	attended atomic.Int64
 	sent     atomic.Int64 // newest beat
 	lateness atomic.Int64 // Stats

@@ -32,6 +32,7 @@ type Config struct {
 	Peers   []netip.Addr
 	Keys    []seal.Key
 	LeaseFD int // dataplane.LeaseFD
+	WakeFD  int // eventfd of the event loop, written when a peer becomes silent
 	Log     *zap.Logger
 }
 
@@ -42,6 +43,7 @@ type Process struct {
 	mem   *memory
 	file  *os.File
 	known []pulse.Peer // last read of each
+	alarm uint32       // memory.alarms as it was seen last
 	done  chan struct{}
 
 	mu     sync.Mutex // guards what follows
@@ -92,15 +94,20 @@ func (p *Process) once(ctx context.Context) error {
 	}
 	mine, its := os.NewFile(uintptr(pair[0]), "pulse"), os.NewFile(uintptr(pair[1]), "pulse")
 	defer mine.Close()
-	lease, err := unix.FcntlInt(uintptr(p.cfg.LeaseFD), unix.F_DUPFD_CLOEXEC, 0)
+	lease, err := duplicate(p.cfg.LeaseFD)
 	if err != nil {
 		its.Close()
-		return fmt.Errorf("pulse: lease: %w", err)
+		return err
 	}
-	leaseFile := os.NewFile(uintptr(lease), "lease")
-	defer leaseFile.Close()
+	defer lease.Close()
+	wake, err := duplicate(p.cfg.WakeFD)
+	if err != nil {
+		its.Close()
+		return err
+	}
+	defer wake.Close()
 	cmd := exec.Command(p.cfg.Command[0], p.cfg.Command[1:]...)
-	cmd.ExtraFiles = []*os.File{its, p.file, leaseFile}
+	cmd.ExtraFiles = []*os.File{its, p.file, lease, wake} // fdOrders and on
 	cmd.Stderr = os.Stderr
 	err = cmd.Start()
 	its.Close()
@@ -135,6 +142,15 @@ func (p *Process) once(ctx context.Context) error {
 	return err
 }
 
+// duplicate makes a file of a descriptor that stays its owner's.
+func duplicate(fd int) (*os.File, error) {
+	d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("pulse: duplicate a descriptor: %w", err)
+	}
+	return os.NewFile(uintptr(d), "pulse"), nil
+}
+
 // send gives the heart an order. A full socket, or a heart that is gone, is an
 // error; the next heart is told everything.
 func send(to *os.File, o order) error {
@@ -167,6 +183,13 @@ func (p *Process) Permit(until int64) { p.mem.permit.Store(until) }
 
 // Life says as which life this node beats.
 func (p *Process) Life(l wire.Incarnation) { p.mem.life.Store(uint64(l)) }
+
+// Alarmed reports whether a peer has become silent since it was asked last.
+func (p *Process) Alarmed() bool {
+	was := p.alarm
+	p.alarm = p.mem.alarms.Load()
+	return p.alarm != was
+}
 
 // Attended is pulse.Machine.Attended. Read it before the peers.
 func (p *Process) Attended() int64 { return p.mem.attended.Load() }

@@ -28,6 +28,7 @@ const (
 	fdOrders = 3 + iota // socket to the daemon
 	fdMemory
 	fdLease
+	fdWake   // eventfd of the event loop
 	maxOrder = 64 << 10
 )
 
@@ -38,6 +39,9 @@ const (
 	restPause   = 2e6      // ns between them
 	passes      = 64       // batches read in one go
 )
+
+// one is what an eventfd takes.
+var one = [8]byte{1}
 
 // order is what the daemon tells: everything at the start, later new keys.
 type order struct {
@@ -151,6 +155,10 @@ func (h *heart) serve() error {
 			}
 		}
 		h.publish()
+		if h.m.Alarm() {
+			h.mem.alarms.Add(1)
+			_, _ = unix.Write(fdWake, one[:]) // full means that it is awake already
+		}
 		gone, err := h.wait()
 		if gone || err != nil {
 			return err
