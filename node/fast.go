@@ -31,13 +31,13 @@ func (n *Node) openHeart() (err error) {
 }
 
 // listen tells the membership what the heart has heard.
-func (n *Node) listen() {
+func (n *Node) listen(now int64) {
 	if n.heart == nil {
 		return
 	}
 	n.heart.Life(n.incarnation)
 	m := n.core.Member()
-	m.Attended(n.heart.Attended()) // before the beats: they are at least as new
+	m.Attended(now, n.heart.Attended()) // before the beats: they are at least as new
 	n.heart.Each(m.Beat)
 }
 

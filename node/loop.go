@@ -104,7 +104,7 @@ func (n *Node) datagrams(now int64) bool {
 // tick advances everything that lives by time.
 func (n *Node) tick(now int64) {
 	n.watchControlLink(now)
-	n.listen()
+	n.listen(now)
 	n.core.Tick(now)
 	n.renewLease(now)
 	if n.members.view != nil && n.members.missing {

@@ -19,8 +19,22 @@ const (
 
 // Attended tells the machine until when the pulse of this node has taken all that
 // had arrived. Silence of beats is counted up to there and not up to now: who did
-// not listen cannot call others silent. Tell it before the beats of that time.
-func (m *Machine) Attended(at int64) { m.attended = max(m.attended, at) }
+// not listen cannot call others silent. Tell it in every round of the event loop
+// that counts as its progress in beats, before the beats of that time: the lease is
+// counted from there, as the others do when they call the loop stuck.
+func (m *Machine) Attended(now, at int64) {
+	m.wake(now)
+	m.attended, m.round = max(m.attended, at), now
+}
+
+// assured is when the others last learned, or will learn from beats, that this node
+// is there: its newest heartbeat, and in the fast profile the newest round.
+func (m *Machine) assured() int64 {
+	if m.cfg.Fast {
+		return max(m.beatAt, m.round)
+	}
+	return m.beatAt
+}
 
 // Beat tells the machine what the pulse of this node knows of a peer: its newest
 // beat (HL7). A life that beats is dead when its beats are missing; one that never

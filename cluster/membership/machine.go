@@ -26,6 +26,7 @@ type Machine struct {
 	slack  int64 // how late a Tick may be before it is evidence of a stuck process
 
 	attended int64 // until when the pulse has heard all (HL7)
+	round    int64 // when the event loop went round last (HL7)
 
 	self  wire.Member // ID 0 while not a member
 	state wire.NodeState
@@ -81,8 +82,8 @@ func New(cfg Config, out Output) (*Machine, error) {
 		resend:   hold / 6,
 		lease:    hold * 6 / 10,
 		slack:    hold / 10,
-		attended: never,
-		self:     cfg.Self,
+		attended: never, round: never,
+		self: cfg.Self,
 
 		running: cfg.Running,
 
