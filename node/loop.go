@@ -20,6 +20,7 @@ import (
 
 const (
 	tickEvery = int64(10 * time.Millisecond)
+	fastTick  = int64(5 * time.Millisecond) // in the fast profile
 	slowEvery = int64(time.Second)
 
 	// linkBatch bounds the datagrams of one pass, so that packets and time get
@@ -52,6 +53,9 @@ func (n *Node) loop(ctx context.Context) error {
 		if n.now >= n.nextTick {
 			n.tick(n.now)
 			n.nextTick = n.now + tickEvery
+			if n.heart != nil {
+				n.nextTick = n.now + fastTick
+			}
 		}
 		n.core.Flush(n.now)
 		n.io.Flush()

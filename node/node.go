@@ -57,6 +57,7 @@ type Node struct {
 	resumed     bool
 
 	wake   int        // eventfd: the API has a request
+	arp    int        // socket of announcements; -1 until the first
 	postMu sync.Mutex // guards posted
 	posted []func(now int64)
 
@@ -108,7 +109,7 @@ func New(cfg Config) (*Node, error) {
 	if len(cfg.Keys.Link) == 0 {
 		return nil, errNoKey
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1}
+	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1, arp: -1}
 	if err := n.open(); err != nil {
 		n.close()
 		return nil, err
@@ -359,10 +360,12 @@ func (n *Node) close() {
 	if n.units != nil {
 		errs = append(errs, n.units.close())
 	}
-	if n.wake >= 0 {
-		errs = append(errs, unix.Close(n.wake))
+	for _, fd := range []int{n.wake, n.arp} {
+		if fd >= 0 {
+			errs = append(errs, unix.Close(fd))
+		}
 	}
-	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake = nil, nil, nil, nil, nil, nil, nil, -1
+	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake, n.arp = nil, nil, nil, nil, nil, nil, nil, -1, -1
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("closing", zap.Error(err))
 	}
