@@ -9,8 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"cohort/testenv/line"
 	"cohort/testenv/topology"
 )
+
+// threadbare is a link that is full even where the sender of the flood gets little
+// of the CPUs.
+var threadbare = line.Fault{Rate: 100_000, Classes: true}
 
 // HL7: with no CPU idle and every control link offered many times what it carries,
 // nobody is taken for dead in the fast profile. ROUNDS are minutes.
@@ -24,9 +29,20 @@ func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
 	l.protected(t, o.keys())
 	s := &scene{lab: l}
 	began := time.Now()
-	if err := fillLinks(s, nil); err != nil {
+	for _, n := range l.Nodes {
+		ccl, err := n.LineCCL(uint64(n.Index))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ccl.Set(topology.NodeReceives, threadbare); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quiet, err := flood(s, 24, 40*threadbare.Rate)
+	if err != nil {
 		t.Fatal(err)
 	}
+	s.undo = append(s.undo, quiet)
 	t.Cleanup(func() { _ = emptyLinks(s, nil) })
 	idle, err := idleTicks()
 	if err != nil {
