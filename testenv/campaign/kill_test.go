@@ -129,8 +129,8 @@ type kill struct {
 	spray  bool // every packet meets a random node
 	nat    string
 	fast   bool // the fast profile (HL7)
-	short  int // rounds of the slice
-	whole  int // and of the whole proof
+	short  int  // rounds of the slice
+	whole  int  // and of the whole proof
 }
 
 var kills = []kill{
