@@ -395,3 +395,18 @@ func TestHL7_FastNeedsALongerHold(t *testing.T) {
 		t.Error("a hold time of 400 ms is taken")
 	}
 }
+
+// HL7: silence counts up to when the pulse of this node has read all, not up to now:
+// an event loop that runs beside a pulse that does not hears nothing.
+func TestHL7_APulseThatDoesNotRunCallsNobodySilent(t *testing.T) {
+	n := fastFormed(t, 2)
+	m, heard := n.nodes[0].m, n.nodes[0].heart.p.Attended()
+	p := m.peers[vtep(2)]
+	n.now += int64(400 * time.Millisecond)
+	if m.Attended(n.now, heard); m.silent(n.now, p) {
+		t.Error("silent, says a node that has not listened")
+	}
+	if m.Attended(n.now, n.now); !m.silent(n.now, p) {
+		t.Error("not silent, after 400 ms without a beat")
+	}
+}
