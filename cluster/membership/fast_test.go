@@ -402,11 +402,11 @@ func TestHL7_APulseThatDoesNotRunCallsNobodySilent(t *testing.T) {
 	n := fastFormed(t, 2)
 	m, heard := n.nodes[0].m, n.nodes[0].heart.p.Attended()
 	p := m.peers[vtep(2)]
-	n.now += int64(400 * time.Millisecond)
+	n.now += int64(250 * time.Millisecond)
 	if m.Attended(n.now, heard); m.silent(n.now, p) {
 		t.Error("silent, says a node that has not listened")
 	}
 	if m.Attended(n.now, n.now); !m.silent(n.now, p) {
-		t.Error("not silent, after 400 ms without a beat")
+		t.Error("not silent, after 250 ms without a beat")
 	}
 }
