@@ -19,14 +19,22 @@ PURE := ^cohort(/(api|ccl/(reliable|seal|wire)|cluster|config|flowtable|nat|node
 # Packages whose fuzz tests run.
 FUZZ := packet ccl/wire config
 
-.PHONY: setup build generate test demo bench lint fmt clean fuzz vet check-fmt check-generated unit kernel-slice fuzz-short
+.PHONY: setup build install generate test demo bench lint fmt clean fuzz vet check-fmt check-generated unit kernel-slice fuzz-short
 
 setup:
 	@scripts/setup
 
+# Static: what one machine builds runs on every Linux, whatever its C library.
 build:
 	@mkdir -p bin
-	$(GO) build -buildvcs=false -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/ ./cmd/...
+
+# Programs and the systemd unit; starts nothing. DESTDIR for packagers.
+install: build
+	install -d '$(DESTDIR)/usr/local/bin' '$(DESTDIR)/etc/systemd/system'
+	install -d -m 700 '$(DESTDIR)/etc/cohort'
+	install bin/cohort bin/cohortd '$(DESTDIR)/usr/local/bin'
+	install -m 644 deploy/systemd/cohortd.service '$(DESTDIR)/etc/systemd/system'
 
 generate: setup
 	$(GO) generate ./...

@@ -39,7 +39,7 @@ type options struct {
 	profile string
 }
 
-var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect"}
+var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "failover"}
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -131,6 +131,8 @@ func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
 		err = r.natPath(ctx, p)
 	case "nat-connect":
 		err = r.natConnect(ctx, p)
+	case "failover":
+		r.Failover, err = measureFailover(ctx, p.failover)
 	}
 	return err
 }

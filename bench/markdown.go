@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
+	"strings"
 )
 
 const preface = `# Benchmarks
@@ -50,6 +52,19 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   masquerade's time to the sum of both; the backup's, which masquerade has not,
   stands beside.
 
+- **Failover**: two routers with two addresses each lose the active one: all its
+  processes are killed while all its cables go dead. Peer: Debian's keepalived (VRRP 3) and
+  conntrackd (mode FTFW, its own primary-backup.sh) with the same nftables firewall and source NAT;
+  connections that are not known are not picked up in their middle. Not masquerade: that takes the
+  router's own address, which dies with it. Cohort: two daemons with port translation to the same
+  address, behind routers that spread over both; the control node dies. Timers stand below the
+  table: both believe a router dead after the same silence. The same client program:
+  UDP flows with a packet every 10 ms, whose longest silence is the blackout, and TCP connections
+  with an exchange every 500 ms, whose stall holds the retransmission timers of TCP. A trial begins
+  when the survivor has the state of every connection, by its own word. A flow is hit if it was silent
+  for more than 200 ms; a UDP flow is lost if it stays silent, or if the server sees it from
+  another port. Every trial has a new network; by turns, A B B A.
+
 Intervals hold the median with 95 % confidence (order statistics).
 
 `
@@ -57,7 +72,8 @@ Intervals hold the median with 95 % confidence (order statistics).
 // writeMarkdown stores the report for people.
 func (r *Report) writeMarkdown(file string) error {
 	var b bytes.Buffer
-	b.WriteString(preface + "```\n")
+	figures := strings.TrimSuffix(filepath.Base(file), ".md") + ".json"
+	b.WriteString(strings.ReplaceAll(preface, "bench.json", figures) + "```\n")
 	if err := r.print(&b); err != nil {
 		return err
 	}

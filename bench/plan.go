@@ -11,6 +11,8 @@ type plan struct {
 	natPath []pathConfig
 	natConn natConnectConfig
 	entries int
+
+	failover failoverConfig
 }
 
 func planFor(quick bool) plan {
@@ -20,6 +22,10 @@ func planFor(quick bool) plan {
 		connect: connectConfig{connections: 1 << 20, hosts: 4096, rate: 80_000, time: 20 * time.Second},
 		natConn: natConnectConfig{chunk: 1 << 14, burst: 448, rounds: 24, time: 40 * time.Second},
 		entries: 1 << 20,
+	}
+	p.failover = failoverConfig{
+		tcp: 200, beat: 500 * time.Millisecond, udp: 32, tick: 10 * time.Millisecond, rounds: 3,
+		settle: 2 * time.Second, after: time.Second, most: 15 * time.Second, all: contenders(3 * time.Second),
 	}
 	for _, flows := range []int{60_000, 1 << 20} {
 		c := p.path
@@ -33,6 +39,14 @@ func planFor(quick bool) plan {
 		p.natPath = []pathConfig{p.path}
 		p.natConn.chunk, p.natConn.rounds, p.natConn.time = 512, 1, 0
 		p.entries = 1 << 12
+		p.failover.tcp, p.failover.udp, p.failover.rounds, p.failover.half = 20, 8, 1, true
+		p.failover.settle, p.failover.all = 500*time.Millisecond, contenders(900*time.Millisecond)
 	}
 	return p
+}
+
+// contenders are those of the failover part, with the same time until a silent
+// router counts as dead. One with other timers goes in here too.
+func contenders(hold time.Duration) []contender {
+	return []contender{linuxPair("keepalived + conntrackd", hold), cohortPair("cohort", hold, "")}
 }

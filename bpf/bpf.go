@@ -16,7 +16,7 @@ type (
 
 // Constants of layout.h and maps.h that Go needs too.
 const (
-	LayoutVersion = 2
+	LayoutVersion = 3
 
 	ControlSlowOnly = 0x1 // Control.Flags: every packet to Go
 	NexthopValid    = 0x1 // Nexthop.Flags

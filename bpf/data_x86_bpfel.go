@@ -57,7 +57,7 @@ type DataFlowSlot struct {
 	Backup      uint8
 	Replication uint8
 	Stub        uint8
-	Pad         uint8
+	Copied      uint8
 	LastSeen    [2]uint32
 	Packets     [2]uint64
 	Bytes       [2]uint64

@@ -18,7 +18,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 #define MAX_NODES 64
 #define MAX_IFACES 32
@@ -69,10 +69,10 @@ struct flow_slot {
 	__u16 timeout;      /* idle timeout, seconds */
 	__u32 created;      /* ticks */
 	__u32 policy;       /* configuration generation that judged it */
-	__u8 backup;        /* node that confirmed the newest state, 0 = none */
+	__u8 backup;        /* who was sent the newest state, see flowtable/copied.go; not for XDP */
 	__u8 replication;
 	__u8 stub;          /* node that was given the second key, 0 = none */
-	__u8 pad;
+	__u8 copied;        /* how much of the state that node has, see flowtable/copied.go */
 
 	__u32 last_seen[2]; /* ticks: CLOCK_MONOTONIC ns >> 20 */
 	__u64 packets[2];

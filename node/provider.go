@@ -143,7 +143,8 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 	if s.Prepared != 0 {
 		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "configuration", Cause: waiting(&s), Since: wall(at)})
 	}
-	if mtu != nil {
+	h.Checks = append(h.Checks, narrowChecks(&s, wall(at))...)
+	if mtu != nil && len(s.Narrow) == 0 {
 		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "control link mtu", Cause: mtu.Error(), Since: wall(at)})
 	}
 	return h, nil

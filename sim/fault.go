@@ -132,47 +132,10 @@ func Stop(w *World) {
 	})
 }
 
-// Partition cuts the control link between two random sides.
-func Partition(w *World) {
-	side := w.rng.Uint64()
-	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
-	w.check.split()
-	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
-}
-
-// LongPartition is a Partition that outlasts connections and their hold-down.
-func LongPartition(w *World) {
-	side := w.rng.Uint64()
-	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
-	w.check.split()
-	w.cutWhile(3*second+w.rng.Int64N(6*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
-}
-
-// OneWay cuts what one node says to another.
-func OneWay(w *World) {
-	from, to := w.rng.IntN(len(w.nodes)), w.rng.IntN(len(w.nodes))
-	w.note("FAULT node %d is not heard by %d", from+1, to+1)
-	w.check.split()
-	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return a == from && b == to })
-}
-
-func (w *World) cutWhile(d int64, cut func(a, b int) bool) {
-	for a := range w.nodes {
-		for b := range w.nodes {
-			if a != b && cut(a, b) {
-				w.net.cut[[2]int{a, b}] = true
-			}
-		}
-	}
-	w.clock.after(d, func() {
-		w.note("the link is whole again")
-		clear(w.net.cut)
-	})
-}
-
 // mend ends every fault.
 func (w *World) mend() {
 	w.note("the faults end")
+	w.mended = true
 	clear(w.net.cut)
 	for _, n := range w.nodes {
 		n.stopped = false

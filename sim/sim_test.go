@@ -161,6 +161,36 @@ var longPartitions = Config{
 	Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 2, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
 }
 
+// partitions are the ways in which the control link breaks without a machine dying.
+var partitions = map[string][]Fault{
+	"halves": {Halves}, "one": {Alone}, "one-way": {Deaf, Mute, OneWay}, "flapping": {Flapping},
+	"mixed": {Partition, Halves, Alone, Deaf, Mute, OneWay, Flapping},
+}
+
+// TestEL5_FR1_NT4_Partitions cuts and heals the control link in every way: there is
+// one view with one control node afterwards, and nothing was ever given out twice. It
+// plays a quarter of the seeds, of each of ten.
+func TestEL5_FR1_NT4_Partitions(t *testing.T) {
+	for name, faults := range partitions {
+		for _, nat := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
+				t.Parallel()
+				var sum Result
+				n := (*seeds + 3) / 4
+				for s := range n {
+					r := play(t, name, Config{NAT: nat, Faults: faults}, *first+uint64(s))
+					sum.Completed, sum.Excused, sum.Views, sum.Duplicates = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Views+r.Views, sum.Duplicates+r.Duplicates
+				}
+				t.Logf("%d seeds: %d conversations complete, %d excused, %d views, %d duplicate owners resolved", n, sum.Completed, sum.Excused, sum.Views, sum.Duplicates)
+				// Every node applies the first view; what is more comes of a cut.
+				if sum.Completed == 0 || sum.Views <= 8*n {
+					t.Error("nothing completed, or no cut was noticed")
+				}
+			})
+		}
+	}
+}
+
 // TestEL10_Drains takes nodes out in order and lets them join again. Nothing is lost,
 // nobody waits for long, and a node that goes by itself owns nothing any more.
 func TestEL10_Drains(t *testing.T) {

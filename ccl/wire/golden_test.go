@@ -38,7 +38,7 @@ var samples = []Message{
 	Gone{Key: sampleKey},
 	Synced{View: 0x01000002, Phase: SyncFullEnd},
 	Redirect{Key: sampleKey, Owner: OwnerRetry},
-	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99, Down: 1 << 2, Flags: BeatDraining},
+	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99, Down: 1 << 2, Narrow: 1 << 3, Flags: BeatDraining},
 	ElectionRequest{From: sampleMember, Cluster: "edge"},
 	ElectionReply{From: sampleMember, Control: 1, Term: 1, Epoch: 300},
 	Join{From: sampleMember, Cluster: "edge", Version: "0.1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Config: 0x99, Prepared: 0x98},
@@ -64,6 +64,7 @@ var samples = []Message{
 	Removed{Life: 0x1122334455667788, Term: 1, Epoch: 301, Cause: CauseInterface, Reason: "interface inside failed"},
 	Beat{Life: 0x1122334455667788, Stale: 12, Flags: PulseHold},
 	Order{Verb: OrderPromote, Node: 2, Term: 1, Epoch: 300},
+	Exposure{Owned: 1000, NoCopy: 3, Async: 5, Sync: 1, Behind: 2, Oldest: 1500, P50: 130, P99: 2047, Held: []HeldBy{{1, 500}, {3, 493}}},
 }
 
 func orphan(c Conn) Conn {

@@ -48,6 +48,10 @@ type Config struct {
 	// address may be among them. Messages from other addresses are ignored.
 	Peers []netip.Addr
 
+	// RemoveNarrow: as control node, take out members whose control link does not
+	// carry full-sized packets any more (CL3). Otherwise they are only shown.
+	RemoveNarrow bool
+
 	Hold             time.Duration // silence after which a node is dead; 3 s
 	Fast             bool          // the pulse judges silence too (HL7): see Beat; needs a Hold of pulse.MinHold
 	ElectionInterval time.Duration // between election requests (EL1); 3 s

@@ -74,6 +74,7 @@ type single struct {
 	core    *Core
 	vtep    netip.Addr
 	table   *flowtable.Table
+	copies  *flowtable.BackupStore
 	disk    *blocks.Memory // to be written
 	lines   []string       // of the log of blocks
 	sent    int            // packets that left
@@ -140,6 +141,7 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 			b.Fatal(err)
 		}
 	}
+	n.copies = flowtable.NewBackupStore(seed, room)
 	name := fmt.Sprint("fw-", i)
 	cfg := Config{
 		IO: n,
@@ -149,7 +151,7 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 			Hold: 3 * time.Second, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
 		Ownership: ownership.Config{
-			Table: n.table, Copies: flowtable.NewBackupStore(seed, room), Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
+			Table: n.table, Copies: n.copies, Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: n.vtep, MTU: 1654, Rand: &counter{n: uint64(1 + i<<32)}},
 		MTUCheck: MTUWarn,
