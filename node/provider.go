@@ -116,7 +116,10 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 	if err != nil {
 		return api.Health{}, err
 	}
-	h := api.Health{State: membership.StateName(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds()}
+	h := api.Health{State: membership.StateName(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds(), Profile: "normal"}
+	if n.heart != nil {
+		h.Profile, h.Pulse = "fast", n.pulse(&s)
+	}
 	if lease != 0 {
 		h.LeaseMS = (lease - at) / 1e6
 	}
@@ -280,6 +283,7 @@ func (n *Node) loopCounters() []api.Counter {
 	add("link", "link_sent", l.Sent, "datagrams sent on the control link")
 	add("link", "link_unknown_peer", l.UnknownPeer, "datagrams from an address that is no configured peer")
 	add("link", "link_send_failed", l.SendFull+l.SendTooBig+l.SendFailed, "datagrams that could not be sent")
+	n.beatCounters(add)
 	sealed := n.sealer.Counters()
 	add("link", "link_refused", sealed.Refused(), "datagrams that failed authentication or replay checks (CL4), by reason:")
 	for r := seal.Reflected; r < seal.NumReasons; r++ {

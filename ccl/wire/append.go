@@ -136,6 +136,9 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = append(b, byte(m.Verb), byte(m.Node))
 		b = binary.AppendUvarint(b, uint64(m.Term))
 		return TypeOrder, binary.AppendUvarint(b, uint64(m.Epoch))
+	case Beat:
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Life))
+		return TypeBeat, append(binary.AppendUvarint(b, uint64(m.Stale)), byte(m.Flags))
 	case Exposure:
 		return TypeExposure, appendExposure(b, &m)
 	case Probe:

@@ -244,6 +244,8 @@ func readMembership(t Type, r *reader) Message {
 		return Removed{Life: Incarnation(r.u64()), Term: r.gen(), Epoch: r.gen(), Cause: Cause(r.u8()), Reason: r.text()}
 	case TypeOrder:
 		return Order{Verb: OrderVerb(r.u8()), Node: r.node(), Term: r.gen(), Epoch: r.gen()}
+	case TypeBeat:
+		return r.beat()
 	case TypeExposure:
 		var m Exposure
 		r.exposure(&m)

@@ -62,6 +62,7 @@ var samples = []Message{
 	Kept{Key: sampleKey, Gen: 2, State: 1},
 	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300, Forgotten: 1<<32 | 20}}},
 	Removed{Life: 0x1122334455667788, Term: 1, Epoch: 301, Cause: CauseInterface, Reason: "interface inside failed"},
+	Beat{Life: 0x1122334455667788, Stale: 12, Flags: PulseHold},
 	Order{Verb: OrderPromote, Node: 2, Term: 1, Epoch: 300},
 	Exposure{Owned: 1000, NoCopy: 3, Async: 5, Sync: 1, Behind: 2, Oldest: 1500, P50: 130, P99: 2047, Held: []HeldBy{{1, 500}, {3, 493}}},
 }

@@ -43,6 +43,7 @@ const (
 	TypeProbeReply      Type = 40
 	TypeRemoved         Type = 41
 	TypeOrder           Type = 42
+	TypeBeat            Type = 43
 	TypeExposure        Type = 46 // member -> all: what would be lost with it (MG9)
 )
 

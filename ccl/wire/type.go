@@ -22,6 +22,7 @@ var typeNames = map[Type]string{
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
 	TypeProbe: "probe", TypeProbeReply: "probe-reply", TypeRemoved: "removed", TypeOrder: "order", TypeExposure: "exposure",
+	TypeBeat: "beat",
 }
 
 // String returns the name used in logs, transcripts and metrics.
