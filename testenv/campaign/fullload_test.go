@@ -20,7 +20,12 @@ var threadbare = line.Fault{Rate: 100_000, Classes: true}
 // HL7: with no CPU idle and every control link offered many times what it carries,
 // nobody is taken for dead in the fast profile. ROUNDS are minutes.
 func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
-	lasting := time.Duration(size(5, 600)) * time.Second
+	if !*full {
+		// The links of the test run on the CPUs that it fills, and delay what they
+		// carry: see docs/membership.md. As part of make test that would fail by chance.
+		t.Skip("measures; run it with make campaign RUN=HL7_Nobody")
+	}
+	lasting := 10 * time.Minute
 	if *rounds > 0 {
 		lasting = time.Duration(*rounds) * time.Minute
 	}
