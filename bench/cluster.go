@@ -107,7 +107,9 @@ func (c *cluster) form(ctx context.Context, sinks bool) (err error) {
 }
 
 // startTime is how long the daemons may take to form, many of them on few CPUs.
-func (c *cluster) startTime() time.Duration { return 30*time.Second + time.Duration(len(c.Nodes))*5*time.Second }
+func (c *cluster) startTime() time.Duration {
+	return 30*time.Second + time.Duration(len(c.Nodes))*5*time.Second
+}
 
 // startApart starts the daemons when none can hear another.
 func (c *cluster) startApart() error {
