@@ -13,7 +13,7 @@ static __always_inline enum outcome arrive(struct packet *p)
 	STAGE(read_ccl_header(p));
 	STAGE(decapsulate(p));
 	STAGE(parse_ipv4(p));
-	return settle(p);
+	return settle(p, 0);
 }
 
 SEC("xdp.frags")

@@ -33,7 +33,36 @@ func (f *FlowSlot) Expired(now uint32) bool {
 
 // Counters returns packets and bytes (IP total length) of direction dir.
 func (f *FlowSlot) Counters(dir int) (packets, bytes uint64) {
-	return atomic.LoadUint64(&f.Packets[dir]), atomic.LoadUint64(&f.Bytes[dir])
+	return atomic.LoadUint64(&f.Packets[dir]) & (1<<viaShift - 1), atomic.LoadUint64(&f.Bytes[dir])
+}
+
+// viaShift is VIA_SHIFT in bpf/layout.h.
+const viaShift = 56
+
+// Via returns the node where a packet of direction dir entered that another node
+// sent here, 0 = none since the last call. XDP marks one packet in sixteen.
+func (f *FlowSlot) Via(dir int) uint8 {
+	p := &f.Packets[dir]
+	if atomic.LoadUint64(p)>>viaShift == 0 {
+		return 0
+	}
+	return uint8(atomic.AndUint64(p, 1<<viaShift-1) >> viaShift)
+}
+
+// MarkVia is what XDP does with a packet that entered at node.
+func (f *FlowSlot) MarkVia(dir int, node uint8) {
+	for {
+		old := atomic.LoadUint64(&f.Packets[dir])
+		if atomic.CompareAndSwapUint64(&f.Packets[dir], old, old&(1<<viaShift-1)|uint64(node)<<viaShift) {
+			return
+		}
+	}
+}
+
+// Add adds what another node has forwarded of direction dir by a delegation.
+func (f *FlowSlot) Add(dir int, packets, bytes uint64) {
+	atomic.AddUint64(&f.Packets[dir], packets)
+	atomic.AddUint64(&f.Bytes[dir], bytes)
 }
 
 // SeenFlags returns the TCP flags that direction dir has sent, ORed.
@@ -110,14 +139,14 @@ func swapWord(p *uint32, change func(*[4]uint8)) {
 // SeenAt returns the tick of the last packet forwarded to the owner.
 func (f *ForwardSlot) SeenAt() uint32 { return atomic.LoadUint32(&f.LastSeen) }
 
-// Counters returns packets and bytes forwarded to the owner.
+// Counters returns packets (modulo 2^32) and bytes forwarded to the owner.
 func (f *ForwardSlot) Counters() (packets, bytes uint64) {
-	return atomic.LoadUint64(&f.Packets), atomic.LoadUint64(&f.Bytes)
+	return uint64(atomic.LoadUint32(&f.Packets)), atomic.LoadUint64(&f.Bytes)
 }
 
 // Account adds one packet that Go sent to the owner itself.
 func (f *ForwardSlot) Account(now uint32, bytes int) {
 	atomic.StoreUint32(&f.LastSeen, now)
-	atomic.AddUint64(&f.Packets, 1)
+	atomic.AddUint32(&f.Packets, 1)
 	atomic.AddUint64(&f.Bytes, uint64(bytes))
 }
