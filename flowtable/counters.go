@@ -114,6 +114,18 @@ func (f *FlowSlot) Sent(dir int, flags uint8, seqEnd, ack uint32, window uint16)
 	swapWord(f.flagsWord(), func(w *[4]uint8) { w[dir] |= flags })
 }
 
+// Learn records what direction dir has sent by way of another node: how far, and, if
+// that was the newest packet, its acknowledgement and window.
+func (f *FlowSlot) Learn(dir int, s TCPSent, newest bool) {
+	if old := atomic.LoadUint32(&f.SeqEnd[dir]); int32(s.SeqEnd-old) > 0 {
+		atomic.StoreUint32(&f.SeqEnd[dir], s.SeqEnd)
+	}
+	if newest {
+		atomic.StoreUint32(&f.Ack[dir], s.Ack)
+		swapWord(f.windowWord(), func(w *[4]uint8) { (*[2]uint16)(unsafe.Pointer(w))[dir] = s.Window })
+	}
+}
+
 // SetWScale stores the window shift that direction dir announced in its SYN.
 func (f *FlowSlot) SetWScale(dir int, shift uint8) {
 	swapWord(f.flagsWord(), func(w *[4]uint8) { w[2+dir] = shift })
@@ -138,6 +150,9 @@ func swapWord(p *uint32, change func(*[4]uint8)) {
 
 // SeenAt returns the tick of the last packet forwarded to the owner.
 func (f *ForwardSlot) SeenAt() uint32 { return atomic.LoadUint32(&f.LastSeen) }
+
+// SetSeenAt replaces what SeenAt returns.
+func (f *ForwardSlot) SetSeenAt(tick uint32) { atomic.StoreUint32(&f.LastSeen, tick) }
 
 // Counters returns packets (modulo 2^32) and bytes forwarded to the owner.
 func (f *ForwardSlot) Counters() (packets, bytes uint64) {

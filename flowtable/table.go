@@ -39,9 +39,10 @@ type Table struct {
 
 // Stats is a snapshot of a table's figures.
 type Stats struct {
-	Flows, Forwards         int    // live
-	Delegations             int    // live, and those that are ending
-	FreeFlows, FreeForwards int    // ready for an insertion
+	Flows, Forwards         int // live
+	Delegations             int // live, and those that are ending
+	FreeFlows, FreeForwards int // ready for an insertion
+	FreeDelegations         int
 	Quarantined             int    // dead, waiting for Reclaim
 	Full                    uint64 // insertions refused with ErrFull
 	Displaced               uint64 // index entries moved to make room
@@ -53,7 +54,7 @@ func (t *Table) Stats() Stats {
 	return Stats{
 		Flows: t.liveFlows, Forwards: t.liveFwds,
 		FreeFlows: t.flows.available(), FreeForwards: t.forwards.available(),
-		Delegations: t.delegated,
+		Delegations: t.delegated, FreeDelegations: t.delegations.available(),
 		Quarantined: t.flows.quarantined() + t.forwards.quarantined() + t.delegations.quarantined(),
 		Full:        t.full, Displaced: t.displaced, Adopted: t.adopted,
 	}

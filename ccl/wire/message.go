@@ -161,7 +161,8 @@ const (
 	DelegateGrant  DelegateOp = 1 // it begins
 	DelegateRenew  DelegateOp = 2 // it goes on
 	DelegateRevoke DelegateOp = 3 // it ends now: say when it has
-	numDelegateOps            = 4
+	DelegateOver   DelegateOp = 4 // its end is known here: forget it
+	numDelegateOps            = 5
 )
 
 // Report is what a forwarder says to the owner about a delegation of Key. All
