@@ -401,6 +401,9 @@ func TestNT4_DELEGATED_PortsAreNotReusedUnderALease(t *testing.T) {
 				c.rebirth(1)
 			}
 			closed := c.nodes[1]
+			if ref, f := closed.core.owning(k); !closed.core.lentInForce(ref.Slot(), f) {
+				t.Fatalf("restarted %v: the owner thinks that nothing is lent", restarted)
+			}
 			closed.table.UpdateFlow(closed.table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) { f.State = uint8(flowtable.TCPTimeWait) })
 			held, began := false, false
 			for range 40 {
