@@ -19,14 +19,22 @@ PURE := ^cohort(/(api|ccl/(reliable|seal|wire)|cluster|config|flowtable|nat|node
 # Packages whose fuzz tests run.
 FUZZ := packet ccl/wire config
 
-.PHONY: setup build generate test demo bench lint fmt clean fuzz vet check-fmt check-generated unit kernel-slice fuzz-short
+.PHONY: setup build install generate test demo bench lint fmt clean fuzz vet check-fmt check-generated unit kernel-slice fuzz-short
 
 setup:
 	@scripts/setup
 
+# Static: what one machine builds runs on every Linux, whatever its C library.
 build:
 	@mkdir -p bin
-	$(GO) build -buildvcs=false -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/ ./cmd/...
+
+# Programs and the systemd unit; starts nothing. DESTDIR for packagers.
+install: build
+	install -d '$(DESTDIR)/usr/local/bin' '$(DESTDIR)/etc/systemd/system'
+	install -d -m 700 '$(DESTDIR)/etc/cohort'
+	install bin/cohort bin/cohortd '$(DESTDIR)/usr/local/bin'
+	install -m 644 deploy/systemd/cohortd.service '$(DESTDIR)/etc/systemd/system'
 
 generate: setup
 	$(GO) generate ./...
@@ -67,8 +75,17 @@ kernel-slice: setup
 demo: setup build
 	bin/cohort-lab demo
 
+# Every part once, small: shows that it works, in a few minutes, and nothing else.
+# All of it for real takes three quarters of an hour of an idle machine and
+# writes docs/results/bench.*. PARTS chooses: make bench-full PARTS=path,scale;
+# one part in pieces: go run ./bench -only scale -nodes 4 -spread packets -add
+PARTS ?=
 bench: setup build
-	$(GO) run -buildvcs=false ./bench
+	$(GO) run -buildvcs=false ./bench -quick -out '' $(if $(PARTS),-only $(PARTS))
+
+.PHONY: bench-full
+bench-full: setup build
+	$(GO) run -buildvcs=false ./bench $(if $(PARTS),-add -only $(PARTS))
 
 lint: vet check-fmt
 	@mkdir -p .cache

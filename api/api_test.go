@@ -74,6 +74,7 @@ func TestMG1_AnswersArriveAsGiven(t *testing.T) {
 	check(t, "interfaces", c.Interfaces, node.Links)
 	check(t, "counters", c.Counters, node.Counts)
 	check(t, "tables", c.Tables, node.Fill)
+	check(t, "exposure", c.Exposure, node.Exposed)
 	all, _, err := collect(c.Conns, t, api.ConnFilter{})
 	if diff := cmp.Diff(node.Held, all, compareAddrs); diff != "" || err != nil {
 		t.Errorf("connections: %v %s", err, diff)

@@ -8,6 +8,7 @@
 //	GET /v1/cluster/info      Info
 //	GET /v1/cluster/history   []Event
 //	GET /v1/cluster/health    Health
+//	GET /v1/cluster/exposure  Exposure
 //	GET /v1/cluster/forget    Forgotten, of ?node=NAME: what POST would do
 //	POST /v1/cluster/forget   Forgotten: the node is over
 //	POST /v1/cluster/act      Acted, of ?verb=VERB and, for remove and promote, &node=NAME

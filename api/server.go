@@ -21,6 +21,7 @@ type Provider interface {
 	Interfaces(ctx context.Context) ([]Interface, error)
 	Counters(ctx context.Context) ([]Counter, error)
 	Tables(ctx context.Context) (Tables, error)
+	Exposure(ctx context.Context) (Exposure, error)
 
 	// Conns calls visit for the connections this node holds, until visit
 	// returns false or ctx ends. It may pass over those that f does not match;
@@ -48,6 +49,7 @@ func NewServer(p Provider, errorLog *log.Logger) *Server {
 	answer(s, "/v1/cluster/info", p.Info)
 	answer(s, "/v1/cluster/history", p.History)
 	answer(s, "/v1/cluster/health", p.Health)
+	answer(s, pathExposure, p.Exposure)
 	answer(s, "/v1/interfaces", p.Interfaces)
 	answer(s, "/v1/counters", p.Counters)
 	answer(s, "/v1/tables", p.Tables)

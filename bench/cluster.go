@@ -18,6 +18,21 @@ type clusterConfig struct {
 	flows   int    // room in every table
 	profile string // directory for CPU profiles, or ""
 	more    string // lines of the cluster's configuration, or ""
+	talks   bool   // clients and servers will stand where else the sinks are; connections end soon after they closed
+	apart   bool   // every node becomes a cluster of its own, with its control link cut; waitApart
+}
+
+// yaml is the cluster's configuration.
+func (c *clusterConfig) yaml() string {
+	return fmt.Sprintf(clusterYAML, c.flows, c.timeouts()) + c.more
+}
+
+// timeouts are those of the configuration.
+func (c *clusterConfig) timeouts() string {
+	if c.talks {
+		return "{tcp_time_wait: 1s, udp: 1s, udp_stream: 1s}"
+	}
+	return "{tcp_syn: 10m}"
 }
 
 // cluster is real daemons in the test network. Everything that the first node
@@ -27,6 +42,8 @@ type cluster struct {
 	*lab
 	*topology.Topology
 	inside, outside *traffic.Sink
+	others          []*netns.Process // that work for the nodes beside the kernel, without a daemon of ours
+	tracked         bool             // the nodes are Linux routers with connection tracking
 }
 
 // clusterYAML has long timeouts: a half-open connection must not age away while
@@ -34,9 +51,9 @@ type cluster struct {
 const clusterYAML = `interfaces:
   inside:  {device: in0, trust: 100, cluster_address: 10.1.0.254/24, pool: 10.1.0.1-10.1.0.16, pin: {fw-a: 10.1.0.1, fw-b: 10.1.0.2}}
   outside: {device: out0, trust: 0, cluster_address: 198.51.100.254/24, pool: 198.51.100.1-198.51.100.16, pin: {fw-a: 198.51.100.1, fw-b: 198.51.100.2}}
-timeouts: {tcp_syn: 10m}
+timeouts: %[2]s
 health: {hold_time: 3s, election_timeout: 4s}
-limits: {connections: %d, forwards: %[1]d}
+limits: {connections: %[1]d, forwards: %[1]d}
 `
 
 func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
@@ -49,32 +66,82 @@ func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{lab: l}
+	mode := topology.Daemons
+	if cfg.apart {
+		mode = topology.Bare
+	}
 	c.Topology, err = topology.New(ctx, topology.Config{
-		Nodes: cfg.nodes, Daemon: self, ClusterYAML: fmt.Sprintf(clusterYAML, cfg.flows) + cfg.more, Tag: l.tag,
+		Mode: mode, Nodes: cfg.nodes, Daemon: self, ClusterYAML: cfg.yaml(), Tag: l.tag,
 		Env: []string{envDaemon + "=1", envProfile + "=" + cfg.profile},
 	})
 	if err != nil {
 		return nil, err
 	}
 	l.onClose(c.Topology.Close)
-	if err := c.form(ctx); err != nil {
+	if cfg.apart {
+		err = c.startApart()
+	} else {
+		err = c.form(ctx, !cfg.talks)
+	}
+	if err != nil {
 		_ = l.close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *cluster) form(ctx context.Context) (err error) {
+func (c *cluster) form(ctx context.Context, sinks bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if err := c.WaitFormed(ctx, len(c.Nodes)); err != nil {
 		return fmt.Errorf("%w; log of %s:\n%s", err, c.Nodes[0].Name, c.Nodes[0].LogTail(10))
+	}
+	if !sinks {
+		return nil
 	}
 	if c.inside, err = c.sinkBehind("rin"); err != nil {
 		return err
 	}
 	c.outside, err = c.sinkBehind("rout")
 	return err
+}
+
+// startApart starts the daemons when none can hear another.
+func (c *cluster) startApart() error {
+	for _, n := range c.Nodes {
+		for _, d := range []topology.Direction{topology.FromNode, topology.ToNode} {
+			if err := n.CutCCL(d); err != nil {
+				return err
+			}
+		}
+		if err := n.StartDaemon(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitApart waits until every node is a cluster of its own.
+func (c *cluster) waitApart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+	defer cancel()
+	for _, n := range c.Nodes {
+		for {
+			if err := n.WaitReady(ctx); err != nil {
+				return err
+			}
+			i, err := n.API().Info(ctx)
+			if err == nil && i.Control == n.Name && len(i.Members) > 0 && i.Members[0].State == i.State && i.State == "in sync" {
+				break
+			}
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("%s is no cluster of its own: %+v, %v; log:\n%s", n.Name, i, err, n.LogTail(10))
+			}
+		}
+	}
+	return nil
 }
 
 // sinkBehind puts a sink on a router's cable to the first node.

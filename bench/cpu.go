@@ -131,16 +131,21 @@ func processTime(pid int) (time.Duration, error) {
 // pinProcess binds every thread of a process to one CPU; threads that it starts
 // later inherit that.
 func pinProcess(pid, cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	return allowProcess(pid, &set)
+}
+
+// allowProcess lets every thread of a process run on some CPUs.
+func allowProcess(pid int, set *unix.CPUSet) error {
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
 		return err
 	}
-	var set unix.CPUSet
-	set.Set(cpu)
 	for _, t := range tasks {
 		tid, _ := strconv.Atoi(t.Name())
-		if err := unix.SchedSetaffinity(tid, &set); err != nil && err != unix.ESRCH {
-			return fmt.Errorf("pin thread %d to CPU %d: %w", tid, cpu, err)
+		if err := unix.SchedSetaffinity(tid, set); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("bind thread %d to CPUs: %w", tid, err)
 		}
 	}
 	return nil

@@ -15,6 +15,63 @@
 //	           and the way of a reply that meets another node than its owner
 //	nat-connect  CPU time of a new translated connection, against masquerade
 //	memory     bytes per entry, and resident memory at a million flows
+//	scale      what survives of the combined capacity of n nodes, three factors
+//	link       what replication costs the link and the CPU, against conntrackd
+//
+// # How scale measures n nodes on one machine
+//
+// All nodes are real daemons in namespaces, and all of them, the generator and
+// the kernel for both share one CPU. T is CPU time per packet or per connection,
+// summed over all nodes; floor is what the generator takes alone, with as many
+// cables. One node that has the CPU alone handles 1/(T1 - floor) a second; n
+// nodes with a CPU each would handle n/(Tn - floor). So
+//
+//	factor = (T1 - floor) / (Tn - floor)
+//
+// is the share of the combined capacity that survives clustering. Neither needs
+// n CPUs, and both are measured by turns, A B C C B A, in the same minutes.
+//
+// Clients and servers are stateless XDP programs (traffic.Talk) that speak TCP:
+// handshake, data both ways, close. They send to a random node, either each
+// packet or each connection's packets of one direction, as routers with ECMP do
+// on both sides. The cluster has port translation and replication on.
+//
+//	throughput   data of open connections and its answers, through the tables
+//	             that the daemons filled
+//	connections  bytes of all entries of all nodes for a connection, index
+//	             included, against the one entry at a single node
+//	rate         whole short connections, until no node has an entry of them:
+//	             registration, copies, the second key, closing
+//
+// A second figure compares with n nodes that share the CPU as well and know
+// nothing of each other, each connection at one of them. That holds what sharing
+// a CPU does to n nodes (the first four points below) against itself, and leaves
+// what clustering does.
+//
+// What the method cannot see, and which way it errs:
+//
+//   - One CPU means one set of caches. n nodes' tables, daemons and BPF maps
+//     displace each other there; on n machines they would not. The factor comes
+//     out too low, the more so the more nodes and connections.
+//   - Daemons of n nodes wake up one after the other on the CPU. Each switch of
+//     processes is paid here and would not be there: too low again, for the rate.
+//     Every node gets as many first packets at once as a single one.
+//   - There is no NIC and no driver: a frame costs a veth's queue and redirect.
+//     What a real NIC costs alike for one node and n is in neither, and would
+//     move the factor towards that of the frames.
+//   - The link's switch is a machine of its own elsewhere. Here it takes the same
+//     CPU; what it takes is measured by itself, times the crossings counted, and
+//     subtracted. Both figures are reported.
+//   - A batch of the generator is split over n nodes' queues, so that each node
+//     sees smaller batches than a single one does: too low.
+//   - What daemons take with nothing to do (heartbeats, timers) is per node and
+//     second, not per packet. It is measured without traffic and subtracted;
+//     the report shows it.
+//   - The CPU time of interrupts that hit other processes is nobody's. What
+//     others had of the CPU is seen in steps of 10 ms, and decides which rounds
+//     count.
+//   - Imbalance is not in it: the capacity of a cluster ends when its busiest
+//     node is full, whereas here all work is summed.
 //
 // Everything happens in network namespaces that the program makes and removes.
 package main

@@ -37,9 +37,13 @@ type options struct {
 	out     string
 	quick   bool
 	profile string
+	nodes   []int    // of scale; nil = the plan's
+	spreads []string // of scale; nil = the plan's
+	add     bool
+	note    string
 }
 
-var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect"}
+var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover"}
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -47,8 +51,21 @@ func parse(args []string) (o options, err error) {
 	set.StringVar(&o.out, "out", "docs/results/bench", "`file` for the results, with .json and .md; empty = none")
 	set.BoolVar(&o.quick, "quick", false, "small and short: shows that it works, and nothing else")
 	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect, nat-connect)")
+	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale; empty = all")
+	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
+	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
+	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
 	if err := set.Parse(args); err != nil {
 		return o, err
+	}
+	if o.nodes, err = numbersOf(*nodes); err != nil {
+		return o, err
+	}
+	if *spread != "" {
+		o.spreads = []string{*spread}
+		if !slices.Contains(spreads, *spread) {
+			return o, fmt.Errorf("routers that spread %q; they spread %s", *spread, strings.Join(spreads, " or "))
+		}
 	}
 	o.parts = strings.Split(*only, ",")
 	for _, p := range o.parts {
@@ -83,14 +100,19 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r, failed := measure(ctx, o, planFor(o.quick))
+	p := planFor(o.quick)
+	if o.nodes != nil {
+		p.scale.nodes = o.nodes
+	}
+	if o.spreads != nil {
+		p.scale.spreads = o.spreads
+	}
+	r, failed := measure(ctx, o, p)
 	if r == nil {
 		return failed
 	}
-	if o.out != "" {
-		if err := errors.Join(r.write(o.out+".json"), r.writeMarkdown(o.out+".md")); err != nil {
-			return err
-		}
+	if err := r.store(o); err != nil {
+		return err
 	}
 	return errors.Join(r.print(os.Stdout), failed)
 }
@@ -131,6 +153,12 @@ func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
 		err = r.natPath(ctx, p)
 	case "nat-connect":
 		err = r.natConnect(ctx, p)
+	case "scale":
+		r.Scale, err = measureScale(ctx, p.scale)
+	case "link":
+		r.Link, err = measureLink(ctx, p.link)
+	case "failover":
+		r.Failover, err = measureFailover(ctx, p.failover)
 	}
 	return err
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 )
 
 const preface = `# Benchmarks
 
-Written by ` + "`make bench`" + `; the same figures with everything about them are in
+Written by ` + "`make bench-full`" + `, or parts of it; the same figures with everything about them are in
 [bench.json](bench.json). Absolute figures mean little on a shared machine; look
 at the ratios, which come from peers that ran alternately in the same minutes.
 
@@ -50,6 +53,40 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   masquerade's time to the sum of both; the backup's, which masquerade has not,
   stands beside.
 
+- **Scaling**: n nodes, real daemons, share one CPU with the generator. The factor
+  is (T1 - floor) / (Tn - floor) of CPU time: the share of the combined capacity
+  that survives clustering. Port translation and replication are on, and clients
+  and servers in XDP speak TCP. Routers on both sides spread *connections* (ECMP:
+  each direction of a connection meets one node, at random) or *packets* (each
+  meets a random node). The time of the link's switch, measured alone, is
+  subtracted as often as frames crossed; beside it stands the factor with it.
+  *connections* compares bytes of all entries in all nodes for one connection,
+  with their share of the index, at full tables; *short connections* are whole
+  lives, from SYN to the last entry's end. The caches are shared, queues are split
+  and daemons displace each other, which n machines do not have: the factors are
+  rather too low ([bench/doc.go](../../bench/doc.go) has all limits). *n apart* are
+  as many nodes that share the CPU as well and know nothing of each other, each
+  connection at one of them: against them only what clustering takes counts. The
+  aims are for routers that spread connections, and held against the one node.
+- **Replication**: short TCP connections (3 packets of handshake, 2 of data, 3 of
+  close) and UDP connections (one packet each way) through the first of two nodes.
+  Bytes are those of the frames that the link's switch sees, both ways, without
+  what it carries anyway. CPU is that of both nodes and the kernel on one CPU,
+  beyond what one node without a second takes. Peer: two Linux routers with the
+  same nftables firewall and conntrackd in mode FTFW.
+- **Failover**: two routers with two addresses each lose the active one: all its
+  processes are killed while all its cables go dead. Peer: Debian's keepalived (VRRP 3) and
+  conntrackd (mode FTFW, its own primary-backup.sh) with the same nftables firewall and source NAT;
+  connections that are not known are not picked up in their middle. Not masquerade: that takes the
+  router's own address, which dies with it. Cohort: two daemons with port translation to the same
+  address, behind routers that spread over both; the control node dies. Timers stand below the
+  table: both believe a router dead after the same silence. The same client program:
+  UDP flows with a packet every 10 ms, whose longest silence is the blackout, and TCP connections
+  with an exchange every 500 ms, whose stall holds the retransmission timers of TCP. A trial begins
+  when the survivor has the state of every connection, by its own word. A flow is hit if it was silent
+  for more than 200 ms; a UDP flow is lost if it stays silent, or if the server sees it from
+  another port. Every trial has a new network; by turns, A B B A.
+
 Intervals hold the median with 95 % confidence (order statistics).
 
 `
@@ -57,7 +94,15 @@ Intervals hold the median with 95 % confidence (order statistics).
 // writeMarkdown stores the report for people.
 func (r *Report) writeMarkdown(file string) error {
 	var b bytes.Buffer
-	b.WriteString(preface + "```\n")
+	name := strings.TrimSuffix(filepath.Base(file), ".md")
+	b.WriteString(strings.ReplaceAll(preface, "bench.json", name+".json"))
+	if r.Note != "" {
+		b.WriteString(r.Note + "\n\n")
+	}
+	if len(r.Scale) > 0 {
+		fmt.Fprintf(&b, "![Factors by nodes](%s.svg)\n\n", name)
+	}
+	b.WriteString("```\n")
 	if err := r.print(&b); err != nil {
 		return err
 	}

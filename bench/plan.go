@@ -11,6 +11,10 @@ type plan struct {
 	natPath []pathConfig
 	natConn natConnectConfig
 	entries int
+	scale   scaleConfig
+	link    linkConfig
+
+	failover failoverConfig
 }
 
 func planFor(quick bool) plan {
@@ -20,6 +24,18 @@ func planFor(quick bool) plan {
 		connect: connectConfig{connections: 1 << 20, hosts: 4096, rate: 80_000, time: 20 * time.Second},
 		natConn: natConnectConfig{chunk: 1 << 14, burst: 448, rounds: 24, time: 40 * time.Second},
 		entries: 1 << 20,
+		scale: scaleConfig{
+			nodes: []int{1, 2, 4, 8, 16}, spreads: spreads, flows: 1 << 14, packets: 1 << 17, chunk: 1 << 14, burst: 128,
+			rounds: 7, time: 60 * time.Second, watch: 2 * time.Second, cpu: lastCPU(),
+		},
+		link: linkConfig{
+			who: []string{whoConntrackd, whoCohort, whoPAT}, what: []string{linkTCP, linkUDP},
+			chunk: 1 << 14, burst: 256, rounds: 7, time: 90 * time.Second, watch: 4 * time.Second, cpu: lastCPU(),
+		},
+	}
+	p.failover = failoverConfig{
+		tcp: 200, beat: 500 * time.Millisecond, udp: 32, tick: 10 * time.Millisecond, rounds: 3,
+		settle: 2 * time.Second, after: time.Second, most: 15 * time.Second, all: contenders(3 * time.Second),
 	}
 	for _, flows := range []int{60_000, 1 << 20} {
 		c := p.path
@@ -33,6 +49,19 @@ func planFor(quick bool) plan {
 		p.natPath = []pathConfig{p.path}
 		p.natConn.chunk, p.natConn.rounds, p.natConn.time = 512, 1, 0
 		p.entries = 1 << 12
+		p.scale.nodes, p.scale.spreads, p.scale.flows, p.scale.packets, p.scale.chunk = []int{1, 2}, spreads[:1], 512, 1<<13, 512
+		p.scale.once, p.scale.rounds, p.scale.time, p.scale.watch = true, 1, 0, 100*time.Millisecond
+		p.link.who, p.link.what = p.link.who[:2], p.link.what[:1]
+		p.link.once = true
+		p.link.chunk, p.link.burst, p.link.rounds, p.link.time, p.link.watch = 512, 256, 1, 0, 100*time.Millisecond
+		p.failover.tcp, p.failover.udp, p.failover.rounds, p.failover.half = 20, 8, 1, true
+		p.failover.settle, p.failover.all = 500*time.Millisecond, contenders(900*time.Millisecond)
 	}
 	return p
+}
+
+// contenders are those of the failover part, with the same time until a silent
+// router counts as dead. One with other timers goes in here too.
+func contenders(hold time.Duration) []contender {
+	return []contender{linuxPair("keepalived + conntrackd", hold), cohortPair("cohort", hold, "")}
 }

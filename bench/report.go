@@ -26,6 +26,7 @@ const (
 // Report is all results of one run.
 type Report struct {
 	Environment Environment        `json:"environment"`
+	Note        string             `json:"note,omitempty"` // what one must know beside the environment
 	Seconds     float64            `json:"seconds"`
 	Roles       []RoleResult       `json:"roles,omitempty"`
 	Path        *PathResult        `json:"path,omitempty"`
@@ -34,6 +35,9 @@ type Report struct {
 	RSS         []RSSResult        `json:"rss,omitempty"`
 	NATPath     []PathResult       `json:"nat_path,omitempty"`
 	NATConnect  []NATConnectResult `json:"nat_connect,omitempty"`
+	Scale       []ScaleResult      `json:"scale,omitempty"`
+	Link        []LinkResult       `json:"link,omitempty"`
+	Failover    []FailoverResult   `json:"failover,omitempty"`
 }
 
 // write stores the report as JSON.
@@ -70,6 +74,9 @@ func (r *Report) print(out io.Writer) error {
 		p.print(w, "translated, end to end", map[string]float64{"owner/masquerade": aim})
 	}
 	r.printNATConnect(w)
+	r.printScale(w)
+	r.printLink(w)
+	r.printFailover(w)
 	return w.Flush()
 }
 
@@ -131,6 +138,22 @@ func (r *Report) printNATConnect(w io.Writer) {
 			1e6/(c.XDP.Median+c.Daemon.Median), interval(c.Ratio, "%.2f"), c.RatioInGo.Median,
 			c.Rounds, c.Rounds+c.Rejected, map[bool]string{true: " (disturbed)"}[c.Disturbed],
 			aimNATConnect, met(c.Ratio.Median >= aimNATConnect))
+	}
+}
+
+func (r *Report) printFailover(w io.Writer) {
+	if len(r.Failover) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nfailover, the active router's power goes off, ms\thold\tblackout, longest flow\t95 %\tmedian flow that is hit\tflows hit\tlongest TCP stall\tTCP lost\tUDP lost\ttrials\t")
+	for i := range r.Failover {
+		f := &r.Failover[i]
+		n := len(f.Trials)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%.0f\t%.0f of %d\t%.0f\t%d of %d\t%d of %d\t%d\t\n", f.Name, f.HoldMS, interval(f.Blackout, "%.0f"), f.Median.Median,
+			f.Hit.Median, f.UDP, f.TCPStall.Median, f.TCPLost, n*f.TCP, f.UDPLost, n*f.UDP, n)
+	}
+	for i := range r.Failover {
+		fmt.Fprintf(w, "%s: %s\n", r.Failover[i].Name, r.Failover[i].Timers)
 	}
 }
 

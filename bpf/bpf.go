@@ -18,7 +18,7 @@ type (
 
 // Constants of layout.h and maps.h that Go needs too.
 const (
-	LayoutVersion = 3
+	LayoutVersion = 5
 
 	ControlSlowOnly = 0x1 // Control.Flags: every packet to Go
 	NexthopValid    = 0x1 // Nexthop.Flags
@@ -45,9 +45,11 @@ const (
 
 	// CCLPayload is where the IP packet begins in a data frame on the CCL,
 	// CCLHeader where struct ccl_header does. An Ethernet frame grows by
-	// CCLPayload - 14 bytes.
+	// CCLPayload - 14 bytes. That is over IPv4; over IPv6 all
+	// three are CCLIPv6More larger.
 	CCLHeader        = 64
 	CCLPayload       = 80
+	CCLIPv6More      = 20
 	CCLPort          = 4789 // UDP, VXLAN
 	CCLEthertype     = 0x88b5
 	CCLHeaderVersion = 1

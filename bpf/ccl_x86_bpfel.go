@@ -31,6 +31,7 @@ const (
 	CclMapNexthops       = "nexthops"
 	CclMapXsks           = "xsks"
 	CclProgXdpCcl        = "xdp_ccl"
+	CclVarCclIpv6        = "ccl_ipv6"
 )
 
 // LoadCcl returns the embedded CollectionSpec for Ccl.
@@ -102,6 +103,7 @@ type CclMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CclVariableSpecs struct {
+	CclIpv6 *ebpf.VariableSpec `ebpf:"ccl_ipv6"`
 }
 
 // CclObjects contains all objects after they have been loaded into the kernel.
@@ -163,6 +165,7 @@ func (m *CclMaps) Close() error {
 //
 // It can be passed to LoadCclObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CclVariables struct {
+	CclIpv6 *ebpf.Variable `ebpf:"ccl_ipv6"`
 }
 
 // CclPrograms contains all programs after they have been loaded into the kernel.

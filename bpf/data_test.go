@@ -334,7 +334,7 @@ func TestFullTableIsFound(t *testing.T) {
 // TestProgramOfOneInterfaceDoesNotLookForIt: only_iface is set at load time.
 func TestProgramOfOneInterfaceDoesNotLookForIt(t *testing.T) {
 	needRoot(t)
-	n := &node{t: t, id: 1}
+	n := &node{t: t, id: 1, over: overIPv4}
 	n.load(tableSize{flows: 7, forwards: 7}, func(s *ebpf.CollectionSpec) { must(t, s.Variables["only_iface"].Set(uint32(outside))) })
 	n.configure()
 	must(t, n.maps.IfindexToIface.Delete(uint32(loopback)))

@@ -24,12 +24,11 @@ type DataControl struct {
 	View         uint32
 	PrevView     uint32
 	CclIfindex   uint32
-	CclVtep      uint32
+	CclVtep      [4]uint32
 	CclMac       [6]uint8
 	Self         uint8
 	Flags        uint8
 	Vni          uint32
-	Pad          uint32
 }
 
 type DataDelegation struct {
@@ -84,7 +83,7 @@ type DataFlowSlot struct {
 	Backup      uint8
 	Replication uint8
 	Stub        uint8
-	Pad         uint8
+	Copied      uint8
 	LastSeen    [2]uint32
 	Packets     [2]uint64
 	Bytes       [2]uint64
@@ -134,11 +133,11 @@ type DataIndexBucket struct {
 
 type DataMember struct {
 	_           structs.HostLayout
-	Vtep        uint32
+	Vtep        [4]uint32
 	Mac         [6]uint8
 	Flags       uint8
 	Incarnation uint8
-	Pad         [4]uint8
+	Pad         [8]uint8
 }
 
 type DataNatAddress struct {
@@ -203,6 +202,7 @@ const (
 	DataMapNexthops       = "nexthops"
 	DataMapXsks           = "xsks"
 	DataProgXdpData       = "xdp_data"
+	DataVarCclIpv6        = "ccl_ipv6"
 	DataVarOnlyIface      = "only_iface"
 )
 
@@ -275,6 +275,7 @@ type DataMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DataVariableSpecs struct {
+	CclIpv6   *ebpf.VariableSpec `ebpf:"ccl_ipv6"`
 	OnlyIface *ebpf.VariableSpec `ebpf:"only_iface"`
 }
 
@@ -337,6 +338,7 @@ func (m *DataMaps) Close() error {
 //
 // It can be passed to LoadDataObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DataVariables struct {
+	CclIpv6   *ebpf.Variable `ebpf:"ccl_ipv6"`
 	OnlyIface *ebpf.Variable `ebpf:"only_iface"`
 }
 

@@ -20,7 +20,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 5
 
 #define MAX_NODES 64
 #define MAX_IFACES 32
@@ -72,10 +72,10 @@ struct flow_slot {
 	__u16 timeout;      /* idle timeout, seconds */
 	__u32 created;      /* ticks */
 	__u32 policy;       /* configuration generation that judged it */
-	__u8 backup;        /* node that confirmed the newest state, 0 = none */
+	__u8 backup;        /* who was sent the newest state, see flowtable/copied.go; not for XDP */
 	__u8 replication;
 	__u8 stub;          /* node that was given the second key, 0 = none */
-	__u8 pad;
+	__u8 copied;        /* how much of the state that node has, see flowtable/copied.go */
 
 	__u32 last_seen[2]; /* ticks: CLOCK_MONOTONIC ns >> 20 */
 	__u64 packets[2];   /* of them the top byte: VIA_SHIFT */
@@ -151,11 +151,11 @@ struct nexthop {
 #define MEMBER_ALIVE 0x1
 #define MEMBER_SELF 0x2
 struct member {
-	__be32 vtep;
+	__be32 vtep[4];     /* IPv6, or IPv4 mapped into it: vtep[3] */
 	__u8 mac[6];        /* outer destination MAC */
 	__u8 flags;
 	__u8 incarnation;   /* low byte of the incarnation tag */
-	__u8 pad[4];
+	__u8 pad[8];
 };
 
 /* One data interface, index = logical interface id (1..MAX_IFACES-1). */
@@ -200,17 +200,16 @@ struct control {
 	__u32 view;         /* current view tag, see wire.View.Tag; 0 = fenced */
 	__u32 prev_view;    /* still accepted on the CCL */
 	__u32 ccl_ifindex;
-	__be32 ccl_vtep;
+	__be32 ccl_vtep[4]; /* as in struct member */
 	__u8 ccl_mac[6];
 	__u8 self;          /* node id, 0 = none */
 	__u8 flags;
 	__u32 vni;
-	__u32 pad;
 };
 
 /*
  * A forwarded data frame on the CCL:
- * Ethernet | IPv4 | UDP 4789 | VXLAN | inner Ethernet (CCL_ETHERTYPE) | ccl_header | IP packet
+ * Ethernet | IPv4 or IPv6 | UDP 4789 | VXLAN | inner Ethernet (CCL_ETHERTYPE) | ccl_header | IP packet
  */
 #define CCL_ETHERTYPE 0x88b5 /* IEEE 802 local experimental */
 #define CCL_HEADER_VERSION 1

@@ -121,6 +121,9 @@ func TestBothProgramsDeclareTheSameMaps(t *testing.T) {
 	ccl, err := bpf.LoadCcl()
 	must(t, err)
 	for name, c := range ccl.Maps {
+		if name == ".rodata" {
+			continue // each has its own
+		}
 		d := data.Maps[name]
 		if d == nil || d.Type != c.Type || d.KeySize != c.KeySize || d.ValueSize != c.ValueSize || d.MaxEntries != c.MaxEntries || d.Flags != c.Flags {
 			t.Errorf("map %s: %v for the CCL, %v for data interfaces", name, c, d)

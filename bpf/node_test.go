@@ -24,6 +24,7 @@ import (
 type node struct {
 	t    testing.TB
 	id   uint8
+	over family // of the CCL
 	data *ebpf.Program
 	ccl  *ebpf.Program
 	maps bpf.DataMaps
@@ -79,10 +80,13 @@ type tableSize struct{ flows, forwards int }
 
 // newNode loads the programs for one node that is a member of testView, holds a
 // lease, and knows the nodes 1..3.
-func newNode(t testing.TB, id uint8) *node {
+func newNode(t testing.TB, id uint8) *node { t.Helper(); return overIPv4.node(t, id) }
+
+// node is newNode with a CCL of this family.
+func (f family) node(t testing.TB, id uint8) *node {
 	t.Helper()
 	needRoot(t)
-	n := &node{t: t, id: id}
+	n := &node{t: t, id: id, over: f}
 	n.load(tableSize{flows: 255, forwards: 255})
 	n.configure()
 	return n
@@ -95,6 +99,7 @@ func (n *node) load(size tableSize, change ...func(*ebpf.CollectionSpec)) {
 		n.t.Fatal(err)
 	}
 	resize(dataSpec, size)
+	n.over.choose(n.t, dataSpec)
 	for _, c := range change {
 		c(dataSpec)
 	}
@@ -110,6 +115,7 @@ func (n *node) load(size tableSize, change ...func(*ebpf.CollectionSpec)) {
 		n.t.Fatal(err)
 	}
 	resize(cclSpec, size)
+	n.over.choose(n.t, cclSpec)
 	shared := make(map[string]*ebpf.Map)
 	for name, m := range map[string]*ebpf.Map{
 		bpf.DataMapControl: n.maps.Control, bpf.DataMapMembers: n.maps.Members, bpf.DataMapNexthops: n.maps.Nexthops,
@@ -176,8 +182,6 @@ func (n *node) mapMemory(size tableSize) {
 	n.control.IndexMask = uint32(len(mem.Index) - 1)
 }
 
-func vtepOf(id uint8) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, id}) }
-
 func macOf(id uint8) [6]uint8 { return [6]uint8{2, 0, 0, 0, 99, id} }
 
 // be32 is an address as C loads it from a packet.
@@ -194,10 +198,10 @@ func (n *node) configure() {
 	n.control.Self = n.id
 	n.control.Vni = testVNI
 	n.control.CclIfindex = cclIfindex
-	n.control.CclVtep = be32(vtepOf(n.id))
+	n.control.CclVtep = mapped(n.over.vtep(n.id))
 	n.control.CclMac = macOf(n.id)
 	for id := uint8(1); id <= 3; id++ {
-		n.members[id] = bpf.Member{Vtep: be32(vtepOf(id)), Mac: macOf(id), Flags: bpf.MemberAlive, Incarnation: 0xa0 + id}
+		n.members[id] = bpf.Member{Vtep: mapped(n.over.vtep(id)), Mac: macOf(id), Flags: bpf.MemberAlive, Incarnation: 0xa0 + id}
 	}
 	n.members[n.id].Flags |= bpf.MemberSelf
 	n.nexthops[toOutside] = bpf.Nexthop{Dmac: serverMAC, Smac: nodeMAC, Ifindex: outsideIfindex, Mtu: 1500, Iface: outside, Flags: bpf.NexthopValid}

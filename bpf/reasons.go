@@ -43,7 +43,7 @@ const (
 	DropNoMetadata   Outcome = 88 // The driver has no room for the metadata in front of a punted packet.
 	DropNoHeadroom   Outcome = 89 // The driver has no room for the CCL headers.
 	DropWrongVNI     Outcome = 90 // A VXLAN frame on the CCL with another network's VNI.
-	DropBadFrame     Outcome = 91 // A frame on the CCL whose VXLAN or cluster header is malformed.
+	DropBadFrame     Outcome = 91 // A frame on the CCL whose VXLAN or cluster header is malformed, or behind IPv6 extension headers.
 	DropBadView      Outcome = 92 // A data frame on the CCL sent under another view of the cluster.
 	DropUnknownPeer  Outcome = 93 // A data frame on the CCL from an address that is not its sender's.
 	DropHopLimit     Outcome = 94 // A data frame on the CCL was passed on too often.
@@ -90,7 +90,7 @@ var outcomes = [NumOutcomes]struct{ name, description string }{
 	DropNoMetadata:   {"drop_no_metadata", "The driver has no room for the metadata in front of a punted packet."},
 	DropNoHeadroom:   {"drop_no_headroom", "The driver has no room for the CCL headers."},
 	DropWrongVNI:     {"drop_wrong_vni", "A VXLAN frame on the CCL with another network's VNI."},
-	DropBadFrame:     {"drop_bad_frame", "A frame on the CCL whose VXLAN or cluster header is malformed."},
+	DropBadFrame:     {"drop_bad_frame", "A frame on the CCL whose VXLAN or cluster header is malformed, or behind IPv6 extension headers."},
 	DropBadView:      {"drop_bad_view", "A data frame on the CCL sent under another view of the cluster."},
 	DropUnknownPeer:  {"drop_unknown_peer", "A data frame on the CCL from an address that is not its sender's."},
 	DropHopLimit:     {"drop_hop_limit", "A data frame on the CCL was passed on too often."},

@@ -51,7 +51,7 @@
 	X(88, DROP, NO_METADATA, "The driver has no room for the metadata in front of a punted packet.")     \
 	X(89, DROP, NO_HEADROOM, "The driver has no room for the CCL headers.")                              \
 	X(90, DROP, WRONG_VNI, "A VXLAN frame on the CCL with another network's VNI.")                       \
-	X(91, DROP, BAD_FRAME, "A frame on the CCL whose VXLAN or cluster header is malformed.")             \
+	X(91, DROP, BAD_FRAME, "A frame on the CCL whose VXLAN or cluster header is malformed, or behind IPv6 extension headers.")             \
 	X(92, DROP, BAD_VIEW, "A data frame on the CCL sent under another view of the cluster.")             \
 	X(93, DROP, UNKNOWN_PEER, "A data frame on the CCL from an address that is not its sender's.")       \
 	X(94, DROP, HOP_LIMIT, "A data frame on the CCL was passed on too often.")                           \

@@ -14,7 +14,7 @@ var relayed = back(packet.ProtoTCP, 40000)
 // relay is node 2, which directs the unit of relayed and knows its new owner.
 func relay(t *testing.T) *node {
 	n := newNode(t, 2).pool()
-	n.members[4] = bpf.Member{Vtep: be32(vtepOf(4)), Mac: macOf(4), Flags: bpf.MemberAlive, Incarnation: 0xa4}
+	n.members[4] = bpf.Member{Vtep: mapped(n.over.vtep(4)), Mac: macOf(4), Flags: bpf.MemberAlive, Incarnation: 0xa4}
 	n.direct(40000, 2)
 	n.addForward(relayed, 3)
 	return n

@@ -30,10 +30,13 @@ type role struct {
 	name string
 	want bpf.Outcome
 	ccl  bool
+	over family                  // of the CCL
 	fill func(n *node, i uint32) // makes the entries of connection i
 }
 
 func ownerOf(n *node, i uint32) { n.addFlow(keyOf(i)) }
+
+func forwarderOf(n *node, i uint32) { n.addForward(keyOf(i), 2) }
 
 // otherOf fills the table with connections that are not the packets'.
 func otherOf(n *node, i uint32) {
@@ -49,12 +52,14 @@ func patOf(n *node, i uint32) {
 }
 
 var roles = []role{
-	{"owner", bpf.ForwardOwner, false, ownerOf},
-	{"forwarder", bpf.ForwardCCL, false, func(n *node, i uint32) { n.addForward(keyOf(i), 2) }},
-	{"owner_pat", bpf.ForwardOwner, false, patOf},
-	{"owner_ccl", bpf.ForwardOwnerCCL, true, ownerOf},
-	{"miss", bpf.PuntMiss, false, otherOf},
-	{"steered", bpf.ForwardSteered, false, func(n *node, i uint32) {
+	{"owner", bpf.ForwardOwner, false, overIPv4, ownerOf},
+	{"forwarder", bpf.ForwardCCL, false, overIPv4, forwarderOf},
+	{"forwarder_ipv6", bpf.ForwardCCL, false, overIPv6, forwarderOf},
+	{"owner_pat", bpf.ForwardOwner, false, overIPv4, patOf},
+	{"owner_ccl", bpf.ForwardOwnerCCL, true, overIPv4, ownerOf},
+	{"owner_ccl_ipv6", bpf.ForwardOwnerCCL, true, overIPv6, ownerOf},
+	{"miss", bpf.PuntMiss, false, overIPv4, otherOf},
+	{"steered", bpf.ForwardSteered, false, overIPv4, func(n *node, i uint32) {
 		if i == 0 { // the packets' destination is translated
 			n.put(n.maps.NatAddrs, be32(serverAddr), bpf.NATAddress{FirstPort: 1, LastPort: 65535, BlockSize: 512})
 			n.units[0] = 2
@@ -93,7 +98,7 @@ type course struct {
 func newCourse(t testing.TB, r role, connections int) *course {
 	t.Helper()
 	needRoot(t)
-	c := &course{node: &node{t: t, id: 1}}
+	c := &course{node: &node{t: t, id: 1, over: r.over}}
 	n := c.node
 	size := tableSize{flows: connections, forwards: 1}
 	if r.want == bpf.ForwardCCL {
@@ -107,7 +112,7 @@ func newCourse(t testing.TB, r role, connections int) *course {
 	c.in, c.prog = unpadded(t, from(keyOf(0))), n.data
 	l3 := uint32(14)
 	if r.ccl {
-		c.in, c.prog, l3 = carries(2, 1, c.in).bytes(t), n.ccl, bpf.CCLPayload
+		c.in, c.prog, l3 = r.over.carries(2, 1, c.in).bytes(t), n.ccl, uint32(r.over.payload())
 	}
 
 	spec, err := speed.LoadSpeed()
@@ -117,7 +122,7 @@ func newCourse(t testing.TB, r role, connections int) *course {
 	must(t, spec.Variables["l3_off"].Set(l3))
 	must(t, spec.LoadAndAssign(&c.gen, nil))
 	t.Cleanup(func() { c.gen.Close() })
-	headers := make([]byte, bpf.CCLPayload)
+	headers := make([]byte, overIPv6.payload()) // the longer
 	copy(headers, c.in)
 	n.put(c.gen.Headers, uint32(0), headers)
 	return c

@@ -5,13 +5,19 @@
 #include "decap.h"
 #include "stages.h"
 
+/* Takes the packet out of a frame whose outer IP header has so many bytes. */
+static __always_inline enum outcome unwrap(struct packet *p, const int ip)
+{
+	STAGE(parse_outer(p, ip));
+	STAGE(parse_vxlan(p, ip));
+	STAGE(check_lease(p));
+	STAGE(read_ccl_header(p, ip));
+	return decapsulate(p, ip);
+}
+
 static __always_inline enum outcome arrive(struct packet *p)
 {
-	STAGE(parse_outer(p));
-	STAGE(parse_vxlan(p));
-	STAGE(check_lease(p));
-	STAGE(read_ccl_header(p));
-	STAGE(decapsulate(p));
+	STAGE(ccl_ipv6 ? unwrap(p, CCL_OVER_IPV6) : unwrap(p, CCL_OVER_IPV4));
 	STAGE(parse_ipv4(p));
 	return settle(p, 0);
 }

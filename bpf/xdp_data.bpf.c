@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The program of every data interface. */
 #include "stages.h"
+#include "stray.h"
 
 /*
  * Set at load time to the logical interface of a program that is attached to
@@ -69,30 +70,6 @@ static __always_inline enum outcome to_host(struct packet *p, enum outcome o)
 	if (o < FIRST_PUNT || o >= FIRST_DROP || p->ref)
 		return o;
 	return bpf_map_lookup_elem(&local_addrs, &daddr) ? PASS_LOCAL : o;
-}
-
-/*
- * CL1: VXLAN belongs on the CCL alone. The kernel's VXLAN socket listens on
- * every address of the host and does not ask where a frame came in, so a
- * stranger could put frames on the cluster's own network. Later fragments are
- * nothing without the first, which has the ports.
- */
-static __always_inline int is_vxlan(const struct packet *p)
-{
-	const struct iphdr *ip = p->data + ETH_HLEN;
-	const struct udphdr *udp;
-
-	if ((void *)(ip + 1) > p->data_end || ip->protocol != IPPROTO_UDP)
-		return 0;
-	if (ip->frag_off & bpf_htons(IP_OFFSET))
-		return 0;
-	udp = (void *)ip + ip->ihl * 4;
-	return (void *)(udp + 1) > p->data_end || udp->dest == bpf_htons(VXLAN_PORT);
-}
-
-static __always_inline enum outcome refuse_vxlan(const struct packet *p, enum outcome o)
-{
-	return (o == PASS_LOCAL || o == PASS_MULTICAST) && is_vxlan(p) ? DROP_STRAY_VXLAN : o;
 }
 
 SEC("xdp.frags")

@@ -20,10 +20,16 @@ func prepareInterface(cfg *LinkConfig) (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ccl: interface %s: %w", cfg.Interface, err)
 	}
+	allowance := AllowanceFor(cfg.Address.Addr())
 	if has := link.Attrs().MTU; has < cfg.MTU {
 		if err := netlink.LinkSetMTU(link, cfg.MTU); err != nil {
 			return nil, fmt.Errorf("ccl: interface %s: mtu %d is needed (data mtu %d + %d), the device has %d and refuses more: %w (%v)",
-				cfg.Interface, cfg.MTU, cfg.MTU-Allowance, Allowance, has, ErrMTU, err)
+				cfg.Interface, cfg.MTU, cfg.MTU-allowance, allowance, has, ErrMTU, err)
+		}
+	}
+	if cfg.Address.Addr().Is6() {
+		if err := prepareIPv6(cfg.Interface); err != nil {
+			return nil, err
 		}
 	}
 	if err := addAddress(link, cfg.Address); err != nil {
@@ -35,9 +41,27 @@ func prepareInterface(cfg *LinkConfig) (netlink.Link, error) {
 	return link, nil
 }
 
+// prepareIPv6 makes an interface ready for an IPv6 VTEP and nothing else: on,
+// with addresses that stay when it goes down, and deaf to whoever calls himself
+// its router.
+func prepareIPv6(name string) error {
+	for _, v := range [][2]string{
+		{"disable_ipv6", "0"}, {"keep_addr_on_down", "1"}, {"accept_ra", "0"}, {"autoconf", "0"}, {"accept_redirects", "0"},
+	} {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/"+v[0], []byte(v[1]), 0o644); err != nil {
+			return fmt.Errorf("ccl: interface %s: %s: %w (does this kernel have IPv6?)", name, v[0], err)
+		}
+	}
+	return nil
+}
+
 func addAddress(link netlink.Link, a netip.Prefix) error {
-	bits := a.Addr().As4()
-	addr := &netlink.Addr{IPNet: &net.IPNet{IP: bits[:], Mask: net.CIDRMask(a.Bits(), 32)}}
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}}
+	if a.Addr().Is6() {
+		// Until duplicate detection is done, a second or more, nothing can be sent
+		// from an address. The control node refuses a second node of one address.
+		addr.Flags = unix.IFA_F_NODAD
+	}
 	if err := netlink.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("ccl: interface %s: address %v: %w", link.Attrs().Name, a, err)
 	}
@@ -47,18 +71,24 @@ func addAddress(link netlink.Link, a netip.Prefix) error {
 // device adopts the VXLAN device that an earlier run of the daemon left, or
 // makes one.
 func device(cfg *LinkConfig, under netlink.Link) (netlink.Link, error) {
-	vtep := cfg.Address.Addr().As4()
+	// RFC 7348, 5: a UDP checksum of zero is to be sent and accepted. Over IPv6 the
+	// kernel does neither unless told (RFC 6935). Data frames, which XDP makes, have
+	// none (bpf/outer.h); the control messages under it are sealed.
+	ipv6 := cfg.Address.Addr().Is6()
 	want := &netlink.Vxlan{
 		LinkAttrs:    netlink.NewLinkAttrs(),
 		VxlanId:      int(cfg.VNI),
 		VtepDevIndex: under.Attrs().Index,
-		SrcAddr:      vtep[:],
+		SrcAddr:      cfg.Address.Addr().AsSlice(),
 		Port:         cfg.VXLANPort,
 		TOS:          1, // inherit: DSCP of membership messages shows outside
 		NoAge:        true,
+
+		UDP6ZeroCSumTx: ipv6,
+		UDP6ZeroCSumRx: ipv6,
 	}
 	want.Name = cfg.Name
-	want.MTU = cfg.MTU - VXLANOverhead
+	want.MTU = cfg.MTU - VXLANOverheadFor(cfg.Address.Addr())
 	want.HardwareAddr = innerMAC(cfg.Address.Addr())
 
 	link, err := netlink.LinkByName(cfg.Name)
@@ -89,13 +119,14 @@ func device(cfg *LinkConfig, under netlink.Link) (netlink.Link, error) {
 func sameDevice(link netlink.Link, want *netlink.Vxlan) bool {
 	has, ok := link.(*netlink.Vxlan)
 	return ok && has.VxlanId == want.VxlanId && has.VtepDevIndex == want.VtepDevIndex && has.Port == want.Port &&
-		has.SrcAddr.Equal(want.SrcAddr) && !has.Learning && slices.Equal(has.HardwareAddr, want.HardwareAddr)
+		has.SrcAddr.Equal(want.SrcAddr) &&
+		has.UDP6ZeroCSumTx == want.UDP6ZeroCSumTx && has.UDP6ZeroCSumRx == want.UDP6ZeroCSumRx && !has.Learning && slices.Equal(has.HardwareAddr, want.HardwareAddr)
 }
 
 // configureDevice sets what may differ on an adopted device too.
 func configureDevice(cfg *LinkConfig, link netlink.Link) error {
 	name := link.Attrs().Name
-	if mtu := cfg.MTU - VXLANOverhead; link.Attrs().MTU != mtu {
+	if mtu := cfg.MTU - VXLANOverheadFor(cfg.Address.Addr()); link.Attrs().MTU != mtu {
 		if err := netlink.LinkSetMTU(link, mtu); err != nil {
 			return fmt.Errorf("ccl: device %s: mtu %d: %w", name, mtu, err)
 		}

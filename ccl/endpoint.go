@@ -14,14 +14,40 @@ import (
 
 // Sizes on the link, in bytes.
 const (
-	DefaultMTU = 1654 // data MTU 1500 + Allowance (CL2)
-	MaxMTU     = 9198
-	Allowance  = 154 // cluster header (at most 100) and VXLAN with its Ethernet (54)
+	DefaultDataMTU = 1500
+	DefaultMTU     = DefaultDataMTU + Allowance // 1654, between IPv4 VTEPs (CL2)
+	MaxMTU         = 9198
+	Allowance      = 154 // cluster header (at most 100) and VXLAN with its Ethernet (54)
 
-	VXLANOverhead = 20 + 8 + 8 + 14 // outer IP, UDP, VXLAN, inner Ethernet: CCL MTU - device MTU
+	VXLANOverhead = 20 + 8 + 8 + 14 // outer IPv4, UDP, VXLAN, inner Ethernet: CCL MTU - device MTU
 	udpOverhead   = 20 + 8          // inner IP and UDP
 	minMTU        = 576 + VXLANOverhead
+	minMTUIPv6    = 1280 // of any link that carries IPv6 (RFC 8200, 5)
+
+	ipv6More = 40 - 20 // what the outer header of IPv6 is larger than that of IPv4 (CL9)
 )
+
+// AllowanceFor returns what the link's MTU is larger than the data MTU: 154 with
+// IPv4 VTEPs, 174 with IPv6 ones, whose outer header has 20 bytes more (CL2, CL9).
+func AllowanceFor(vtep netip.Addr) int { return Allowance + more(vtep) }
+
+// VXLANOverheadFor returns the MTU of the link less that of the VXLAN device: 50
+// or 70.
+func VXLANOverheadFor(vtep netip.Addr) int { return VXLANOverhead + more(vtep) }
+
+func more(vtep netip.Addr) int {
+	if vtep.Is6() && !vtep.Is4In6() {
+		return ipv6More
+	}
+	return 0
+}
+
+func minMTUFor(vtep netip.Addr) int {
+	if more(vtep) != 0 {
+		return minMTUIPv6
+	}
+	return minMTU
+}
 
 // First byte of a payload under the seal.
 const (
@@ -41,7 +67,7 @@ var (
 // Forget, and nothing else of the Endpoint.
 type EndpointConfig struct {
 	Local netip.Addr // our VTEP
-	MTU   int        // of the CCL interface; 0 = DefaultMTU
+	MTU   int        // of the CCL interface; 0 = DefaultDataMTU + AllowanceFor(Local)
 
 	// Sealer authenticates. nil = a clear one with a random session: the
 	// simulator's mode, in which nothing is protected.
@@ -102,13 +128,13 @@ type peer struct {
 // NewEndpoint checks cfg and returns an Endpoint without peers.
 func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	if cfg.MTU == 0 {
-		cfg.MTU = DefaultMTU
+		cfg.MTU = DefaultDataMTU + AllowanceFor(cfg.Local)
 	}
 	switch {
 	case !cfg.Local.IsValid():
 		return nil, errors.New("ccl: endpoint: no local address")
-	case cfg.MTU < minMTU || cfg.MTU > MaxMTU:
-		return nil, fmt.Errorf("ccl: endpoint: mtu %d is not in %d-%d", cfg.MTU, minMTU, MaxMTU)
+	case cfg.MTU < minMTUFor(cfg.Local) || cfg.MTU > MaxMTU:
+		return nil, fmt.Errorf("ccl: endpoint: mtu %d is not in %d-%d", cfg.MTU, minMTUFor(cfg.Local), MaxMTU)
 	case cfg.Output == nil:
 		return nil, errors.New("ccl: endpoint: no output")
 	case (cfg.Deliver == nil) == (cfg.Handler == nil):
@@ -135,7 +161,7 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 		return nil, fmt.Errorf("ccl: endpoint: %w", err)
 	}
 	e.instance = binary.BigEndian.Uint32(seed[:])
-	e.payload = cfg.MTU - VXLANOverhead - udpOverhead - e.sealer.Overhead()
+	e.payload = cfg.MTU - VXLANOverheadFor(cfg.Local) - udpOverhead - e.sealer.Overhead()
 	e.handler = dispatch{Handler: cfg.Handler, e: e}
 	return e, nil
 }

@@ -60,10 +60,10 @@ func ours(n *netlink.Neigh) bool {
 }
 
 func entries(index int, peer netip.Addr) [3]netlink.Neigh {
-	vtep, inner := peer.As4(), innerAddr(hostPart(peer))
+	inner := innerAddr(hostPart(peer))
 	fdb := netlink.Neigh{
 		LinkIndex: index, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT | netlink.NUD_NOARP, Flags: netlink.NTF_SELF,
-		IP: net.IP(vtep[:]), HardwareAddr: innerMAC(peer),
+		IP: peer.AsSlice(), HardwareAddr: innerMAC(peer),
 	}
 	flood := fdb
 	flood.HardwareAddr = zeroMAC

@@ -88,7 +88,7 @@ func (p *Prober) Tick(now int64) (next int64) {
 		return never
 	}
 	if now >= p.next {
-		inner := p.size(p.stage) - VXLANOverhead
+		inner := p.size(p.stage) - VXLANOverheadFor(p.peer)
 		p.send(p.peer, wire.Probe{ID: p.id + uint32(p.stage), Size: uint16(inner)})
 		p.next = now + probeRetry
 	}
@@ -103,7 +103,7 @@ func (p *Prober) Reply(from netip.Addr, m wire.ProbeReply) {
 	if p.done || from != p.peer || stage < 0 || stage > p.stage {
 		return
 	}
-	if int(m.Size) != p.size(stage)-VXLANOverhead {
+	if int(m.Size) != p.size(stage)-VXLANOverheadFor(p.peer) {
 		return
 	}
 	if stage == 0 {

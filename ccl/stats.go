@@ -57,3 +57,25 @@ func (e *Endpoint) Peers() []netip.Addr {
 	}
 	return list
 }
+
+// Progress returns how far the state messages to a peer have come; false when it is
+// not known. It costs one look-up.
+func (e *Endpoint) Progress(a netip.Addr) (reliable.Progress, bool) {
+	p := e.peers[a]
+	if p == nil {
+		return reliable.Progress{}, false
+	}
+	return p.state.Progress(), true
+}
+
+// Replication returns for how long the oldest state message to a peer has been
+// waiting for its acknowledgement, in ns, 0 = none waits, and adds the times that
+// those of the last minute took to l.
+func (e *Endpoint) Replication(now int64, a netip.Addr, l *reliable.Lags) (oldest int64) {
+	p := e.peers[a]
+	if p == nil {
+		return 0
+	}
+	p.state.AddLags(now, l)
+	return p.state.Waiting(now)
+}

@@ -3,13 +3,14 @@ package config
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 	"path/filepath"
 	"strings"
 )
 
-// Range is a closed range of IPv4 addresses.
+// Range is a closed range of addresses of one family: IPv4, but for the VTEPs.
 type Range struct{ First, Last netip.Addr }
 
 // Contains reports whether a lies in the range.
@@ -17,12 +18,24 @@ func (r Range) Contains(a netip.Addr) bool {
 	return r.First.IsValid() && r.First.Compare(a) <= 0 && a.Compare(r.Last) <= 0
 }
 
-// Size returns how many addresses the range has.
+// Size returns how many addresses the range has; math.MaxInt if they are more.
 func (r Range) Size() int {
-	if !r.First.IsValid() {
+	switch {
+	case !r.First.IsValid():
 		return 0
+	case r.First.Is6():
+		return sizeIPv6(r.First.As16(), r.Last.As16())
 	}
 	return int(number(r.Last)-number(r.First)) + 1
+}
+
+func sizeIPv6(first, last [16]byte) int {
+	word := binary.BigEndian.Uint64
+	low, borrow := bits.Sub64(word(last[8:]), word(first[8:]), 0)
+	if high, _ := bits.Sub64(word(last[:8]), word(first[:8]), borrow); high != 0 || low >= math.MaxInt {
+		return math.MaxInt
+	}
+	return int(low) + 1
 }
 
 // String returns "first-last".

@@ -80,13 +80,21 @@ func (c *Cluster) checkRules(file string) error {
 	return nil
 }
 
+// maxMTUIPv6 is the largest data MTU where VTEPs have IPv6 addresses: the link's
+// 9198 less 174, which is 20 more than over IPv4 (CL2, CL9).
+const maxMTUIPv6 = 9024
+
 // Fits checks the cluster configuration (of this file) against a node's
-// bootstrap file: the link must be apart from the data interfaces (CL1).
+// bootstrap file: the link must be apart from the data interfaces (CL1),
+// and carry their packets whole (CL2).
 func (c *Cluster) Fits(file string, n *Node) error {
 	p := problems{file: file}
 	for _, i := range c.Interfaces {
 		if i.Device == n.CCL.Interface {
 			p.add(i.line, fmt.Sprintf("interfaces.%s.device %s is the cluster control link of node %s", i.Name, i.Device, n.Name), "use another device for one of them")
+		}
+		if n.CCL.Address.Addr().Is6() && i.MTU > maxMTUIPv6 {
+			p.add(i.line, fmt.Sprintf("interfaces.%s.mtu %d is more than %d, which is all that fits a cluster control link over IPv6, as node %s has", i.Name, i.MTU, maxMTUIPv6, n.Name), fmt.Sprintf("write mtu: %d", maxMTUIPv6))
 		}
 		if i.ClusterAddress.Masked().Overlaps(n.CCL.Address.Masked()) {
 			p.add(i.line, fmt.Sprintf("interfaces.%s.cluster_address %s overlaps the cluster control link's network %s", i.Name, i.ClusterAddress, n.CCL.Address.Masked()), "give the link a network of its own")

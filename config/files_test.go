@@ -121,6 +121,20 @@ func TestCheckFollowsWhatANodeNames(t *testing.T) {
 		write(t, dir, "cluster.yaml", ExampleCluster, 0o644)
 	}
 
+	// CL2, CL9: what fits a link over IPv4 need not fit one over IPv6.
+	overIPv6 := write(t, dir, "ipv6.yaml", strings.Replace(smallNode, "10.99.0.1/24", "fd00:99::1/64", 1), 0o644)
+	for _, mtu := range []string{"9024", "9025", "9044"} {
+		write(t, dir, "cluster.yaml", strings.Replace(ExampleCluster, "mtu: 1500", "mtu: "+mtu, 1), 0o644)
+		if _, err := Check(node); err != nil {
+			t.Errorf("over IPv4, mtu %s: %v", mtu, err)
+		}
+		_, err := Check(overIPv6)
+		want := cluster + lineOfInside + "interfaces.inside.mtu " + mtu + " is more than 9024, which is all that fits a cluster control link over IPv6, as node fw-a has; write mtu: 9024"
+		if mtu == "9024" && err != nil || mtu != "9024" && (err == nil || err.Error() != want) {
+			t.Errorf("over IPv6, mtu %s: %v", mtu, err)
+		}
+	}
+
 	absent := filepath.Join(dir, "absent.yaml")
 	if _, err := Check(absent); err == nil || err.Error() != absent+":1: the file does not exist; check the path and its permissions" {
 		t.Errorf("absent file: %v", err)

@@ -185,8 +185,17 @@ var nodeMistakes = []mistake{
 		"node.yaml:10: ccl.address 10.99.0.255 is the network or broadcast address of 10.99.0.0/24; write address: 10.99.0.1/24",
 	},
 	{
-		"IPv6 address", "address: 10.99.0.1/24", "address: 2001:db8::1/64",
-		"node.yaml:10: ccl.address 2001:db8::1/64 is not IPv4, the only family supported in this version; write address: 10.99.0.1/24",
+		"IPv6 address with IPv4 peers", "address: 10.99.0.1/24\n  vni: 1                               # default\n  peers: [10.99.0.2, 10.99.0.3-10.99.0.16]",
+		"address: fd00:99::1/64\n  vni: 1\n  peers: [10.99.0.3-10.99.0.16]",
+		"node.yaml:12: ccl.peers 10.99.0.3 is not of the family of this node's address fd00:99::1; a cluster has one; write " + examplePeersIPv6,
+	},
+	{
+		"IPv4 address with an IPv6 peer", "peers: [10.99.0.2, 10.99.0.3-10.99.0.16]", `peers: [10.99.0.2, "fd00:99::3"]`,
+		"node.yaml:12: ccl.peers fd00:99::3 is not of the family of this node's address 10.99.0.1; a cluster has one; write peers: [10.99.0.2, 10.99.0.3-10.99.0.16]",
+	},
+	{
+		"range from one family to the other", "peers: [10.99.0.2, 10.99.0.3-10.99.0.16]", `peers: "10.99.0.2-fd00:99::3"`,
+		"node.yaml:12: ccl.peers fd00:99::3 is not of the family of this node's address 10.99.0.1; a cluster has one; write peers: [10.99.0.2, 10.99.0.3-10.99.0.16]",
 	},
 	{
 		"bad address", "address: 10.99.0.1/24", "address: 10.99.0.256/24",

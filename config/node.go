@@ -7,20 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-)
-
-// MaxPeers bounds CCL.Peers: a cluster has at most 63 members.
-const MaxPeers = 62
-
-// MTUCheck says what a failed probe of the link's MTU means (CL3).
-type MTUCheck string
-
-// The values of ccl.mtu_check.
-const (
-	MTUEnforce MTUCheck = "enforce" // the node does not join
-	MTUWarn    MTUCheck = "warn"    // the node joins and says so
 )
 
 // Node is the bootstrap file of one node.
@@ -35,15 +22,6 @@ type Node struct {
 	KeyFile       string         // see LoadKeys
 	Config        string         // cluster configuration; the daemon needs one
 	Metrics       netip.AddrPort // where Prometheus may ask; invalid = nowhere
-}
-
-// CCL is the node's end of the cluster control link (CL1).
-type CCL struct {
-	Interface string
-	Address   netip.Prefix // VTEP address with its network
-	VNI       uint32       // 1-16777215; default 1
-	Peers     []netip.Addr // sorted, without the node itself
-	MTUCheck  MTUCheck     // default enforce
 }
 
 // LoadNode reads a bootstrap file. The key file must exist, and Serial is
@@ -107,74 +85,6 @@ func parseNode(file string, data []byte) (*Node, nodeLines, error) {
 		return nil, at, err
 	}
 	return n, at, nil
-}
-
-// read reads the ccl section.
-func (c *CCL) read(v value) {
-	var peers *value
-	v.fields(
-		field{"interface", true, "interface: ccl0", func(v value) { c.Interface = v.device() }},
-		field{"address", true, "address: 10.99.0.1/24", func(v value) {
-			c.Address = v.hostPrefix()
-			if c.Address.IsValid() && c.Address.Bits() < 16 {
-				// Members are told apart by the low 16 bits of their addresses.
-				v.wrong("%s is a network of more than 65,536 addresses", c.Address)
-			}
-		}},
-		field{"vni", false, "vni: 1", func(v value) { c.VNI = uint32(v.number(1, 1<<24-1)) }},
-		field{"peers", false, "peers: [10.99.0.2, 10.99.0.3-10.99.0.16]", func(v value) { peers = &v }},
-		field{"mtu_check", false, "mtu_check: enforce", func(v value) {
-			c.MTUCheck = MTUCheck(v.choice(string(MTUEnforce), string(MTUWarn)))
-		}},
-	)
-	if peers != nil && c.Address.IsValid() {
-		peers.each(c.addPeers)
-		slices.SortFunc(c.Peers, netip.Addr.Compare)
-		if len(c.Peers) > MaxPeers {
-			peers.wrong("has %d addresses, more than %d", len(c.Peers), MaxPeers)
-		}
-	}
-}
-
-// low12 is what a term of the membership keeps of its opener's address.
-func low12(a netip.Addr) uint16 {
-	b := a.As4()
-	return uint16(b[2]&0xf)<<8 | uint16(b[3])
-}
-
-// addPeers adds an address or a range. The node itself is left out, so that
-// every node may have the same range in its file.
-func (c *CCL) addPeers(v value) {
-	r := v.addrRange()
-	if r.Size() > MaxPeers+1 {
-		v.wrong("%s has %d addresses, more than a cluster's %d", r, r.Size(), MaxPeers+1)
-		return
-	}
-	if r.Size() == 0 {
-		return
-	}
-	for _, a := range []netip.Addr{r.First, r.Last} {
-		if !isHost(c.Address, a) {
-			v.wrong("%s is not a host of the link's network %s", a, c.Address.Masked())
-			return
-		}
-	}
-	for a := r.First; a.Compare(r.Last) <= 0; a = a.Next() {
-		if a == c.Address.Addr() {
-			continue
-		}
-		if slices.Contains(c.Peers, a) {
-			v.wrong("%s is listed twice", a)
-			return
-		}
-		for _, o := range append([]netip.Addr{c.Address.Addr()}, c.Peers...) {
-			if low12(o) == low12(a) {
-				v.wrong("%s and %s end in the same 12 bits, by which members are told apart in elections", o, a)
-				return
-			}
-		}
-		c.Peers = append(c.Peers, a)
-	}
 }
 
 // socket reads the path of a unix socket, whose length Linux limits to 107.

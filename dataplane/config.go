@@ -41,7 +41,7 @@ type Config struct {
 	PinDir     string
 	Interfaces []Interface
 	CCL        string     // device of the cluster control link
-	VTEP       netip.Addr // this node's IPv4 address on it
+	VTEP       netip.Addr // this node's address on it; that of all members is of the same family
 	VNI        uint32
 	Flows      int // connections owned at most
 	Forwards   int // forward entries at most
@@ -59,8 +59,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: room for %d delegations", ErrConfig, c.Delegations)
 	case c.Forwards < 1 || c.Forwards >= flowtable.MaxSlots:
 		return fmt.Errorf("%w: room for %d forwards", ErrConfig, c.Forwards)
-	case !c.VTEP.Unmap().Is4():
-		return fmt.Errorf("%w: VTEP %v is not an IPv4 address", ErrConfig, c.VTEP)
+	case !c.VTEP.IsValid() || c.VTEP.Zone() != "":
+		return fmt.Errorf("%w: VTEP %v is not an address without zone", ErrConfig, c.VTEP)
 	case c.VNI >= 1<<24:
 		return fmt.Errorf("%w: VNI %d has more than 24 bits", ErrConfig, c.VNI)
 	case c.Mode > ModeGeneric:

@@ -54,10 +54,10 @@ type Peer struct {
 func (d *Dataplane) SetMembers(peers []Peer) error {
 	var want [MaxNodes]Member
 	for _, p := range peers {
-		if p.ID == 0 || int(p.ID) >= MaxNodes || !p.VTEP.Unmap().Is4() {
+		if p.ID == 0 || int(p.ID) >= MaxNodes || !p.VTEP.IsValid() || outerOf(p.VTEP) != d.outer {
 			return fmt.Errorf("%w: member %d at %v", ErrConfig, p.ID, p.VTEP)
 		}
-		m := Member{VTEP: packet.AddrFrom(p.VTEP), MAC: p.MAC, Flags: MemberAlive, Incarnation: p.Incarnation.Tag()}
+		m := Member{VTEP: p.VTEP.As16(), MAC: p.MAC, Flags: MemberAlive, Incarnation: p.Incarnation.Tag()}
 		if p.Self {
 			m.Flags |= MemberSelf
 		}
@@ -69,18 +69,20 @@ func (d *Dataplane) SetMembers(peers []Peer) error {
 	return nil
 }
 
-// set writes the entry word by word; the third word holds the flags, so that
-// the member is not alive while the others change.
+// set writes the entry word by word; one holds the flags, so that the member is
+// not alive while the others change.
 func (m *Member) set(v Member) {
 	if *m == v {
 		return
 	}
-	to := (*[4]uint32)(unsafe.Pointer(m))
-	from := (*[4]uint32)(unsafe.Pointer(&v))
-	atomic.StoreUint32(&to[2], 0)
-	atomic.StoreUint32(&to[0], from[0])
-	atomic.StoreUint32(&to[1], from[1])
-	atomic.StoreUint32(&to[2], from[2])
+	const flags = int(unsafe.Offsetof(m.Flags) / 4)
+	to := (*[flags + 1]uint32)(unsafe.Pointer(m))
+	from := (*[flags + 1]uint32)(unsafe.Pointer(&v))
+	atomic.StoreUint32(&to[flags], 0)
+	for i := range flags {
+		atomic.StoreUint32(&to[i], from[i])
+	}
+	atomic.StoreUint32(&to[flags], from[flags])
 }
 
 // SetLocalAddrs makes addrs the addresses whose traffic belongs to the host.

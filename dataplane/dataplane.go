@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 
 	"cohort/flowtable"
-	"cohort/packet"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -25,6 +24,7 @@ type Dataplane struct {
 	programs []*ebpf.Program
 	attached []*attachment
 	ccl      netlink.Link
+	outer    outer          // of data frames
 	devices  []netlink.Link // of cfg.Interfaces, by position
 	adopted  bool
 	rebuilt  string
@@ -42,7 +42,7 @@ func Open(cfg Config) (*Dataplane, error) {
 		return nil, err
 	}
 	_ = rlimit.RemoveMemlock() // kernels since 5.11 charge the cgroup instead
-	d := &Dataplane{cfg: cfg}
+	d := &Dataplane{cfg: cfg, outer: outerOf(cfg.VTEP)}
 	if err := d.open(); err != nil {
 		d.undo()
 		return nil, err
@@ -167,7 +167,7 @@ func (d *Dataplane) setFlags() {
 func (d *Dataplane) describe() error {
 	c := d.memory.control
 	c.CCLIfindex = uint32(d.ccl.Attrs().Index)
-	c.CCLVTEP = packet.AddrFrom(d.cfg.VTEP)
+	c.CCLVTEP = d.cfg.VTEP.As16()
 	copy(c.CCLMAC[:], d.ccl.Attrs().HardwareAddr)
 	c.VNI = d.cfg.VNI
 	d.setFlags()

@@ -12,7 +12,6 @@ import (
 
 	"cohort/dataplane/internal/nstest"
 	"cohort/flowtable"
-	"cohort/packet"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -104,7 +103,7 @@ func TestOpenStartsEmptyFencedAndSized(t *testing.T) {
 	if c.Layout != flowtable.LayoutVersion || int(c.IndexMask) != len(m.Index)-1 || c.FlowSlots != 101 || c.ForwardSlots != 51 {
 		t.Errorf("control %+v", *c)
 	}
-	if c.Lease != 0 || c.View != 0 || c.Flags != 0 || c.VNI != 7 || c.CCLVTEP.String() != "10.99.0.1" ||
+	if c.Lease != 0 || c.View != 0 || c.Flags != 0 || c.VNI != 7 || netip.AddrFrom16(c.CCLVTEP).Unmap().String() != "10.99.0.1" ||
 		c.CCLMAC != [6]byte(nstest.MAC(t, "ccl0")) || int(c.CCLIfindex) != nstest.Link(t, "ccl0").Attrs().Index {
 		t.Errorf("control %+v", *c)
 	}
@@ -240,6 +239,15 @@ func TestPinnedMapsThatDoNotFitAreReplacedByEmptyOnes(t *testing.T) {
 			_ = os.Remove(filepath.Join(c.PinDir, mapPin+"nat_addrs"))
 			_ = os.Remove(filepath.Join(c.PinDir, mapPin+"nat_units"))
 		}, "nat_addrs"},
+		"a daemon that knew IPv4 VTEPs only left them": {func(d *Dataplane, c *Config) {
+			d.memory.control.Layout = 2
+			pin := filepath.Join(c.PinDir, mapPin+"members")
+			m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 16, MaxEntries: MaxNodes, Flags: unix.BPF_F_MMAPABLE})
+			must(t, err)
+			must(t, os.Remove(pin))
+			must(t, m.Pin(pin))
+			must(t, m.Close())
+		}, "members"},
 	} {
 		done := make(chan struct{})
 		t.Run(name, func(t *testing.T) {
@@ -418,7 +426,7 @@ func TestMembersAreReplacedAsAWhole(t *testing.T) {
 	a := Peer{ID: 1, VTEP: netip.MustParseAddr("10.99.0.1"), Incarnation: 0x1ff, Self: true}
 	b := Peer{ID: 63, VTEP: netip.MustParseAddr("10.99.0.2"), MAC: [6]byte{2, 1, 2, 3, 4, 5}, Incarnation: 0x102}
 	must(t, d.SetMembers([]Peer{a, b}))
-	want := Member{VTEP: packet.Addr{10, 99, 0, 2}, MAC: b.MAC, Flags: MemberAlive, Incarnation: 2}
+	want := Member{VTEP: [16]byte{10: 0xff, 11: 0xff, 12: 10, 13: 99, 15: 2}, MAC: b.MAC, Flags: MemberAlive, Incarnation: 2}
 	if got := d.memory.members[63]; got != want {
 		t.Errorf("member %+v, want %+v", got, want)
 	}
@@ -429,7 +437,7 @@ func TestMembersAreReplacedAsAWhole(t *testing.T) {
 	if got := d.memory.members[63]; got != (Member{}) {
 		t.Errorf("removed member is still %+v", got)
 	}
-	for _, bad := range []Peer{{ID: 0, VTEP: a.VTEP}, {ID: 64, VTEP: a.VTEP}, {ID: 2}} {
+	for _, bad := range []Peer{{ID: 0, VTEP: a.VTEP}, {ID: 64, VTEP: a.VTEP}, {ID: 2}, {ID: 2, VTEP: netip.MustParseAddr("fd00:99::2")}} {
 		if err := d.SetMembers([]Peer{bad}); !errors.Is(err, ErrConfig) {
 			t.Errorf("%+v: %v", bad, err)
 		}
@@ -468,7 +476,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 		"no flows":    func(c *Config) { c.Flows = 0 },
 		"no forwards": func(c *Config) { c.Forwards = 0 },
 		"no VTEP":     func(c *Config) { c.VTEP = netip.Addr{} },
-		"IPv6 VTEP":   func(c *Config) { c.VTEP = netip.MustParseAddr("2001:db8::1") },
+		"zone":        func(c *Config) { c.VTEP = netip.MustParseAddr("fe80::1%ccl0") },
 		"VNI":         func(c *Config) { c.VNI = 1 << 24 },
 		"mode":        func(c *Config) { c.Mode = 3 },
 		"no CCL":      func(c *Config) { c.CCL = "" },

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -45,8 +46,28 @@ type node struct {
 // ccl1, with a lease and a next hop on out0.
 func newNode(t *testing.T, mtu int, cfg IOConfig) *node {
 	t.Helper()
+	return newNodeOver(t, overIPv4, mtu, cfg)
+}
+
+func newNodeOver(t *testing.T, vteps family, mtu int, cfg IOConfig) *node {
+	t.Helper()
 	h := newHost(t, mtu)
+	h.cfg.VTEP = vteps.self
 	return startNode(t, h.open(), selfID, cfg)
+}
+
+// family is the VTEPs of the two nodes (CL9).
+type family struct{ self, peer netip.Addr }
+
+var (
+	overIPv4 = family{netip.MustParseAddr("10.99.0.1"), netip.MustParseAddr("10.99.0.2")}
+	overIPv6 = family{netip.MustParseAddr("fd00:99::1"), netip.MustParseAddr("fd00:99::2")}
+)
+
+// overBoth runs a test with VTEPs of either family.
+func overBoth(t *testing.T, test func(t *testing.T, vteps family)) {
+	t.Run("ipv4", func(t *testing.T) { test(t, overIPv4) })
+	t.Run("ipv6", func(t *testing.T) { test(t, overIPv6) })
 }
 
 func startNode(t *testing.T, d *Dataplane, self wire.NodeID, cfg IOConfig) *node {
@@ -56,9 +77,13 @@ func startNode(t *testing.T, d *Dataplane, self wire.NodeID, cfg IOConfig) *node
 	t.Cleanup(func() { must(t, io.Close()) })
 	d.RenewLease(Now() + int64(time.Hour))
 	d.SetView(viewID, 0, self)
+	vteps := overIPv4
+	if d.outer == ipv6Len {
+		vteps = overIPv6
+	}
 	must(t, d.SetMembers([]Peer{
-		{ID: selfID, VTEP: netip.MustParseAddr("10.99.0.1"), MAC: [6]byte(nstest.MAC(t, "ccl0")), Incarnation: 1, Self: self == selfID},
-		{ID: peerID, VTEP: netip.MustParseAddr("10.99.0.2"), MAC: [6]byte(nstest.MAC(t, "ccl1")), Incarnation: 2, Self: self == peerID},
+		{ID: selfID, VTEP: vteps.self, MAC: [6]byte(nstest.MAC(t, "ccl0")), Incarnation: 1, Self: self == selfID},
+		{ID: peerID, VTEP: vteps.peer, MAC: [6]byte(nstest.MAC(t, "ccl1")), Incarnation: 2, Self: self == peerID},
 	}))
 	if self == selfID {
 		out := nstest.Link(t, "out0").Attrs()
@@ -72,12 +97,12 @@ func startNode(t *testing.T, d *Dataplane, self wire.NodeID, cfg IOConfig) *node
 
 // newPeer opens a second node in the same namespace, whose CCL device is the
 // other end of the first one's.
-func newPeer(t *testing.T, mtu int) *node {
+func newPeer(t *testing.T, vteps family, mtu int) *node {
 	t.Helper()
 	nstest.Veth(t, "b0", "b1", mtu)
 	d, err := Open(Config{
 		Interfaces: []Interface{{ID: inside, Name: "inside", Device: "b0"}},
-		CCL:        "ccl1", VTEP: netip.MustParseAddr("10.99.0.2"), VNI: 7, Flows: 10, Forwards: 10, FastPath: true,
+		CCL:        "ccl1", VTEP: vteps.peer, VNI: 7, Flows: 10, Forwards: 10, FastPath: true,
 	})
 	must(t, err)
 	t.Cleanup(func() { must(t, d.Close(false)) })
@@ -176,66 +201,73 @@ func TestEthernetPaddingIsCutOff(t *testing.T) {
 }
 
 func TestForwardedPacketReachesTheMemberAsItEntered(t *testing.T) {
-	n := newNode(t, 1700, IOConfig{})
-	peer := newPeer(t, 1700)
-	raw := udp(t, 1000)
-	f := n.fromWire(raw)
-	if d := n.io.Forward(f, peerID, 99); d != Sent {
-		t.Fatal(d)
-	}
-	n.io.Flush()
-	g := peer.receive(1)[0]
-	p := g.Punt
-	if p.From != uint8(selfID) || p.Entry != uint8(selfID) || p.Hops != 1 || p.Iface != inside || p.Gen != 99 || p.Reason != uint8(bpf.PuntMiss) {
-		t.Errorf("punt %+v", p)
-	}
-	if !bytes.Equal(g.IP(), raw[14:]) {
-		t.Errorf("packet %x, want %x", g.IP(), raw[14:])
-	}
-	// Back and forth until the hop limit: entry node and interface stay.
-	at, to := peer, n
-	for hops := uint8(2); hops <= CCLMaxHops; hops++ {
-		dst := selfID
-		if to == peer {
-			dst = peerID
+	overBoth(t, func(t *testing.T, vteps family) {
+		n := newNodeOver(t, vteps, 1700, IOConfig{})
+		peer := newPeer(t, vteps, 1700)
+		raw := udp(t, 1000)
+		f := n.fromWire(raw)
+		if d := n.io.Forward(f, peerID, 99); d != Sent {
+			t.Fatal(d)
 		}
-		if d := at.io.Forward(g, dst, 0); d != Sent {
-			t.Fatalf("hop %d: %v", hops, d)
+		n.io.Flush()
+		g := peer.receive(1)[0]
+		p := g.Punt
+		if p.From != uint8(selfID) || p.Entry != uint8(selfID) || p.Hops != 1 || p.Iface != inside || p.Gen != 99 || p.Reason != uint8(bpf.PuntMiss) {
+			t.Errorf("punt %+v", p)
 		}
-		at.io.Flush()
-		g = to.receive(1)[0]
-		if g.Punt.Hops != hops || g.Punt.Entry != uint8(selfID) || g.Punt.Iface != inside {
-			t.Errorf("hop %d: punt %+v", hops, g.Punt)
+		if !bytes.Equal(g.IP(), raw[14:]) {
+			t.Errorf("packet %x, want %x", g.IP(), raw[14:])
 		}
-		at, to = to, at
-	}
-	if d := at.io.Forward(g, selfID, 0); d != DropHops {
-		t.Errorf("hop %d: %v", CCLMaxHops+1, d)
-	}
+		// Back and forth until the hop limit: entry node and interface stay.
+		at, to := peer, n
+		for hops := uint8(2); hops <= CCLMaxHops; hops++ {
+			dst := selfID
+			if to == peer {
+				dst = peerID
+			}
+			if d := at.io.Forward(g, dst, 0); d != Sent {
+				t.Fatalf("hop %d: %v", hops, d)
+			}
+			at.io.Flush()
+			g = to.receive(1)[0]
+			if g.Punt.Hops != hops || g.Punt.Entry != uint8(selfID) || g.Punt.Iface != inside {
+				t.Errorf("hop %d: punt %+v", hops, g.Punt)
+			}
+			at, to = to, at
+		}
+		if d := at.io.Forward(g, selfID, 0); d != DropHops {
+			t.Errorf("hop %d: %v", CCLMaxHops+1, d)
+		}
+	})
 }
 
 func TestGoAndXDPMakeTheSameDataFrame(t *testing.T) {
-	n := newNode(t, 1700, IOConfig{})
-	link := nstest.OpenWire(t, "ccl1")
-	raw := udp(t, 300)
-	f := n.fromWire(raw)
-	if d := n.io.Forward(f, peerID, 0x01020304); d != Sent {
-		t.Fatal(d)
-	}
-	n.io.Flush()
-	byGo := bytes.Clone(link.Receive(isIP))
+	overBoth(t, func(t *testing.T, vteps family) {
+		n := newNodeOver(t, vteps, 1700, IOConfig{})
+		link := nstest.OpenWire(t, "ccl1")
+		raw := udp(t, 300)
+		f := n.fromWire(raw)
+		if d := n.io.Forward(f, peerID, 0x01020304); d != Sent {
+			t.Fatal(d)
+		}
+		n.io.Flush()
+		byGo := bytes.Clone(link.Receive(func(b []byte) bool {
+			inner := n.outer.overhead() - cclHeaderSize
+			return len(b) > inner && binary.BigEndian.Uint16(b[inner-2:]) == CCLEtherType
+		}))
 
-	table, err := flowtable.New(n.Table(), n.HashSeed())
-	must(t, err)
-	_, err = table.InsertForward(flowtable.ForwardSlot{Key: flow, Gen: 0x01020304, Owner: uint8(peerID), Incarnation: 2, Iface: inside})
-	must(t, err)
-	verdict, byXDP := n.runData(raw)
-	if verdict != xdpRedirect {
-		t.Fatalf("verdict %d, want redirect", verdict)
-	}
-	if !bytes.Equal(byGo, byXDP) {
-		t.Errorf("data frame\n Go  %x\n XDP %x", byGo, byXDP)
-	}
+		table, err := flowtable.New(n.Table(), n.HashSeed())
+		must(t, err)
+		_, err = table.InsertForward(flowtable.ForwardSlot{Key: flow, Gen: 0x01020304, Owner: uint8(peerID), Incarnation: 2, Iface: inside})
+		must(t, err)
+		verdict, byXDP := n.runData(raw)
+		if verdict != xdpRedirect {
+			t.Fatalf("verdict %d, want redirect", verdict)
+		}
+		if !bytes.Equal(byGo, byXDP) {
+			t.Errorf("data frame\n Go  %x\n XDP %x", byGo, byXDP)
+		}
+	})
 }
 
 const xdpRedirect = 4
@@ -258,7 +290,7 @@ func TestJumboPacketsGoBothWays(t *testing.T) {
 	if !n.io.sockets[0].MultiBuffer() {
 		t.Skip("kernel before 6.6 has no multi-buffer AF_XDP")
 	}
-	peer := newPeer(t, 9000)
+	peer := newPeer(t, overIPv4, 9000)
 	far := nstest.OpenWire(t, "out1")
 	raw := udp(t, 8900-28)
 	for range 3 { // the one buffer comes back every time

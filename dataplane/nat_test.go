@@ -167,7 +167,7 @@ func TestHL5_FR6_RestartAdoptsDirectors(t *testing.T) {
 // the one of the control link relays.
 func TestFR6_AttachedProgramsSteerAndRelay(t *testing.T) {
 	n := newNode(t, 1700, IOConfig{})
-	peer := newPeer(t, 1700)
+	peer := newPeer(t, overIPv4, 1700)
 	link := nstest.OpenWire(t, "in1")
 	raw := udp(t, 100)
 	counted := func(d *Dataplane, o bpf.Outcome) bool {

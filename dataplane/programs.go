@@ -25,7 +25,14 @@ func programSpecs(cfg *Config) (*specs, error) {
 		return nil, fmt.Errorf("dataplane: read program %s: %w", bpf.CclProgXdpCcl, err)
 	}
 	s := &specs{data: data, ccl: ccl}
+	ipv6 := uint32(0)
+	if outerOf(cfg.VTEP) == ipv6Len {
+		ipv6 = 1
+	}
 	for _, c := range []*ebpf.CollectionSpec{data, ccl} {
+		if err := c.Variables[bpf.DataVarCclIpv6].Set(ipv6); err != nil {
+			return nil, fmt.Errorf("dataplane: programs: %w", err)
+		}
 		if err := cfg.size(c.Maps); err != nil {
 			return nil, err
 		}

@@ -1,12 +1,10 @@
 package dataplane
 
 import (
-	"encoding/binary"
 	"sync/atomic"
 
 	"cohort/ccl/wire"
 	"cohort/dataplane/afxdp"
-	"cohort/packet"
 )
 
 // NextHop reads an entry as XDP would; false when it is not valid.
@@ -44,6 +42,7 @@ func (io *IO) Forward(f *Frame, to wire.NodeID, gen uint32) Drop {
 	if f.Punt.From != 0 {
 		h.Hops, h.Entry = f.Punt.Hops+1, f.Punt.Entry
 	}
+	grows := io.d.outer.overhead() - ethernetLen
 	switch {
 	case !io.mayForward():
 		return io.drop(f, DropLease)
@@ -51,11 +50,11 @@ func (io *IO) Forward(f *Frame, to wire.NodeID, gen uint32) Drop {
 		return io.drop(f, DropMember)
 	case h.Hops > CCLMaxHops:
 		return io.drop(f, DropHops)
-	case CCLOverhead-ethernetLen+len(f.IP()) > io.d.ccl.Attrs().MTU:
+	case grows+len(f.IP()) > io.d.ccl.Attrs().MTU:
 		return io.drop(f, DropTooBig)
 	}
-	h.write(f.room(CCLOverhead-ethernetLen), c, &io.d.memory.members[to], f.Punt.H1, len(f.IP()))
-	return io.send(f, CCLOverhead-ethernetLen, io.port(0, f.queue))
+	h.write(f.room(grows), io.d.outer, c, &io.d.memory.members[to], f.Punt.H1, len(f.IP()))
+	return io.send(f, grows, io.port(0, f.queue))
 }
 
 // Inject sends an IP packet that was generated here, such as an ICMP error. It
@@ -175,33 +174,5 @@ func (io *IO) count(why Drop) {
 func writeEthernet(b []byte, dst, src [6]byte) {
 	copy(b[0:6], dst[:])
 	copy(b[6:12], src[:])
-	b[12], b[13] = 0x08, 0x00
-}
-
-// write makes the first CCLOverhead bytes of a data frame, exactly as
-// bpf/encap.h does; the IP packet of n bytes stands behind them.
-func (h *CCLHeader) write(b []byte, c *Control, to *Member, h1 uint32, n int) {
-	be := binary.BigEndian
-	writeEthernet(b, to.MAC, c.CCLMAC)
-	ip := b[14:34]
-	be.PutUint32(ip[0:], 0x45000000|uint32(CCLOverhead-ethernetLen+n))
-	be.PutUint32(ip[4:], 0x4000) // no identification, DF: never fragmented (CL2)
-	be.PutUint32(ip[8:], 64<<24|packet.ProtoUDP<<16)
-	copy(ip[12:16], c.CCLVTEP[:])
-	copy(ip[16:20], to.VTEP[:])
-	be.PutUint16(ip[10:], packet.Checksum(ip))
-	udp := b[34:50] // and VXLAN
-	be.PutUint16(udp[0:], uint16(0xc000|h1&0x3fff))
-	be.PutUint16(udp[2:], 4789)
-	be.PutUint16(udp[4:], uint16(CCLOverhead-ethernetLen-ipv4Len+n))
-	be.PutUint16(udp[6:], 0)
-	be.PutUint32(udp[8:], 0x08000000)
-	be.PutUint32(udp[12:], c.VNI<<8)
-	clear(b[50:62])
-	be.PutUint16(b[62:], CCLEtherType)
-	ccl := b[64:80]
-	ccl[0], ccl[1], ccl[2], ccl[3] = CCLHeaderVersion, CCLData, h.Src, h.Hops
-	be.PutUint32(ccl[4:], h.View)
-	ccl[8], ccl[9], ccl[10], ccl[11] = h.Iface, h.Entry, 0, 0
-	be.PutUint32(ccl[12:], h.Gen)
+	b[12], b[13] = 0x08, 0x00 // IPv4
 }

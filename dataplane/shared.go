@@ -39,21 +39,20 @@ type Control struct {
 	View         uint32 // current view tag; 0 = fenced
 	PrevView     uint32 // still accepted on the CCL
 	CCLIfindex   uint32
-	CCLVTEP      packet.Addr // this node's VTEP
-	CCLMAC       [6]byte     // outer source MAC
-	Self         uint8       // node id, 0 = none
+	CCLVTEP      [16]byte // this node's VTEP, as in Member
+	CCLMAC       [6]byte  // outer source MAC
+	Self         uint8    // node id, 0 = none
 	Flags        uint8
 	VNI          uint32
-	_            uint32
 }
 
 // Member is struct member: how to reach one cluster node. Index = node id.
 type Member struct {
-	VTEP        packet.Addr
-	MAC         [6]byte // outer destination MAC
+	VTEP        [16]byte // IPv6, or IPv4 mapped into it (netip.Addr.As16)
+	MAC         [6]byte  // outer destination MAC
 	Flags       uint8
 	Incarnation uint8 // low byte of the incarnation tag
-	_           [4]byte
+	_           [8]byte
 }
 
 // Iface is struct iface: one data interface. Index = logical interface id.
@@ -159,36 +158,12 @@ func parsePunt(b []byte) (Punt, bool) {
 	}, true
 }
 
-// The CCL data frame: outer Ethernet, IPv4, UDP, VXLAN, inner Ethernet, cluster
-// header, packet.
-const (
-	CCLEtherType     = 0x88b5
-	CCLHeaderVersion = 1
-	CCLData          = 1
-	CCLMaxHops       = 3
-	// CCLOverhead is what the encapsulation puts in front of the IP packet, in
-	// bytes, the outer Ethernet header included.
-	CCLOverhead = 14 + 20 + 8 + 8 + 14 + cclHeaderSize
-)
-
-// CCLHeader is struct ccl_header in host form: what a forwarder tells the node
-// that gets the packet.
-type CCLHeader struct {
-	Src   uint8 // node id that sent this hop
-	Hops  uint8
-	View  uint32 // view tag of the sender
-	Iface uint8  // logical interface where the packet entered the cluster
-	Entry uint8  // node id where the packet entered the cluster
-	Gen   uint32
-}
-
 // Sizes that bpf/layout.h promises.
 const (
-	puntSize      = 32
-	cclHeaderSize = 16
+	puntSize = 32
 
-	_ = uint(136-unsafe.Sizeof(Control{})) + uint(unsafe.Sizeof(Control{})-136)
-	_ = uint(16-unsafe.Sizeof(Member{})) + uint(unsafe.Sizeof(Member{})-16)
+	_ = uint(144-unsafe.Sizeof(Control{})) + uint(unsafe.Sizeof(Control{})-144)
+	_ = uint(32-unsafe.Sizeof(Member{})) + uint(unsafe.Sizeof(Member{})-32)
 	_ = uint(16-unsafe.Sizeof(Iface{})) + uint(unsafe.Sizeof(Iface{})-16)
 	_ = uint(32-unsafe.Sizeof(NextHop{})) + uint(unsafe.Sizeof(NextHop{})-32)
 	_ = uint(12-unsafe.Sizeof(natAddress{})) + uint(unsafe.Sizeof(natAddress{})-12)

@@ -77,6 +77,7 @@ func TestConstantsAreThoseOfTheHeaders(t *testing.T) {
 		{"punt magic", PuntMagic, bpf.PuntMagic},
 		{"punt size", puntSize, bpf.PuntSize},
 		{"overhead", CCLOverhead, bpf.CCLPayload},
+		{"overhead over IPv6", CCLOverheadIPv6, bpf.CCLPayload + bpf.CCLIPv6More},
 		{"ethertype", CCLEtherType, bpf.CCLEthertype},
 		{"header version", CCLHeaderVersion, bpf.CCLHeaderVersion},
 		{"data", CCLData, bpf.CCLData},

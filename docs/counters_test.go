@@ -87,6 +87,10 @@ func countersPage(t *testing.T) string {
 	for _, e := range events(t) {
 		row(&b, e[0]+" "+e[1], e[2])
 	}
+	b.WriteString("\n## Connections without a confirmed copy\n\n" +
+		"`exposed_packets` counts packets, once they have left. How many connections are exposed now, and for how long updates wait, are gauges and\n" +
+		"no counters: `cohort show cluster exposure`, and in Prometheus `cohort_connections_unconfirmed{durability}` and its neighbours\n" +
+		"([operating](operating.md#looking-at-it)).\n")
 	section(&b, "Control link: refused", "Parts of `link_refused`; kind `link`. Why a datagram was not believed ([control link](ccl.md#3-sealed-datagrams-cclseal)).")
 	for r := seal.Reflected; r < seal.NumReasons; r++ {
 		row(&b, "link_"+r.String(), r.Describe())

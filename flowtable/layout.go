@@ -8,7 +8,7 @@ import (
 
 // LayoutVersion changes whenever a struct below does. Pinned maps of another
 // version are rebuilt, never reinterpreted.
-const LayoutVersion = 3
+const LayoutVersion = 5
 
 // BucketEntries is the width of an index bucket: one cache line.
 const BucketEntries = 8
@@ -44,10 +44,10 @@ type FlowSlot struct {
 	Timeout     uint16 // idle timeout, seconds
 	Created     uint32 // ticks
 	Policy      uint32 // configuration generation that judged it
-	Backup      uint8  // node that confirmed the newest state, 0 = none
+	Backup      uint8  // who was sent the newest state: see SetBackup
 	Replication uint8
 	Stub        uint8 // node that was given the second key of a translated connection, 0 = none
-	_           uint8
+	Copied      uint8 // how much of the state that node has: see SetBackup
 
 	LastSeen [2]uint32 // ticks
 	Packets  [2]uint64 // the top byte: FlowSlot.Via

@@ -28,6 +28,7 @@ func TestLayoutIsTheSharedOne(t *testing.T) {
 		{"FlowSlot.Flags", unsafe.Offsetof(f.Flags), 47},
 		{"FlowSlot.Rule", unsafe.Offsetof(f.Rule), 48},
 		{"FlowSlot.Backup", unsafe.Offsetof(f.Backup), 60},
+		{"FlowSlot.Copied", unsafe.Offsetof(f.Copied), 63},
 		{"FlowSlot.LastSeen", unsafe.Offsetof(f.LastSeen), 64},
 		{"FlowSlot.Packets", unsafe.Offsetof(f.Packets), 72},
 		{"FlowSlot.Bytes", unsafe.Offsetof(f.Bytes), 88},

@@ -188,6 +188,12 @@ func (s *search) unusedAt(address int) bool {
 	return s.original(address) || s.guess(address) || s.nth(address) || s.everyUnused(address) || s.furtherUnit(address)
 }
 
+// keepIdle is the share of its units at an address that a node does not open just
+// to preserve ports, one in so many. Hosts choose from all over the range: a few
+// connections for every block would have a foot in each, and none would be left for a
+// node that joins or runs short (NT3). RFC 4787 asks nobody to preserve ports.
+const keepIdle = 4
+
 // original is choice 1.
 func (s *search) original(address int) bool {
 	e := &s.p.g.addresses[address]
@@ -196,6 +202,9 @@ func (s *search) original(address int) bool {
 	}
 	offset := int(s.q.Prefer - e.FirstPort)
 	u := &s.p.units[int(e.FirstUnit)+offset/int(e.BlockSize)]
+	if a := &s.p.address[address]; int(u.place) >= a.open && a.idle*keepIdle <= a.open+a.idle {
+		return false
+	}
 	return u.held && u.ports[s.class].free(offset%int(e.BlockSize)) && s.openUnused(e.Addr, s.q.Prefer)
 }
 

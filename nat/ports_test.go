@@ -168,6 +168,29 @@ func TestPortIsPreservedWhenFree(t *testing.T) {
 	}
 }
 
+// TestNT3_PreservedPortsLeaveUnitsIdle: hosts choose their ports from everywhere, and
+// few of them must not have a foot in every unit.
+func TestNT3_PreservedPortsLeaveUnitsIdle(t *testing.T) {
+	w := newWorld(t, time.Minute, portPool("egress", 1)).holdAll()
+	preserved := 0
+	for i := range 1260 { // ten for each of 126 units
+		port := uint16(1024 + i*512/10)
+		if k := w.must(tcp(byte(i), port)); k.DstPort == port {
+			preserved++
+		}
+	}
+	if idle := w.Spare(0); idle < 126/keepIdle-1 || preserved < 1260/2 {
+		t.Errorf("%d of 126 units are idle, %d of 1260 ports were preserved", idle, preserved)
+	}
+	w.SetHeld(w.unit(t, "203.0.113.1", 60000), false)
+	for i := range 126 * 512 { // what is needed is opened all the same
+		w.open(to(packet.ProtoTCP, byte(i), uint16(i), "192.0.2.9", 80))
+	}
+	if idle := w.Spare(0); idle != 0 {
+		t.Errorf("%d units are idle, and ports were refused", idle)
+	}
+}
+
 func (w *world) unit(t testing.TB, a string, port uint16) int {
 	t.Helper()
 	u, ok := w.g.Unit(ip(a), port)

@@ -21,6 +21,7 @@ const (
 
 // intent is what an operator wants of this node, kept over restarts.
 type intent struct {
+	Leaving  bool // on its way out: it goes on with that
 	Disabled bool
 	Why      string
 }
@@ -142,7 +143,7 @@ func refuseVerb(verb, node string, err error) error {
 }
 
 // keepIntent writes down whether an operator took this node out, here or at
-// another node: a daemon that starts again stays out.
+// another node: a daemon that starts again stays out, or goes on with going.
 func (n *Node) keepIntent() {
 	s := n.core.Ladder()
 	out := s.Phase == health.Disabled && s.Cause == wire.CauseOperator
@@ -151,7 +152,9 @@ func (n *Node) keepIntent() {
 	}
 	want := intent{}
 	if out && !n.passing {
-		want = intent{true, s.Why}
+		want = intent{Disabled: true, Why: s.Why}
+	} else if why := n.core.Leaving(); why != "" && !n.passing {
+		want = intent{Leaving: true, Why: why}
 	}
 	if n.wanted != want {
 		n.wanted = want

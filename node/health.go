@@ -10,6 +10,7 @@ import (
 	"cohort/api"
 	"cohort/ccl/wire"
 	"cohort/cluster/health"
+	"cohort/cluster/membership"
 	"cohort/config"
 	"cohort/node/core"
 )
@@ -75,6 +76,19 @@ func (n *Node) rejoinCheck(s *health.LadderStatus) *api.Check {
 		}
 	}
 	return c
+}
+
+// narrowChecks are what health says of members whose control link does not carry
+// full-sized packets (CL3).
+func narrowChecks(s *membership.Status, at time.Time) (list []api.Check) {
+	for _, w := range s.Narrow {
+		c := api.Check{Member: w.Name, Name: "control link mtu", Since: at, Cause: "full-sized packets do not cross to or from " + w.To}
+		if w.All {
+			c.Cause += ": between no two members, so nobody is removed for it; see the mtu of the switch"
+		}
+		list = append(list, c)
+	}
+	return list
 }
 
 // interfaceCheck is what health says of a data interface.

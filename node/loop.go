@@ -117,6 +117,7 @@ func (n *Node) tick(now int64) {
 		n.fib.Tick()
 		n.watchForwarding()
 		n.refused.log(n.log, n.core.Translator())
+		n.foreign.watch(now, n.cfg.Bootstrap.CCL.Peers, n.sealer.Foreign, n.cfg.Keys.IDs(), n.log)
 		if n.fib.Stats().NextHopEntries > hopsLow {
 			n.hops.start()
 		}

@@ -142,7 +142,7 @@ func (w *unitWalk) why() string {
 	case w.open:
 		return "members still tell each other what they hold"
 	}
-	return "connections still use them"
+	return "their holder has just gone, or a reload made them and old ports rest: they come back by themselves"
 }
 
 // state is the unit's in words.

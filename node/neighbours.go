@@ -15,46 +15,69 @@ import (
 
 // cclNeighbours reads the kernel's neighbours on the control link and confirms
 // those of members that answer.
-func (n *Node) cclNeighbours() map[[4]byte][6]byte {
-	macs := make(map[[4]byte][6]byte)
+func (n *Node) cclNeighbours() map[netip.Addr][6]byte {
+	macs := make(map[netip.Addr][6]byte)
 	under, err := net.InterfaceByName(n.cfg.Bootstrap.CCL.Interface)
 	if err != nil {
 		return macs
 	}
-	list, err := netlink.NeighList(under.Index, netlink.FAMILY_V4)
+	family := netlink.FAMILY_V4
+	if n.cfg.Bootstrap.CCL.Address.Addr().Is6() {
+		family = netlink.FAMILY_V6
+	}
+	list, err := netlink.NeighList(under.Index, family)
 	if err != nil {
 		return macs
 	}
 	now := dataplane.Now()
 	var status *membership.Status // asked for when there is a question
+	s := sift(list, func(vtep netip.Addr) bool {
+		if status == nil {
+			s := n.core.Member().Status(now)
+			status = &s
+		}
+		return answers(status, vtep)
+	})
+	for _, vtep := range s.absent {
+		// Nobody answers for it: no reason to wait 45 s for its vote.
+		n.core.Member().Absent(now, vtep)
+	}
+	for _, e := range s.confirm {
+		n.confirm(under.Index, family, e)
+	}
+	return s.macs
+}
+
+// sifted is what the kernel's neighbours of the control link say.
+type sifted struct {
+	macs    map[netip.Addr][6]byte
+	absent  []netip.Addr     // nobody answers ARP or ND there
+	confirm []*netlink.Neigh // of list: the kernel doubts them, and need not
+}
+
+// sift sorts neighbours; it asks about those that the kernel doubts alone.
+func sift(list []netlink.Neigh, answers func(vtep netip.Addr) bool) sifted {
+	s := sifted{macs: make(map[netip.Addr][6]byte)}
 	for i := range list {
 		e := &list[i]
-		ip := e.IP.To4()
-		if ip == nil {
+		vtep, ok := netip.AddrFromSlice(e.IP)
+		if !ok {
 			continue
 		}
-		vtep := netip.AddrFrom4([4]byte(ip))
+		vtep = vtep.Unmap()
 		if e.State&unix.NUD_FAILED != 0 {
-			// Nobody answers ARP there: no reason to wait 45 s for its vote.
-			n.core.Member().Absent(now, vtep)
+			s.absent = append(s.absent, vtep)
 			continue
 		}
 		if len(e.HardwareAddr) != 6 || e.State&unix.NUD_INCOMPLETE != 0 {
 			continue
 		}
-		macs[[4]byte(ip)] = [6]byte(e.HardwareAddr)
-		if e.State&doubted == 0 {
-			continue
-		}
-		if status == nil {
-			s := n.core.Member().Status(now)
-			status = &s
-		}
-		if answers(status, vtep) {
-			n.confirm(under.Index, e)
+		s.macs[vtep] = [6]byte(e.HardwareAddr)
+		if e.State&doubted != 0 && answers(vtep) {
+			s.confirm = append(s.confirm, e)
 		}
 	}
-	return macs
+	return s
 }
 
 // doubted are the states in which the kernel asks again for an address, or
@@ -75,14 +98,14 @@ func answers(s *membership.Status, vtep netip.Addr) bool {
 	return false
 }
 
-// confirm tells the kernel what its own ARP would find out: the entry is good as
-// it is. ARP has no DSCP, so on a link full of data it is what gets lost, and with
-// it the address that every message needs (CL5). An address that is confirmed is
-// not asked for. A member that moves to another one says so by itself, or ceases
+// confirm tells the kernel what its own ARP, or neighbour discovery, would find
+// out: the entry is good as it is. Neither has a DSCP, so on a link full of data
+// they are what gets lost, and with them the address that every message needs
+// (CL5). An address that is confirmed is not asked for. A member that moves to another one says so by itself, or ceases
 // to hear us and is not confirmed any more.
-func (n *Node) confirm(under int, e *netlink.Neigh) {
+func (n *Node) confirm(under, family int, e *netlink.Neigh) {
 	err := netlink.NeighSet(&netlink.Neigh{
-		LinkIndex: under, Family: unix.AF_INET, State: unix.NUD_REACHABLE, IP: e.IP, HardwareAddr: e.HardwareAddr,
+		LinkIndex: under, Family: family, State: unix.NUD_REACHABLE, IP: e.IP, HardwareAddr: e.HardwareAddr,
 	})
 	if err != nil {
 		n.log.Warn("neighbour on the control link", zap.Stringer("address", e.IP), zap.Error(err))

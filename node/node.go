@@ -87,6 +87,7 @@ type Node struct {
 	nextLink  int64
 	cluster   clusterAddresses
 	refused   refusalLog
+	foreign   foreignKeys
 
 	wanted  intent // as it was written last
 	passing bool   // out by leave: a restart brings it back
@@ -125,7 +126,7 @@ func (n *Node) open() error {
 	}
 	n.link, err = ccl.OpenLink(ccl.LinkConfig{
 		Interface: boot.CCL.Interface, Address: boot.CCL.Address, VNI: boot.CCL.VNI,
-		MTU: n.cfg.dataMTU() + ccl.Allowance, Peers: boot.CCL.Peers,
+		MTU: n.cfg.dataMTU() + ccl.AllowanceFor(boot.CCL.Address.Addr()), Peers: boot.CCL.Peers,
 	})
 	if err != nil {
 		return err
@@ -252,27 +253,33 @@ func (n *Node) openCore() error {
 	n.started, n.now = now, now
 	n.reportLinks(now)
 	n.watchControlLink(now)
-	if want := n.intent.load(); want != nil && want.Disabled {
-		n.wanted, n.resumed = *want, false
-		n.Fence(starting)
-		n.core.Owner().Reset(now)
-		n.loseUnits(now)
-		n.core.StartDisabled(now, want.Why)
-		return nil
+	if want := n.intent.load(); want != nil {
+		n.wanted = *want
 	}
-	if n.resumed {
+	if n.resumed && !n.wanted.Disabled {
 		n.restoreUnits(now)
-		if err := n.core.Resume(now, was.View, was.ID); err == nil {
+		leaving := ""
+		if n.wanted.Leaving {
+			leaving = n.wanted.Why
+		}
+		if err := n.core.Resume(now, was.View, was.ID, leaving, core.Patience); err == nil {
 			n.log.Info("took over the fast path of the daemon before", zap.Int("flows", n.table.Stats().Flows))
 			n.reroute.start() // nobody told the flows what changed meanwhile
 			return nil
 		}
-		n.resumed = false
 	}
+	n.resumed = false
 	n.Fence(starting)
 	n.core.Owner().Reset(now)
 	n.loseUnits(now)
-	n.core.Start(now)
+	switch {
+	case n.wanted.Leaving: // what it had it has lost: there is nothing to wait for
+		n.core.StartDisabled(now, n.wanted.Why+"; its daemon ended on the way")
+	case n.wanted.Disabled:
+		n.core.StartDisabled(now, n.wanted.Why)
+	default:
+		n.core.Start(now)
+	}
 	return nil
 }
 

@@ -110,6 +110,7 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 		if c := n.rejoinCheck(&ladder); c != nil {
 			own = append(own, *c)
 		}
+		own = append(own, n.foreign.checks(n.cfg.Bootstrap.CCL.Peers, n.core.Member().NameAt)...)
 		s, lease, at, mtu = n.core.Member().Status(now), n.dp.Lease(), now, n.core.MTUError()
 	})
 	if err != nil {
@@ -140,7 +141,8 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 	if s.Prepared != 0 {
 		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "configuration", Cause: waiting(&s), Since: wall(at)})
 	}
-	if mtu != nil {
+	h.Checks = append(h.Checks, narrowChecks(&s, wall(at))...)
+	if mtu != nil && len(s.Narrow) == 0 {
 		h.Checks = append(h.Checks, api.Check{Member: s.Self.Name, Name: "control link mtu", Cause: mtu.Error(), Since: wall(at)})
 	}
 	return h, nil

@@ -66,7 +66,7 @@ func (n *Node) writeMembers() {
 	for i := range m.view.Members {
 		mem := &m.view.Members[i]
 		p := dataplane.Peer{ID: mem.ID, VTEP: mem.VTEP, Incarnation: mem.Incarnation, Self: mem.ID == m.self}
-		mac, ok := macs[mem.VTEP.As4()]
+		mac, ok := macs[mem.VTEP]
 		if !ok && !p.Self {
 			m.missing = true
 			continue

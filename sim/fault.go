@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"cohort/cluster/health"
@@ -75,6 +76,36 @@ func Drain(w *World) {
 	w.clock.after(second, back)
 }
 
+// Promote is an operator who moves the control role, said to any member.
+func Promote(w *World) {
+	n, by := w.nodes[w.rng.IntN(len(w.nodes))], w.nodes[w.rng.IntN(len(w.nodes))]
+	if !by.running() || by.tag == 0 || n.tag == 0 {
+		return
+	}
+	w.note("FAULT node %d is told that node %d becomes the control node", by.index+1, n.index+1)
+	w.check.moved()
+	_ = by.core.Member().Promote(w.clock.now, fmt.Sprintf("fw-%d", n.index+1)) // it may be refused: it is it already
+	by.core.Flush(w.clock.now)
+}
+
+// DrainAmidElection is a Drain while the control role moves: before it, or to or from
+// the very node.
+func DrainAmidElection(w *World) {
+	Promote(w)
+	w.clock.after(w.rng.Int64N(50*ms), func() { Drain(w) })
+	w.clock.after(w.rng.Int64N(100*ms), func() { Promote(w) })
+}
+
+// LoseControl takes the power of the control node away.
+func LoseControl(w *World) {
+	for _, n := range w.nodes {
+		if n.running() && n.view != nil && n.view.Control == n.self {
+			w.powerOff(n)
+			return
+		}
+	}
+}
+
 // enable lets a node join that an operator has taken out; false when it is in.
 func (w *World) enable(n *node) bool {
 	if n.core.Ladder().Phase != health.Disabled {
@@ -132,47 +163,10 @@ func Stop(w *World) {
 	})
 }
 
-// Partition cuts the control link between two random sides.
-func Partition(w *World) {
-	side := w.rng.Uint64()
-	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
-	w.check.split()
-	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
-}
-
-// LongPartition is a Partition that outlasts connections and their hold-down.
-func LongPartition(w *World) {
-	side := w.rng.Uint64()
-	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
-	w.check.split()
-	w.cutWhile(3*second+w.rng.Int64N(6*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
-}
-
-// OneWay cuts what one node says to another.
-func OneWay(w *World) {
-	from, to := w.rng.IntN(len(w.nodes)), w.rng.IntN(len(w.nodes))
-	w.note("FAULT node %d is not heard by %d", from+1, to+1)
-	w.check.split()
-	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return a == from && b == to })
-}
-
-func (w *World) cutWhile(d int64, cut func(a, b int) bool) {
-	for a := range w.nodes {
-		for b := range w.nodes {
-			if a != b && cut(a, b) {
-				w.net.cut[[2]int{a, b}] = true
-			}
-		}
-	}
-	w.clock.after(d, func() {
-		w.note("the link is whole again")
-		clear(w.net.cut)
-	})
-}
-
 // mend ends every fault.
 func (w *World) mend() {
 	w.note("the faults end")
+	w.mended = true
 	clear(w.net.cut)
 	for _, n := range w.nodes {
 		n.stopped = false

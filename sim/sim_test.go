@@ -91,6 +91,38 @@ func TestNT6(t *testing.T) {
 	}
 }
 
+// TestEL10_FR13_DrainsBesideEverything drains nodes while their copies must be stored
+// first, while others die and leave orphans, while the control role moves or is lost, and
+// while the link is cut (a side that knows all of a port must not say so of the other's).
+func TestEL10_FR13_DrainsBesideEverything(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"sync":       {Sync: true, Faults: []Fault{Drain}},
+		"sync-power": {Sync: true, Faults: []Fault{Drain, PowerOff}, Strikes: 5, Duration: 16 * time.Second},
+		"promote":    {Faults: []Fault{DrainAmidElection}},
+		"control":    {Faults: []Fault{DrainAmidElection, LoseControl}, Strikes: 5},
+		"partition":  {Faults: []Fault{Drain, Partition, Deaf, Mute, Flapping}, Strikes: 5},
+		"daemon":     {Faults: []Fault{Drain, KillDaemon, Stop}, Strikes: 5},
+	} {
+		for _, nat := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
+				t.Parallel()
+				cfg := cfg
+				cfg.NAT = nat
+				var sum Result
+				n := (*seeds + 7) / 8
+				for s := range n {
+					r := play(t, name, cfg, *first+uint64(s))
+					sum.Completed, sum.Excused, sum.Drains, sum.Inherited = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Drains+r.Drains, sum.Inherited+r.Inherited
+				}
+				t.Logf("%d seeds: %d conversations complete, %d excused, %d drains moved %d connections", n, sum.Completed, sum.Excused, sum.Drains, sum.Inherited)
+				if sum.Completed == 0 || sum.Drains == 0 {
+					t.Error("nothing completed, or nobody drained")
+				}
+			})
+		}
+	}
+}
+
 // TestFR13_Sync takes owners away, at any instant, from connections of durability
 // sync. Whatever has reached its responder must be known elsewhere then, and go on.
 func TestFR13_Sync(t *testing.T) {
@@ -159,6 +191,36 @@ var longPartitions = Config{
 	NAT: true, Conns: 120, Duration: 14 * time.Second, HoldDown: 200 * time.Millisecond, Think: int64(500 * time.Millisecond),
 	Faults: []Fault{LongPartition, PowerOff}, Strikes: 3,
 	Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 2, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
+}
+
+// partitions are the ways in which the control link breaks without a machine dying.
+var partitions = map[string][]Fault{
+	"halves": {Halves}, "one": {Alone}, "one-way": {Deaf, Mute, OneWay}, "flapping": {Flapping},
+	"mixed": {Partition, Halves, Alone, Deaf, Mute, OneWay, Flapping},
+}
+
+// TestEL5_FR1_NT4_Partitions cuts and heals the control link in every way: there is
+// one view with one control node afterwards, and nothing was ever given out twice. It
+// plays a quarter of the seeds, of each of ten.
+func TestEL5_FR1_NT4_Partitions(t *testing.T) {
+	for name, faults := range partitions {
+		for _, nat := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
+				t.Parallel()
+				var sum Result
+				n := (*seeds + 3) / 4
+				for s := range n {
+					r := play(t, name, Config{NAT: nat, Faults: faults}, *first+uint64(s))
+					sum.Completed, sum.Excused, sum.Views, sum.Duplicates = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Views+r.Views, sum.Duplicates+r.Duplicates
+				}
+				t.Logf("%d seeds: %d conversations complete, %d excused, %d views, %d duplicate owners resolved", n, sum.Completed, sum.Excused, sum.Views, sum.Duplicates)
+				// Every node applies the first view; what is more comes of a cut.
+				if sum.Completed == 0 || sum.Views <= 8*n {
+					t.Error("nothing completed, or no cut was noticed")
+				}
+			})
+		}
+	}
 }
 
 // TestEL10_Drains takes nodes out in order and lets them join again. Nothing is lost,

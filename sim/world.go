@@ -111,7 +111,8 @@ type World struct {
 	policy   ownership.Policy
 	book     *book // of the town, else nil
 	traffic  *rand.Rand
-	snipers  int // deaths to come, see Snipe
+	snipers  int  // deaths to come, see Snipe
+	mended   bool // nothing is broken any more
 }
 
 // Run plays one seed to its end.

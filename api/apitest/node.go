@@ -19,6 +19,7 @@ type Node struct {
 	Links     []api.Interface
 	Counts    []api.Counter
 	Fill      api.Tables
+	Exposed   api.Exposure
 	Held      []api.Conn
 	Pools     []api.NATPool
 	Blocks    map[string][]api.NATBlock // by pool
@@ -73,6 +74,22 @@ func Example() *Node {
 		},
 		Fill: api.Tables{Owned: 2, Copies: 1, Forwards: 1, MaxOwned: 1 << 20, MaxCopies: 1 << 21, MaxForwards: 1 << 20},
 	}
+	n.Exposed = api.Exposure{
+		Self: "fw-b",
+		Nodes: []api.NodeExposure{
+			{Node: "fw-a", AgeMS: 420, Owned: 1200, Async: 3, Sync: 1, Behind: 2, LagMS: 1.5, P50MS: 0.18, P99MS: 2.3, IfDies: api.IfDies{
+				Lost: 2, Moves: 1198, To: []api.Heir{{Node: "fw-b", Connections: 1000}, {Node: "fw-long-name", Connections: 198}}, CopiesLost: 1,
+			}},
+			{Node: "fw-b", AgeMS: 70, Owned: 2, NoCopy: 1, P50MS: 0.15, P99MS: 12.5, IfDies: api.IfDies{
+				Lost: 1, Moves: 1, To: []api.Heir{{Node: "fw-a", Connections: 1}}, CopiesLost: 1000,
+			}},
+			{Node: "fw-long-name", AgeMS: -1, IfDies: api.IfDies{To: []api.Heir{}, CopiesLost: 198}},
+		},
+		Peers: []api.Replication{
+			{Peer: "fw-a", P50MS: 0.15, P99MS: 12.5, Count: 1400},
+			{Peer: "fw-long-name", Queued: 17, LagMS: 2600},
+		},
+	}
 	c := api.Conn{Protocol: "tcp", In: "inside", Out: "outside", Roles: "O", Owner: "fw-b", Backup: "fw-a", State: "established", Rule: "default", Gen: 1, IdleMS: 1500, AgeMS: 61_000, Timeout: 3600, Packets: [2]uint64{10, 12}, Bytes: [2]uint64{1200, 987654321}}
 	c.Source, c.Destination = tcp("10.1.0.77:50123", "192.0.2.80:443")
 	n.Held = append(n.Held, c)
@@ -106,6 +123,9 @@ func (n *Node) Counters(context.Context) ([]api.Counter, error) { return n.Count
 
 // Tables implements api.Provider.
 func (n *Node) Tables(context.Context) (api.Tables, error) { return n.Fill, n.Err }
+
+// Exposure implements api.Provider.
+func (n *Node) Exposure(context.Context) (api.Exposure, error) { return n.Exposed, n.Err }
 
 // Conns implements api.Provider; Err comes after the connections.
 func (n *Node) Conns(ctx context.Context, _ api.ConnFilter, visit func(*api.Conn) bool) error {

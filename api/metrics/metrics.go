@@ -31,6 +31,7 @@ type collector struct {
 	drops, packets, events          *prometheus.Desc
 	interfaceUp, interfaceNativeXDP *prometheus.Desc
 	nat                             natDescs
+	exposed                         exposureDescs
 }
 
 // New returns a collector that asks p. It may be registered once per registry.
@@ -54,6 +55,7 @@ func New(p api.Provider) prometheus.Collector {
 		interfaceUp:        desc("interface_up", "1 if the interface has a carrier.", "interface", "device"),
 		interfaceNativeXDP: desc("interface_xdp_native", "1 if the fast path runs in the driver, 0 if it is generic or absent.", "interface", "device"),
 		nat:                newNATDescs(),
+		exposed:            newExposureDescs(),
 	}
 }
 
@@ -73,6 +75,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	c.nat.describe(ch)
+	c.exposed.describe(ch)
 }
 
 // Collect implements prometheus.Collector. A question that fails leaves its
@@ -81,7 +84,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	up := 1.0
-	for _, ask := range []func(context.Context, emit) error{c.cluster, c.health, c.tables, c.counters, c.interfaces, c.natPools} {
+	for _, ask := range []func(context.Context, emit) error{c.cluster, c.health, c.tables, c.counters, c.interfaces, c.natPools, c.exposure} {
 		if ask(ctx, emit{ch}) != nil {
 			up = 0
 		}

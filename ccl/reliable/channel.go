@@ -22,6 +22,8 @@ type Channel struct {
 	una, next uint64
 	bytes     int // of messages in queue
 	messages  int
+	acked     uint64 // messages of this instance that the peer has
+	lags      history
 	cwnd      int
 	ssthresh  int
 	recover   uint64 // end of the flight in which a loss was last answered
@@ -62,7 +64,7 @@ func (c *Channel) start() {
 		c.queue[i] = nil
 	}
 	c.queue = c.queue[:0]
-	c.una, c.next, c.bytes, c.messages = 1, 1, 0, 0
+	c.una, c.next, c.bytes, c.messages, c.acked = 1, 1, 0, 0, 0
 	c.cwnd, c.ssthresh, c.recover = startWindow, Window, 0
 	c.rtt.restart()
 	c.rtoAt = never
@@ -159,6 +161,7 @@ func (c *Channel) release(s *segment) {
 // acknowledgement if one is due and nothing carried it.
 func (c *Channel) Flush(now int64) {
 	if len(c.queue) > 0 {
+		c.born(now)
 		c.transmit(now)
 	}
 	if c.ackAt <= now || c.unacked >= ackEvery {

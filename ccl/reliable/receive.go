@@ -70,6 +70,8 @@ func (c *Channel) acknowledged(now int64, cum uint64, sack uint64) {
 		}
 		c.bytes -= len(s.buf) - HeaderBytes
 		c.messages -= s.messages
+		c.acked += uint64(s.messages)
+		c.lags.add(now, now-s.bornAt, s.messages)
 		c.release(s)
 	}
 	if acked > 0 {

@@ -15,8 +15,9 @@ type segment struct {
 	messages int
 	sends    int
 	sentAt   int64
-	sacked   bool // has arrived out of order
-	lost     bool // must be sent again
+	bornAt   int64 // when it could first have been sent; 0 = since the last Flush
+	sacked   bool  // has arrived out of order
+	lost     bool  // must be sent again
 }
 
 // header is the head of a segment as read from the link.

@@ -28,8 +28,15 @@ type Opened struct {
 // Open judges a datagram from a peer's VTEP address. It allocates nothing for
 // a session that is current.
 func (s *Sealer) Open(now int64, from netip.Addr, b []byte) (Opened, Reason) {
-	o, r := s.open(now, from.Unmap(), b)
+	from = from.Unmap()
+	o, r := s.open(now, from, b)
 	s.count[r]++
+	switch {
+	case r == UnknownKey, r == BadTag:
+		s.strange(now, from, r, b)
+	case len(s.foreign) > 0 && (r == Accepted || o.Proved):
+		delete(s.foreign, from)
+	}
 	return o, r
 }
 

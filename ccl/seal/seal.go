@@ -53,6 +53,7 @@ type Sealer struct {
 	sealers [2]cipher.AEAD // ours, beside ring.keys
 	cookie  [32]byte       // key of the challenge nonces
 	peers   map[netip.Addr]*peer
+	foreign map[netip.Addr]*Foreign
 	count   Counters
 
 	aad, nonce, plain, response, challenge []byte // scratch
@@ -66,7 +67,7 @@ func New(cfg Config) (*Sealer, error) {
 	if cfg.Rand == nil {
 		return nil, errors.New("seal: config: no source of randomness")
 	}
-	s := &Sealer{local: cfg.Local.Unmap(), clear: cfg.Clear, peers: make(map[netip.Addr]*peer)}
+	s := &Sealer{local: cfg.Local.Unmap(), clear: cfg.Clear, peers: make(map[netip.Addr]*peer), foreign: make(map[netip.Addr]*Foreign)}
 	var seed [8 + len(s.cookie)]byte
 	if _, err := io.ReadFull(cfg.Rand, seed[:]); err != nil {
 		return nil, fmt.Errorf("seal: session: %w", err)

@@ -112,6 +112,7 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = binary.AppendUvarint(b, m.Alive)
 		b = binary.BigEndian.AppendUint64(b, m.Prepared)
 		b = binary.AppendUvarint(b, uint64(m.Down))
+		b = binary.AppendUvarint(b, m.Narrow)
 		return TypeHeartbeat, append(b, byte(m.Flags))
 	case ElectionRequest:
 		return TypeElectionRequest, appendString(appendMember(b, &m.From), m.Cluster)
@@ -139,6 +140,8 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = append(b, byte(m.Verb), byte(m.Node))
 		b = binary.AppendUvarint(b, uint64(m.Term))
 		return TypeOrder, binary.AppendUvarint(b, uint64(m.Epoch))
+	case Exposure:
+		return TypeExposure, appendExposure(b, &m)
 	case Probe:
 		b = binary.BigEndian.AppendUint32(b, m.ID)
 		return TypeProbe, appendAddr(binary.BigEndian.AppendUint16(b, m.Size), m.From)

@@ -228,7 +228,7 @@ func readMembership(t Type, r *reader) Message {
 		m.State = NodeState(r.u8())
 		m.Term, m.Epoch, m.Control = r.gen(), r.gen(), r.node()
 		m.Alive, m.Prepared = r.uvarint(1<<64-1), r.u64()
-		m.Down, m.Flags = r.gen(), BeatFlags(r.u8())
+		m.Down, m.Narrow, m.Flags = r.gen(), r.uvarint(1<<64-1), BeatFlags(r.u8())
 		return m
 	case TypeElectionRequest:
 		var m ElectionRequest
@@ -260,6 +260,10 @@ func readMembership(t Type, r *reader) Message {
 		return Removed{Life: Incarnation(r.u64()), Term: r.gen(), Epoch: r.gen(), Cause: Cause(r.u8()), Reason: r.text()}
 	case TypeOrder:
 		return Order{Verb: OrderVerb(r.u8()), Node: r.node(), Term: r.gen(), Epoch: r.gen()}
+	case TypeExposure:
+		var m Exposure
+		r.exposure(&m)
+		return m
 	case TypeProbe:
 		return Probe{ID: r.u32(), Size: r.u16(), From: r.addr()}
 	case TypeProbeReply:

@@ -172,7 +172,7 @@ var generators = map[Type]func(*rapid.T) Message{
 			From: genMember(t, genNode(t, "id")), State: NodeState(rapid.Byte().Draw(t, "state")),
 			Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
 			Control: genNode(t, "control"), Alive: rapid.Uint64().Draw(t, "alive"), Prepared: rapid.Uint64().Draw(t, "prepared"),
-			Down: rapid.Uint32().Draw(t, "down"), Flags: BeatFlags(rapid.Byte().Draw(t, "flags")),
+			Down: rapid.Uint32().Draw(t, "down"), Narrow: rapid.Uint64().Draw(t, "narrow"), Flags: BeatFlags(rapid.Byte().Draw(t, "flags")),
 		}
 	},
 	TypeElectionRequest: func(t *rapid.T) Message {
@@ -199,6 +199,19 @@ var generators = map[Type]func(*rapid.T) Message{
 			Life: Incarnation(rapid.Uint64().Draw(t, "life")), Term: rapid.Uint32().Draw(t, "term"), Epoch: rapid.Uint32().Draw(t, "epoch"),
 			Cause: Cause(rapid.Byte().Draw(t, "cause")), Reason: genText(t, "reason"),
 		}
+	},
+	TypeExposure: func(t *rapid.T) Message {
+		n := func(label string) uint32 { return rapid.Uint32().Draw(t, label) }
+		m := Exposure{
+			Owned: n("owned"), NoCopy: n("no copy"), Async: n("async"), Sync: n("sync"), Behind: n("behind"),
+			Oldest: n("oldest"), P50: n("p50"), P99: n("p99"),
+		}
+		for id := NodeID(1); id < MaxNodes; id++ {
+			if rapid.IntRange(0, 9).Draw(t, "holds") == 0 {
+				m.Held = append(m.Held, HeldBy{Node: id, Count: n("count")})
+			}
+		}
+		return m
 	},
 	TypeOrder: func(t *rapid.T) Message {
 		return Order{

@@ -38,7 +38,7 @@ var samples = []Message{
 	Gone{Key: sampleKey},
 	Synced{View: 0x01000002, Phase: SyncFullEnd},
 	Redirect{Key: sampleKey, Owner: OwnerRetry},
-	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99, Down: 1 << 2, Flags: BeatDraining},
+	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99, Down: 1 << 2, Narrow: 1 << 3, Flags: BeatDraining},
 	ElectionRequest{From: sampleMember, Cluster: "edge"},
 	ElectionReply{From: sampleMember, Control: 1, Term: 1, Epoch: 300},
 	Join{From: sampleMember, Cluster: "edge", Version: "0.1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Config: 0x99, Prepared: 0x98},
@@ -70,6 +70,7 @@ var samples = []Message{
 	Delegate{Op: DelegateRevoke, Key: sampleKey, ID: 7},
 	Report{Op: ReportAsk, Key: sampleKey, Stamp: 0x99, Gen: 2, View: 0x01000002},
 	Report{Op: ReportEnd, Key: sampleKey, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
+	Exposure{Owned: 1000, NoCopy: 3, Async: 5, Sync: 1, Behind: 2, Oldest: 1500, P50: 130, P99: 2047, Held: []HeldBy{{1, 500}, {3, 493}}},
 }
 
 func orphan(c Conn) Conn {

@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the wire format. A node refuses another major version by name.
-const Version = 4
+const Version = 5
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -45,6 +45,7 @@ const (
 	TypeProbeReply      Type = 40
 	TypeRemoved         Type = 41
 	TypeOrder           Type = 42
+	TypeExposure        Type = 46 // member -> all: what would be lost with it (MG9)
 )
 
 // Conn is the state of one connection as it travels: enough for any node to
@@ -264,6 +265,7 @@ type Heartbeat struct {
 	Alive       uint64 // bit per NodeID: members the sender has heard within the hold time
 	Prepared    uint64 // checksum of the configuration that the sender is ready to change to, 0 = none (NT7)
 	Down        uint32 // bit per logical interface: monitored, and failed (HL2)
+	Narrow      uint64 // bit per NodeID: members that small packets reach and full-sized ones do not (CL3)
 	Flags       BeatFlags
 }
 

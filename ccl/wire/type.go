@@ -21,7 +21,7 @@ var typeNames = map[Type]string{
 	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeKept: "kept", TypeDelegate: "delegate", TypeReport: "report", TypeHeartbeat: "heartbeat",
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
-	TypeProbe: "probe", TypeProbeReply: "probe-reply", TypeRemoved: "removed", TypeOrder: "order",
+	TypeProbe: "probe", TypeProbeReply: "probe-reply", TypeRemoved: "removed", TypeOrder: "order", TypeExposure: "exposure",
 }
 
 // String returns the name used in logs, transcripts and metrics.

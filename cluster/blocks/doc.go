@@ -51,8 +51,13 @@
 //  2. every member has announced, in this view, all that it holds and all that
 //     it has held in this view, and the unit is not among it;
 //  3. the rosters that the members have on disk are the same;
-//  4. Settled: everybody has registered its connections in this view; and then
-//     the director knows of no use of the unit.
+//  4. Settled: everybody has registered its connections in this view, so that the
+//     director knows every use of the unit.
+//
+// A unit thaws whether connections use it or not: its director has the stubs of
+// those that are left, which is what a holder needs. If it waited for the last one,
+// every node that is away once, even in order, would take its blocks with it for as
+// long as the longest connection lasts.
 //
 // # Why this is safe
 //
@@ -86,8 +91,8 @@
 // # Lives and processes
 //
 // A life (wire.Incarnation) that is over holds nothing: Lost, or a view that
-// shows another life. Its units are nobody's, and its connections, adopted by
-// others, keep them from thawing until the last has ended (NT5).
+// shows another life. Its units are nobody's until they thaw, with the ports that
+// its connections use; adopted by others, these keep their ports (NT5).
 //
 // A process that is replaced within one life (HL5) leaves what it held in the
 // Journal, and in which view; the next one Restores it and waits for Settled. It
@@ -134,13 +139,12 @@
 // that right is passed on with the old first unit only, as if it were one more
 // port.
 //
-// Larger units have several holders' ports, and would be idle never, in a busy
-// pool. So where 4 fails only because u is in use, and a new numbering made u of
-// several units that nobody held together (remade), its director takes it
-// nevertheless: it knows all connections in it, which is what a holder needs. A
-// port that rests after its connection's end is known to its former holder only;
-// RemakeAfter is as long as that can take. (An idle unit does not wait, as little
-// as that of a holder who died: a hold-down that nobody here knows is cut short.)
+// Larger units have several holders' ports. Where a new numbering made u of
+// several units that nobody held together (remade), and connections use it, what
+// rests after its connection's end is known to former holders that live: its
+// director waits for RemakeAfter, which is as long as that can take. (An idle unit
+// does not wait, as little as that of a holder who is over: a hold-down that nobody
+// here knows is cut short.)
 //
 // # Founding
 //

@@ -79,7 +79,8 @@ type Stats struct {
 	Taken     uint64 // units received
 	TakenBack uint64 // units whose receiver never took them
 	Thawed    uint64 // units that this node, as their director, brought back
-	Remade    uint64 // ... of these, units in use that a new numbering had made
+	InUse     uint64 // ... of these, units that connections use
+	Remade    uint64 // ... of these, units that a new numbering had made
 	LeasesIn  uint64 // units received for a Want
 	LeasesOut uint64 // units given for one
 	Refused   uint64 // Wants that this node could not serve

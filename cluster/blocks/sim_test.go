@@ -15,8 +15,8 @@ var (
 )
 
 // TestNT4_AnyKillPartitionAndHeal plays random disasters. At every moment no
-// unit is held by two lives; a unit is thawed only when no living connection
-// uses it; and when everybody is back and idle, every unit is where it should be.
+// unit is held by two lives; a unit is thawed only when its director has heard of
+// every living connection that uses it; and when everybody is back and idle, every unit is where it should be.
 func TestNT4_AnyKillPartitionAndHeal(t *testing.T) {
 	var sum Stats
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
@@ -27,7 +27,7 @@ func TestNT4_AnyKillPartitionAndHeal(t *testing.T) {
 		sum.add(s)
 	}
 	t.Logf("%d seeds: %+v", *seeds, sum)
-	if sum.TakenBack == 0 || sum.Thawed == 0 || sum.LeasesIn == 0 || sum.Given == 0 || sum.Remade == 0 {
+	if sum.TakenBack == 0 || sum.Thawed == 0 || sum.LeasesIn == 0 || sum.Given == 0 || sum.Remade == 0 || sum.InUse == sum.Remade {
 		t.Error("something never happened: the simulation proves less than it says")
 	}
 }
@@ -37,6 +37,7 @@ func (s *Stats) add(o Stats) {
 	s.Taken += o.Taken
 	s.TakenBack += o.TakenBack
 	s.Thawed += o.Thawed
+	s.InUse += o.InUse
 	s.Remade += o.Remade
 	s.LeasesIn += o.LeasesIn
 	s.LeasesOut += o.LeasesOut

@@ -11,7 +11,7 @@ const (
 	Leased               // another node should have it
 	Limbo                // on its way from one node to another
 	Frozen               // nobody here holds it, and somebody who is not here may
-	Waiting              // nobody holds it: thaws when its last connection ends
+	Waiting              // nobody holds it: its director is about to thaw it, or waits for what rests in it (Cutting.RemakeAfter)
 )
 
 // String returns the name that commands show.

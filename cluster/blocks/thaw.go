@@ -65,7 +65,7 @@ func (m *Machine) thaw() {
 				continue
 			}
 			if !m.cfg.Ports.Idle(u) {
-				m.remake(u)
+				m.thawInUse(u)
 				continue
 			}
 			m.stats.Thawed++
@@ -85,17 +85,25 @@ func (m *Machine) thaw() {
 	}
 }
 
-// remake takes a unit that is in use, because a new numbering made it of units
-// of several holders: in a busy pool it would never be idle. Everybody has
-// registered, so this node knows every connection in it and will not choose
-// their tuples. What it does not know is what rests at the former holders: that
-// is over when it has waited for so long.
-func (m *Machine) remake(u int) {
-	if m.remade.has(u) && m.now-m.since >= m.remakeAfter {
-		m.stats.Thawed++
+// thawInUse takes a unit that connections use whose holder is over: in a cluster
+// with connections that last, it would never be idle, and after every node has been
+// away once hardly a unit would be left (NT3, NT5). Everybody has registered, so this
+// node knows every connection in it and will not choose their tuples: it cannot be
+// sure of less than when it finds a unit idle.
+//
+// A unit that a new numbering made of units of several holders has lost its ports
+// while these live, and know what rests there (hold-down). That is over when it has
+// waited for so long.
+func (m *Machine) thawInUse(u int) {
+	if m.remade.has(u) {
+		if m.now-m.since < m.remakeAfter {
+			return
+		}
 		m.stats.Remade++
-		m.take(u)
 	}
+	m.stats.Thawed++
+	m.stats.InUse++
+	m.take(u)
 }
 
 // forgetGives ends the limbo of what was on its way to a node that is over. Its

@@ -32,9 +32,16 @@ func TestNT4_ThawNeedsEverything(t *testing.T) {
 	} else if s.m.touched.count() != int(s.m.stats.Thawed) {
 		t.Fatal("what was thawed and given is not announced as had")
 	}
+	if s := frozen(t, func(s *single) { s.busy = busy(s); s.m.Settled(s.now) }); s.m.stats.InUse == 0 || s.m.held.count() != int(s.m.stats.InUse) {
+		t.Fatalf("what connections use does not thaw, or not here where they are known: %+v", s.m.stats)
+	}
 	for name, spoil := range map[string]func(s *single){
 		"not settled": func(s *single) {},
-		"in use":      func(s *single) { s.busy = busy(s); s.m.Settled(s.now) },
+		"remade": func(s *single) {
+			s.busy, s.m.remade = busy(s), everyUnit(s)
+			s.m.remakeAfter = 1000 * ms
+			s.m.Settled(s.now)
+		},
 		"roster": func(s *single) {
 			s.m.roster.merge(wire.RosterEntry{Name: "fw-9", Seen: 4})
 			s.sums()
@@ -107,6 +114,15 @@ func (s *single) sums() {
 	s.m.remember()
 	s.units(2, nil)
 	s.units(3, nil)
+}
+
+// everyUnit is all of a machine.
+func everyUnit(s *single) bitset {
+	b := newBitset(s.m.units)
+	for u := range s.m.units {
+		b.set(u)
+	}
+	return b
 }
 
 func busy(s *single) map[int]bool {

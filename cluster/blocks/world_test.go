@@ -102,7 +102,7 @@ type node struct {
 	recut    bool       // is being told another one
 	ready    bool       // settled in view
 	back     uint64     // units taken back so far
-	remade   uint64     // units thawed in use so far
+	inUse    uint64     // units thawed in use so far
 	begun    int        // processes so far
 	dropping bool       // its units are given up, not given away
 
@@ -206,7 +206,7 @@ func (n *node) boot() {
 func (n *node) start() {
 	n.begun++
 	process := n.begun
-	n.held, n.ready, n.back, n.remade = map[int]bool{}, false, 0, 0
+	n.held, n.ready, n.back, n.inUse = map[int]bool{}, false, 0, 0
 	n.m = New(n.w.now, Config{
 		Pools: n.w.cuts[n.cut].pools, Cut: uint32(n.cut), Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second, MaxRanges: n.w.ranges,
 		Remember: func(m Memory) {
@@ -261,7 +261,7 @@ func (n *node) Hold(u int, held bool) {
 	for _, a := range n.w.cuts[n.cut].atoms[u] {
 		n.hold(u, a, held)
 	}
-	n.back, n.remade = n.m.stats.TakenBack, n.m.stats.Remade
+	n.back, n.inUse = n.m.stats.TakenBack, n.m.stats.InUse
 	if held {
 		n.journal[u] = true
 	} else {
@@ -278,10 +278,14 @@ func (n *node) hold(u, atom int, held bool) {
 		*o = owned{n, n.life}
 		for _, c := range n.w.conns {
 			// What was never taken comes back as it was: the other side of a
-			// partition may have adopted connections of it. And what another
-			// numbering made is taken in use.
-			if c.atom == atom && c.in(n.view) && n.m.stats.TakenBack == n.back && n.m.stats.Remade == n.remade && !n.recut {
+			// partition may have adopted connections of it. And what thaws in use
+			// has no connection that the director has not heard of.
+			inUse := n.m.stats.InUse > n.inUse
+			if c.atom == atom && c.in(n.view) && n.m.stats.TakenBack == n.back && !inUse && !n.recut {
 				n.w.fail("%s takes unit %d, which %s uses", n.name, u, c.own.name)
+			}
+			if inUse && c.atom == atom && c.lives() && !(n.ready && c.in(n.view)) {
+				n.w.fail("%s thaws unit %d, and cannot know that %s uses it", n.name, u, c.own.name)
 			}
 		}
 	case o.by == n:

@@ -47,6 +47,10 @@ type Config struct {
 	// address may be among them. Messages from other addresses are ignored.
 	Peers []netip.Addr
 
+	// RemoveNarrow: as control node, take out members whose control link does not
+	// carry full-sized packets any more (CL3). Otherwise they are only shown.
+	RemoveNarrow bool
+
 	Hold             time.Duration // silence after which a node is dead; 3 s
 	ElectionInterval time.Duration // between election requests (EL1); 3 s
 	ElectionWait     time.Duration // without a better answer (EL1); 45 s

@@ -229,8 +229,11 @@ func (m *Machine) nextControl(now int64) int64 {
 		next = min(next, m.downAt+verdict)
 	case m.down != 0 && now < m.recent+mending:
 		next = min(next, m.recent+mending)
-	case m.handicap(now, &m.self) != "":
+	case m.handicap(now, &m.self) != "", m.narrowed(now)&(1<<m.self.ID) != 0:
 		next = never
+	}
+	if now < m.narrow.ripe {
+		next = min(next, m.narrow.ripe)
 	}
 	for i := range m.view.Members {
 		mem := &m.view.Members[i]

@@ -21,7 +21,8 @@ type doubt struct {
 // (HL5): v was the view and id this node's id, with the incarnation of the
 // configuration. Nothing is applied again. The machine asks the cluster at
 // once whether v still holds; until then LeaseUntil is 0 and the lease that
-// the former process left runs on by itself. If the cluster has gone on
+// the former process left runs on by itself. A node that drained goes on saying so;
+// the caller takes it back with Drain if nobody wants it any more. If the cluster has gone on
 // without this node, Fenced follows.
 func (m *Machine) Resume(now int64, v *wire.View, id wire.NodeID) error {
 	switch {
@@ -35,6 +36,7 @@ func (m *Machine) Resume(now int64, v *wire.View, id wire.NodeID) error {
 		return fmt.Errorf("membership: resume: %s", m.unfit(v))
 	}
 	m.view, m.self.ID = v, id
+	m.draining = v.Drains(id) // until the caller takes it back (Drain)
 	m.note(v.Term, v.Epoch)
 	for i := range v.Members {
 		m.remember(v.Members[i].Name, v.Members[i].ID)

@@ -29,7 +29,7 @@ func (m *Machine) hello(now int64) wire.Heartbeat {
 	h := wire.Heartbeat{
 		From: m.self, State: wire.StateInSync,
 		Term: m.view.Term, Epoch: m.view.Epoch, Control: m.view.Control, Prepared: m.prepared,
-		Down: m.down, Flags: m.flags(),
+		Down: m.down, Narrow: m.narrow.own, Flags: m.flags(),
 	}
 	if m.doubt.on {
 		h.State = wire.StateJoining
@@ -47,7 +47,7 @@ func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
 	if !sane(h.Term, h.Epoch) || !m.identify(now, p, h.From) {
 		return
 	}
-	news := p.beatAt == never || p.beat.Down != h.Down || p.beat.Flags != h.Flags
+	news := p.beatAt == never || p.beat.Down != h.Down || p.beat.Flags != h.Flags || p.beat.Narrow != h.Narrow
 	if p.beatAt != never && p.beat.Down&^h.Down != 0 {
 		p.upAt, m.recent = now, now
 	}
@@ -66,6 +66,9 @@ func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
 			m.ruled(now, p)
 		}
 		return
+	}
+	if m.narrow.any || h.Narrow != 0 {
+		m.weigh(now)
 	}
 	m.answerDoubt(now, p, h)
 	m.settleDoubt(now, p, h)

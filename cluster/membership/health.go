@@ -150,7 +150,7 @@ func (m *Machine) handicap(now int64, mem *wire.Member) string {
 		if now < m.mended(other)+mending {
 			continue
 		}
-		if other.ID == mem.ID || !known || has == down || has&^down != 0 {
+		if other.ID == mem.ID || !known || has == down || has&^down != 0 || m.links(other.ID, ^uint64(0)) > m.links(mem.ID, ^uint64(0)) {
 			continue
 		}
 		if p := m.peers[other.VTEP]; m.departed(now, other) == "" && (p == nil || p.evict == "") {
@@ -165,9 +165,14 @@ func (m *Machine) handicap(now int64, mem *wire.Member) string {
 // while it still forwards, and if it does not hear this, or is dead or stopped, it
 // is removed like any silent member, when its lease is over (HL5).
 func (m *Machine) dismiss(now int64, p *peer, mem *wire.Member) {
-	if why := m.handicap(now, mem); why != "" && (p.evict == "" || p.evictFor == wire.CauseInterface) {
+	own := p.evict == "" || p.evictFor == wire.CauseInterface || p.evictFor == wire.CauseLink
+	switch why := m.handicap(now, mem); {
+	case !own: // others' reasons stay as they are
+	case why != "":
 		p.evict, p.evictFor = why, wire.CauseInterface
-	} else if why == "" && p.evictFor == wire.CauseInterface {
+	case m.narrowed(now)&(1<<mem.ID) != 0:
+		p.evict, p.evictFor = m.narrowTo(mem), wire.CauseLink
+	default:
 		p.evict = ""
 	}
 	if p.evict == "" || now < p.evicted+m.urgent {
@@ -184,6 +189,8 @@ func (m *Machine) nextDismissal(now int64, p *peer, mem *wire.Member) int64 {
 	switch h := p.says(); {
 	case p.evict != "":
 		return p.evicted + m.urgent
+	case m.narrowed(now)&(1<<mem.ID) != 0:
+		return never
 	case h == nil || h.Down == 0:
 		return inf
 	case now < p.downAt+verdict:
@@ -199,11 +206,15 @@ func (m *Machine) nextDismissal(now int64, p *peer, mem *wire.Member) int64 {
 // withdraw takes the control node itself out of its cluster when another member
 // is better off; the best of the others takes over.
 func (m *Machine) withdraw(now int64) bool {
-	why := m.handicap(now, &m.self)
-	if why != "" {
+	if why := m.handicap(now, &m.self); why != "" {
 		m.eject(now, wire.CauseInterface, why)
+		return true
 	}
-	return why != ""
+	if m.narrowed(now)&(1<<m.self.ID) != 0 {
+		m.eject(now, wire.CauseLink, m.narrowTo(&m.self))
+		return true
+	}
+	return false
 }
 
 // rest names those of down that are not in has.

@@ -48,6 +48,7 @@ type Machine struct {
 	upAt     int64  // when one of them last worked again
 	recent   int64  // when one of anybody did
 	grace    bool
+	narrow   narrows
 	draining bool
 	asked    bool    // to drain, by another member
 	pending  pending // an operator's order on its way
@@ -108,6 +109,7 @@ func (m *Machine) reset() {
 	m.doubt = doubt{}
 	m.beatAt, m.nextBeat = never, inf
 	m.pending, m.draining, m.asked = pending{again: inf}, false, false
+	m.narrow = narrows{ripe: inf}
 	for _, p := range m.order {
 		p.join, p.evict, p.answered, p.hearsMe, p.sent, p.lagging = nil, "", never, never, never, never
 	}
@@ -263,7 +265,7 @@ func (m *Machine) apply(now int64, v *wire.View, cause string) {
 		m.prepared = 0
 	}
 	m.pending, m.mode = pending{again: inf}, Auto
-	m.view = v
+	m.view, m.narrow = v, narrows{ripe: inf}
 	m.self.ID = me.ID
 	m.note(v.Term, v.Epoch)
 	for i := range v.Members {

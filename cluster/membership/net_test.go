@@ -46,8 +46,9 @@ type testNode struct {
 	term, epoch uint32     // of the newest view ever, in the state directory
 	down        uint32     // failed interfaces, as the node reports them
 	grace       bool
-	why         wire.Cause // of the last time that it was fenced
-	lease       int64      // what the fast path has
+	narrow      []*testNode // nodes that its full-sized packets do not reach
+	why         wire.Cause  // of the last time that it was fenced
+	lease       int64       // what the fast path has
 	ticks       int
 	gone        int64 // when it stopped to run, for lease checks
 	woke        int64 // when it went on after a pause
@@ -195,6 +196,19 @@ func (t *testNode) report() {
 	t.do(func() { t.m.Health(t.net.now, t.down, t.grace) })
 }
 
+// measure tells the machine of its links, as the node does at every tick.
+func (t *testNode) measure() {
+	set := uint64(0)
+	if t.m.view != nil {
+		for _, o := range t.narrow {
+			if mem := t.m.view.Named(o.cfg.Self.Name); mem != nil {
+				set |= 1 << mem.ID
+			}
+		}
+	}
+	t.m.Narrow(t.net.now, set)
+}
+
 func (t *testNode) kill() {
 	t.running, t.gone = false, t.net.now
 	t.gen++
@@ -224,6 +238,7 @@ func (t *testNode) do(input func()) {
 	if input(); t.m.Asked() {
 		t.m.Drain(t.net.now, true)
 	}
+	t.measure()
 	if until := t.m.LeaseUntil(t.net.now); until != 0 {
 		t.lease = until
 	}
@@ -316,7 +331,7 @@ func (t *testNode) Fenced(why string, cause wire.Cause) {
 	n := t.net
 	was := t.applied
 	t.lease, t.applied, t.saved, t.fences, t.why = 0, nil, nil, t.fences+1, cause
-	if cause == wire.CauseInterface {
+	if cause == wire.CauseInterface || cause == wire.CauseLink {
 		n.checkHandicap(t, was)
 	}
 	others := 0
@@ -344,8 +359,8 @@ func (t *testNode) Fenced(why string, cause wire.Cause) {
 	})
 }
 
-// checkHandicap proves HL2 and EL9: who is out because of its interfaces leaves
-// a member behind. Not under loss or cuts, and not when the one that was better
+// checkHandicap proves HL2, CL3 and EL9: who is out because of its interfaces or of
+// its link leaves a member behind. Not under loss or cuts, and not when the one that was better
 // off has just died: nobody can know that yet.
 func (n *network) checkHandicap(t *testNode, was *wire.View) {
 	if n.loss > 0 || len(n.cuts) > 0 || n.now-n.disturbed < 3*t.m.hold {
@@ -360,7 +375,7 @@ func (n *network) checkHandicap(t *testNode, was *wire.View) {
 			return
 		}
 	}
-	n.violated("EL9: %s is out because of its interfaces, and nobody is left", t.cfg.Self.Name)
+	n.violated("EL9: %s is out because of its interfaces or its link, and nobody is left", t.cfg.Self.Name)
 }
 
 // Event implements Output.

@@ -78,6 +78,7 @@ func TestScripts(t *testing.T) {
 //	remove a 3 cause      on node a, as the control node
 //	down a 1 2 | up a 1   interfaces of a fail | work again
 //	grace a | settle a    a has just joined | is to be judged by its interfaces
+//	narrow a b c          full-sized packets of a do not reach b and c | narrow a: they reach everybody
 //	drain a | undrain a
 //	promote a c, expel a c, ask a c, break a    an operator's order, said to a; who is asked drains
 //	absent a c            a's transport says that c's address is unreachable
@@ -175,6 +176,13 @@ func (n *network) command(t *testing.T, f []string) {
 		o.report()
 	case "grace", "settle":
 		each(func(o *testNode) { o.grace = f[0] == "grace"; o.report() })
+	case "narrow":
+		o := n.node(f[1])
+		o.narrow = nil
+		for _, name := range f[2:] {
+			o.narrow = append(o.narrow, n.node(name))
+		}
+		o.do(o.measure)
 	case "drain", "undrain":
 		each(func(o *testNode) { o.do(func() { o.m.Drain(n.now, f[0] == "drain") }) })
 	case "promote", "expel", "ask", "break":
@@ -222,6 +230,8 @@ func (n *network) set(t *testing.T, o *testNode, k, v string) {
 	case "config":
 		number, _ := strconv.ParseUint(v, 10, 32)
 		o.cfg.Running = number << 32
+	case "narrow":
+		o.cfg.RemoveNarrow = v == "remove"
 	case "quick":
 		o.cfg.QuickWait, _ = time.ParseDuration(v)
 	case "hold":
@@ -284,6 +294,12 @@ func (n *network) show() {
 		}
 		if s.Refused != "" {
 			line += ", refused: " + s.Refused
+		}
+		for _, w := range s.Narrow {
+			line += fmt.Sprintf(", narrow: %s-%s", w.Name, w.To)
+			if w.All {
+				line += " (all)"
+			}
 		}
 		fmt.Fprintf(&n.log, "%s, forwards: %v\n", line, o.lease > n.now)
 	}

@@ -21,10 +21,11 @@ type Status struct {
 	Prepared   uint64   // ... of another one that this node is ready for, 0 = none
 	Unready    []string // members that are not, and that the change waits for
 	LeaseUntil int64
-	Peers      []PeerStatus // by address
-	Events     []Event      // oldest first
-	Strangers  uint64       // messages from addresses that are not configured
-	Malformed  uint64       // messages that made no sense
+	Peers      []PeerStatus   // by address
+	Narrow     []NarrowStatus // members whose links do not carry full-sized packets (CL3)
+	Events     []Event        // oldest first
+	Strangers  uint64         // messages from addresses that are not configured
+	Malformed  uint64         // messages that made no sense
 }
 
 // PeerStatus is what this node knows about one configured address.
@@ -46,6 +47,7 @@ func (m *Machine) Status(now int64) Status {
 		Refused: m.joining.refused, View: m.view, LeaseUntil: m.LeaseUntil(now),
 		Events: m.history.list(), Strangers: m.strangers, Malformed: m.refused,
 		Running: m.running, Prepared: m.prepared, Unready: m.unready(),
+		Narrow: m.narrowStatus(),
 	}
 	if m.follow.merge != nil {
 		s.Merging = m.follow.merge.member.Name
@@ -83,6 +85,14 @@ func (m *Machine) peerStatus(now int64, p *peer) PeerStatus {
 		s.Applied = m.shows(p)
 	}
 	return s
+}
+
+// NameAt returns the name that the node at a peer's address last gave itself, or "".
+func (m *Machine) NameAt(a netip.Addr) string {
+	if p := m.peers[a]; p != nil {
+		return p.member.Name
+	}
+	return ""
 }
 
 // HeardOf returns how long ago an authenticated packet came from the node that

@@ -24,6 +24,7 @@ func (c *Core) Tick(now int64) {
 	if c.view == nil {
 		return
 	}
+	c.tickExposed()
 	c.tickSync()
 	c.tickDrain()
 	c.tickPending()
@@ -94,11 +95,19 @@ func (c *Core) ageFlows() {
 			c.revoke(slot) // they may have seen more than they have reported
 		case f.Expired(now) && !inUse(f):
 			c.closeFlow(slot)
+			return true
 		case f.Flags&flowtable.FlowProvisional != 0 && flowtable.Since(now, f.Created) > int32(flowtable.TickOf(int64(reclaimAfter))):
 			c.claimAgain(slot, f)
+			if f.Flags&flowtable.FlowLive == 0 {
+				return true // another owns it
+			}
 		}
+		c.count(f)
 		return true
 	})
+	if c.ageing.flows == 0 {
+		c.exposed.passed(c.now)
+	}
 }
 
 // claimAgain repeats the claim of a flow whose owner this node is only as far
@@ -108,7 +117,7 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 	conn := c.connOf(f)
 	k, _ := conn.Key.Canonical()
 	if c.director(k) != c.self {
-		c.claim(&conn, false)
+		c.claim(f, &conn, false)
 		return
 	}
 	if !c.complete(k) {

@@ -60,6 +60,10 @@ type Config struct {
 	// connection's first key. May be nil.
 	Exposed func(k packet.FlowKey)
 
+	// Progress says how far the messages to another member have come, for Exposure
+	// (MG9). Without it nothing counts as acknowledged. May be nil.
+	Progress func(to wire.NodeID) Progress
+
 	// Trace sees every message that this node sends (from is itself) or gets.
 	// It must not keep m. May be nil.
 	Trace func(from, to wire.NodeID, m wire.Message)
@@ -159,6 +163,7 @@ type Core struct {
 	drain   drain
 	ageing  ageing
 	stats   Stats
+	exposed exposed
 	msg     scratch
 
 	lending lending

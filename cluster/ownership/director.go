@@ -136,8 +136,7 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		// Its claim may be on the way: the SYN-ACK often comes first.
 		c.park(k, ask{from: from, conn: wire.Conn{Key: key}})
 	case c.isOwner(e, from):
-		e.Flags, e.Confirmed = e.Flags|wire.ConnGranted, c.tick()
-		c.grant(from, c.connOfCopy(e), true)
+		c.grantAgain(from, e)
 	case live:
 		c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
 	case e.Flags&wire.ConnNoCopy != 0:
@@ -242,8 +241,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	case rival:
 		c.redirect(from, conn.Key, old, e.Gen)
 	case live:
-		e.Flags, e.Confirmed = e.Flags|wire.ConnGranted, c.tick()
-		c.grant(from, c.connOfCopy(e), true) // it has not heard of that yet
+		c.grantAgain(from, e) // it has not heard of that yet
 	default:
 		c.outlive(from, conn, e)
 	}
@@ -350,14 +348,21 @@ func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 
 // entry is what copies and stubs have in common.
 func (c *Core) entry(owner wire.NodeID, k packet.FlowKey, gen uint32) flowtable.Backup {
-	b := flowtable.Backup{Key: flowtable.Pack(k), Gen: gen, Owner: uint8(owner), Confirmed: c.tick()}
+	b := flowtable.Backup{Key: flowtable.Pack(k), Gen: gen, Owner: uint8(owner), Confirmed: c.confirmedNow(owner)}
 	if owner != nobody {
 		b.Incarnation = c.incarnation(owner)
-		if begun := c.sync.begun[owner]; begun != 0 && flowtable.Since(begun, b.Confirmed) > 0 {
-			b.Confirmed = begun // within a bracket that began in this tick
-		}
 	}
 	return b
+}
+
+// confirmedNow is the tick of what owner confirms now: later than the beginning of
+// its newest full round, also when that was in this very tick (onSynced).
+func (c *Core) confirmedNow(owner wire.NodeID) uint32 {
+	now := c.tick()
+	if begun := c.sync.begun[owner]; begun != 0 && flowtable.Since(begun, now) > 0 {
+		return begun
+	}
+	return now
 }
 
 // connOfCopy is the connection of a copy as it travels.
@@ -386,6 +391,12 @@ func (c *Core) isOwner(e *flowtable.Backup, id wire.NodeID) bool {
 func (c *Core) grant(to wire.NodeID, conn wire.Conn, adopted bool) {
 	c.msg.grant = wire.Grant{Conn: conn, Adopted: adopted}
 	c.send(to, &c.msg.grant)
+}
+
+// grantAgain repeats the grant of a copy to its owner, which has not heard of it.
+func (c *Core) grantAgain(to wire.NodeID, e *flowtable.Backup) {
+	e.Flags, e.Confirmed = e.Flags|wire.ConnGranted, c.confirmedNow(to)
+	c.grant(to, c.connOfCopy(e), true)
 }
 
 func (c *Core) redirect(to wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen uint32) {

@@ -179,13 +179,14 @@ func (c *Core) onYours(from wire.NodeID, conn wire.Conn) {
 		return
 	}
 	conn.Gen++
-	if _, r := c.install(&conn, 0); r != ReasonNone {
+	slot, r := c.install(&conn, 0)
+	if r != ReasonNone {
 		return
 	}
 	c.stats.Inherited++
 	c.dir.Delete(k) // the copy is never at the owner (FR3)
 	c.bind(&conn)
-	c.claim(&conn, true)
+	c.claim(c.table.Flow(slot), &conn, true)
 	c.redirect(from, conn.Key, c.self, conn.Gen)
 	if w := c.pending.get(k); w != nil {
 		c.answered(w)

@@ -32,6 +32,7 @@ type cluster struct {
 	refus map[wire.NodeID]bool            // links to these are backed up
 	nat   bool                            // nodes boot with a testNAT
 	lose  func(from, to wire.NodeID) bool // of delegation: the rest is reliable
+	went  map[[2]wire.NodeID]Progress     // messages from one node to another
 }
 
 type delivery struct {
@@ -98,7 +99,15 @@ func (n *testNode) Send(to wire.NodeID, m wire.Message) error {
 	c.queue = append(c.queue, delivery{})
 	copy(c.queue[i+1:], c.queue[i:])
 	c.queue[i] = d
+	c.progress(n.id, to, 1, 0)
 	return nil
+}
+
+// progress counts messages on their way, as the reliable channel does.
+func (c *cluster) progress(from, to wire.NodeID, sent, acked uint64) {
+	p := c.went[[2]wire.NodeID{from, to}]
+	p.Sent, p.Acked = p.Sent+sent, p.Acked+acked
+	c.went[[2]wire.NodeID{from, to}] = p
 }
 
 // clone takes the message out of the sender's scratch.
@@ -153,7 +162,7 @@ func clone(m wire.Message) wire.Message {
 func (n *testNode) Release(h Handle, v Verdict) { n.released[h] = v }
 
 func newBareCluster(t testing.TB) *cluster {
-	c := &cluster{t: t, now: 1e12, rng: rand.New(rand.NewPCG(7, 7)), nodes: map[wire.NodeID]*testNode{}, refus: map[wire.NodeID]bool{}}
+	c := &cluster{t: t, now: 1e12, rng: rand.New(rand.NewPCG(7, 7)), nodes: map[wire.NodeID]*testNode{}, refus: map[wire.NodeID]bool{}, went: map[[2]wire.NodeID]Progress{}}
 	c.delay = func() int64 { return 100_000 }
 	return c
 }
@@ -179,6 +188,7 @@ func (c *cluster) boot(id wire.NodeID) *testNode {
 	}
 	n := &testNode{c: c, id: id, table: table, copies: flowtable.NewBackupStore(seed, 8192), inc: wire.Incarnation(c.rng.Uint64()), released: map[Handle]Verdict{}}
 	cfg := Config{Table: table, Copies: n.copies, Router: n, Policy: n, Output: n, Timeouts: flowtable.DefaultTimeouts(), OrderKey: orderKey}
+	cfg.Progress = func(to wire.NodeID) Progress { return c.went[[2]wire.NodeID{id, to}] }
 	if c.nat {
 		n.stubs = flowtable.NewBackupStore(seed, 8192)
 		n.fake = &testNAT{self: id, core: func() *Core { return n.core }, next: 1023, uses: map[packet.FlowKey]int{}, alive: func(id wire.NodeID) bool { return n.core.view.Member(id) != nil }}
@@ -225,6 +235,7 @@ func (c *cluster) run(d int64) {
 			}
 			if n := c.nodes[q.to]; n != nil && !n.dead && c.nodes[q.from] != nil {
 				n.core.Message(c.now, q.from, q.m)
+				c.progress(q.from, q.to, 0, 1)
 			}
 		case tick <= end:
 			c.now = tick

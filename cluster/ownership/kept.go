@@ -210,7 +210,7 @@ func (c *Core) secureAgain(w *wait) {
 	if holder := c.backup(k, c.self); holder != 0 {
 		conn.Flags |= wire.ConnAnswer
 		c.msg.update = wire.Update{Conn: conn}
-		c.send(holder, &c.msg.update)
+		c.told(f, holder, c.send(holder, &c.msg.update))
 	}
 	if to := c.backup(conn.Reply, c.self); w.missing&keptStub != 0 {
 		c.msg.bind = wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags | wire.ConnAnswer}

@@ -123,22 +123,22 @@ func (c *Core) connOf(f *flowtable.FlowSlot) wire.Conn {
 
 // claim registers a connection of this node with whoever keeps its copy: the
 // director, or the second in order when the director is this node (FR3).
-func (c *Core) claim(conn *wire.Conn, reregister bool) bool {
+func (c *Core) claim(f *flowtable.FlowSlot, conn *wire.Conn, reregister bool) {
 	k, _ := conn.Key.Canonical()
 	if director := c.director(k); director != c.self {
 		c.stats.Claims++
 		c.msg.claim = wire.Claim{Conn: *conn, Reregister: reregister}
-		return c.send(director, &c.msg.claim)
+		c.told(f, director, c.send(director, &c.msg.claim))
+		return
 	}
 	if conn.Flags&wire.ConnNoCopy != 0 {
-		return true
+		return
 	}
 	if second := c.backup(k, c.self); second != 0 {
 		c.msg.update = wire.Update{Conn: *conn}
 		c.wantsAnswer(&c.msg.update.Conn)
-		return c.send(second, &c.msg.update)
+		c.told(f, second, c.send(second, &c.msg.update))
 	}
-	return true
 }
 
 // setState stores a new TCP state and tells the backup when the connection
@@ -166,7 +166,7 @@ func (c *Core) replicate(f *flowtable.FlowSlot) {
 	if holder := c.backup(k, c.self); holder != 0 {
 		c.msg.update = wire.Update{Conn: c.connOf(f)}
 		c.wantsAnswer(&c.msg.update.Conn)
-		c.send(holder, &c.msg.update)
+		c.told(f, holder, c.send(holder, &c.msg.update))
 	}
 }
 
@@ -215,15 +215,16 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if c.overtaken(from, k, &conn) {
 		return
 	}
-	crossed := false
+	crossed, slot := false, uint32(0)
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() && adopted && c.table.Flow(ref.Slot()).Key[1] != conn.ReplyKey() {
 		// What is handed over goes on with its own translation: the other end
 		// knows no other.
 		c.remove(ref.Slot(), false)
 	}
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
-		c.confirm(ref.Slot(), &conn, adopted)
-		conn = c.connOf(c.table.Flow(ref.Slot()))
+		slot = ref.Slot()
+		c.confirm(slot, &conn, adopted)
+		conn = c.connOf(c.table.Flow(slot))
 	} else {
 		// A grant that crossed a full round of ours, which could not confirm
 		// the connection, would be swept by the director.
@@ -236,13 +237,16 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		if adopted {
 			flags = 0
 		}
-		if _, r := c.install(&conn, flags); r != ReasonNone {
+		at, r := c.install(&conn, flags)
+		if r != ReasonNone {
 			c.sendClose(conn.Key, conn.Gen)
 			if w != nil {
 				c.refuse(w, r)
 			}
 			return
 		}
+		slot = at
+		c.heldBy(c.table.Flow(slot), from) // who grants it has the copy
 		if adopted {
 			c.stats.Adopted++
 		} else {
@@ -254,7 +258,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if director := c.director(k); crossed || from != director || director == c.self {
 		// The copy lives elsewhere than at the granter: in the second node
 		// when the director is this one, or where a newer view put it.
-		c.claim(&conn, true)
+		c.claim(c.table.Flow(slot), &conn, true)
 	}
 	switch {
 	case w == nil:
@@ -325,7 +329,7 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 		}
 		if gen < f.Gen {
 			conn := c.connOf(f)
-			c.claim(&conn, true)
+			c.claim(f, &conn, true)
 			return
 		}
 		c.surrender(ref, owner, gen)

@@ -447,6 +447,23 @@ func TestFR15_SweepTellsOrderWithinATick(t *testing.T) {
 	c.wantCopy(k2, 1, 2, 1)
 }
 
+// An owner's full round ends in the same instant in which it claims a connection and
+// a question of its own about it, which had waited, is answered: the round was before.
+func TestFR1_RepeatedGrantIsLaterThanTheRoundOfItsTick(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 1)
+	d := c.nodes[1].core
+	tag := c.view.Tag()
+	d.Message(c.now, 2, &wire.Synced{View: tag, Phase: wire.SyncFullBegin})
+	d.Message(c.now, 2, &wire.Synced{View: tag, Phase: wire.SyncFullEnd})
+	d.Message(c.now, 2, &wire.Query{Key: k})
+	d.Message(c.now, 2, &wire.Claim{Conn: wire.Conn{Key: k, Gen: 1, In: 1, Out: 2, Timeout: 60}})
+	d.Message(c.now, 2, &wire.Query{Key: k})
+	c.kill(2) // it has nothing to add
+	c.run(4500 * ms)
+	c.wantCopy(k, 1, 2, 1)
+}
+
 // An overruled owner repeats itself before it has heard that it goes on in a
 // later generation: the answers end.
 func TestFR11_RepeatedUpdateGetsTheSameGeneration(t *testing.T) {

@@ -301,7 +301,7 @@ func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 		return drop(err)
 	}
 	c.stats.Created++
-	c.claim(conn, false)
+	c.claim(c.table.Flow(slot), conn, false)
 	if unit, ok := c.unitOf(conn.Reply); conn.Translated() && (!ok || !c.cfg.NAT.Holds(unit)) {
 		// The answer may meet another node before the grant comes back, and is
 		// not led here by arithmetic.
@@ -331,7 +331,7 @@ func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	c.stats.Answered++
 	c.stats.Created++
 	c.bindSlot(slot, conn)
-	c.claim(conn, true)
+	c.claim(c.table.Flow(slot), conn, true)
 	c.unpark(k)
 	if w := c.pending.aliased(k); w != nil {
 		c.answered(w)

@@ -82,6 +82,7 @@ func (c *Core) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	last := c.view
 	c.view, c.self = v, self
 	c.order = order.New(c.cfg.OrderKey, v)
+	c.exposed.members(v, self)
 	s := &c.sync
 	if s.step != syncIdle || s.base == nil || v.Epoch != last.Epoch+1 || v.Term != last.Term {
 		// Flows may be registered for a view in between; or there was one that
@@ -410,7 +411,8 @@ func (c *Core) registerFlows() bool {
 			return true
 		}
 		conn := c.connOf(f)
-		if !c.trySend(k, &conn, holder, f.Flags&flowtable.FlowProvisional == 0) {
+		sent := c.trySend(k, &conn, holder, f.Flags&flowtable.FlowProvisional == 0)
+		if c.told(f, holder, sent); !sent {
 			blocked, s.cursor = true, slot
 			return false
 		}

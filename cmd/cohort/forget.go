@@ -97,7 +97,7 @@ func forgotten(w io.Writer, f *api.Forgotten) error {
 	case len(f.WaitsFor) > 0:
 		said += " Blocks stay frozen: " + strings.Join(f.WaitsFor, ", ") + " missing as well."
 	case f.Frozen > 0:
-		said += " " + thousands(f.Frozen) + " blocks thaw, each as soon as no connection uses it."
+		said += " " + thousands(f.Frozen) + " blocks thaw; connections that use them keep their ports."
 	}
 	if len(f.Unaware) > 0 {
 		said += " Not confirmed yet by " + strings.Join(f.Unaware, ", ") + ", who will learn it; nothing thaws before."

@@ -35,7 +35,7 @@ func TestForgetAsksFirst(t *testing.T) {
 			t.Errorf("%q: %s", typed, got)
 		}
 		if want == "" {
-			if err != nil || node.Forgot != 1 || !strings.HasSuffix(got, "fw-d is forgotten. 4 blocks thaw, each as soon as no connection uses it.\n") {
+			if err != nil || node.Forgot != 1 || !strings.HasSuffix(got, "fw-d is forgotten. 4 blocks thaw; connections that use them keep their ports.\n") {
 				t.Errorf("%q: %v, %d times, %s", typed, err, node.Forgot, got)
 			}
 		} else if err == nil || err.Error() != want || node.Forgot != 0 {

@@ -30,9 +30,13 @@ func reload(o *options) *cobra.Command {
 }
 
 func outcome(r api.Reload) string {
-	if len(r.Keys) > 1 {
-		keys := r.Keys
-		r.Keys = nil
+	keys := r.Keys
+	r.Keys = nil
+	switch len(keys) {
+	case 0:
+	case 1:
+		return outcome(r) + "\nthe control link seals and opens with key " + keys[0] + " only"
+	default:
 		return outcome(r) + "\nthe control link seals with key " + keys[0] + " and opens " + strings.Join(keys, " and ")
 	}
 	switch r.State {

@@ -74,9 +74,11 @@ type single struct {
 	core    *Core
 	vtep    netip.Addr
 	table   *flowtable.Table
+	copies  *flowtable.BackupStore
 	disk    *blocks.Memory // to be written
 	lines   []string       // of the log of blocks
 	sent    int            // packets that left
+	starts  int
 	resumes bool
 	inbox   []parcel
 	free    [][]byte
@@ -134,12 +136,14 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 	for j := range seed {
 		seed[j] = uint64(j+10*i)*0x9e3779b97f4a7c15 + 1
 	}
+	n.starts++ // another process is another end of every channel
 	var err error
 	if n.table == nil {
 		if n.table, err = flowtable.New(flowtable.NewMemory(room, 64), seed); err != nil {
 			b.Fatal(err)
 		}
 	}
+	n.copies = flowtable.NewBackupStore(seed, room)
 	name := fmt.Sprint("fw-", i)
 	cfg := Config{
 		IO: n,
@@ -149,9 +153,9 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 			Hold: 3 * time.Second, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
 		Ownership: ownership.Config{
-			Table: n.table, Copies: flowtable.NewBackupStore(seed, room), Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
+			Table: n.table, Copies: n.copies, Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
 		},
-		Endpoint: ccl.EndpointConfig{Local: n.vtep, MTU: 1654, Rand: &counter{n: uint64(1 + i<<32)}},
+		Endpoint: ccl.EndpointConfig{Local: n.vtep, MTU: 1654, Rand: &counter{n: uint64(1 + i<<32 + n.starts<<16)}},
 		MTUCheck: MTUWarn,
 	}
 	if rules != nil {

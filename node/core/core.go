@@ -77,12 +77,14 @@ type Core struct {
 	early     []earlySynced
 	forgotten bool // the units' machine says so: this life must end
 	health    vigil
+	exposure  exposure
 	departure departure
 
 	mtu      int
 	mtuCheck MTUCheck
 	mtuError error // of the newest probe that failed
 	probeID  uint32
+	gauges   gauges
 	probes   map[netip.Addr]*probe
 	order    []netip.Addr // of probes, by first contact
 }
@@ -107,10 +109,11 @@ func New(cfg Config) (*Core, error) {
 	if c.health, err = newVigil(&cfg); err != nil {
 		return nil, err
 	}
+	cfg.Membership.RemoveNarrow = cfg.MTUCheck == MTUEnforce
 	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {
 		return nil, err
 	}
-	cfg.Ownership.Output = (*ownerOutput)(c)
+	cfg.Ownership.Output, cfg.Ownership.Progress = (*ownerOutput)(c), c.progress
 	if cfg.NAT != nil {
 		c.openNAT(cfg.NAT, &cfg.Ownership)
 	}
@@ -138,13 +141,20 @@ func (c *Core) Start(now int64) {
 }
 
 // Resume continues a membership that an earlier process of this node left
-// behind, with its flow table (HL5); instead of Start.
-func (c *Core) Resume(now int64, v *wire.View, id wire.NodeID) error {
+// behind, with its flow table (HL5); instead of Start. With leaving, that one was on
+// its way out for that reason, and this one goes on with it: after bound at the latest.
+// Without, a drain that the view shows is over, and the node stays.
+func (c *Core) Resume(now int64, v *wire.View, id wire.NodeID, leaving string, bound time.Duration) error {
 	c.now = now
 	if err := c.member.Resume(now, v, id); err != nil {
 		return err
 	}
 	(*memberOutput)(c).Apply(v)
+	if leaving == "" {
+		c.member.Drain(now, false)
+	} else if err := c.Drain(now, bound, leaving); err != nil {
+		return err
+	}
 	c.health.monitor.Settled() // it has not just joined
 	c.flush(now)
 	return nil
@@ -180,9 +190,11 @@ func (c *Core) Tick(now int64) {
 		c.member.Tick(now)
 	}
 	c.tickProbes()
+	c.tickGauges()
 	c.own.Tick(now)
 	c.tickNAT()
 	c.tickDrain()
+	c.tickExposure()
 	c.link.Tick(now)
 	c.flush(now)
 }
@@ -205,8 +217,16 @@ func (c *Core) Owner() *ownership.Core { return c.own }
 // Link returns the protocol end, for status.
 func (c *Core) Link() *ccl.Endpoint { return c.link }
 
-// MTUError is the result of the newest MTU probe that failed, or nil.
-func (c *Core) MTUError() error { return c.mtuError }
+// MTUError says that full-sized packets do not cross to a member, or did not when a
+// node wanted to join; nil: they do.
+func (c *Core) MTUError() error {
+	for _, g := range c.gauges.of {
+		if g != nil && g.Narrow() {
+			return g.Err()
+		}
+	}
+	return c.mtuError
+}
 
 // View returns the applied view and this node's id in it; nil while fenced.
 func (c *Core) View() (*wire.View, wire.NodeID) { return c.view, c.self }

@@ -23,11 +23,12 @@ const ms = int64(time.Millisecond)
 // pair is two cores and the link between them: it delivers at once, but no
 // datagram whose packet is larger than size.
 type pair struct {
-	t     *testing.T
-	now   int64
-	size  int
-	nodes [2]*end
-	queue []datagram
+	t      *testing.T
+	now    int64
+	size   int
+	limits [2]int // of what each node sends, besides size; 0 = none
+	nodes  [2]*end
+	queue  []datagram
 }
 
 type datagram struct {
@@ -107,7 +108,7 @@ func (p *pair) run(d time.Duration) {
 }
 
 func (n *end) Datagram(_ netip.Addr, b []byte, _ bool) {
-	if len(b)+overhead <= n.p.size {
+	if limit := n.p.limits[n.index]; len(b)+overhead <= n.p.size && (limit == 0 || len(b)+overhead <= limit) {
 		n.p.queue = append(n.p.queue, datagram{1 - n.index, vtep(n.index), bytes.Clone(b)})
 	}
 }
@@ -192,7 +193,7 @@ func TestHL5_ResumedNodeHearsThatItWasRemoved(t *testing.T) {
 		t.Fatalf("the silent node is still one of %d", alone.members())
 	}
 	p.size = 1000
-	if err := silent.core.Resume(p.now, v, id); err != nil {
+	if err := silent.core.Resume(p.now, v, id, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	p.run(200 * time.Millisecond)

@@ -55,6 +55,14 @@ func (c *Core) Draining() (left int, on bool) {
 	return c.departure.left, false
 }
 
+// Leaving is why this node is on its way out, "" when it is not.
+func (c *Core) Leaving() string {
+	if c.departure.on {
+		return c.departure.why
+	}
+	return ""
+}
+
 // tickDrain goes when there is nothing to wait for any more.
 func (c *Core) tickDrain() {
 	d := &c.departure

@@ -34,6 +34,7 @@ func (o *memberOutput) Apply(v *wire.View) {
 		}
 	}
 	c.joined(fresh)
+	c.gaugeMembers(v)
 	c.io.Apply(v, c.self)
 	recut := false
 	if v.Config != c.running {
@@ -65,6 +66,7 @@ func (o *memberOutput) Fenced(why string, cause wire.Cause) {
 	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.view, c.self, c.ids = nil, 0, nil
 	c.forgetProbes()
+	c.gauges = gauges{}
 	c.health.ladder.Out(c.now, cause, why)
 	c.health.silent = true
 }
@@ -173,7 +175,12 @@ func (d *deliver) HandleMembership(from netip.Addr, m wire.Message) {
 		c.onProbe(from, m)
 	case wire.ProbeReply:
 		c.onProbeReply(from, m)
+	case wire.Exposure:
+		c.onExposure(from, m)
 	default:
+		if h, ok := m.(wire.Heartbeat); ok {
+			c.gaugeNews(from, &h)
+		}
 		if c.proved(from, m) {
 			c.member.Step(c.now, from, m)
 		}

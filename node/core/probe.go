@@ -16,7 +16,7 @@ type MTUCheck uint8
 const (
 	MTUIgnore  MTUCheck = iota // no probes
 	MTUWarn                    // an event, nothing else
-	MTUEnforce                 // a node that is not a member yet does not become one
+	MTUEnforce                 // a node that is not a member yet does not become one, and a member may have to go
 )
 
 // maxUnproved bounds what is kept of a peer until its probe has an answer.
@@ -91,6 +91,7 @@ func (c *Core) onProbeReply(from netip.Addr, m wire.ProbeReply) {
 		p.prober.Reply(from, m)
 		c.conclude(from, p)
 	}
+	c.gaugeReply(from, m)
 }
 
 func (c *Core) tickProbes() {
@@ -120,8 +121,11 @@ func (c *Core) conclude(from netip.Addr, p *probe) {
 		s := c.member.Status(c.now)
 		c.io.Event(membership.Event{At: c.now, From: s.State, To: s.State, Cause: err.Error()})
 		if c.mtuCheck == MTUEnforce {
-			if c.view == nil {
+			switch {
+			case c.view == nil:
 				c.giveUp(c.linkCause(), err.Error())
+			case c.member.Ruling(): // it may be our packets that do not cross, and it cannot know
+				_ = c.link.Datagram(c.now, from, wire.JoinRefused{Reason: err.Error()})
 			}
 			c.forgetProbe(from)
 			return

@@ -44,7 +44,7 @@ func TestNT6_HostsKeepTheirBlocksAcrossARestart(t *testing.T) {
 	n.resumes = true
 	n.start(t, 0, []netip.Addr{n.vtep}, rules, 1024)
 	n.core.RestoreUnits(g.now, view.Member(self).Incarnation, blocks.Number(view), held, nil, nil)
-	if err := n.core.Resume(g.now, view, self); err != nil {
+	if err := n.core.Resume(g.now, view, self, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	for range 1000 {

@@ -185,7 +185,7 @@ func failurePage(rows []Failure) string {
 
 // clockNote says what is not in the table.
 const clockNote = `A jump of the wall clock is not in the table: the time namespaces of Linux shift the monotonic clock and the boot time only, the daemon is a Go program that asks the kernel itself and not a C library, so that no preloaded library can lie to it, and setting the machine's own clock would
-move it under the clients, routers and servers of the test as well. The daemon decides by CLOCK_MONOTONIC alone and reads the wall clock only to show times.
+move it under the clients, routers and servers of the test as well. The daemon decides by CLOCK_MONOTONIC alone and reads the wall clock only to show times (TestHL5_NoDecisionReadsTheWallClock looks at its source). A machine that was suspended has not aged by that clock; it finds out from the others, as a stopped daemon does.
 `
 
 // WriteFailure puts one row into failures.json and failures.md of a directory

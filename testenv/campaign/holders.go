@@ -76,6 +76,26 @@ func (h Holders) Unfair() string {
 	return ""
 }
 
+// Unsettled returns why blocks are not settled: every one is held, and all nodes say by
+// whom. A life that ended in use leaves blocks that only go to those who should have
+// them when they are idle. "" is settled.
+func (h Holders) Unsettled() string {
+	if len(h) == 0 || len(h[0]) == 0 {
+		return "no blocks"
+	}
+	for i, blocks := range h {
+		for k := range blocks {
+			switch b := &blocks[k]; {
+			case !held(b):
+				return fmt.Sprintf("node %d says that block %d is %s", i+1, b.First, b.State)
+			case b.Holder != h[0][k].Holder:
+				return fmt.Sprintf("node %d says that %s holds block %d, node 1 says %s", i+1, b.Holder, b.First, h[0][k].Holder)
+			}
+		}
+	}
+	return ""
+}
+
 // InUse returns the blocks whose uses a node counts as more than none.
 func (h Holders) InUse() (list []string) {
 	for i, blocks := range h {

@@ -30,6 +30,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	traffic.BecomeApart()
 	flag.Parse()
 	if err := buildDaemon(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -38,28 +38,55 @@ func forgets() (timeouts string, quiet sniff.Quiet) {
 // one cluster again, in which all have fair shares.
 func TestNT4_EL5_PartitionUnderTraffic(t *testing.T) {
 	beside(t)
-	for _, c := range []struct {
-		name  string
-		far   int // nodes on the far side
-		spray bool
-	}{{"halves", 2, false}, {"one", 1, false}, {"sprayed", 2, true}} {
+	for _, c := range []breakage{
+		{name: "halves", far: 2, way: bothWays},
+		{name: "one", far: 1, way: bothWays},
+		{name: "sprayed", far: 2, way: bothWays, spray: true},
+		{name: "mute", far: 1, way: mute},
+		{name: "deaf", far: 1, way: deaf},
+		{name: "flapping", far: 2, way: flapping},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !*full && c.name != "halves" {
 				t.Skip("a part of the whole proof")
 			}
-			partitionCampaign(t, c.name, c.far, c.spray)
+			beside(t)
+			partitionCampaign(t, c)
 		})
 	}
 }
 
-func partitionCampaign(t *testing.T, name string, far int, spray bool) {
-	n := killRounds(1, 10)
+// way is how the link between two sides breaks.
+type way int
+
+const (
+	bothWays way = iota
+	mute         // nobody hears the far side, which hears all
+	deaf         // the far side hears nobody, and all hear it
+	flapping     // both ways, again and again, for random times
+)
+
+// breakage is one kind of partition.
+type breakage struct {
+	name  string
+	far   int // nodes on the far side
+	way   way
+	spray bool
+}
+
+func partitionCampaign(t *testing.T, c breakage) {
+	n, name, far, spray := killRounds(1, 10), c.name, c.far, c.spray
 	timeouts, quiet := forgets()
+	health := ""
+	if c.way != bothWays {
+		health = promptHealth // who was fenced comes back at once
+	}
 	l := newLab(t, topology.Config{
-		Clients: 2, NAT: partitionNAT, Timeouts: timeouts, HoldTime: partitionHold, Spray: spray,
+		Health: health, Clients: 2, NAT: partitionNAT, Timeouts: timeouts, HoldTime: partitionHold, Spray: spray,
 		Track: track.Config{Interval: 100 * time.Millisecond, Losses: 20}, // the routers go on
 	}, time.Duration(n)*60*time.Second+2*time.Minute)
 	p := newPartition(t, l, spray, quiet)
+	p.way = c.way
 	t.Cleanup(func() { p.explain(t) })
 	for i := range n {
 		side := make([]*topology.Node, 0, far)
@@ -77,6 +104,7 @@ func partitionCampaign(t *testing.T, name string, far int, spray bool) {
 type partition struct {
 	l       *lab
 	spray   bool // every packet meets a random node
+	way     way
 	tuples  *sniff.Tuples
 	tap     *sniff.Tap
 	paths   *Paths
@@ -141,8 +169,12 @@ func (p *partition) fair(t *testing.T) time.Time {
 	why := ""
 	err := poll(ctx, func() (bool, error) {
 		h, err := TakeHolders(ctx, p.l.Topology, "egress")
-		if err == nil {
+		switch {
+		case err != nil:
+		case p.way == bothWays:
 			why = h.Unfair()
+		default: // a node that was fenced has lost its life, with connections in its blocks
+			why = h.Unsettled()
 		}
 		return err == nil && why == "", nil
 	})
@@ -161,6 +193,8 @@ type cutRound struct {
 	owner                           map[uint16]*topology.Node // of each block, when the cut came
 	foreign                         []string                  // blocks that a side had of the other's
 	samples                         int
+	flaps                           int    // cuts of one that flaps
+	zombie                          uint64 // packets forwarded by a node that was to be silent
 }
 
 func (r *cutRound) String() string {
@@ -198,13 +232,20 @@ func (p *partition) round(t *testing.T, far []*topology.Node) *cutRound {
 		r.owner[block] = by[0]
 	}
 	r.begin = time.Now()
-	if err := p.l.SplitCCL(far...); err != nil {
-		t.Fatal(err)
-	}
-	p.cut(t, r)
-	r.heal = time.Now()
-	if err := p.l.JoinCCL(); err != nil {
-		t.Fatal(err)
+	switch p.way {
+	case bothWays:
+		if err := p.l.SplitCCL(far...); err != nil {
+			t.Fatal(err)
+		}
+		p.cut(t, r)
+		r.heal = time.Now()
+		if err := p.l.JoinCCL(); err != nil {
+			t.Fatal(err)
+		}
+	case flapping:
+		p.flap(t, r)
+	default:
+		p.oneWay(t, r)
 	}
 	p.formed(t)
 	r.whole = time.Now()

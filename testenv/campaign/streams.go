@@ -196,6 +196,18 @@ func (s *Streams) AllSince(t time.Time) bool {
 	return true
 }
 
+// SilentSince returns how many flows had no reply after t.
+func (s *Streams) SilentSince(t time.Time) (n int) {
+	for _, f := range s.flows {
+		f.mu.Lock()
+		if !f.last.After(t) {
+			n++
+		}
+		f.mu.Unlock()
+	}
+	return n
+}
+
 // Gaps returns the longest gap of every flow since Mark.
 func (s *Streams) Gaps() []Gap {
 	gaps := make([]Gap, 0, len(s.flows))

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -285,5 +286,37 @@ func TestWriteFailure_ReplacesItsRowAlone(t *testing.T) {
 	want := "| what second | 2 | 2 of 2 victims | 1000 / 1500 / 1500 | 1.00 / 1.50 / 1.50 | 1 others (1); control node: fw-b (1) | 0 / 0 / 0 | 0 / 0 / 0 | 2 of 20; 1 of all were held by victims only | 2 of 5 | 0 / 0 / 0 | 1 | - |\n"
 	if err != nil || !strings.Contains(string(text), want) || !strings.Contains(string(text), "`a\\|b`") || strings.Contains(string(text), "what gone") {
 		t.Errorf("Markdown: %v %s", err, text)
+	}
+}
+
+func TestSharedAt_FindsTheFirstEvenRow(t *testing.T) {
+	at := time.Unix(1000, 0)
+	row := func(n int, by ...string) (list []Owned) {
+		for i := range n {
+			at = at.Add(10 * time.Millisecond)
+			list = append(list, Owned{at, by[i%len(by)]})
+		}
+		return list
+	}
+	three, four := []string{"a", "b", "c"}, []string{"a", "b", "c", "d"}
+	uneven := append(row(400, three...), row(120, four...)...)
+	even := append(slices.Clone(uneven), row(80, four...)...)
+	for name, c := range map[string]struct {
+		list    []Owned
+		members []string
+		want    int
+		at      time.Time
+	}{
+		"too few":               {even[:shareOf-1], three, 3, time.Time{}},
+		"at once":               {even, three, 3, even[shareOf-1].Began},
+		"another view":          {even, three, 4, time.Time{}},
+		"the new one has none":  {even[:400], four, 4, time.Time{}},
+		"the new one has 15 %":  {even, four, 4, even[400+4*30-1].Began},
+		"one that is no member": {row(600, "a", "b", "c", "x"), three, 3, time.Time{}},
+		"nobody owns some":      {row(600, "a", "b", "c", "a", "b", "c", "a", "b", "c", ""), three, 3, time.Time{}},
+	} {
+		if got, why := sharedAt(c.list, c.members, c.want); !got.Equal(c.at) || got.IsZero() == (why == "") {
+			t.Errorf("%s: %v (%s), want %v", name, got, why, c.at)
+		}
 	}
 }

@@ -18,19 +18,46 @@ import (
 	"cohort/testenv/traffic"
 )
 
-// Where things are in a control frame (docs/ccl.md, 1).
-const (
-	outerIP, vni, innerEth = 14, 46, 50
-	innerIP, sealed        = innerEth + 14, innerEth + 14 + 28
+// family is what the VTEPs have addresses of (CL9). It says where things are in
+// a control frame (docs/ccl.md, 1).
+type family struct {
+	ethertype uint16
+	header    int // size of the outer IP header
+	source    int // of its source address, which the destination's follows
+	bytes     int // of an address
+	none      netip.Addr
+}
+
+var (
+	overIPv4 = family{0x0800, 20, 12, 4, netip.MustParseAddr("10.99.0.99")}
+	overIPv6 = family{0x86dd, 40, 8, 16, netip.MustParseAddr("fd00:99::99")}
 )
 
+const outerIP = 14
+
+func (f family) vni() int      { return outerIP + f.header + 12 }
+func (f family) innerEth() int { return outerIP + f.header + 16 }
+func (f family) innerIP() int  { return f.innerEth() + 14 }
+func (f family) sealed() int   { return f.innerIP() + 28 }
+
+// ends are the outer addresses of a frame.
+func (f family) ends(frame []byte) (from, to netip.Addr) {
+	at := frame[outerIP+f.source:]
+	from, _ = netip.AddrFromSlice(at[:f.bytes])
+	to, _ = netip.AddrFromSlice(at[f.bytes : 2*f.bytes])
+	return from, to
+}
+
 // forgery is a control frame to be altered.
-type forgery struct{ b []byte }
+type forgery struct {
+	family
+	b []byte
+}
 
 // of copies a frame that was seen on the link, under the stranger's own hardware
 // address: to play a member's would be a quarrel with the switch.
-func of(frame []byte) *forgery {
-	f := &forgery{slices.Clone(frame)}
+func (over family) of(frame []byte) *forgery {
+	f := &forgery{over, slices.Clone(frame)}
 	copy(f.b[6:12], []byte{2, 0, 0x5e, 3, 0, 0xee})
 	return f
 }
@@ -38,38 +65,50 @@ func of(frame []byte) *forgery {
 // from changes the outer and the inner source address; zero keeps one.
 func (f *forgery) from(outer, inner netip.Addr) *forgery {
 	if outer.IsValid() {
-		copy(f.b[outerIP+12:], outer.AsSlice())
+		copy(f.b[outerIP+f.source:], outer.AsSlice())
 	}
 	if inner.IsValid() {
-		copy(f.b[innerIP+12:], inner.AsSlice())
+		copy(f.b[f.innerIP()+12:], inner.AsSlice())
 	}
 	return f
 }
 
 // saying replaces what was sealed.
 func (f *forgery) saying(b []byte) *forgery {
-	f.b = append(f.b[:sealed], b...)
+	f.b = append(f.b[:f.sealed()], b...)
 	return f
 }
 
 // finish makes lengths and checksums right again, so that the frame reaches
 // whoever is to refuse it: a switch may look at them.
 func (f *forgery) finish() []byte {
-	f.header(outerIP)
-	f.header(innerIP)
+	f.outer()
+	mend(f.b[f.innerIP():])
 	return f.b
 }
 
 // cut ends the frame early, with an outer header that knows it.
 func (f *forgery) cut(n int) []byte {
 	f.b = f.b[:n]
-	f.header(outerIP)
+	f.outer()
 	return f.b
 }
 
-// header puts right the IP header at an offset and the UDP header behind it.
-func (f *forgery) header(at int) {
-	ip := f.b[at:]
+// outer puts right the lengths outside.
+func (f *forgery) outer() {
+	ip := f.b[outerIP:]
+	if f.family == overIPv4 {
+		mend(ip)
+		return
+	}
+	n := uint16(len(ip) - f.header)
+	binary.BigEndian.PutUint16(ip[4:], n)
+	binary.BigEndian.PutUint16(ip[f.header+4:], n)
+	binary.BigEndian.PutUint16(ip[f.header+6:], 0) // no UDP checksum
+}
+
+// mend puts right an IPv4 header and the UDP header behind it.
+func mend(ip []byte) {
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 	binary.BigEndian.PutUint16(ip[24:], uint16(len(ip)-20))
 	binary.BigEndian.PutUint16(ip[26:], 0) // no UDP checksum
@@ -87,6 +126,7 @@ func (f *forgery) header(at int) {
 // dataFrame makes a forwarded data frame with a cluster header and nothing to
 // speak of behind it.
 func (f *forgery) dataFrame(header ...byte) []byte {
+	innerIP := f.innerIP()
 	f.b = append(f.b[:innerIP], header...)
 	f.b = append(f.b, make([]byte, 64)...)
 	b := f.finish() // the inner part is no IP packet, but nobody looks at that
@@ -97,16 +137,18 @@ func (f *forgery) dataFrame(header ...byte) []byte {
 
 // overhear waits for a frame of the membership channel that a member sends to
 // another one.
-func overhear(t *testing.T, top *topology.Topology, from, to *topology.Node) []byte {
+func overhear(t *testing.T, top *topology.Topology, over family, from, to *topology.Node) []byte {
 	t.Helper()
 	var mu sync.Mutex
 	var got []byte
 	tap, err := sniff.Open(top.Switch, to.Name+"-"+topology.CCLIface, func(frame []byte, _ bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if len(frame) > sealed+seal.Overhead && binary.BigEndian.Uint16(frame[12:]) == 0x0800 &&
-			netip.AddrFrom4([4]byte(frame[outerIP+12:])) == from.CCL && netip.AddrFrom4([4]byte(frame[outerIP+16:])) == to.CCL &&
-			binary.BigEndian.Uint16(frame[innerEth+12:]) == 0x0800 && binary.BigEndian.Uint16(frame[innerIP+22:]) == 4790 {
+		if len(frame) <= over.sealed()+seal.Overhead || binary.BigEndian.Uint16(frame[12:]) != over.ethertype {
+			return
+		}
+		if src, dst := over.ends(frame); src == from.CCL && dst == to.CCL &&
+			binary.BigEndian.Uint16(frame[over.innerEth()+12:]) == 0x0800 && binary.BigEndian.Uint16(frame[over.innerIP()+22:]) == 4790 {
 			got = slices.Clone(frame)
 		}
 	})
@@ -142,8 +184,14 @@ func wireSamples(t *testing.T) (list [][2]string) {
 // forged, mutated, cut and overlong messages of every type, frames of another VNI,
 // data frames. Each is counted under its own reason; the view stays, connections
 // live on and new ones complete.
-func TestCL4_StrangerOnTheLinkChangesNothing(t *testing.T) {
-	top := formed(t, topology.Config{HoldTime: time.Second, Spray: true})
+func TestCL4_StrangerOnTheLinkChangesNothing(t *testing.T) { strangerChangesNothing(t, overIPv4) }
+
+// TestCL9_StrangerOnALinkOverIPv6ChangesNothing is the same, and extension
+// headers that hide VXLAN from the fast path.
+func TestCL9_StrangerOnALinkOverIPv6ChangesNothing(t *testing.T) { strangerChangesNothing(t, overIPv6) }
+
+func strangerChangesNothing(t *testing.T, over family) {
+	top := formed(t, topology.Config{HoldTime: time.Second, Spray: true, CCLOverIPv6: over == overIPv6})
 	a, b, c := top.Nodes[0], top.Nodes[1], top.Nodes[2]
 	was := settled(t, top, 3)
 	ctx := within(t, 60*time.Second)
@@ -168,12 +216,14 @@ func TestCL4_StrangerOnTheLinkChangesNothing(t *testing.T) {
 	}
 	defer open.Close()
 
-	genuine := overhear(t, top, a, b)
-	said := genuine[sealed:]
+	genuine := overhear(t, top, over, a, b)
+	of := over.of
+	said := genuine[over.sealed():]
 	later := slices.Clone(said) // with a counter that is yet to come
 	later[10] ^= 0x40
 	keep, other := netip.Addr{}, netip.AddrFrom4([4]byte{169, 254, 0, 99})
-	innerC := netip.AddrFrom4([4]byte{169, 254, c.CCL.As4()[2], c.CCL.As4()[3]})
+	host := c.CCL.As16()
+	innerC := netip.AddrFrom4([4]byte{169, 254, host[14], host[15]})
 	attacks := map[string][][]byte{
 		"link_replay":      {of(genuine).finish()},
 		"link_truncated":   {of(genuine).saying(said[:seal.Overhead]).finish(), of(genuine).saying(said[:1]).finish()},
@@ -186,10 +236,15 @@ func TestCL4_StrangerOnTheLinkChangesNothing(t *testing.T) {
 			of(genuine).from(c.CCL, innerC).saying(later).finish(),                          // under another member's address
 		},
 		"link_unknown_peer": {of(genuine).from(keep, other).finish()},
-		"drop_wrong_vni":    {otherVNI(genuine)},
-		"drop_unknown_peer": {of(genuine).from(netip.MustParseAddr("10.99.0.99"), keep).dataFrame(1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1)},
+		"drop_wrong_vni":    {of(genuine).otherVNI()},
+		"drop_unknown_peer": {of(genuine).from(over.none, keep).dataFrame(1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1)},
 		"drop_bad_view":     {of(genuine).dataFrame(1, 1, id(t, a), 1, 0xff, 0xff, 0xff, 0xff, 1, 1, 0, 0, 0, 0, 0, 1)},
-		"drop_bad_frame":    {of(genuine).dataFrame(9, 9), of(genuine).cut(innerEth + 4)},
+		"drop_bad_frame":    {of(genuine).dataFrame(9, 9), of(genuine).cut(over.innerEth() + 4)},
+	}
+	if over == overIPv6 {
+		for _, extension := range []byte{0, 43, 44, 60} {
+			attacks["drop_bad_frame"] = append(attacks["drop_bad_frame"], of(genuine).behind(extension))
+		}
 	}
 	guess, err := seal.New(seal.Config{Local: a.CCL, Rand: rand.Reader, Keys: []seal.Key{{ID: said[1], Secret: [32]byte{1}}}})
 	if err != nil {
@@ -235,10 +290,19 @@ func TestCL4_StrangerOnTheLinkChangesNothing(t *testing.T) {
 }
 
 // otherVNI is a control frame of another cluster.
-func otherVNI(genuine []byte) []byte {
-	f := of(genuine)
-	f.b[vni+2] ^= 0x02
+func (f *forgery) otherVNI() []byte {
+	f.b[f.vni()+2] ^= 0x02
 	return f.finish()
+}
+
+// behind puts an IPv6 extension header in front of UDP.
+func (f *forgery) behind(extension byte) []byte {
+	b := f.finish()
+	at := outerIP + f.header
+	b = slices.Insert(b, at, 17, 0, 0, 0, 0, 0, 0, 0)
+	b[outerIP+6] = extension
+	binary.BigEndian.PutUint16(b[outerIP+4:], uint16(len(b)-at))
+	return b
 }
 
 // id is a member's number in the view.

@@ -27,11 +27,13 @@ const (
 
 // Config describes a Topology. Zero values take the defaults named here.
 type Config struct {
-	Nodes   int // 1-16; 4
-	Clients int // 1-16; 1
-	Servers int // 1-16; 1
-	MTU     int // of data interfaces, 1280-9044; 1500. The link has 154 more (CL2)
-	Queues  int // receive and transmit queues of the nodes' interfaces; 1
+	Nodes       int  // 1-16; 4
+	Clients     int  // 1-16; 1
+	Servers     int  // 1-16; 1
+	MTU         int  // of data interfaces, 1280-9044; 1500. The link has 154 more (CL2)
+	CCLOverIPv6 bool // the link's VTEPs have IPv6 addresses, and its MTU is 20 more (CL9)
+
+	Queues int // receive and transmit queues of the nodes' interfaces; 1
 
 	Mode  Mode
 	Spray bool         // routers choose a random node per packet instead of ECMP

@@ -92,17 +92,17 @@ func (n *Node) bootstrapFile() string { return filepath.Join(n.Dir, "node.yaml")
 // bootstrapYAML gives node 1 the best priority.
 func (n *Node) bootstrapYAML() string {
 	t := n.topo
-	peers := fmt.Sprintf("%v-%v", host(cclNet, 1).Addr(), host(cclNet, t.cfg.Nodes).Addr())
+	peers := fmt.Sprintf("%v-%v", t.cfg.cclHost(1).Addr(), t.cfg.cclHost(t.cfg.Nodes).Addr())
 	return fmt.Sprintf(`cluster: %s
 node: %s
 priority: %d
 state_dir: %s
 control_socket: %s
-ccl: {interface: %s, address: %v, vni: 1, peers: [%s]}
+ccl: {interface: %s, address: "%v", vni: 1, peers: ["%s"]}
 key_file: %s
 config: %s
 `, t.clusterName(), n.Name, n.Index, filepath.Join(n.Dir, "state"), n.Socket,
-		CCLIface, host(cclNet, n.Index), peers, t.KeyFile(), t.clusterFile())
+		CCLIface, t.cfg.cclHost(n.Index), peers, t.KeyFile(), t.clusterFile())
 }
 
 // PinDir is where the node's daemons pin their maps and links.

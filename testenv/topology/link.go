@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"cohort/testenv/netns"
 )
@@ -75,7 +76,15 @@ func up(n *netns.Namespace, name string, address netip.Prefix) error {
 		return fmt.Errorf("interface %s of %s: %w", name, n.Name(), err)
 	}
 	if address.IsValid() {
-		if err := nl.AddrAdd(l, &netlink.Addr{IPNet: ipNet(address)}); err != nil {
+		addr := &netlink.Addr{IPNet: ipNet(address)}
+		if address.Addr().Is6() {
+			// Off in every namespace, see quiet; and nobody waits for duplicates.
+			if err := n.Sysctl("net/ipv6/conf/"+name+"/disable_ipv6", "0"); err != nil {
+				return err
+			}
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		if err := nl.AddrAdd(l, addr); err != nil {
 			return fmt.Errorf("interface %s of %s: address %v: %w", name, n.Name(), address, err)
 		}
 	}

@@ -62,7 +62,7 @@ func newNode(t *Topology, i int) *Node {
 		Name:    name,
 		Inside:  host(insideNet, i).Addr(),
 		Outside: host(outsideNet, i).Addr(),
-		CCL:     host(cclNet, i).Addr(),
+		CCL:     t.cfg.cclHost(i).Addr(),
 		Mgmt:    host(mgmtNet, i).Addr(),
 		Dir:     dir,
 		Socket:  filepath.Join(dir, "control.sock"),
@@ -78,7 +78,7 @@ func (n *Node) attachments() []attachment {
 	return []attachment{
 		{InsideIface, 1, t.in, insideBridge, mtu, host(insideNet, n.Index)},
 		{OutsideIface, 2, t.out, outsideBridge, mtu, host(outsideNet, n.Index)},
-		{CCLIface, 3, t.Switch, cclBridge, mtu + cclExtra, host(cclNet, n.Index)},
+		{CCLIface, 3, t.Switch, cclBridge, t.cfg.cclMTU(), t.cfg.cclHost(n.Index)},
 		{MgmtIface, 4, t.Switch, mgmtBridge, 1500, host(mgmtNet, n.Index)},
 	}
 }

@@ -18,7 +18,7 @@ const splitBridge = "ccl-far"
 // differs; PowerOn plugs a node into the near switch.
 func (t *Topology) SplitCCL(far ...*Node) error {
 	if _, err := t.Switch.Netlink().LinkByName(splitBridge); err != nil {
-		if err := bridge(t.Switch, splitBridge, t.cfg.MTU+cclExtra, netip.Prefix{}); err != nil {
+		if err := bridge(t.Switch, splitBridge, t.cfg.cclMTU(), netip.Prefix{}); err != nil {
 			return err
 		}
 	}

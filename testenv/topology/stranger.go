@@ -19,7 +19,7 @@ func (t *Topology) StrangerOnCCL() (*netns.Namespace, error) {
 		return nil, err
 	}
 	const far = "stranger"
-	if err := cable(socket{n, StrangerIface, mac(3, 0xee)}, socket{t.Switch, far, nil}, t.cfg.MTU+cclExtra, 1); err != nil {
+	if err := cable(socket{n, StrangerIface, mac(3, 0xee)}, socket{t.Switch, far, nil}, t.cfg.cclMTU(), 1); err != nil {
 		return nil, err
 	}
 	return n, errors.Join(up(n, StrangerIface, netip.Prefix{}), port(t.Switch, far, cclBridge))

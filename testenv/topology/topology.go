@@ -123,7 +123,7 @@ func (t *Topology) makeSwitch() (err error) {
 		return err
 	}
 	return errors.Join(
-		bridge(t.Switch, cclBridge, t.cfg.MTU+cclExtra, netip.Prefix{}),
+		bridge(t.Switch, cclBridge, t.cfg.cclMTU(), netip.Prefix{}),
 		bridge(t.Switch, mgmtBridge, 1500, host(mgmtNet, routerHost)))
 }
 

@@ -14,7 +14,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define DATA_FRAME 80 /* headers of a data frame on the CCL (encap.h) */
+#define DATA_FRAME 100 /* headers of a data frame on the CCL at most (outer.h) */
 
 const volatile __u32 connections = 1; /* number of connections; see keyOf in speed_test.go */
 const volatile __u32 frame_len = 0;   /* of the packet as it enters */
@@ -71,9 +71,11 @@ static __always_inline int write_headers(struct xdp_md *ctx)
 	if (!from || data + l3_off + sizeof(*ip) + sizeof(struct udphdr) > end)
 		return -1;
 	ip = data + l3_off;
-	if (l3_off == DATA_FRAME) {
-		to[8] = from[8];
-		to[9] = from[9];
+	if (l3_off > ETH_HLEN) { /* the cluster header, over which an Ethernet header was written */
+		to = data + l3_off - 16;
+		from = (const void *)from + l3_off - 16;
+		to[0] = from[0];
+		to[1] = from[1];
 	} else {
 		to[0] = from[0];
 		((__u32 *)to)[2] = ((const __u32 *)from)[2];

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// numbersOf reads numbers of nodes, "2,4,16".
+func numbersOf(list string) (all []int, err error) {
+	if list == "" {
+		return nil, nil
+	}
+	for _, f := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(f)
+		if err != nil || n < 1 || n > 16 {
+			return nil, fmt.Errorf("%q is no number of nodes; want 1 to 16", f)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// store writes the report in all its forms where the options say.
+func (r *Report) store(o options) error {
+	if o.out == "" {
+		return nil
+	}
+	r.Note = o.note
+	if o.add {
+		if err := r.keep(o.out + ".json"); err != nil {
+			return err
+		}
+	}
+	err := errors.Join(r.write(o.out+".json"), r.writeMarkdown(o.out+".md"))
+	if len(r.Scale) > 0 {
+		err = errors.Join(err, os.WriteFile(o.out+".svg", r.curves(), 0o644))
+	}
+	return err
+}
+
+// keep takes over from a file what this run has not measured.
+func (r *Report) keep(file string) error {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var old Report
+	if err := json.Unmarshal(b, &old); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	now := *r
+	*r = old
+	if now.Note != "" {
+		r.Note = now.Note
+	}
+	r.Environment, r.Seconds = now.Environment, old.Seconds+now.Seconds
+	for _, part := range []struct {
+		measured bool
+		take     func()
+	}{
+		{now.Roles != nil, func() { r.Roles = now.Roles }},
+		{now.Path != nil, func() { r.Path = now.Path }},
+		{now.Connect != nil, func() { r.Connect, r.RSS = now.Connect, now.RSS }},
+		{now.Entries != nil, func() { r.Entries = now.Entries }},
+		{now.NATPath != nil, func() { r.NATPath = now.NATPath }},
+		{now.NATConnect != nil, func() { r.NATConnect = now.NATConnect }},
+		{now.Failover != nil, func() { r.Failover = now.Failover }},
+		{now.Link != nil, func() { r.Link = now.Link }},
+	} {
+		if part.measured {
+			part.take()
+		}
+	}
+	r.Scale = mergeScale(old.Scale, now.Scale)
+	return nil
+}
+
+// mergeScale puts new results in the place of old ones of the same kind.
+func mergeScale(old, now []ScaleResult) []ScaleResult {
+	all := slices.Clone(now)
+	for _, o := range old {
+		if !slices.ContainsFunc(now, func(n ScaleResult) bool { return n.kind() == o.kind() }) {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b ScaleResult) int { return strings.Compare(a.kind(), b.kind()) })
+	return all
+}
+
+// kind tells results apart, and sorts them.
+func (r *ScaleResult) kind() string {
+	return fmt.Sprintf("%s %s %02d", r.Spread, r.Forwarding, r.Nodes)
+}

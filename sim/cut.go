@@ -1,0 +1,98 @@
+package sim
+
+import "slices"
+
+// Partition cuts the control link between two random sides.
+func Partition(w *World) {
+	side := w.rng.Uint64()
+	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
+	w.check.split()
+	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
+}
+
+// LongPartition is a Partition that outlasts connections and their hold-down.
+func LongPartition(w *World) {
+	side := w.rng.Uint64()
+	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
+	w.check.split()
+	w.cutWhile(3*second+w.rng.Int64N(6*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
+}
+
+// OneWay cuts what one node says to another.
+func OneWay(w *World) {
+	from, to := w.rng.IntN(len(w.nodes)), w.rng.IntN(len(w.nodes))
+	w.note("FAULT node %d is not heard by %d", from+1, to+1)
+	w.check.split()
+	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return a == from && b == to })
+}
+
+func (w *World) cutWhile(d int64, cut func(a, b int) bool) {
+	for a := range w.nodes {
+		for b := range w.nodes {
+			if a != b && cut(a, b) {
+				w.net.cut[[2]int{a, b}] = true
+			}
+		}
+	}
+	w.clock.after(d, w.heal)
+}
+
+func (w *World) heal() {
+	w.note("the link is whole again")
+	clear(w.net.cut)
+	w.check.moved()
+}
+
+// someTime is how long a cut lasts: from less than anybody notices to many hold times.
+func (w *World) someTime() int64 { return 20*ms + w.rng.Int64N(2*second) }
+
+// Halves cuts the control link in the middle, 2/2 where there are four.
+func Halves(w *World) {
+	far := w.rng.Perm(len(w.nodes))[:(len(w.nodes)+1)/2]
+	w.note("FAULT halves, %v are far", far)
+	w.check.split()
+	w.cutWhile(w.someTime(), func(a, b int) bool { return slices.Contains(far, a) != slices.Contains(far, b) })
+}
+
+// Alone cuts one node off from all others, 3/1 where there are four.
+func Alone(w *World) {
+	x := w.rng.IntN(len(w.nodes))
+	w.note("FAULT node %d is alone", x+1)
+	w.check.split()
+	w.cutWhile(w.someTime(), func(a, b int) bool { return a == x || b == x })
+}
+
+// Deaf makes a node hear nobody, while all hear it.
+func Deaf(w *World) {
+	x := w.rng.IntN(len(w.nodes))
+	w.note("FAULT node %d hears nobody", x+1)
+	w.check.split()
+	w.cutWhile(w.someTime(), func(_, b int) bool { return b == x })
+}
+
+// Mute makes a node that nobody hears, while it hears all.
+func Mute(w *World) {
+	x := w.rng.IntN(len(w.nodes))
+	w.note("FAULT node %d is not heard", x+1)
+	w.check.split()
+	w.cutWhile(w.someTime(), func(a, _ int) bool { return a == x })
+}
+
+// Flapping cuts the link between two random sides, one way or both, again and again:
+// each time before, or after, anybody has drawn a conclusion from the last.
+func Flapping(w *World) {
+	side, oneWay := w.rng.Uint64(), w.rng.IntN(2) == 0
+	w.note("FAULT flapping %0*b, one way %v", len(w.nodes), side&(1<<len(w.nodes)-1), oneWay)
+	cut := func(a, b int) bool { return side>>a&1 != side>>b&1 && (!oneWay || side>>a&1 == 1) }
+	var flap func(times int)
+	flap = func(times int) {
+		if times == 0 || w.mended {
+			return
+		}
+		down := 5*ms + w.rng.Int64N(500*ms)
+		w.check.split()
+		w.cutWhile(down, cut)
+		w.clock.after(down+5*ms+w.rng.Int64N(500*ms), func() { flap(times - 1) })
+	}
+	flap(3 + w.rng.IntN(8))
+}
