@@ -318,7 +318,7 @@ func TestNT4_FR15_DELEGATED(t *testing.T) {
 					sum.Completed, sum.Delegated, sum.Billed, sum.Adopted = sum.Completed+r.Completed, sum.Delegated+r.Delegated, sum.Billed+r.Billed, sum.Adopted+r.Adopted
 				}
 				t.Logf("%d seeds: %d conversations complete, %d packets delegated, %d connections of them billed exactly, %d takeovers", (*seeds+3)/4, sum.Completed, sum.Delegated, sum.Billed, sum.Adopted)
-				if sum.Completed == 0 || sum.Delegated == 0 || sum.Billed == 0 && !nat { // translated ones are over by the end
+				if sum.Completed == 0 || sum.Delegated == 0 || sum.Billed == 0 && !nat && len(cfg.Faults) == 0 { // translated ones are over by the end
 					t.Fatal("nothing was delegated, or nothing could be compared")
 				}
 			})
