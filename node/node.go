@@ -149,7 +149,7 @@ func (n *Node) openDataplane() error {
 	boot, cl := n.cfg.Bootstrap, n.cfg.Cluster
 	dcfg := dataplane.Config{
 		PinDir: n.cfg.pinDir(), CCL: boot.CCL.Interface, VTEP: boot.CCL.Address.Addr(), VNI: boot.CCL.VNI,
-		Flows: cl.Limits.Connections, Forwards: cl.Limits.Forwards, Mode: n.cfg.Mode, FastPath: !n.cfg.SlowPath,
+		Flows: cl.Limits.Connections, Forwards: cl.Limits.Forwards, Delegations: cl.Limits.Delegations, Mode: n.cfg.Mode, FastPath: !n.cfg.SlowPath,
 	}
 	for _, i := range cl.Interfaces {
 		dcfg.Interfaces = append(dcfg.Interfaces, dataplane.Interface{ID: i.ID, Name: i.Name, Device: i.Device})
@@ -244,6 +244,7 @@ func (n *Node) openCore() error {
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
 			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Keys.Seed), MaxHeld: holdFrames / 2,
+			OwnerOnly: cl.OwnerOnly, MaxLent: cl.Limits.Delegations,
 			// A member that died unnoticed is waited for until it is removed.
 			SettleTime: max(3*time.Second, cl.Health.HoldTime),
 			Xlate:      n.openXlateLog(translation),

@@ -274,6 +274,10 @@ func (n *Node) loopCounters() []api.Counter {
 	add("role", "reregistered", s.Reregister, "connections registered again after a change of view (FR12)")
 	add("role", "non_owner_packets", s.NonOwner, "packets in Go that met a node that does not own them")
 	add("role", "copies_full", s.CopiesFull, "director or backup entries that found no room")
+	add("role", "delegations_lent", s.Lent, "delegations granted to nodes where packets of owned connections enter")
+	add("role", "delegations_lent_full", s.LentFull, "delegations refused because limits.delegations of them were lent")
+	add("role", "delegations_taken", s.Taken, "delegations that owners have granted to this node")
+	add("role", "delegations_taken_full", s.TakenFull, "delegations that this node had no room or no route for")
 	add("role", "exposed_packets", s.Exposed, "packets of durability sync that left before the copy of their connection was stored (FR13)")
 	if n.stubs != nil {
 		n.natCounters(add)

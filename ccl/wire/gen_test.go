@@ -133,6 +133,8 @@ var generators = map[Type]func(*rapid.T) Message{
 	TypeKept: func(t *rapid.T) Message {
 		return Kept{Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen"), State: rapid.Byte().Draw(t, "state")}
 	},
+	TypeDelegate: genDelegate,
+	TypeReport:   genReport,
 	TypeUnits: func(t *rapid.T) Message {
 		m := Units{
 			View: rapid.Uint32().Draw(t, "view"), Lineage: rapid.Uint64().Draw(t, "lineage"), Geometry: rapid.Uint32().Draw(t, "geometry"),
