@@ -320,6 +320,46 @@ func playAll(t *testing.T, nat bool) {
 	}
 }
 
+// delegations are weathers in which conversations live long enough to be delegated,
+// with leases that end many times in a run. Ports come free and are taken again.
+var delegations = map[string]Config{
+	"calm":       {},
+	"lossy":      {Link: scenarios["lossy"].Link},
+	"power":      {Faults: []Fault{PowerOff}},
+	"daemon":     {Faults: []Fault{KillDaemon, Stop}},
+	"partition":  {Faults: []Fault{Partition, OneWay, LongPartition}},
+	"drain":      {Faults: []Fault{Drain}},
+	"everything": {Faults: []Fault{PowerOff, KillDaemon, Stop, Partition, OneWay, Drain}, Strikes: 5, Link: scenarios["everything"].Link},
+}
+
+// TestNT4_FR15_DELEGATED: what delegates forward has the translation of a connection
+// that lives, is counted by its owner to the packet, and ends.
+func TestNT4_FR15_DELEGATED(t *testing.T) {
+	for name, cfg := range delegations {
+		for _, nat := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
+				t.Parallel()
+				cfg := cfg
+				cfg.NAT, cfg.Steps, cfg.Think = nat, 160, 60*ms
+				cfg.Lease, cfg.AgeEvery, cfg.HoldDown = 400*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+				cfg.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPHalfClosed: 4, TCPClosing: 8, TCPTimeWait: 8, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
+				if nat { // and are soon others' again
+					cfg.Timeouts.TCPClosing, cfg.Timeouts.TCPTimeWait, cfg.Timeouts.UDPStream = 1, 1, 4
+				}
+				var sum Result
+				for s := range (*seeds + 3) / 4 {
+					r := play(t, name, cfg, *first+uint64(s))
+					sum.Completed, sum.Delegated, sum.Billed, sum.Adopted = sum.Completed+r.Completed, sum.Delegated+r.Delegated, sum.Billed+r.Billed, sum.Adopted+r.Adopted
+				}
+				t.Logf("%d seeds: %d conversations complete, %d packets delegated, %d connections of them billed exactly, %d takeovers", (*seeds+3)/4, sum.Completed, sum.Delegated, sum.Billed, sum.Adopted)
+				if sum.Completed == 0 || sum.Delegated == 0 || sum.Billed == 0 && !nat && len(cfg.Faults) == 0 { // translated ones are over by the end
+					t.Fatal("nothing was delegated, or nothing could be compared")
+				}
+			})
+		}
+	}
+}
+
 // TestNT3_NT9_OneNodeIsTheOracle compares the town's cluster with one node. A seed
 // is two runs of many conversations, so it plays fewer of them.
 func TestNT3_NT9_OneNodeIsTheOracle(t *testing.T) {
