@@ -228,7 +228,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	} else {
 		// A grant that crossed a full round of ours, which could not confirm
 		// the connection, would be swept by the director.
-		crossed = w == nil || w.askedAt <= c.sync.fullAt
+		crossed = w == nil || w.askedAt <= c.sync.fullAt || c.roundCrosses()
 		if !adopted && w == nil {
 			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
 			return
@@ -270,6 +270,13 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if w := c.pending.aliased(k); w != nil {
 		c.answered(w)
 	}
+}
+
+// roundCrosses reports whether a grant that arrives now may be older than this
+// node's newest full round: it may answer an earlier question than the one that
+// waits, by another key or one that was given up.
+func (c *Core) roundCrosses() bool {
+	return c.sync.fullAt != 0 && c.now-c.sync.fullAt <= int64(c.cfg.AnswerTimeout+c.cfg.ParkTime)
 }
 
 // overtaken handles a grant of another node that arrives when this one has
