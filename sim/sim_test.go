@@ -193,6 +193,40 @@ var longPartitions = Config{
 	Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 2, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
 }
 
+// TestNT4_NT5_ThawInUse takes machines away again and again, from under connections
+// that last, beside those that end and begin; all want the same three ports, and what
+// is given up hardly rests. So units thaw at their directors with connections in them,
+// and those that begin there choose the tuples of the others if nobody knows them.
+func TestNT4_NT5_ThawInUse(t *testing.T) {
+	for name, faults := range thawInUse {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var sum Result
+			for s := range *seeds {
+				cfg := Config{
+					NAT: true, Conns: 120, Duration: 14 * time.Second, HoldDown: 20 * time.Millisecond, Think: int64(500 * time.Millisecond),
+					Faults: faults, Strikes: 12,
+					Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 4, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 2, UDPStream: 4, ICMP: 2, Other: 2},
+				}
+				r := play(t, name, cfg, *first+uint64(s))
+				sum.Completed, sum.Excused, sum.Adopted, sum.InUse = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Adopted+r.Adopted, sum.InUse+r.InUse
+			}
+			t.Logf("%d seeds: %d conversations complete, %d excused, %d connections adopted, %d units thawed in use", *seeds, sum.Completed, sum.Excused, sum.Adopted, sum.InUse)
+			if sum.Completed == 0 || sum.InUse == 0 {
+				t.Error("nothing completed, or no unit thawed in use: this proves nothing")
+			}
+		})
+	}
+}
+
+var thawInUse = map[string][]Fault{
+	"power":  {PowerOff},
+	"daemon": {PowerOff, KillDaemon, Stop},
+	"fenced": {PowerOff, Mute, Deaf, Partition, Flapping},
+	"cut":    {PowerOff, LongPartition, Partition},
+	"heal":   {DeadlyHeal},
+}
+
 // partitions are the ways in which the control link breaks without a machine dying.
 var partitions = map[string][]Fault{
 	"halves": {Halves}, "one": {Alone}, "one-way": {Deaf, Mute, OneWay}, "flapping": {Flapping},

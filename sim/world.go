@@ -81,6 +81,7 @@ type Result struct {
 	Billed     int // connections whose counters at the owner are exact to the packet, delegates having forwarded part of it
 	Exposed    int // connections of which a packet left before the copy was stored, with durability sync
 	Adopted    uint64
+	InUse      uint64 // units that thawed with connections in them, at nodes that live in the end
 	Duplicates uint64
 	Views      int
 	Drains     int           // nodes that an operator took out in order
@@ -268,6 +269,9 @@ func (w *World) sum() {
 	for _, n := range w.nodes {
 		s := n.core.Owner().Stats()
 		w.result.Adopted += s.Adopted
+		if w.setups != nil {
+			w.result.InUse += n.core.Units().Stats().InUse
+		}
 		w.result.Duplicates += s.Duplicates
 		w.result.Inherited += s.Inherited
 	}
