@@ -87,7 +87,7 @@ type Node struct {
 	nextLink  int64
 	cluster   clusterAddresses
 	refused   refusalLog
-	foreign   foreignKeys
+	foreign   foreignPeers
 
 	wanted  intent // as it was written last
 	passing bool   // out by leave: a restart brings it back
@@ -200,7 +200,7 @@ func (n *Node) openCore() error {
 	}
 	var err error
 	n.sealer, err = seal.New(seal.Config{
-		Local: boot.CCL.Address.Addr(), Rand: rand.Reader, Keys: sealKeys(n.cfg.Keys),
+		Local: boot.CCL.Address.Addr(), Rand: rand.Reader, Keys: sealKeys(n.cfg.Keys), Format: wire.Version,
 	})
 	if err != nil {
 		return err

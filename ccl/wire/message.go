@@ -6,7 +6,8 @@ import (
 	"cohort/packet"
 )
 
-// Version of the wire format. A node refuses another major version by name.
+// Version of the wire format. It stands in every datagram, under its seal: messages of
+// another version are never decoded, and whoever sends them is named (EL8).
 const Version = 4
 
 // Type numbers a message. Numbers are never reused.
