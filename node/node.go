@@ -230,6 +230,7 @@ func (n *Node) openCore() error {
 				Incarnation: n.incarnation, Priority: boot.Priority,
 			},
 			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: n.cfg.interfaceNames(),
+			Tier:    n.cfg.tier(),
 			Running: runs.config,
 			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, ElectionWait: cl.Health.ElectionTimeout,
 		},

@@ -8,7 +8,7 @@ import (
 
 // Version of the wire format. It stands in every datagram, under its seal: messages of
 // another version are never decoded, and whoever sends them is named (EL8).
-const Version = 4
+const Version = 5
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -244,6 +244,14 @@ type Join struct {
 	Interfaces []string // logical names, sorted
 	Config     uint64   // checksum of the configuration that it runs, as View.Config
 	Prepared   uint64   // of another one that it is ready for, as Heartbeat.Prepared
+	Tier       Tier
+}
+
+// Tier is how much a node can carry (EL8).
+type Tier struct {
+	Label       string // given by the operator; empty: none
+	CPUs        uint16
+	Connections uint32 // that it may own, the size of its flow table
 }
 
 // JoinRefused names the check that failed (EL8).
