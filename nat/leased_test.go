@@ -100,6 +100,28 @@ func TestNT2_HoldDownElsewhereOpensNoLeasedUnit(t *testing.T) {
 	}
 }
 
+// Of the idle units one that rests is opened first, but not one that is to go.
+func TestNT2_ALeasedUnitThatRestsIsNotOpened(t *testing.T) {
+	for seed := range uint64(10) {
+		w := newWorld(t, time.Minute, portPool("egress", 1))
+		w.rng = rand.New(rand.NewPCG(seed, seed))
+		for u := range 10 {
+			w.SetHeld(u, true)
+		}
+		w.close(w.must(tcp(1, 1024+512*4)), true)
+		rests := -1
+		for u := range 10 {
+			if !w.Idle(w.now, u) {
+				rests = u
+			}
+		}
+		w.SetLeased(rests, true)
+		if u, _ := w.g.UnitOf(w.must(tcp(2, 80))); u == rests {
+			t.Fatalf("unit %d was opened, which rests and is to go", u)
+		}
+	}
+}
+
 // A host's first unit is one that need not go (NT6).
 func TestNT6_AHostGetsNoLeasedUnit(t *testing.T) {
 	p := portPool("egress", 1)
