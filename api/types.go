@@ -56,8 +56,27 @@ type Event struct {
 type Health struct {
 	State      string  `json:"state"` // of this node
 	HoldTimeMS int64   `json:"hold_time_ms"`
-	LeaseMS    int64   `json:"lease_ms"` // until the fast path stops by itself (HL5); negative = it has, 0 = there is none
+	Profile    string  `json:"profile"`         // normal or fast (HL7)
+	Pulse      *Pulse  `json:"pulse,omitempty"` // of the fast profile
+	LeaseMS    int64   `json:"lease_ms"`        // until the fast path stops by itself (HL5); negative = it has, 0 = there is none
 	Checks     []Check `json:"checks"`
+}
+
+// Pulse is the process that beats for the node in the fast profile (HL7).
+type Pulse struct {
+	Realtime   bool        `json:"realtime"`    // it has real-time priority
+	BeatMS     int64       `json:"beat_ms"`     // since its newest beat; -1 = none
+	LatenessMS float64     `json:"lateness_ms"` // of its newest wake-up that was more than 5 ms late; 0 = none was
+	WorstMS    float64     `json:"worst_ms"`    // the latest that it ever was
+	Peers      []PulsePeer `json:"peers"`
+}
+
+// PulsePeer is what a node's pulse has of another node.
+type PulsePeer struct {
+	Member string `json:"member"`
+	BeatMS int64  `json:"beat_ms"` // since its newest beat; -1 = none came: it is judged by the hold time
+	LoopMS int64  `json:"loop_ms"` // since its event loop went round
+	Hold   bool   `json:"hold"`    // it says that it is judged by the hold time: it is about to be started again
 }
 
 // Check is one thing that is watched about one member.

@@ -91,7 +91,7 @@ func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
 }
 
 func (c *cluster) form(ctx context.Context, sinks bool) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, c.startTime())
 	defer cancel()
 	if err := c.WaitFormed(ctx, len(c.Nodes)); err != nil {
 		return fmt.Errorf("%w; log of %s:\n%s", err, c.Nodes[0].Name, c.Nodes[0].LogTail(10))
@@ -104,6 +104,11 @@ func (c *cluster) form(ctx context.Context, sinks bool) (err error) {
 	}
 	c.outside, err = c.sinkBehind("rout")
 	return err
+}
+
+// startTime is how long the daemons may take to form, many of them on few CPUs.
+func (c *cluster) startTime() time.Duration {
+	return 30*time.Second + time.Duration(len(c.Nodes))*5*time.Second
 }
 
 // startApart starts the daemons when none can hear another.
@@ -123,7 +128,7 @@ func (c *cluster) startApart() error {
 
 // waitApart waits until every node is a cluster of its own.
 func (c *cluster) waitApart(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, c.startTime())
 	defer cancel()
 	for _, n := range c.Nodes {
 		for {

@@ -10,13 +10,15 @@ type (
 	Nexthop = DataNexthop // map "nexthops"; Seq is odd while Go writes the rest
 	Punt    = DataPunt    // in front of every packet that Go receives
 
+	Delegation = DataDelegation // map "delegations"
+
 	NATAddress = DataNatAddress // map "nat_addrs", by address in network byte order
 	NATUnits   = DataNatUnits   // map "nat_units", by unit / NATUnitsLine
 )
 
 // Constants of layout.h and maps.h that Go needs too.
 const (
-	LayoutVersion = 4
+	LayoutVersion = 5
 
 	ControlSlowOnly = 0x1 // Control.Flags: every packet to Go
 	NexthopValid    = 0x1 // Nexthop.Flags

@@ -18,6 +18,7 @@ import (
 const (
 	CclMapControl        = "control"
 	CclMapCounters       = "counters"
+	CclMapDelegations    = "delegations"
 	CclMapFlows          = "flows"
 	CclMapForwards       = "forwards"
 	CclMapIfaces         = "ifaces"
@@ -84,6 +85,7 @@ type CclProgramSpecs struct {
 type CclMapSpecs struct {
 	Control        *ebpf.MapSpec `ebpf:"control"`
 	Counters       *ebpf.MapSpec `ebpf:"counters"`
+	Delegations    *ebpf.MapSpec `ebpf:"delegations"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	Forwards       *ebpf.MapSpec `ebpf:"forwards"`
 	Ifaces         *ebpf.MapSpec `ebpf:"ifaces"`
@@ -126,6 +128,7 @@ func (o *CclObjects) Close() error {
 type CclMaps struct {
 	Control        *ebpf.Map `ebpf:"control"`
 	Counters       *ebpf.Map `ebpf:"counters"`
+	Delegations    *ebpf.Map `ebpf:"delegations"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	Forwards       *ebpf.Map `ebpf:"forwards"`
 	Ifaces         *ebpf.Map `ebpf:"ifaces"`
@@ -143,6 +146,7 @@ func (m *CclMaps) Close() error {
 	return _CclClose(
 		m.Control,
 		m.Counters,
+		m.Delegations,
 		m.Flows,
 		m.Forwards,
 		m.Ifaces,

@@ -100,6 +100,10 @@ func TestMG5_EveryOutcomeHappens(t *testing.T) {
 			n.put(n.maps.NatAddrs, be32(serverAddr), whole)
 			n.units[whole.FirstUnit] = 2
 		}},
+		{name: "delegated", want: bpf.ForwardDelegated, in: from(udpKey.Reverse()).bytes(t), setup: func(n *node, _ *flowtable.FlowSlot) {
+			n.enterBy(outside)
+			n.addDelegation(udpKey.Reverse(), udpKey.Reverse(), 2, outside, toInside)
+		}},
 		{name: "relayed", want: bpf.ForwardRelayed, in: onCCL(func(f *frame) { f.ip = from(greKey).bytes(t)[14:] }), ccl: true, setup: func(n *node, _ *flowtable.FlowSlot) {
 			n.put(n.maps.NatAddrs, be32(serverAddr), whole)
 			n.units[whole.FirstUnit] = 1

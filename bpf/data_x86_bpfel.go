@@ -31,6 +31,33 @@ type DataControl struct {
 	Vni          uint32
 }
 
+type DataDelegation struct {
+	_  structs.HostLayout
+	To struct {
+		_     structs.HostLayout
+		Saddr uint32
+		Daddr uint32
+		Sport uint16
+		Dport uint16
+		Proto uint8
+		Zone  uint8
+		Zero  uint16
+	}
+	Seq      uint32
+	NextHop  uint16
+	Iface    uint8
+	Flags    uint8
+	Lease    uint32
+	View     uint32
+	Packets  uint64
+	Bytes    uint64
+	LastSeen uint32
+	SeqEnd   uint32
+	Ack      uint32
+	Window   uint16
+	Id       uint16
+}
+
 type DataFlowSlot struct {
 	_   structs.HostLayout
 	Key [2]struct {
@@ -85,8 +112,9 @@ type DataForwardSlot struct {
 	Incarnation uint8
 	Iface       uint8
 	Flags       uint8
+	Delegation  uint32
 	LastSeen    uint32
-	Packets     uint64
+	Packets     uint32
 	Bytes       uint64
 }
 
@@ -161,6 +189,7 @@ type DataPunt struct {
 const (
 	DataMapControl        = "control"
 	DataMapCounters       = "counters"
+	DataMapDelegations    = "delegations"
 	DataMapFlows          = "flows"
 	DataMapForwards       = "forwards"
 	DataMapIfaces         = "ifaces"
@@ -228,6 +257,7 @@ type DataProgramSpecs struct {
 type DataMapSpecs struct {
 	Control        *ebpf.MapSpec `ebpf:"control"`
 	Counters       *ebpf.MapSpec `ebpf:"counters"`
+	Delegations    *ebpf.MapSpec `ebpf:"delegations"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	Forwards       *ebpf.MapSpec `ebpf:"forwards"`
 	Ifaces         *ebpf.MapSpec `ebpf:"ifaces"`
@@ -271,6 +301,7 @@ func (o *DataObjects) Close() error {
 type DataMaps struct {
 	Control        *ebpf.Map `ebpf:"control"`
 	Counters       *ebpf.Map `ebpf:"counters"`
+	Delegations    *ebpf.Map `ebpf:"delegations"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	Forwards       *ebpf.Map `ebpf:"forwards"`
 	Ifaces         *ebpf.Map `ebpf:"ifaces"`
@@ -288,6 +319,7 @@ func (m *DataMaps) Close() error {
 	return _DataClose(
 		m.Control,
 		m.Counters,
+		m.Delegations,
 		m.Flows,
 		m.Forwards,
 		m.Ifaces,

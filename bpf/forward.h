@@ -2,11 +2,13 @@
 /*
  * Another node owns the connection: send the packet there. A forwarder judges
  * nothing but whether that node still lives: SYN, RST and everything odd go to
- * the owner, whose business they are, with the time to live they came with.
+ * the owner, whose business they are, with the time to live they came with. What the
+ * owner has delegated (delegate.h) leaves from here.
  */
 #ifndef COHORT_FORWARD_H
 #define COHORT_FORWARD_H
 
+#include "delegate.h"
 #include "lookup.h"
 #include "steer.h"
 
@@ -14,6 +16,7 @@
 struct destination {
 	struct tuple key;
 	__u32 gen;
+	__u32 delegation;
 	__u8 owner;
 	__u8 incarnation;
 	__u8 flags;
@@ -30,6 +33,7 @@ static __always_inline int read_forward(const struct forward_slot *f, struct des
 	d->owner = READ_ONCE(f->owner);
 	d->incarnation = READ_ONCE(f->incarnation);
 	d->flags = READ_ONCE(f->flags);
+	d->delegation = READ_ONCE(f->delegation);
 	barrier();
 	return !(seq & 1) && READ_ONCE(f->seq) == seq;
 }
@@ -62,7 +66,7 @@ static __always_inline void account_forward(const struct packet *p, struct forwa
 	__sync_fetch_and_add(&f->bytes, p->ip_len);
 }
 
-static __always_inline enum outcome send_to_owner(struct packet *p)
+static __always_inline enum outcome send_to_owner(struct packet *p, int from_wire)
 {
 	__u32 slot = p->ref >> 1 & 0x3fffffff;
 	struct forward_slot *f = bpf_map_lookup_elem(&forwards, &slot);
@@ -78,6 +82,9 @@ static __always_inline enum outcome send_to_owner(struct packet *p)
 		return not_found(p);
 	if (p->control->flags & CONTROL_SLOW_ONLY)
 		return PUNT_SLOW_ONLY;
+	/* Only what comes from the wire: a frame of another node is for the owner to see. */
+	if (from_wire && (d.flags & FLOW_DELEGATED) && (o = send_as_delegate(p, d.delegation)) != CONTINUE)
+		return o;
 	owner = living_owner(&d);
 	if (p->from && !(owner && may_relay(p, &d)))
 		return PUNT_NOT_OWNER;

@@ -7,8 +7,10 @@
  * Who writes what:
  *   flow_slot bytes 0-63     Go, under the sequence word (odd = being written)
  *   flow_slot bytes 64-127   XDP, single words, last writer wins; counters atomic
- *   forward_slot 0-27        Go, under the sequence word
- *   forward_slot 28-47       XDP
+ *   forward_slot 0-31        Go, under the sequence word
+ *   forward_slot 32-47       XDP
+ *   delegation 0-31, 62-63   Go, under the sequence word; id once, before anybody can find it
+ *   delegation 32-61         XDP
  *   index entries            Go, one 64-bit store each
  *   nat_units                Go, one byte each
  * XDP never allocates, moves or frees anything.
@@ -18,7 +20,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 4
+#define LAYOUT_VERSION 5
 
 #define MAX_NODES 64
 #define MAX_IFACES 32
@@ -55,6 +57,7 @@ struct index_bucket {
 #define FLOW_LIVE 0x01        /* slot holds a flow */
 #define FLOW_PUNT 0x02        /* every packet goes to Go */
 #define FLOW_PROVISIONAL 0x04 /* the claim has not been answered */
+#define FLOW_DELEGATED 0x08   /* owner: others may forward parts of it; forwarder: delegation says how */
 
 /* The owner's entry of one connection: one flow, two directions. */
 struct flow_slot {
@@ -75,7 +78,7 @@ struct flow_slot {
 	__u8 copied;        /* how much of the state that node has, see flowtable/copied.go */
 
 	__u32 last_seen[2]; /* ticks: CLOCK_MONOTONIC ns >> 20 */
-	__u64 packets[2];
+	__u64 packets[2];   /* of them the top byte: VIA_SHIFT */
 	__u64 bytes[2];     /* IP total length */
 	__u32 seq_end[2];   /* highest sequence number sent, + 1 past payload and flags */
 	__u32 ack[2];       /* last acknowledgement sent */
@@ -83,6 +86,15 @@ struct flow_slot {
 	__u8 seen[2];       /* TCP flags seen, ORed */
 	__u8 wscale[2];     /* window shift, 0xff = unknown; Go writes it once */
 } __attribute__((aligned(64)));
+
+/*
+ * The top byte of packets[] is a node: where a packet of this direction entered
+ * that another node sent here, as a sample. Go takes it as a hint whom to offer a
+ * delegation, and clears it. The count has 56 bits, which are 20,000 years of
+ * 100 million packets a second.
+ */
+#define VIA_SHIFT 56
+#define VIA_SAMPLE 15 /* one packet in 16 leaves its mark */
 
 /* What a forwarder caches: who owns this direction. */
 struct forward_slot {
@@ -93,10 +105,34 @@ struct forward_slot {
 	__u8 incarnation;   /* low byte of the owner's incarnation tag */
 	__u8 iface;
 	__u8 flags;
+	__u32 delegation;   /* with FLOW_DELEGATED: index into delegations */
 	__u32 last_seen;
-	__u64 packets;
+	__u32 packets;      /* modulo 2^32; who counts is the owner */
 	__u64 bytes;
 };
+
+/*
+ * What the owner has told a forwarder to do with a direction by itself (DESIGN 5).
+ * It is in force until lease, in the view with this tag, and dead without
+ * FLOW_LIVE. One cache line.
+ */
+struct delegation {
+	struct flow_key to; /* the tuple it leaves with */
+	__u32 seq;
+	__u16 next_hop;
+	__u8 iface;         /* logical interface where the direction enters */
+	__u8 flags;         /* FLOW_LIVE */
+	__u32 lease;        /* ticks: in force before that */
+	__u32 view;         /* view tag */
+
+	__u64 packets;
+	__u64 bytes;
+	__u32 last_seen;
+	__u32 seq_end;      /* as in flow_slot */
+	__u32 ack;
+	__u16 window;
+	__u16 id;           /* tells it from others of the same direction and node */
+} __attribute__((aligned(64)));
 
 /* A resolved neighbour. Go writes; XDP only reads. */
 #define NEXTHOP_VALID 0x1

@@ -14,7 +14,7 @@ import (
 
 // goNames are the fields whose Go name is not the C name in camel case.
 var goNames = map[string]string{
-	"saddr": "Src", "daddr": "Dst", "sport": "SrcPort", "dport": "DstPort", "nh": "NextHop", "wscale": "WScale",
+	"saddr": "Src", "daddr": "Dst", "sport": "SrcPort", "dport": "DstPort", "nh": "NextHop", "wscale": "WScale", "id": "ID",
 }
 
 func goName(c string) string {
@@ -40,6 +40,7 @@ func TestLayoutOfTheTableIsTheSameInCAndGo(t *testing.T) {
 		{"flow_key", reflect.TypeFor[packet.FlowKey]()},
 		{"flow_slot", reflect.TypeFor[flowtable.FlowSlot]()},
 		{"forward_slot", reflect.TypeFor[flowtable.ForwardSlot]()},
+		{"delegation", reflect.TypeFor[flowtable.DelegationSlot]()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var s *btf.Struct

@@ -65,6 +65,14 @@ struct {
 	__type(value, struct forward_slot);
 } forwards SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct delegation);
+} delegations SEC(".maps");
+
 /* Data interfaces by logical id; id 0 is nobody. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

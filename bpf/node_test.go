@@ -119,7 +119,7 @@ func (n *node) load(size tableSize, change ...func(*ebpf.CollectionSpec)) {
 	shared := make(map[string]*ebpf.Map)
 	for name, m := range map[string]*ebpf.Map{
 		bpf.DataMapControl: n.maps.Control, bpf.DataMapMembers: n.maps.Members, bpf.DataMapNexthops: n.maps.Nexthops,
-		bpf.DataMapIndex: n.maps.Index, bpf.DataMapFlows: n.maps.Flows, bpf.DataMapForwards: n.maps.Forwards,
+		bpf.DataMapIndex: n.maps.Index, bpf.DataMapFlows: n.maps.Flows, bpf.DataMapForwards: n.maps.Forwards, bpf.DataMapDelegations: n.maps.Delegations,
 		bpf.DataMapXsks: n.maps.Xsks, bpf.DataMapCounters: n.maps.Counters, bpf.DataMapIfaces: n.maps.Ifaces,
 		bpf.DataMapIfindexToIface: n.maps.IfindexToIface, bpf.DataMapLocalAddrs: n.maps.LocalAddrs,
 		bpf.DataMapNatAddrs: n.maps.NatAddrs, bpf.DataMapNatUnits: n.maps.NatUnits,
@@ -141,6 +141,7 @@ func resize(spec *ebpf.CollectionSpec, size tableSize) {
 	spec.Maps[bpf.DataMapIndex].MaxEntries = uint32(flowtable.IndexBuckets(size.flows, size.forwards))
 	spec.Maps[bpf.DataMapFlows].MaxEntries = uint32(size.flows + 1)
 	spec.Maps[bpf.DataMapForwards].MaxEntries = uint32(size.forwards + 1)
+	spec.Maps[bpf.DataMapDelegations].MaxEntries = uint32(size.forwards + 1)
 }
 
 // mmapped maps the values of an array map into this process.
@@ -172,6 +173,8 @@ func (n *node) mapMemory(size tableSize) {
 		Index:    mmapped[flowtable.Bucket](n.t, n.maps.Index),
 		Flows:    mmapped[flowtable.FlowSlot](n.t, n.maps.Flows),
 		Forwards: mmapped[flowtable.ForwardSlot](n.t, n.maps.Forwards),
+
+		Delegations: mmapped[flowtable.DelegationSlot](n.t, n.maps.Delegations),
 	}
 	if n.table, err = flowtable.New(mem, n.control.HashSeed); err != nil {
 		n.t.Fatal(err)

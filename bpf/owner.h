@@ -38,7 +38,8 @@ static __always_inline int read_flow(const struct flow_slot *f, __u32 dir, struc
  * among them; a reset only where the other side expects the next byte (RFC
  * 5961, 3.2).
  */
-static __always_inline enum outcome check_tcp(struct packet *p, const struct flow_slot *f, __u32 dir)
+static __always_inline enum outcome check_tcp(struct packet *p, const struct flow_slot *f, __u32 dir,
+					      __u8 flags)
 {
 	struct tcphdr *tcp = (void *)(p->ip + 1);
 	__u8 kind = p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK);
@@ -49,7 +50,8 @@ static __always_inline enum outcome check_tcp(struct packet *p, const struct flo
 		return PUNT_TCP_FLAGS;
 	if ((void *)(tcp + 1) > p->data_end)
 		return DROP_BAD_L4;
-	if (!(f->seen[!dir] & TCP_ACK) || bpf_ntohl(tcp->seq) != f->ack[!dir])
+	/* What others forward by themselves this node hears of late: Go asks them. */
+	if ((flags & FLOW_DELEGATED) || !(f->seen[!dir] & TCP_ACK) || bpf_ntohl(tcp->seq) != f->ack[!dir])
 		return PUNT_TCP_RST;
 	return CONTINUE;
 }
@@ -80,11 +82,25 @@ static __always_inline void track_tcp(struct packet *p, struct flow_slot *f, __u
 	see_flags(f, dir, p->tcp_flags);
 }
 
+/*
+ * Leaves a mark which node forwards this direction here. A store of one byte
+ * beside atomic additions to the same word: neither undoes the other.
+ */
+static __always_inline void mark_via(const struct packet *p, struct flow_slot *f, __u32 dir)
+{
+	__u8 *via = (__u8 *)&f->packets[dir] + VIA_SHIFT / 8;
+
+	if (!(READ_ONCE(f->packets[dir]) & VIA_SAMPLE) && READ_ONCE(*via) != p->entry)
+		WRITE_ONCE(*via, p->entry);
+}
+
 static __always_inline void account_flow(struct packet *p, struct flow_slot *f, __u32 dir)
 {
 	WRITE_ONCE(f->last_seen[dir], ticks(p));
 	if (p->ip->protocol == IPPROTO_TCP)
 		track_tcp(p, f, dir);
+	if (p->from)
+		mark_via(p, f, dir);
 	__sync_fetch_and_add(&f->packets[dir], 1);
 	__sync_fetch_and_add(&f->bytes[dir], p->ip_len);
 }
@@ -140,7 +156,7 @@ static __always_inline enum outcome judge(struct packet *p, const struct flow_sl
 		return PUNT_FLOW;
 	if (d->iface && d->iface != p->iface)
 		return PUNT_WRONG_IFACE;
-	if (p->ip->protocol == IPPROTO_TCP && (o = check_tcp(p, f, dir)) != CONTINUE)
+	if (p->ip->protocol == IPPROTO_TCP && (o = check_tcp(p, f, dir, d->flags)) != CONTINUE)
 		return o;
 	if ((o = read_nexthop(d->nh, h)) != CONTINUE)
 		return o;

@@ -16,6 +16,7 @@ const (
 	ForwardCCL       Outcome = 18 // Encapsulated and sent over the CCL to its owner.
 	ForwardSteered   Outcome = 19 // Encapsulated and sent over the CCL to the director of the NAT unit it is addressed to.
 	ForwardRelayed   Outcome = 20 // Sent on over the CCL to its owner by the director of the NAT unit it is addressed to.
+	ForwardDelegated Outcome = 21 // Sent on by a node that does not own the connection but has a delegation of its owner.
 	PuntMiss         Outcome = 32 // No entry is known for the packet's tuple.
 	PuntSlowOnly     Outcome = 33 // The fast path is switched off.
 	PuntFragment     Outcome = 34 // The packet is an IP fragment.
@@ -62,6 +63,7 @@ var outcomes = [NumOutcomes]struct{ name, description string }{
 	ForwardCCL:       {"forward_ccl", "Encapsulated and sent over the CCL to its owner."},
 	ForwardSteered:   {"forward_steered", "Encapsulated and sent over the CCL to the director of the NAT unit it is addressed to."},
 	ForwardRelayed:   {"forward_relayed", "Sent on over the CCL to its owner by the director of the NAT unit it is addressed to."},
+	ForwardDelegated: {"forward_delegated", "Sent on by a node that does not own the connection but has a delegation of its owner."},
 	PuntMiss:         {"punt_miss", "No entry is known for the packet's tuple."},
 	PuntSlowOnly:     {"punt_slow_only", "The fast path is switched off."},
 	PuntFragment:     {"punt_fragment", "The packet is an IP fragment."},

@@ -24,6 +24,7 @@
 	X(18, FORWARD, CCL, "Encapsulated and sent over the CCL to its owner.")                              \
 	X(19, FORWARD, STEERED, "Encapsulated and sent over the CCL to the director of the NAT unit it is addressed to.") \
 	X(20, FORWARD, RELAYED, "Sent on over the CCL to its owner by the director of the NAT unit it is addressed to.") \
+	X(21, FORWARD, DELEGATED, "Sent on by a node that does not own the connection but has a delegation of its owner.") \
 	X(32, PUNT, MISS, "No entry is known for the packet's tuple.")                                       \
 	X(33, PUNT, SLOW_ONLY, "The fast path is switched off.")                                             \
 	X(34, PUNT, FRAGMENT, "The packet is an IP fragment.")                                               \

@@ -41,14 +41,14 @@ static __always_inline enum outcome check_lease(struct packet *p)
 	return CONTINUE;
 }
 
-/* From an IPv4 header to a decision; packets of the CCL join here. */
-static __always_inline enum outcome settle(struct packet *p)
+/* From an IPv4 header to a decision; packets of the CCL join here. from_wire is a constant. */
+static __always_inline enum outcome settle(struct packet *p, int from_wire)
 {
 	STAGE(check_plain(p));
 	STAGE(parse_transport(p));
 	STAGE(lookup(p));
 	if (p->ref & REF_FORWARD)
-		return send_to_owner(p);
+		return send_to_owner(p, from_wire);
 	return send_as_owner(p);
 }
 

@@ -19,7 +19,7 @@ static __always_inline enum outcome arrive(struct packet *p)
 {
 	STAGE(ccl_ipv6 ? unwrap(p, CCL_OVER_IPV6) : unwrap(p, CCL_OVER_IPV4));
 	STAGE(parse_ipv4(p));
-	return settle(p);
+	return settle(p, 0);
 }
 
 SEC("xdp.frags")

@@ -56,7 +56,7 @@ static __always_inline enum outcome transit(struct packet *p)
 	STAGE(parse_ipv4(p));
 	STAGE(check_unicast(p));
 	STAGE(check_destination_mac(p));
-	return settle(p);
+	return settle(p, 1);
 }
 
 /*

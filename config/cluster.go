@@ -26,6 +26,10 @@ type Cluster struct {
 	Timeouts   flowtable.Timeouts // idle times; defaults are flowtable's
 	Health     Health
 	Limits     Limits
+
+	// OwnerOnly: packets of a connection go to its owner for all its life, and
+	// nothing is delegated to the nodes where they enter (forwarding: owner-only).
+	OwnerOnly bool
 }
 
 // Interface is one logical interface, the same on every node.
@@ -57,6 +61,7 @@ type Pin struct {
 type Limits struct {
 	Connections int // owned at once; default 1,048,576
 	Forwards    int // forward entries at once; default 1,048,576
+	Delegations int // of these, how many have a delegation; and of what a node owns, how much it lends; default 262,144
 }
 
 // LoadCluster reads a cluster configuration. Mistakes come back as Errors.
@@ -79,7 +84,7 @@ func ParseCluster(file string, data []byte) (*Cluster, error) {
 	c := &Cluster{
 		Timeouts: flowtable.DefaultTimeouts(),
 		Health:   defaultHealth(),
-		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20},
+		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20, Delegations: 1 << 18},
 	}
 	// Rules name interfaces, so they are read after them wherever they stand.
 	var rules, translation *value
@@ -91,6 +96,7 @@ func ParseCluster(file string, data []byte) (*Cluster, error) {
 		field{"nat", false, "nat: {pools: {" + poolExample + "}, rules: [...]}", func(v value) { translation = &v }},
 		field{"timeouts", false, "timeouts: {udp: 2m}", func(v value) { readTimeouts(v, &c.Timeouts) }},
 		field{"health", false, "health: {hold_time: 3s}", c.Health.read},
+		field{"forwarding", false, "forwarding: delegate", func(v value) { c.OwnerOnly = v.choice("delegate", "owner-only") == "owner-only" }},
 		field{"limits", false, "limits: {connections: 1048576}", c.Limits.read},
 	)
 	if rules != nil {
@@ -255,6 +261,7 @@ func (l *Limits) read(v value) {
 	v.fields(
 		field{"connections", false, "connections: 1048576", func(v value) { l.Connections = v.number(1024, 1<<26) }},
 		field{"forwards", false, "forwards: 1048576", func(v value) { l.Forwards = v.number(1024, 1<<26) }},
+		field{"delegations", false, "delegations: 262144", func(v value) { l.Delegations = v.number(1024, 1<<26) }},
 	)
 }
 

@@ -119,7 +119,7 @@ func TestExampleCluster(t *testing.T) {
 		NAT:      exampleNAT,
 		Timeouts: flowtable.DefaultTimeouts(),
 		Health:   defaultHealth(),
-		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20},
+		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20, Delegations: 1 << 18},
 	}
 	if diff := cmp.Diff(want, got, compareAddrs); diff != "" {
 		t.Error(diff)

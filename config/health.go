@@ -9,7 +9,8 @@ import (
 // Health says when a member counts as dead, what is watched, and how a node that is
 // out comes back.
 type Health struct {
-	HoldTime        time.Duration // silence that means dead, 0.3-45s; default 3s (HL1)
+	Fast            bool          // beats of a process beside the daemon: dead after 3 x 50 ms (HL7)
+	HoldTime        time.Duration // silence that means dead, 0.3-45s; default 3s (HL1). With Fast, that of the event loop
 	ElectionTimeout time.Duration // without an answer a node takes control; default 45s (EL1)
 	Debounce        time.Duration // of a failed interface, 0.3-9s; default 0.5s (HL2)
 	JoinGrace       time.Duration // after a join, without judgement of interfaces; default 90s (HL2)
@@ -40,7 +41,12 @@ func defaultHealth() Health {
 }
 
 func (h *Health) read(v value) {
+	var profile *value
 	v.fields(
+		field{"profile", false, "profile: normal", func(v value) {
+			profile = &v
+			h.Fast = v.choice("normal", "fast") == "fast"
+		}},
 		field{"hold_time", false, "hold_time: 3s", func(v value) {
 			h.HoldTime = v.duration(300*time.Millisecond, 45*time.Second)
 		}},
@@ -61,7 +67,16 @@ func (h *Health) read(v value) {
 			)
 		}},
 	)
+	// 0 is a mistake that was named already.
+	if h.Fast && h.HoldTime != 0 && h.HoldTime < minFastHold {
+		profile.example = "hold_time: 500ms, or profile: normal"
+		profile.wrong("fast needs a hold_time of at least %s, it is %s", short(minFastHold), short(h.HoldTime))
+	}
 }
+
+// minFastHold is the least hold time beside the fast profile: the argument for the
+// lease (cluster/pulse) needs it.
+const minFastHold = 500 * time.Millisecond
 
 const rejoinExample = "{attempts: 3, interval: 5m, variation: 2}"
 

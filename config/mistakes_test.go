@@ -457,6 +457,14 @@ var clusterMistakes = []mistake{
 		"cluster.yaml:27: health.hold_time 299ms is outside 300ms to 45s; write hold_time: 3s",
 	},
 	{
+		"unknown profile", "hold_time: 3s", "profile: quick",
+		"cluster.yaml:27: health.profile quick is not one of normal, fast; write profile: normal",
+	},
+	{
+		"fast profile with a short hold_time", "hold_time: 3s", "hold_time: 400ms\n  profile: fast",
+		"cluster.yaml:28: health.profile fast needs a hold_time of at least 500ms, it is 400ms; write hold_time: 500ms, or profile: normal",
+	},
+	{
 		"hold_time too long", "hold_time: 3s", "hold_time: 46s",
 		"cluster.yaml:27: health.hold_time 46s is outside 300ms to 45s; write hold_time: 3s",
 	},

@@ -45,14 +45,18 @@ type Config struct {
 	VNI        uint32
 	Flows      int // connections owned at most
 	Forwards   int // forward entries at most
-	Mode       Mode
-	FastPath   bool // false: every packet goes to Go
+	// Delegations is how many of them may be forwarded without the owner at most; 0: none.
+	Delegations int
+	Mode        Mode
+	FastPath    bool // false: every packet goes to Go
 }
 
 func (c *Config) check() error {
 	switch {
 	case c.Flows < 1 || c.Flows >= flowtable.MaxSlots:
 		return fmt.Errorf("%w: room for %d flows", ErrConfig, c.Flows)
+	case c.Delegations < 0 || c.Delegations >= flowtable.MaxSlots:
+		return fmt.Errorf("%w: room for %d delegations", ErrConfig, c.Delegations)
 	case c.Forwards < 1 || c.Forwards >= flowtable.MaxSlots:
 		return fmt.Errorf("%w: room for %d forwards", ErrConfig, c.Forwards)
 	case !c.VTEP.IsValid() || c.VTEP.Zone() != "":

@@ -14,7 +14,7 @@ import (
 // mapNames are the maps both programs share, in bpf/maps.h.
 var mapNames = []string{
 	"control", "members", "ifaces", "ifindex_to_iface", "nexthops", "index",
-	"flows", "forwards", "local_addrs", "nat_addrs", "nat_units", "xsks", "counters",
+	"flows", "forwards", "delegations", "local_addrs", "nat_addrs", "nat_units", "xsks", "counters",
 }
 
 // mapPin starts the name of a pinned map, linkPin that of a pinned link.
@@ -41,6 +41,7 @@ func (c *Config) size(maps map[string]*ebpf.MapSpec) error {
 	maps["index"].MaxEntries = uint32(flowtable.IndexBuckets(c.Flows, c.Forwards))
 	maps["flows"].MaxEntries = uint32(c.Flows) + 1
 	maps["forwards"].MaxEntries = uint32(c.Forwards) + 1
+	maps["delegations"].MaxEntries = uint32(c.Delegations) + 1
 	return nil
 }
 

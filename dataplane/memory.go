@@ -38,6 +38,7 @@ func mapMemory(s mapSet) (*memory, error) {
 		mapArray(m, s["index"], &m.table.Index),
 		mapArray(m, s["flows"], &m.table.Flows),
 		mapArray(m, s["forwards"], &m.table.Forwards),
+		mapArray(m, s["delegations"], &m.table.Delegations),
 	)
 	if err != nil {
 		m.unmap()

@@ -95,6 +95,10 @@ func countersPage(t *testing.T) string {
 	for r := seal.Reflected; r < seal.NumReasons; r++ {
 		row(&b, "link_"+r.String(), r.Describe())
 	}
+	section(&b, "Beats: refused", "Parts of `beats_refused`; kind `link`. As those of the control link, on the port of the [beats](ccl.md#8-beats-hl7).")
+	for r := seal.Reflected; r < seal.NumReasons; r++ {
+		row(&b, "beats_"+r.String(), r.Describe())
+	}
 	return b.String()
 }
 
@@ -162,7 +166,7 @@ func routerReasons(t *testing.T) (list [][2]string) {
 
 // events reads the counters that loopCounters of package node adds by name.
 func events(t *testing.T) (list [][3]string) {
-	ast.Inspect(parse(t, "../node/provider.go"), func(n ast.Node) bool {
+	collect := func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok || len(call.Args) != 4 {
 			return true
@@ -174,7 +178,9 @@ func events(t *testing.T) (list [][3]string) {
 			list = append(list, [3]string{kind, name, text(call.Args[3])})
 		}
 		return true
-	})
+	}
+	ast.Inspect(parse(t, "../node/provider.go"), collect)
+	ast.Inspect(parse(t, "../node/fast.go"), collect)
 	if len(list) < 10 {
 		t.Fatalf("found only %d counters in node/provider.go: they are added in another way now", len(list))
 	}

@@ -5,6 +5,7 @@ import "cohort/packet"
 // Adopted says what New found in its memory.
 type Adopted struct {
 	Flows, Forwards int // taken over
+	Delegations     int // taken over
 	HalfWritten     int // slots with an odd Seq, dropped
 	StaleEntries    int // index entries without a live slot or in a wrong place, cleared
 	Relinked        int // index entries that were missing, added
@@ -40,6 +41,7 @@ func New(mem Memory, seed [10]uint64) (*Table, error) {
 	t.adoptForwards()
 	linked := t.adoptIndex()
 	t.relink(linked)
+	t.adoptDelegations()
 	t.adopted.Flows, t.adopted.Forwards = t.liveFlows, t.liveFwds
 	return t, nil
 }

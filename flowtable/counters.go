@@ -33,7 +33,36 @@ func (f *FlowSlot) Expired(now uint32) bool {
 
 // Counters returns packets and bytes (IP total length) of direction dir.
 func (f *FlowSlot) Counters(dir int) (packets, bytes uint64) {
-	return atomic.LoadUint64(&f.Packets[dir]), atomic.LoadUint64(&f.Bytes[dir])
+	return atomic.LoadUint64(&f.Packets[dir]) & (1<<viaShift - 1), atomic.LoadUint64(&f.Bytes[dir])
+}
+
+// viaShift is VIA_SHIFT in bpf/layout.h.
+const viaShift = 56
+
+// Via returns the node where a packet of direction dir entered that another node
+// sent here, 0 = none since the last call. XDP marks one packet in sixteen.
+func (f *FlowSlot) Via(dir int) uint8 {
+	p := &f.Packets[dir]
+	if atomic.LoadUint64(p)>>viaShift == 0 {
+		return 0
+	}
+	return uint8(atomic.AndUint64(p, 1<<viaShift-1) >> viaShift)
+}
+
+// MarkVia is what XDP does with a packet that entered at node.
+func (f *FlowSlot) MarkVia(dir int, node uint8) {
+	for {
+		old := atomic.LoadUint64(&f.Packets[dir])
+		if atomic.CompareAndSwapUint64(&f.Packets[dir], old, old&(1<<viaShift-1)|uint64(node)<<viaShift) {
+			return
+		}
+	}
+}
+
+// Add adds what another node has forwarded of direction dir by a delegation.
+func (f *FlowSlot) Add(dir int, packets, bytes uint64) {
+	atomic.AddUint64(&f.Packets[dir], packets)
+	atomic.AddUint64(&f.Bytes[dir], bytes)
 }
 
 // SeenFlags returns the TCP flags that direction dir has sent, ORed.
@@ -85,6 +114,18 @@ func (f *FlowSlot) Sent(dir int, flags uint8, seqEnd, ack uint32, window uint16)
 	swapWord(f.flagsWord(), func(w *[4]uint8) { w[dir] |= flags })
 }
 
+// Learn records what direction dir has sent by way of another node: how far, and, if
+// that was the newest packet, its acknowledgement and window.
+func (f *FlowSlot) Learn(dir int, s TCPSent, newest bool) {
+	if old := atomic.LoadUint32(&f.SeqEnd[dir]); int32(s.SeqEnd-old) > 0 {
+		atomic.StoreUint32(&f.SeqEnd[dir], s.SeqEnd)
+	}
+	if newest {
+		atomic.StoreUint32(&f.Ack[dir], s.Ack)
+		swapWord(f.windowWord(), func(w *[4]uint8) { (*[2]uint16)(unsafe.Pointer(w))[dir] = s.Window })
+	}
+}
+
 // SetWScale stores the window shift that direction dir announced in its SYN.
 func (f *FlowSlot) SetWScale(dir int, shift uint8) {
 	swapWord(f.flagsWord(), func(w *[4]uint8) { w[2+dir] = shift })
@@ -110,14 +151,17 @@ func swapWord(p *uint32, change func(*[4]uint8)) {
 // SeenAt returns the tick of the last packet forwarded to the owner.
 func (f *ForwardSlot) SeenAt() uint32 { return atomic.LoadUint32(&f.LastSeen) }
 
-// Counters returns packets and bytes forwarded to the owner.
+// SetSeenAt replaces what SeenAt returns.
+func (f *ForwardSlot) SetSeenAt(tick uint32) { atomic.StoreUint32(&f.LastSeen, tick) }
+
+// Counters returns packets (modulo 2^32) and bytes forwarded to the owner.
 func (f *ForwardSlot) Counters() (packets, bytes uint64) {
-	return atomic.LoadUint64(&f.Packets), atomic.LoadUint64(&f.Bytes)
+	return uint64(atomic.LoadUint32(&f.Packets)), atomic.LoadUint64(&f.Bytes)
 }
 
 // Account adds one packet that Go sent to the owner itself.
 func (f *ForwardSlot) Account(now uint32, bytes int) {
 	atomic.StoreUint32(&f.LastSeen, now)
-	atomic.AddUint64(&f.Packets, 1)
+	atomic.AddUint32(&f.Packets, 1)
 	atomic.AddUint64(&f.Bytes, uint64(bytes))
 }

@@ -8,7 +8,7 @@ import (
 
 // LayoutVersion changes whenever a struct below does. Pinned maps of another
 // version are rebuilt, never reinterpreted.
-const LayoutVersion = 4
+const LayoutVersion = 5
 
 // BucketEntries is the width of an index bucket: one cache line.
 const BucketEntries = 8
@@ -18,6 +18,7 @@ const (
 	FlowLive        = 0x01 // the slot holds a flow
 	FlowPunt        = 0x02 // every packet goes to Go
 	FlowProvisional = 0x04 // the claim has not been answered
+	FlowDelegated   = 0x08 // owner: others may forward parts of it; forwarder: its delegation says how
 )
 
 // TickShift turns nanoseconds of CLOCK_MONOTONIC into ticks: one tick is
@@ -49,7 +50,7 @@ type FlowSlot struct {
 	Copied      uint8 // how much of the state that node has: see SetBackup
 
 	LastSeen [2]uint32 // ticks
-	Packets  [2]uint64
+	Packets  [2]uint64 // the top byte: FlowSlot.Via
 	Bytes    [2]uint64 // IP total length
 	SeqEnd   [2]uint32 // TCP: one past the highest sequence number sent
 	Ack      [2]uint32 // TCP: last acknowledgement sent
@@ -67,9 +68,30 @@ type ForwardSlot struct {
 	Incarnation uint8 // low byte of the owner's incarnation tag
 	Iface       uint8
 	Flags       uint8
+	Delegation  uint32 // with FlowDelegated: slot of its delegation
 	LastSeen    uint32 // ticks
-	Packets     uint64
+	Packets     uint32 // modulo 2^32: it is the owner who counts
 	Bytes       uint64
+}
+
+// DelegationSlot is what the owner has told a forwarder to do with a direction by
+// itself: one cache line, found by a forward slot. See bpf/layout.h.
+type DelegationSlot struct {
+	To      packet.FlowKey // the tuple that packets leave with
+	Seq     uint32         // odd while Go rewrites the first half
+	NextHop uint16
+	Iface   uint8  // logical interface where the direction enters
+	Flags   uint8  // FlowLive
+	Lease   uint32 // ticks: in force before that
+	View    uint32 // tag of the view that it is bound to
+
+	Packets  uint64
+	Bytes    uint64 // IP total length
+	LastSeen uint32 // ticks
+	SeqEnd   uint32 // TCP, as in FlowSlot
+	Ack      uint32
+	Window   uint16
+	ID       uint16 // tells it from others of the same direction and node
 }
 
 // The sizes are promises (SPEC, DESIGN 3): owner 128 B, forwarder <= 48 B,
@@ -77,6 +99,7 @@ type ForwardSlot struct {
 const (
 	_ = uint(128-unsafe.Sizeof(FlowSlot{})) + uint(unsafe.Sizeof(FlowSlot{})-128)
 	_ = uint(48-unsafe.Sizeof(ForwardSlot{})) + uint(unsafe.Sizeof(ForwardSlot{})-48)
+	_ = uint(64-unsafe.Sizeof(DelegationSlot{})) + uint(unsafe.Sizeof(DelegationSlot{})-64)
 	_ = uint(64-unsafe.Sizeof(Bucket{})) + uint(unsafe.Sizeof(Bucket{})-64)
 	_ = uint(16-unsafe.Sizeof(packet.FlowKey{})) + uint(unsafe.Sizeof(packet.FlowKey{})-16)
 )

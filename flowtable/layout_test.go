@@ -11,6 +11,7 @@ import (
 func TestLayoutIsTheSharedOne(t *testing.T) {
 	var f FlowSlot
 	var w ForwardSlot
+	var g DelegationSlot
 	for _, c := range []struct {
 		name      string
 		got, want uintptr
@@ -37,8 +38,14 @@ func TestLayoutIsTheSharedOne(t *testing.T) {
 		{"FlowSlot.Seen", unsafe.Offsetof(f.Seen), 124},
 		{"FlowSlot.WScale", unsafe.Offsetof(f.WScale), 126},
 		{"ForwardSlot.Owner", unsafe.Offsetof(w.Owner), 24},
-		{"ForwardSlot.LastSeen", unsafe.Offsetof(w.LastSeen), 28},
-		{"ForwardSlot.Packets", unsafe.Offsetof(w.Packets), 32},
+		{"ForwardSlot.Delegation", unsafe.Offsetof(w.Delegation), 28},
+		{"ForwardSlot.LastSeen", unsafe.Offsetof(w.LastSeen), 32},
+		{"ForwardSlot.Packets", unsafe.Offsetof(w.Packets), 36},
+		{"DelegationSlot", unsafe.Sizeof(g), 64},
+		{"DelegationSlot.Seq", unsafe.Offsetof(g.Seq), 16},
+		{"DelegationSlot.Lease", unsafe.Offsetof(g.Lease), 24},
+		{"DelegationSlot.Packets", unsafe.Offsetof(g.Packets), 32},
+		{"DelegationSlot.ID", unsafe.Offsetof(g.ID), 62},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, c.got, c.want)

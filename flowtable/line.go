@@ -21,14 +21,14 @@ const (
 	flowSeqWord    = 4
 	flowWords      = 8
 	forwardSeqWord = 2
-	forwardWords   = 3 // and the 32-bit word of Owner..Flags
+	forwardWords   = 4
 )
 
 const (
 	_ = uint(unsafe.Offsetof(FlowSlot{}.Seq)-8*flowSeqWord) + uint(8*flowSeqWord-unsafe.Offsetof(FlowSlot{}.Seq))
 	_ = uint(unsafe.Offsetof(FlowSlot{}.LastSeen)-8*flowWords) + uint(8*flowWords-unsafe.Offsetof(FlowSlot{}.LastSeen))
 	_ = uint(unsafe.Offsetof(ForwardSlot{}.Seq)-8*forwardSeqWord) + uint(8*forwardSeqWord-unsafe.Offsetof(ForwardSlot{}.Seq))
-	_ = uint(unsafe.Offsetof(ForwardSlot{}.Owner)-8*forwardWords) + uint(8*forwardWords-unsafe.Offsetof(ForwardSlot{}.Owner))
+	_ = uint(unsafe.Offsetof(ForwardSlot{}.LastSeen)-8*forwardWords) + uint(8*forwardWords-unsafe.Offsetof(ForwardSlot{}.LastSeen))
 )
 
 // clearPadding zeroes the bytes that a Go assignment may leave undefined; XDP
@@ -90,13 +90,14 @@ func (t *Table) writeForward(dst, src *ForwardSlot) {
 	t.store64(&to[1], from[1])
 	t.store32(&dst.Gen, src.Gen)
 	t.store32(forwardOwner(dst), *forwardOwner(src))
+	t.store32(&dst.Delegation, src.Delegation)
 	t.store32(&dst.Seq, seq+2)
 }
 
 // writeForwardTail initialises XDP's words of dst from src.
 func (t *Table) writeForwardTail(dst, src *ForwardSlot) {
 	t.store32(&dst.LastSeen, src.LastSeen)
-	t.store64(&dst.Packets, src.Packets)
+	t.store32(&dst.Packets, src.Packets)
 	t.store64(&dst.Bytes, src.Bytes)
 }
 

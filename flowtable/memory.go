@@ -17,15 +17,19 @@ type Memory struct {
 	Index    []Bucket // a power of two
 	Flows    []FlowSlot
 	Forwards []ForwardSlot
+
+	Delegations []DelegationSlot // none: nothing can be delegated to this node
 }
 
-// NewMemory returns zeroed heap memory for that many flows and forwards, for
-// tests and the simulator.
+// NewMemory returns zeroed heap memory for that many flows and forwards, each of
+// which may be delegated, for tests and the simulator.
 func NewMemory(flows, forwards int) Memory {
 	return Memory{
 		Index:    make([]Bucket, IndexBuckets(flows, forwards)),
 		Flows:    make([]FlowSlot, flows+1),
 		Forwards: make([]ForwardSlot, forwards+1),
+
+		Delegations: make([]DelegationSlot, forwards+1),
 	}
 }
 
@@ -45,9 +49,9 @@ func (m Memory) check() error {
 		return fmt.Errorf("%w: %d index buckets, want a power of two of at least 2", ErrMemory, n)
 	case len(m.Flows) < 1 || len(m.Forwards) < 1:
 		return fmt.Errorf("%w: %d flow and %d forward slots, want at least the unused slot 0", ErrMemory, len(m.Flows), len(m.Forwards))
-	case len(m.Flows) > MaxSlots || len(m.Forwards) > MaxSlots:
-		return fmt.Errorf("%w: %d flow and %d forward slots, want at most %d", ErrMemory, len(m.Flows), len(m.Forwards), MaxSlots)
-	case uintptr(unsafe.Pointer(&m.Index[0]))%8 != 0 || uintptr(unsafe.Pointer(&m.Flows[0]))%8 != 0 || uintptr(unsafe.Pointer(&m.Forwards[0]))%8 != 0:
+	case len(m.Flows) > MaxSlots || len(m.Forwards) > MaxSlots || len(m.Delegations) > MaxSlots:
+		return fmt.Errorf("%w: %d flow, %d forward and %d delegation slots, want at most %d", ErrMemory, len(m.Flows), len(m.Forwards), len(m.Delegations), MaxSlots)
+	case uintptr(unsafe.Pointer(&m.Index[0]))%8 != 0 || uintptr(unsafe.Pointer(&m.Flows[0]))%8 != 0 || uintptr(unsafe.Pointer(&m.Forwards[0]))%8 != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(m.Delegations)))%8 != 0:
 		return fmt.Errorf("%w: not aligned to 8 bytes", ErrMemory)
 	}
 	return nil

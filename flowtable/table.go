@@ -26,7 +26,9 @@ type Table struct {
 	mask uint32
 
 	flows, forwards     slots
+	delegations         slots
 	liveFlows, liveFwds int
+	delegated           int
 	full, displaced     uint64
 	adopted             Adopted
 	search              [maxSearch]searchNode
@@ -37,8 +39,10 @@ type Table struct {
 
 // Stats is a snapshot of a table's figures.
 type Stats struct {
-	Flows, Forwards         int    // live
-	FreeFlows, FreeForwards int    // ready for an insertion
+	Flows, Forwards         int // live
+	Delegations             int // live, and those that are ending
+	FreeFlows, FreeForwards int // ready for an insertion
+	FreeDelegations         int
 	Quarantined             int    // dead, waiting for Reclaim
 	Full                    uint64 // insertions refused with ErrFull
 	Displaced               uint64 // index entries moved to make room
@@ -50,7 +54,8 @@ func (t *Table) Stats() Stats {
 	return Stats{
 		Flows: t.liveFlows, Forwards: t.liveFwds,
 		FreeFlows: t.flows.available(), FreeForwards: t.forwards.available(),
-		Quarantined: t.flows.quarantined() + t.forwards.quarantined(),
+		Delegations: t.delegated, FreeDelegations: t.delegations.available(),
+		Quarantined: t.flows.quarantined() + t.forwards.quarantined() + t.delegations.quarantined(),
 		Full:        t.full, Displaced: t.displaced, Adopted: t.adopted,
 	}
 }
@@ -185,6 +190,9 @@ func (t *Table) RemoveForward(slot uint32) {
 	if f == nil || f.Flags&FlowLive == 0 {
 		return
 	}
+	if d := t.EndDelegation(slot); d != 0 {
+		t.FreeDelegation(d)
+	}
 	t.killForward(f)
 	t.unlink(f.Key, forwardRef(slot))
 	t.forwards.bury(slot)
@@ -192,7 +200,7 @@ func (t *Table) RemoveForward(slot uint32) {
 }
 
 // UpdateForward is UpdateFlow for forward slots: fn may change Gen, Owner,
-// Incarnation, Iface and Flags.
+// Incarnation and Iface.
 func (t *Table) UpdateForward(slot uint32, fn func(*ForwardSlot)) {
 	f := t.Forward(slot)
 	if f == nil || f.Flags&FlowLive == 0 {
@@ -214,6 +222,7 @@ func (t *Table) UpdateForward(slot uint32, fn func(*ForwardSlot)) {
 func (t *Table) Reclaim(now uint32) {
 	t.flows.reclaim(now)
 	t.forwards.reclaim(now)
+	t.delegations.reclaim(now)
 }
 
 // Slots returns how many slot numbers a round of ScanFlows passes: the highest

@@ -70,6 +70,7 @@ const (
 //     that talks to two of them would have one mapping here and two there;
 //  2. a random unused port of the units that are in use anyway, and when they
 //     are full one of a further unit: idle units are what other nodes can lease;
+//     units that another node should have (SetLeased) come last, in 1 too;
 //  3. a port in use towards other remotes; not for Exclusive, and never one that
 //     a mapping has. This search is bounded: in a full pool it may miss.
 //
@@ -105,7 +106,8 @@ type search struct {
 	q      Request
 	taken  func(packet.FlowKey) bool
 	class  class
-	probes int // left of the bound of the present step
+	leased bool // looks at the units that another node should have, and else at the others
+	probes int  // left of the bound of the present step
 	addr   packet.Addr
 	port   uint16
 }
@@ -181,11 +183,24 @@ func (s *search) inPool() bool {
 // unusedAt tries the original port and unused ports of one address.
 func (s *search) unusedAt(address int) bool {
 	a := &s.p.address[address]
-	if a.open+a.idle == 0 {
-		return false
+	for i, units := range [2]int{a.open + a.idle - a.leased.held, a.leased.held} {
+		if units == 0 {
+			continue
+		}
+		s.leased, s.probes = i == 1, unusedProbes
+		if s.original(address) || s.guess(address) || s.nth(address) || s.everyUnused(address) || s.furtherUnit(address) {
+			return true
+		}
 	}
-	s.probes = unusedProbes
-	return s.original(address) || s.guess(address) || s.nth(address) || s.everyUnused(address) || s.furtherUnit(address)
+	return false
+}
+
+// unused returns how many unused ports the open units have that the search looks at.
+func (s *search) unused(a *addressState) int {
+	if s.leased {
+		return a.leased.free[s.class]
+	}
+	return a.free[s.class] - a.leased.free[s.class]
 }
 
 // keepIdle is the share of its units at an address that a node does not open just
@@ -205,7 +220,7 @@ func (s *search) original(address int) bool {
 	if a := &s.p.address[address]; int(u.place) >= a.open && a.idle*keepIdle <= a.open+a.idle {
 		return false
 	}
-	return u.held && u.ports[s.class].free(offset%int(e.BlockSize)) && s.openUnused(e.Addr, s.q.Prefer)
+	return u.held && u.leased == s.leased && u.ports[s.class].free(offset%int(e.BlockSize)) && s.openUnused(e.Addr, s.q.Prefer)
 }
 
 // mayUse reports whether the uses that a port has let this request have it too.
@@ -221,13 +236,13 @@ func (s *search) allows(count uint32) bool {
 // unused. All unused ports are equally likely.
 func (s *search) guess(address int) bool {
 	a, e := &s.p.address[address], &s.p.g.addresses[address]
-	if a.open == 0 || a.free[s.class] < a.open*int(e.BlockSize)/4 {
+	if free := s.unused(a); free == 0 || free < a.open*int(e.BlockSize)/4 {
 		return false // most guesses would be wrong
 	}
 	for range guesses {
 		u := s.member(address, s.p.rng.IntN(a.open))
 		port := s.p.rng.IntN(int(e.BlockSize))
-		if port < int(u.size) && u.ports[s.class].free(port) && s.openUnused(e.Addr, u.first+uint16(port)) {
+		if port < int(u.size) && u.leased == s.leased && u.ports[s.class].free(port) && s.openUnused(e.Addr, u.first+uint16(port)) {
 			return true
 		}
 	}
@@ -237,12 +252,16 @@ func (s *search) guess(address int) bool {
 // nth is choice 2 when unused ports are rare: the n-th of them, n at random.
 func (s *search) nth(address int) bool {
 	a, e := &s.p.address[address], &s.p.g.addresses[address]
-	if a.free[s.class] == 0 {
+	unused := s.unused(a)
+	if unused == 0 {
 		return false
 	}
-	n := s.p.rng.IntN(a.free[s.class])
+	n := s.p.rng.IntN(unused)
 	for i := range a.open {
 		u := s.member(address, i)
+		if u.leased != s.leased {
+			continue
+		}
 		free := int(u.size) - int(u.used[s.class])
 		if n >= free {
 			n -= free
@@ -261,12 +280,12 @@ func (s *search) nth(address int) bool {
 // from a random unit on, as far as the bound allows.
 func (s *search) everyUnused(address int) bool {
 	a := &s.p.address[address]
-	if a.free[s.class] == 0 {
+	if s.unused(a) == 0 {
 		return false
 	}
 	start := s.p.rng.IntN(a.open)
 	for i := range a.open {
-		if s.unusedIn(s.member(address, (start+i)%a.open)) {
+		if u := s.member(address, (start+i)%a.open); u.leased == s.leased && s.unusedIn(u) {
 			return true
 		}
 	}
@@ -304,7 +323,7 @@ func (s *search) furtherUnit(address int) bool {
 	}
 	start, left := s.p.rng.IntN(a.idle), unusedProbes
 	for i := range a.idle {
-		if u := s.member(address, a.open+(start+i)%a.idle); u.quiet > s.now && left > 0 {
+		if u := s.member(address, a.open+(start+i)%a.idle); u.leased == s.leased && u.quiet > s.now && left > 0 {
 			if s.probes = guesses; s.unusedIn(u) {
 				return true
 			}
@@ -313,7 +332,7 @@ func (s *search) furtherUnit(address int) bool {
 	}
 	s.probes = unusedProbes
 	for i := range a.idle {
-		if u := s.member(address, a.open+(start+i)%a.idle); u.quiet <= s.now && s.unusedIn(u) {
+		if u := s.member(address, a.open+(start+i)%a.idle); u.leased == s.leased && u.quiet <= s.now && s.unusedIn(u) {
 			return true
 		}
 	}

@@ -13,11 +13,12 @@ type hostKey struct {
 }
 
 // UnitForHost proposes a unit that AssignHost could give to a host: one that is
-// held and idle, of the host's paired address if possible. ok is false when
+// held and idle, of the host's paired address if possible, and not one that another
+// node should have if there are others. ok is false when
 // there is none; then Need asks for one.
 func (p *Ports) UnitForHost(now int64, pool int, host packet.Addr) (unit int, ok bool) {
 	p.scratch = p.g.rank(pool, host, p.scratch)
-	for _, resting := range [2]bool{false, true} {
+	for _, of := range [4]struct{ leased, resting bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
 		for _, r := range p.scratch {
 			a := &p.address[r.address]
 			if a.idle == 0 {
@@ -26,7 +27,7 @@ func (p *Ports) UnitForHost(now int64, pool int, host packet.Addr) (unit int, ok
 			start := p.rng.IntN(a.idle)
 			for i := range a.idle {
 				unit := int(p.g.addresses[r.address].FirstUnit) + int(a.members[a.open+(start+i)%a.idle])
-				if (p.units[unit].quiet > now) == resting {
+				if u := &p.units[unit]; u.leased == of.leased && (u.quiet > now) == of.resting {
 					p.pools[pool].short = 0
 					return unit, true
 				}

@@ -50,8 +50,15 @@ type addressState struct {
 	open    int
 	idle    int
 	free    [classes]int // ports of the open units that a class does not use
+	leased  leasedState
 	scan    [classes]int // where the systematic search goes on, counted in ports
 	failed  [classes]failures
+}
+
+// leasedState counts the units of an address that another node should have.
+type leasedState struct {
+	held int          // open or idle
+	free [classes]int // ports of the open ones that a class does not use
 }
 
 type unitState struct {
@@ -65,6 +72,7 @@ type unitState struct {
 	first      uint16 // port
 	size       uint16 // ports; 0 = a whole address
 	held       bool
+	leased     bool            // held, and another node should have it
 	portless   uint32          // uses by protocols without ports, counted as portSet does
 	used       [classes]uint16 // ports with at least one use
 	ports      [classes]*portSet
@@ -129,11 +137,39 @@ func (p *Ports) SetHeld(unit int, held bool) {
 	if u.held == held {
 		return
 	}
+	if !held {
+		p.SetLeased(unit, false)
+	}
 	u.held = held
 	if held {
 		p.pools[p.g.pool[u.address]].short = 0
 	}
 	p.place(unit)
+}
+
+// SetLeased says whether another node should have a unit that is held (NT2). A
+// connection begins there only when no other unit has an unused port: units go to
+// the nodes that should have them when they are idle, and choice 2 of Allocate would
+// keep this one in use for as long as any connections begin.
+func (p *Ports) SetLeased(unit int, leased bool) {
+	u := &p.units[unit]
+	if u.leased == leased || !u.held {
+		return
+	}
+	a := &p.address[u.address]
+	open := int(u.place) < a.open
+	if open {
+		p.countFree(u, a, -1)
+	}
+	u.leased = leased
+	if leased {
+		a.leased.held++
+	} else {
+		a.leased.held--
+	}
+	if open {
+		p.countFree(u, a, +1)
+	}
 }
 
 // Held reports what SetHeld said last.
@@ -255,7 +291,11 @@ func (p *Ports) swap(u *unitState, a *addressState, place int) {
 // countFree adds or takes away an open unit's unused ports.
 func (p *Ports) countFree(u *unitState, a *addressState, sign int) {
 	for c := range u.used {
-		a.free[c] += sign * (int(u.size) - int(u.used[c]))
+		free := sign * (int(u.size) - int(u.used[c]))
+		a.free[c] += free
+		if u.leased {
+			a.leased.free[c] += free
+		}
 	}
 }
 
@@ -265,5 +305,8 @@ func (p *Ports) countUsed(u *unitState, c class, change int) {
 	u.used[c] = uint16(int(u.used[c]) + change)
 	if a := &p.address[u.address]; int(u.place) < a.open {
 		a.free[c] -= change
+		if u.leased {
+			a.leased.free[c] -= change
+		}
 	}
 }

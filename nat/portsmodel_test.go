@@ -150,6 +150,9 @@ func TestNT4_PortsEqualTheModel(t *testing.T) {
 				p.SetHeld(u, held)
 				m.held[u] = held
 			},
+			"leased": func(t *rapid.T) { // last, but allowed
+				p.SetLeased(rapid.SampledFrom(units).Draw(t, "unit"), rapid.Bool().Draw(t, "leased"))
+			},
 			"assign": func(t *rapid.T) {
 				u := g.pools[1].First + rapid.IntRange(0, 2).Draw(t, "unit")
 				h := host(t)

@@ -60,7 +60,7 @@ func (n *Node) announceAddresses(now int64) {
 	n.cluster.left--
 	n.cluster.next = now + announceEvery
 	for i := range n.cfg.Cluster.Interfaces {
-		if err := announce(&n.cfg.Cluster.Interfaces[i]); err != nil {
+		if err := n.announce(&n.cfg.Cluster.Interfaces[i]); err != nil {
 			n.errors.log(now, n.log, "announce the cluster address", err)
 		}
 	}
@@ -76,7 +76,9 @@ func delAddress(l netlink.Link, a netip.Prefix) error {
 }
 
 // announce sends a gratuitous ARP request for the cluster address of an interface.
-func announce(c *config.Interface) error {
+// Its socket is kept: the kernel takes 10 ms and more to close one, and the loop
+// would stand still for that, before the others have the view.
+func (n *Node) announce(c *config.Interface) error {
 	dev, err := net.InterfaceByName(c.Device)
 	if err != nil {
 		return fmt.Errorf("interface %s: %w", c.Name, err)
@@ -84,13 +86,13 @@ func announce(c *config.Interface) error {
 	if len(dev.HardwareAddr) != 6 || dev.Flags&net.FlagRunning == 0 {
 		return nil // nobody hears it
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("interface %s: %w", c.Name, err)
+	if n.arp < 0 {
+		if n.arp, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("interface %s: %w", c.Name, err)
+		}
 	}
-	defer unix.Close(fd)
 	to := &unix.SockaddrLinklayer{Protocol: 0x0608, Ifindex: dev.Index, Halen: 6} // ETH_P_ARP, in network order
-	return unix.Sendto(fd, gratuitousARP([6]byte(dev.HardwareAddr), c.ClusterAddress.Addr().As4()), 0, to)
+	return unix.Sendto(n.arp, gratuitousARP([6]byte(dev.HardwareAddr), c.ClusterAddress.Addr().As4()), 0, to)
 }
 
 // gratuitousARP is the announcement of RFC 5227, section 3: a broadcast request

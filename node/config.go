@@ -33,6 +33,7 @@ type Config struct {
 	// something (SIGHUP). nil: only the API does.
 	Hangup <-chan os.Signal
 
+	Pulse    []string       // command that runs heart.Main, for the fast profile (HL7)
 	PinRoot  string         // "" = /sys/fs/bpf/cohort
 	Mode     dataplane.Mode // of XDP
 	SlowPath bool           // no fast path: every packet through Go

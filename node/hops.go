@@ -20,7 +20,10 @@ const (
 type hopUse struct {
 	on     bool
 	cursor uint32
-	used   [dataplane.MaxNextHops]bool
+
+	delegations bool // the round is over the flows and goes on with them
+
+	used [dataplane.MaxNextHops]bool
 }
 
 // start begins a round.
@@ -43,14 +46,22 @@ func (u *hopUse) step(t *flowtable.Table, free func(held func(nh uint16) bool) i
 	if !u.on {
 		return
 	}
+	if u.delegations {
+		u.cursor = t.ScanDelegations(u.cursor, hopBatch, func(_ uint32, _ *flowtable.ForwardSlot, d *flowtable.DelegationSlot) bool {
+			u.used[d.NextHop] = true
+			return true
+		})
+		if u.cursor == 0 {
+			free(func(nh uint16) bool { return u.used[nh] })
+			u.on = false
+		}
+		return
+	}
 	u.cursor = t.ScanFlows(u.cursor, hopBatch, func(_ uint32, f *flowtable.FlowSlot) bool {
 		u.used[f.NextHop[0]], u.used[f.NextHop[1]] = true, true
 		return true
 	})
-	if u.cursor == 0 {
-		free(func(nh uint16) bool { return u.used[nh] })
-		u.on = false
-	}
+	u.delegations = u.cursor == 0
 }
 
 // lookup is fib.Table.Lookup for a number that a flow may keep.

@@ -52,6 +52,9 @@ func (n *Node) useKeys(now int64, k config.Keys) error {
 	if err := n.sealer.SetKeys(sealKeys(k)); err != nil {
 		return refuse("%v", err)
 	}
+	if n.heart != nil {
+		n.heart.SetKeys(sealKeys(k))
+	}
 	n.cfg.Keys = k
 	n.log.Info("keys of the control link", zap.Strings("seals with the first, opens", k.IDs()))
 	return nil

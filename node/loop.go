@@ -20,6 +20,7 @@ import (
 
 const (
 	tickEvery = int64(10 * time.Millisecond)
+	fastTick  = int64(5 * time.Millisecond) // in the fast profile
 	slowEvery = int64(time.Second)
 
 	// linkBatch bounds the datagrams of one pass, so that packets and time get
@@ -39,6 +40,12 @@ func (n *Node) loop(ctx context.Context) error {
 	n.polls.add(n.io.FDs()...)
 	for ctx.Err() == nil {
 		n.now = dataplane.Now()
+		if n.heart != nil {
+			n.heart.Progress(n.now)
+			if n.heart.Alarmed() {
+				n.nextTick = n.now
+			}
+		}
 		packets := n.packets(n.now)
 		more := n.datagrams(n.now)
 		n.runPosted()
@@ -46,6 +53,9 @@ func (n *Node) loop(ctx context.Context) error {
 		if n.now >= n.nextTick {
 			n.tick(n.now)
 			n.nextTick = n.now + tickEvery
+			if n.heart != nil {
+				n.nextTick = n.now + fastTick
+			}
 		}
 		n.core.Flush(n.now)
 		n.io.Flush()
@@ -61,10 +71,11 @@ func (n *Node) loop(ctx context.Context) error {
 // planRestart leaves the lease that a successor needs.
 func (n *Node) planRestart() {
 	now := dataplane.Now()
-	if until := n.core.Member().PlanRestart(now); until > 0 {
+	until := n.core.Member().PlanRestart(now)
+	n.core.Flush(now)
+	if until > 0 && (n.heart == nil || n.heart.Rest()) {
 		n.dp.RenewLease(until)
 	}
-	n.core.Flush(now)
 }
 
 // packets handles one batch of what XDP handed over and returns its size.
@@ -97,14 +108,11 @@ func (n *Node) datagrams(now int64) bool {
 // tick advances everything that lives by time.
 func (n *Node) tick(now int64) {
 	n.watchControlLink(now)
+	n.listen(now)
 	n.core.Tick(now)
-	if n.members.view != nil {
-		if until := n.core.Member().LeaseUntil(now); until > n.dp.Lease() {
-			n.dp.RenewLease(until)
-		}
-		if n.members.missing {
-			n.writeMembers()
-		}
+	n.renewLease(now)
+	if n.members.view != nil && n.members.missing {
+		n.writeMembers()
 	}
 	n.keepIntent()
 	n.announceAddresses(now)

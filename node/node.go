@@ -23,10 +23,12 @@ import (
 	"cohort/ccl/wire"
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
+	"cohort/cluster/pulse"
 	"cohort/dataplane"
 	"cohort/dataplane/fib"
 	"cohort/flowtable"
 	"cohort/node/core"
+	"cohort/node/heart"
 	"cohort/packet"
 )
 
@@ -55,6 +57,7 @@ type Node struct {
 	resumed     bool
 
 	wake   int        // eventfd: the API has a request
+	arp    int        // socket of announcements; -1 until the first
 	postMu sync.Mutex // guards posted
 	posted []func(now int64)
 
@@ -86,6 +89,8 @@ type Node struct {
 	nextSlow  int64
 	nextLink  int64
 	cluster   clusterAddresses
+	heart     *heart.Process // nil without the fast profile
+	keeper    pulse.Keeper
 	refused   refusalLog
 	foreign   foreignPeers
 
@@ -105,7 +110,7 @@ func New(cfg Config) (*Node, error) {
 	if len(cfg.Keys.Link) == 0 {
 		return nil, errNoKey
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1}
+	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1, arp: -1}
 	if err := n.open(); err != nil {
 		n.close()
 		return nil, err
@@ -134,6 +139,9 @@ func (n *Node) open() error {
 	if err := n.openDataplane(); err != nil {
 		return err
 	}
+	if err := n.openHeart(); err != nil {
+		return err
+	}
 	return n.openCore()
 }
 
@@ -141,7 +149,7 @@ func (n *Node) openDataplane() error {
 	boot, cl := n.cfg.Bootstrap, n.cfg.Cluster
 	dcfg := dataplane.Config{
 		PinDir: n.cfg.pinDir(), CCL: boot.CCL.Interface, VTEP: boot.CCL.Address.Addr(), VNI: boot.CCL.VNI,
-		Flows: cl.Limits.Connections, Forwards: cl.Limits.Forwards, Mode: n.cfg.Mode, FastPath: !n.cfg.SlowPath,
+		Flows: cl.Limits.Connections, Forwards: cl.Limits.Forwards, Delegations: cl.Limits.Delegations, Mode: n.cfg.Mode, FastPath: !n.cfg.SlowPath,
 	}
 	for _, i := range cl.Interfaces {
 		dcfg.Interfaces = append(dcfg.Interfaces, dataplane.Interface{ID: i.ID, Name: i.Name, Device: i.Device})
@@ -232,11 +240,12 @@ func (n *Node) openCore() error {
 			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: n.cfg.interfaceNames(),
 			Tier:    n.cfg.tier(),
 			Running: runs.config,
-			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, ElectionWait: cl.Health.ElectionTimeout,
+			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, Fast: cl.Health.Fast, ElectionWait: cl.Health.ElectionTimeout,
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
 			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Keys.Seed), MaxHeld: holdFrames / 2,
+			OwnerOnly: cl.OwnerOnly, MaxLent: cl.Limits.Delegations,
 			// A member that died unnoticed is waited for until it is removed.
 			SettleTime: max(3*time.Second, cl.Health.HoldTime),
 			Xlate:      n.openXlateLog(translation),
@@ -326,6 +335,9 @@ func (n *Node) Run(ctx context.Context) error {
 		defer n.xlog.drain() // what the loop logged last
 		g.Go(func() error { return n.xlog.run(ctx) })
 	}
+	if n.heart != nil {
+		g.Go(func() error { return n.heart.Run(ctx) })
+	}
 	g.Go(func() error { return n.loop(ctx) })
 	return g.Wait()
 }
@@ -333,6 +345,9 @@ func (n *Node) Run(ctx context.Context) error {
 // close lets go of what open opened, in the opposite order.
 func (n *Node) close() {
 	var errs []error
+	if n.heart != nil {
+		errs = append(errs, n.heart.Close())
+	}
 	if n.io != nil {
 		errs = append(errs, n.io.Close())
 	}
@@ -354,10 +369,12 @@ func (n *Node) close() {
 	if n.units != nil {
 		errs = append(errs, n.units.close())
 	}
-	if n.wake >= 0 {
-		errs = append(errs, unix.Close(n.wake))
+	for _, fd := range []int{n.wake, n.arp} {
+		if fd >= 0 {
+			errs = append(errs, unix.Close(fd))
+		}
 	}
-	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.wake = nil, nil, nil, nil, nil, nil, -1
+	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake, n.arp = nil, nil, nil, nil, nil, nil, nil, -1, -1
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("closing", zap.Error(err))
 	}

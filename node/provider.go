@@ -116,7 +116,10 @@ func (p provider) Health(ctx context.Context) (api.Health, error) {
 	if err != nil {
 		return api.Health{}, err
 	}
-	h := api.Health{State: membership.StateName(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds()}
+	h := api.Health{State: membership.StateName(s.State), HoldTimeMS: n.cfg.Cluster.Health.HoldTime.Milliseconds(), Profile: "normal"}
+	if n.heart != nil {
+		h.Profile, h.Pulse = "fast", n.pulse(&s)
+	}
 	if lease != 0 {
 		h.LeaseMS = (lease - at) / 1e6
 	}
@@ -271,6 +274,10 @@ func (n *Node) loopCounters() []api.Counter {
 	add("role", "reregistered", s.Reregister, "connections registered again after a change of view (FR12)")
 	add("role", "non_owner_packets", s.NonOwner, "packets in Go that met a node that does not own them")
 	add("role", "copies_full", s.CopiesFull, "director or backup entries that found no room")
+	add("role", "delegations_lent", s.Lent, "delegations granted to nodes where packets of owned connections enter")
+	add("role", "delegations_lent_full", s.LentFull, "delegations refused because limits.delegations of them were lent")
+	add("role", "delegations_taken", s.Taken, "delegations that owners have granted to this node")
+	add("role", "delegations_taken_full", s.TakenFull, "delegations that this node had no room or no route for")
 	add("role", "exposed_packets", s.Exposed, "packets of durability sync that left before the copy of their connection was stored (FR13)")
 	if n.stubs != nil {
 		n.natCounters(add)
@@ -280,6 +287,7 @@ func (n *Node) loopCounters() []api.Counter {
 	add("link", "link_sent", l.Sent, "datagrams sent on the control link")
 	add("link", "link_unknown_peer", l.UnknownPeer, "datagrams from an address that is no configured peer")
 	add("link", "link_send_failed", l.SendFull+l.SendTooBig+l.SendFailed, "datagrams that could not be sent")
+	n.beatCounters(add)
 	sealed := n.sealer.Counters()
 	add("link", "link_refused", sealed.Refused(), "datagrams that failed authentication or replay checks (CL4), by reason:")
 	for r := seal.Reflected; r < seal.NumReasons; r++ {

@@ -17,6 +17,8 @@ type reroute struct {
 	on     bool
 	again  bool // the routes changed during the round
 	cursor uint32
+
+	delegations bool // the round is over the flows and goes on with them
 }
 
 // start begins a round. One that is under way goes on, and another one follows
@@ -32,6 +34,18 @@ func (r *reroute) step(t *flowtable.Table, nextHop func(packet.Addr) uint16, clo
 		return
 	}
 	end := clock() + rerouteBudget
+	if r.delegations {
+		r.cursor = t.ScanDelegations(r.cursor, t.ForwardSlots(), func(slot uint32, _ *flowtable.ForwardSlot, d *flowtable.DelegationSlot) bool {
+			if hop := nextHop(d.To.Dst); hop != d.NextHop {
+				t.UpdateDelegation(slot, func(d *flowtable.DelegationSlot) { d.NextHop = hop })
+			}
+			return clock() < end
+		})
+		if r.cursor == 0 {
+			r.on, r.again, r.delegations = r.again, false, false
+		}
+		return
+	}
 	r.cursor = t.ScanFlows(r.cursor, t.Slots(), func(slot uint32, f *flowtable.FlowSlot) bool {
 		if f.Key[0].Dst == (packet.Addr{}) {
 			return true // a mapping leads nowhere
@@ -42,7 +56,5 @@ func (r *reroute) step(t *flowtable.Table, nextHop func(packet.Addr) uint16, clo
 		}
 		return clock() < end
 	})
-	if r.cursor == 0 {
-		r.on, r.again = r.again, false
-	}
+	r.delegations = r.cursor == 0
 }

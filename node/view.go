@@ -23,7 +23,7 @@ func (n *Node) Apply(v *wire.View, self wire.NodeID) {
 	n.members = memberMACs{view: v, self: self}
 	n.writeMembers()
 	n.dp.SetView(v.Tag(), was, self)
-	n.dp.RenewLease(max(n.dp.Lease(), n.core.Member().LeaseUntil(dataplane.Now())))
+	n.renewLease(dataplane.Now())
 	n.state.put(saved{Incarnation: v.Member(self).Incarnation, ID: self, View: v, Interfaces: n.cfg.interfaceNames()})
 	n.assignAddresses(int(self)) // first: the kernel drops an interface's later addresses with its first
 	if rules := v.Control == self; rules || n.cluster.here {
@@ -36,6 +36,10 @@ const starting = "starting"
 
 // Fence implements core.IO: nothing is forwarded from here on.
 func (n *Node) Fence(why string) {
+	if n.heart != nil {
+		n.heart.Permit(0)
+		n.keeper.Fenced()
+	}
 	n.dp.RenewLease(0)
 	n.dp.SetView(0, 0, 0)
 	n.members = memberMACs{}

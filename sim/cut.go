@@ -10,6 +10,24 @@ func Partition(w *World) {
 	w.cutWhile(20*ms+w.rng.Int64N(2*second), func(a, b int) bool { return side>>a&1 != side>>b&1 })
 }
 
+// DeadlyHeal is a LongPartition after which machines lose power while the sides still
+// tell each other what happened meanwhile: an end that only the dead knew of, and a
+// copy beyond the cut that was not told.
+func DeadlyHeal(w *World) {
+	side := w.rng.Uint64()
+	w.note("FAULT partition %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
+	w.check.split()
+	d := second + w.rng.Int64N(4*second)
+	w.cutWhile(d, func(a, b int) bool { return side>>a&1 != side>>b&1 })
+	for range 1 + w.rng.IntN(2) {
+		w.clock.after(d+w.rng.Int64N(2*second)-second/2, func() {
+			if !w.mended {
+				w.powerOff(w.nodes[w.rng.IntN(len(w.nodes))])
+			}
+		})
+	}
+}
+
 // LongPartition is a Partition that outlasts connections and their hold-down.
 func LongPartition(w *World) {
 	side := w.rng.Uint64()

@@ -33,6 +33,9 @@ func (n *node) receive(p pkt) {
 		n.punt(p)
 	case ref.IsForward():
 		f := n.table.Forward(ref.Slot())
+		if p.from == 0 && n.delegateHit(p, ref.Slot()) {
+			return
+		}
 		if p.from != 0 && !n.relays(&p, f) || n.members[f.Owner] == 0 || n.members[f.Owner].Tag() != f.Incarnation {
 			n.punt(p)
 			return
@@ -58,7 +61,26 @@ func (n *node) ownerHit(p pkt, ref flowtable.Ref) {
 		f.Sent(ref.Dir(), p.Flags, p.Seq+p.SeqLen, p.Ack, p.Window)
 	}
 	f.Account(ref.Dir(), n.tick(), int(p.Len))
+	if p.from != 0 {
+		f.MarkVia(ref.Dir(), uint8(p.entry)) // of every packet: there are few
+	}
+	n.w.owned(n, &p)
 	n.w.leave(p, f.Key[1-ref.Dir()].Reverse())
+}
+
+// delegateHit forwards the middle of a connection by a delegation of its owner.
+func (n *node) delegateHit(p pkt, forward uint32) bool {
+	d, _ := n.table.Delegation(forward)
+	if d == nil || !d.InForce(n.tick(), n.tag) || d.Iface != p.In {
+		return false
+	}
+	if p.Kind == ownership.KindTCP && p.Flags&(ownership.SYN|ownership.RST|ownership.FIN|ownership.ACK) != ownership.ACK {
+		return false
+	}
+	d.Account(n.tick(), int(p.Len), flowtable.TCPSent{SeqEnd: p.Seq + p.SeqLen, Ack: p.Ack, Window: p.Window})
+	n.w.check.delegated(n, &p, d.To)
+	n.w.leave(p, d.To)
+	return true
 }
 
 // steered returns the other node that a packet from the wire goes to by the
@@ -109,6 +131,7 @@ func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
 	delete(n.held, h)
 	switch v.Op {
 	case ownership.OpForward:
+		n.w.owned(n, &p)
 		n.w.leave(p, n.table.Flow(v.Slot).Key[1-v.Dir].Reverse())
 	case ownership.OpSend:
 		n.toNode(v.Node, p)
@@ -125,6 +148,9 @@ func (n *node) toNode(to wire.NodeID, p pkt) {
 	p.hops++
 	if p.hops > maxHops || n.view.Member(to) == nil {
 		return
+	}
+	if p.from == 0 {
+		p.entry = n.self
 	}
 	p.from, p.tag = n.self, n.tag
 	n.w.net.frame(n.index, nodeOf(n.view.Member(to).VTEP), p)

@@ -71,6 +71,7 @@ func (k *checker) step() {
 		if k.ledger != nil {
 			k.ledger.audit(k.w)
 		}
+		k.bills(false)
 		k.hostBlocks()
 		k.lastHealthy()
 	}
@@ -275,7 +276,7 @@ func (k *checker) finished() bool {
 
 func (k *checker) allEmpty() bool {
 	for _, n := range k.w.nodes {
-		if s := n.table.Stats(); s.Flows+s.Forwards+n.copies.Len()+len(n.held) != 0 || n.stubs != nil && n.stubs.Len() != 0 {
+		if s := n.table.Stats(); s.Flows+s.Forwards+s.Delegations+n.core.Owner().LentNow()+n.copies.Len()+len(n.held) != 0 || n.stubs != nil && n.stubs.Len() != 0 {
 			return false
 		}
 	}
@@ -308,6 +309,9 @@ func (k *checker) converged() {
 // empty is FR15: after everything has ended and timed out, nothing is left.
 func (k *checker) empty() {
 	for _, n := range k.w.nodes {
+		if s, lent := n.table.Stats(), n.core.Owner().LentNow(); s.Delegations+lent != 0 {
+			k.w.fail("FR15: node %d keeps %d delegations, and has lent %d", n.index+1, s.Delegations, lent)
+		}
 		if s := n.table.Stats(); s.Flows+s.Forwards+n.copies.Len() != 0 {
 			k.w.fail("FR15: node %d keeps %d flows, %d forward entries, %d copies%s", n.index+1, s.Flows, s.Forwards, n.copies.Len(), k.leftovers(n))
 		}

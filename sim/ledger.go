@@ -106,6 +106,38 @@ func (l *ledger) hold(n *node, unit int, held bool) {
 	}
 }
 
+// thawed is a unit that its director takes with connections in it. Whatever members of
+// its view own there, or may take over from a dead owner's copy, it must know of, or it
+// could choose the tuple for another one (NT4).
+func (w *World) thawed(n *node, unit int) {
+	g := n.rules().Geometry()
+	unknown := func(k1 packet.FlowKey) bool {
+		if u, ok := g.UnitOf(k1); !ok || u != unit || n.table.Lookup(k1) != 0 {
+			return false
+		}
+		_, known := n.stubs.Get(k1)
+		return !known
+	}
+	for _, m := range w.nodes {
+		if m == n || !m.running() || m.tag != n.tag {
+			continue
+		}
+		m.table.ScanFlows(0, w.cfg.Flows, func(_ uint32, f *flowtable.FlowSlot) bool {
+			if f.Key[1] != f.Key[0].Reverse() && unknown(f.Key[1]) {
+				w.fail("NT4: node %d thaws unit %d, and does not know of %v, which node %d owns: %s", n.index+1, unit, f.Key[1], m.index+1, w.nameOf(f.Key[0]))
+			}
+			return true
+		})
+		m.copies.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
+			k0 := e.Key.Unpack()
+			if k1, ok := m.copies.Other(k0); ok && !sameLife(n.view, e) && unknown(k1) {
+				w.fail("NT4: node %d thaws unit %d, and does not know of %v, of which node %d has a dead owner's copy: %s", n.index+1, unit, k1, m.index+1, w.nameOf(k0))
+			}
+			return true
+		})
+	}
+}
+
 // drop is all that a node holds.
 func (l *ledger) drop(n *node) {
 	maps.DeleteFunc(l.holders, func(_ portsAt, o *node) bool { return o == n })
@@ -164,7 +196,16 @@ func (journal) View(uint64) {}
 
 func (j journal) Recut(uint32) { j.n.w.check.ledger.drop(j.n) }
 
-func (j journal) Hold(unit int, held bool) { j.n.w.check.ledger.hold(j.n, unit, held) }
+func (j journal) Hold(unit int, held bool) {
+	j.n.w.check.ledger.hold(j.n, unit, held)
+	if !held || j.n.core == nil || j.n.core.Units() == nil {
+		return
+	}
+	if s := j.n.core.Units().Stats(); s.InUse != j.n.inUse {
+		j.n.inUse = s.InUse
+		j.n.w.thawed(j.n, unit)
+	}
+}
 
 // nameOf names the conversation that has a first key.
 func (w *World) nameOf(k packet.FlowKey) string {

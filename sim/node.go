@@ -30,6 +30,7 @@ type node struct {
 	table  *flowtable.Table
 	copies *flowtable.BackupStore
 	stubs  *flowtable.BackupStore
+	inUse  uint64        // units that thawed with connections in them so far
 	steer  []wire.NodeID // who directs each NAT unit, as the fast path was told
 	disk   *blocks.Memory
 	file   int // index into World.setups: what the next process reads
@@ -39,6 +40,7 @@ type node struct {
 	stopped bool // SIGSTOP: the fast path runs, the daemon does not
 	dead    bool // the daemon was killed, the machine lives
 	life    int  // counts boots: events of an earlier life are void
+	forgot  int  // counts what it has forgotten everything by: boots, and fences
 
 	view    *wire.View
 	self    wire.NodeID
@@ -59,6 +61,8 @@ func (n *node) boot() {
 	w := n.w
 	n.powered, n.stopped, n.dead = true, false, false
 	n.life++
+	n.forgot++
+	n.inUse = 0
 	w.check.moved() // a node is not expected to be a member before it has booted
 	w.check.over(n)
 	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0
@@ -92,7 +96,7 @@ func (n *node) boot() {
 		Health: core.Health{Rejoin: soon()},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
-			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, Exposed: n.exposed, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
+			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, Exposed: n.exposed, Lease: w.cfg.Lease, AgeEvery: w.cfg.AgeEvery, LentAbove: 1, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
 	})
@@ -143,6 +147,7 @@ func (n *node) Apply(v *wire.View, self wire.NodeID) {
 // Fence implements core.IO.
 func (n *node) Fence(why string) {
 	n.w.check.dying(n) // it forgets what it owned, as if it had died
+	n.forgot++
 	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0
 	n.w.note("node %d fenced: %s", n.index+1, why)
 }

@@ -193,6 +193,40 @@ var longPartitions = Config{
 	Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 2, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
 }
 
+// TestNT4_NT5_ThawInUse takes machines away again and again, from under connections
+// that last, beside those that end and begin; all want the same three ports, and what
+// is given up hardly rests. So units thaw at their directors with connections in them,
+// and those that begin there choose the tuples of the others if nobody knows them.
+func TestNT4_NT5_ThawInUse(t *testing.T) {
+	for name, faults := range thawInUse {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var sum Result
+			for s := range *seeds {
+				cfg := Config{
+					NAT: true, Conns: 120, Duration: 14 * time.Second, HoldDown: 20 * time.Millisecond, Think: int64(500 * time.Millisecond),
+					Faults: faults, Strikes: 12,
+					Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 4, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, UDP: 2, UDPStream: 4, ICMP: 2, Other: 2},
+				}
+				r := play(t, name, cfg, *first+uint64(s))
+				sum.Completed, sum.Excused, sum.Adopted, sum.InUse = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Adopted+r.Adopted, sum.InUse+r.InUse
+			}
+			t.Logf("%d seeds: %d conversations complete, %d excused, %d connections adopted, %d units thawed in use", *seeds, sum.Completed, sum.Excused, sum.Adopted, sum.InUse)
+			if sum.Completed == 0 || sum.InUse == 0 {
+				t.Error("nothing completed, or no unit thawed in use: this proves nothing")
+			}
+		})
+	}
+}
+
+var thawInUse = map[string][]Fault{
+	"power":  {PowerOff},
+	"daemon": {PowerOff, KillDaemon, Stop},
+	"fenced": {PowerOff, Mute, Deaf, Partition, Flapping},
+	"cut":    {PowerOff, LongPartition, Partition},
+	"heal":   {DeadlyHeal},
+}
+
 // partitions are the ways in which the control link breaks without a machine dying.
 var partitions = map[string][]Fault{
 	"halves": {Halves}, "one": {Alone}, "one-way": {Deaf, Mute, OneWay}, "flapping": {Flapping},
@@ -283,6 +317,46 @@ func playAll(t *testing.T, nat bool) {
 				t.Fatal("no connection was ever taken over: the faults did not strike")
 			}
 		})
+	}
+}
+
+// delegations are weathers in which conversations live long enough to be delegated,
+// with leases that end many times in a run. Ports come free and are taken again.
+var delegations = map[string]Config{
+	"calm":       {},
+	"lossy":      {Link: scenarios["lossy"].Link},
+	"power":      {Faults: []Fault{PowerOff}},
+	"daemon":     {Faults: []Fault{KillDaemon, Stop}},
+	"partition":  {Faults: []Fault{Partition, OneWay, LongPartition}},
+	"drain":      {Faults: []Fault{Drain}},
+	"everything": {Faults: []Fault{PowerOff, KillDaemon, Stop, Partition, OneWay, Drain}, Strikes: 5, Link: scenarios["everything"].Link},
+}
+
+// TestNT4_FR15_DELEGATED: what delegates forward has the translation of a connection
+// that lives, is counted by its owner to the packet, and ends.
+func TestNT4_FR15_DELEGATED(t *testing.T) {
+	for name, cfg := range delegations {
+		for _, nat := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
+				t.Parallel()
+				cfg := cfg
+				cfg.NAT, cfg.Steps, cfg.Think = nat, 160, 60*ms
+				cfg.Lease, cfg.AgeEvery, cfg.HoldDown = 400*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+				cfg.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPHalfClosed: 4, TCPClosing: 8, TCPTimeWait: 8, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
+				if nat { // and are soon others' again
+					cfg.Timeouts.TCPClosing, cfg.Timeouts.TCPTimeWait, cfg.Timeouts.UDPStream = 1, 1, 4
+				}
+				var sum Result
+				for s := range (*seeds + 3) / 4 {
+					r := play(t, name, cfg, *first+uint64(s))
+					sum.Completed, sum.Delegated, sum.Billed, sum.Adopted = sum.Completed+r.Completed, sum.Delegated+r.Delegated, sum.Billed+r.Billed, sum.Adopted+r.Adopted
+				}
+				t.Logf("%d seeds: %d conversations complete, %d packets delegated, %d connections of them billed exactly, %d takeovers", (*seeds+3)/4, sum.Completed, sum.Delegated, sum.Billed, sum.Adopted)
+				if sum.Completed == 0 || sum.Delegated == 0 || sum.Billed == 0 && !nat && len(cfg.Faults) == 0 { // translated ones are over by the end
+					t.Fatal("nothing was delegated, or nothing could be compared")
+				}
+			})
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ type pkt struct {
 	tuple packet.FlowKey // reply: the request's tuple at the server
 	reply bool
 	from  wire.NodeID // node that forwarded it, 0 = from the wire
+	entry wire.NodeID // node where it entered, if that is another
 	tag   uint32
 	hops  int
 }
@@ -46,6 +47,8 @@ type conn struct {
 	// tuple is what the server knows the client by: with NAT the mapped one. The
 	// first reply that the client gets fixes it.
 	tuple packet.FlowKey
+
+	sent bill // what has left, and through whom
 
 	district *district // nil outside the town
 	ruling   ruling    // what its rules say

@@ -95,6 +95,10 @@ func keyOf(m wire.Message) (packet.FlowKey, bool) {
 		return m.Conn, true
 	case *wire.Kept:
 		return m.Key, true
+	case *wire.Delegate:
+		return m.Key, true
+	case *wire.Report:
+		return m.Key, true
 	}
 	return packet.FlowKey{}, false
 }

@@ -21,6 +21,9 @@ type Config struct {
 	Flows    int           // flow table size of a node (256)
 	Duration time.Duration // during which conversations start and faults strike (6 s)
 	Hold     time.Duration // 300 ms
+	Steps    int           // exchanges of a conversation at most (40)
+	Lease    time.Duration // of delegations, 0 = the default
+	AgeEvery time.Duration // 0 = the default
 	Think    int64         // ns between a reply and the next request at most (200 ms)
 	Link     Link
 	NAT      bool          // everything leaves through one PAT address
@@ -45,6 +48,7 @@ func (c *Config) defaults() {
 	def(&c.Conns, 40)
 	def(&c.Flows, 256)
 	def(&c.Strikes, 3)
+	def(&c.Steps, 40)
 	if c.Duration == 0 {
 		c.Duration = 6 * time.Second
 	}
@@ -73,8 +77,11 @@ type Result struct {
 	Excused    int // ... that failed with an excuse: no copy existed
 	Deaths     int // owners that died with connections that had reached their responder
 	Orphaned   int // such connections
+	Delegated  int // packets that left by a delegation
+	Billed     int // connections whose counters at the owner are exact to the packet, delegates having forwarded part of it
 	Exposed    int // connections of which a packet left before the copy was stored, with durability sync
 	Adopted    uint64
+	InUse      uint64 // units that thawed with connections in them, at nodes that live in the end
 	Duplicates uint64
 	Views      int
 	Drains     int           // nodes that an operator took out in order
@@ -140,6 +147,10 @@ func Run(cfg Config) Result {
 	w.check.settled()
 	w.advanceUntil(2*giveUp+3*second, w.check.finished) // one that is served at last is as slow as its start was late
 	w.check.converged()
+	if w.result.Delegated > 0 {
+		w.advance(max(int64(cfg.Lease), 3*second) + second) // the last reports
+		w.check.bills(true)
+	}
 	if !cfg.Town || cfg.Seed%8 == 0 { // mappings outlast all else by minutes: one town in eight waits
 		w.drain()
 	}
@@ -194,7 +205,7 @@ func (w *World) plan() {
 func (w *World) planConns() {
 	kinds := []ownership.Kind{ownership.KindTCP, ownership.KindTCP, ownership.KindUDP, ownership.KindEchoRequest}
 	for i := range w.cfg.Conns {
-		c := &conn{w: w, id: i + 1, in: inside, kind: kinds[w.traffic.IntN(len(kinds))], steps: 2 + w.traffic.IntN(40)}
+		c := &conn{w: w, id: i + 1, in: inside, kind: kinds[w.traffic.IntN(len(kinds))], steps: 2 + w.traffic.IntN(w.cfg.Steps)}
 		c.key = packet.FlowKey{Src: packet.Addr{10, 0, 0, byte(i%4 + 1)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(2000 + i), DstPort: 80, Proto: packet.ProtoTCP}
 		if w.cfg.NAT {
 			// Hosts prefer the same few ports: what one gives up another takes.
@@ -258,6 +269,9 @@ func (w *World) sum() {
 	for _, n := range w.nodes {
 		s := n.core.Owner().Stats()
 		w.result.Adopted += s.Adopted
+		if w.setups != nil {
+			w.result.InUse += n.core.Units().Stats().InUse
+		}
 		w.result.Duplicates += s.Duplicates
 		w.result.Inherited += s.Inherited
 	}

@@ -56,7 +56,7 @@ func Example() *Node {
 			{Time: Start.Add(2 * time.Second), From: "joining", To: "in sync", Cause: "view 3.16", Node: "fw-b"},
 			{Time: Start.Add(20 * time.Second), To: "removed", Cause: "silent for 3s", Node: "fw-d"},
 		},
-		Condition: api.Health{State: "in sync", HoldTimeMS: 3000, LeaseMS: 2100, Checks: []api.Check{
+		Condition: api.Health{State: "in sync", HoldTimeMS: 3000, Profile: "normal", LeaseMS: 2100, Checks: []api.Check{
 			{Member: "fw-a", Name: "heartbeat", OK: true, Since: Start},
 			{Member: "fw-d", Name: "heartbeat", Cause: "silent for 3s", Since: Start.Add(20 * time.Second), Next: &next},
 		}},

@@ -56,12 +56,13 @@ func (r *keyring) index(id uint8) int {
 	return -1
 }
 
-// sessionKey derives the AEAD of one sender's session.
-func (k *Key) sessionKey(session uint64, sender netip.Addr) cipher.AEAD {
+// sessionKey derives the AEAD of one sender's session, for one use of the keys. The
+// sender has a fixed length, so that two uses never make the same text.
+func (k *Key) sessionKey(session uint64, sender netip.Addr, use string) cipher.AEAD {
 	var salt [8]byte
 	binary.BigEndian.PutUint64(salt[:], session)
 	from := sender.As16()
-	secret, err := hkdf.Key(sha256.New, k.Secret[:], salt[:], label+string(from[:]), 32)
+	secret, err := hkdf.Key(sha256.New, k.Secret[:], salt[:], label+string(from[:])+use, 32)
 	if err != nil {
 		panic(err) // only for lengths that are constants here
 	}

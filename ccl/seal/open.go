@@ -125,7 +125,7 @@ func (s *Sealer) decrypt(ses *session, key int, from netip.Addr, b []byte) ([]by
 	}
 	aead := ses.aead[key]
 	if aead == nil {
-		aead = s.ring.keys[key].sessionKey(ses.id, from)
+		aead = s.ring.keys[key].sessionKey(ses.id, from, s.use)
 		ses.aead[key] = aead
 	}
 	to := s.local

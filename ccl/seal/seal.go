@@ -21,6 +21,8 @@ const Version = 2
 
 const flagBroadcast = 0x1
 
+const maxUse = 16
+
 // MaxPeers bounds the state a Sealer keeps.
 const MaxPeers = 256
 
@@ -44,12 +46,19 @@ type Config struct {
 	// Format is the version of what payloads are written in. Peers of another one
 	// are refused by name, and nothing that they say is read (EL8).
 	Format uint8
+
+	// Use separates two Sealers of one node under the same keys, of at most 16
+	// bytes: what one seals, another one with a different Use refuses as BadTag.
+	// Without that, whoever can change the port of a datagram could have a session
+	// of one Sealer proved to the peer's other one. "" is the control link.
+	Use string
 }
 
 // Sealer seals for one sender and opens what its peers sealed. It is not safe
 // for concurrent use: the goroutine that owns the link owns it.
 type Sealer struct {
 	local   netip.Addr
+	use     string
 	clear   bool
 	format  uint8
 	ring    keyring
@@ -69,11 +78,14 @@ func New(cfg Config) (*Sealer, error) {
 	if !cfg.Local.IsValid() {
 		return nil, errors.New("seal: config: no local address")
 	}
+	if len(cfg.Use) > maxUse {
+		return nil, fmt.Errorf("seal: config: use %q is longer than %d bytes", cfg.Use, maxUse)
+	}
 	if cfg.Rand == nil {
 		return nil, errors.New("seal: config: no source of randomness")
 	}
 	s := &Sealer{
-		local: cfg.Local.Unmap(), clear: cfg.Clear, format: cfg.Format,
+		local: cfg.Local.Unmap(), use: cfg.Use, clear: cfg.Clear, format: cfg.Format,
 		peers: make(map[netip.Addr]*peer), foreign: make(map[netip.Addr]*Foreign),
 	}
 	var seed [8 + len(s.cookie)]byte
@@ -107,7 +119,7 @@ func (s *Sealer) SetKeys(keys []Key) error {
 	s.ring = ring
 	s.sealers = [2]cipher.AEAD{}
 	for i := range ring.n {
-		s.sealers[i] = ring.keys[i].sessionKey(s.session, s.local)
+		s.sealers[i] = ring.keys[i].sessionKey(s.session, s.local, s.use)
 	}
 	for _, p := range s.peers {
 		if p.current != nil {

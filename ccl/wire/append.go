@@ -70,6 +70,10 @@ func Append(b []byte, m Message) []byte {
 		t, b = TypeBind, appendLast(b, m.Flags, m.Last)
 	case Alias:
 		t, b = TypeAlias, appendKey(appendKey(b, m.Key, 0), m.Conn, 0)
+	case Delegate:
+		t, b = TypeDelegate, appendDelegate(b, &m)
+	case Report:
+		t, b = TypeReport, appendReport(b, &m)
 	case Synced:
 		t, b = TypeSynced, append(binary.BigEndian.AppendUint32(b, m.View), byte(m.Phase))
 	case Units, GiveUnits, WantUnits, Roster, HostUnits:
@@ -138,6 +142,9 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = append(b, byte(m.Verb), byte(m.Node))
 		b = binary.AppendUvarint(b, uint64(m.Term))
 		return TypeOrder, binary.AppendUvarint(b, uint64(m.Epoch))
+	case Beat:
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Life))
+		return TypeBeat, append(binary.AppendUvarint(b, uint64(m.Stale)), byte(m.Flags))
 	case Exposure:
 		return TypeExposure, appendExposure(b, &m)
 	case Probe:

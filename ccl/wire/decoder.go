@@ -22,6 +22,8 @@ type Handler interface {
 	HandleBind(from netip.Addr, m *Bind)
 	HandleAlias(from netip.Addr, m *Alias)
 	HandleKept(from netip.Addr, m *Kept)
+	HandleDelegate(from netip.Addr, m *Delegate)
+	HandleReport(from netip.Addr, m *Report)
 	HandleUnits(from netip.Addr, m Message)
 	HandleMembership(from netip.Addr, m Message)
 }
@@ -43,6 +45,8 @@ type Decoder struct {
 	bind     Bind
 	alias    Alias
 	kept     Kept
+	delegate Delegate
+	report   Report
 }
 
 // Batch hands every message of b to h. It stops at the first malformed one;
@@ -106,6 +110,10 @@ func (d *Decoder) one(from netip.Addr, t Type, r *reader, h Handler) error {
 		h.HandleAlias(from, &d.alias)
 	case TypeKept:
 		h.HandleKept(from, &d.kept)
+	case TypeDelegate:
+		h.HandleDelegate(from, &d.delegate)
+	case TypeReport:
+		h.HandleReport(from, &d.report)
 	}
 	return nil
 }
@@ -159,6 +167,10 @@ func (d *Decoder) state(t Type, r *reader) bool {
 	case TypeKept:
 		r.key(&d.kept.Key)
 		d.kept.Gen, d.kept.State = r.gen(), r.u8()
+	case TypeDelegate:
+		r.delegate(&d.delegate)
+	case TypeReport:
+		r.report(&d.report)
 	default:
 		return false
 	}
@@ -199,6 +211,10 @@ func (d *Decoder) read(t Type, r *reader) Message {
 		return d.alias
 	case TypeKept:
 		return d.kept
+	case TypeDelegate:
+		return d.delegate
+	case TypeReport:
+		return d.report
 	}
 	return nil
 }
@@ -245,6 +261,8 @@ func readMembership(t Type, r *reader) Message {
 		return Removed{Life: Incarnation(r.u64()), Term: r.gen(), Epoch: r.gen(), Cause: Cause(r.u8()), Reason: r.text()}
 	case TypeOrder:
 		return Order{Verb: OrderVerb(r.u8()), Node: r.node(), Term: r.gen(), Epoch: r.gen()}
+	case TypeBeat:
+		return r.beat()
 	case TypeExposure:
 		var m Exposure
 		r.exposure(&m)

@@ -133,6 +133,8 @@ var generators = map[Type]func(*rapid.T) Message{
 	TypeKept: func(t *rapid.T) Message {
 		return Kept{Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen"), State: rapid.Byte().Draw(t, "state")}
 	},
+	TypeDelegate: genDelegate,
+	TypeReport:   genReport,
 	TypeUnits: func(t *rapid.T) Message {
 		m := Units{
 			View: rapid.Uint32().Draw(t, "view"), Lineage: rapid.Uint64().Draw(t, "lineage"), Geometry: rapid.Uint32().Draw(t, "geometry"),
@@ -220,6 +222,9 @@ var generators = map[Type]func(*rapid.T) Message{
 	},
 	TypeProbe: func(t *rapid.T) Message {
 		return Probe{ID: rapid.Uint32().Draw(t, "id"), Size: rapid.Uint16().Draw(t, "size"), From: genVTEP(t)}
+	},
+	TypeBeat: func(t *rapid.T) Message {
+		return Beat{Life: Incarnation(rapid.Uint64().Draw(t, "life")), Stale: rapid.Uint32().Draw(t, "stale"), Flags: PulseFlags(rapid.Byte().Draw(t, "flags"))}
 	},
 	TypeProbeReply: func(t *rapid.T) Message {
 		return ProbeReply{ID: rapid.Uint32().Draw(t, "id"), Size: rapid.Uint16().Draw(t, "size")}

@@ -62,7 +62,15 @@ var samples = []Message{
 	Kept{Key: sampleKey, Gen: 2, State: 1},
 	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300, Forgotten: 1<<32 | 20}}},
 	Removed{Life: 0x1122334455667788, Term: 1, Epoch: 301, Cause: CauseInterface, Reason: "interface inside failed"},
+	Beat{Life: 0x1122334455667788, Stale: 12, Flags: PulseHold},
 	Order{Verb: OrderPromote, Node: 2, Term: 1, Epoch: 300},
+	Delegate{Op: DelegateGrant, Key: sampleTranslated.Reply, ID: 7, Gen: 2, View: 0x01000002, Stamp: 0x99, Lease: 2384, In: 2, To: sampleTranslated.Key.Reverse()},
+	Report{Op: ReportUse, Key: sampleKey, Stamp: 0x99, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
+	Delegate{Op: DelegateOffer, Key: sampleKey, Gen: 2},
+	Delegate{Op: DelegateRenew, Key: sampleKey, ID: 7, View: 0x01000002, Stamp: 0x99, Lease: 2384},
+	Delegate{Op: DelegateRevoke, Key: sampleKey, ID: 7},
+	Report{Op: ReportAsk, Key: sampleKey, Stamp: 0x99, Gen: 2, View: 0x01000002},
+	Report{Op: ReportEnd, Key: sampleKey, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
 	Exposure{Owned: 1000, NoCopy: 3, Async: 5, Sync: 1, Behind: 2, Oldest: 1500, P50: 130, P99: 2047, Held: []HeldBy{{1, 500}, {3, 493}}},
 }
 

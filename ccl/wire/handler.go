@@ -31,6 +31,12 @@ func (f HandlerFunc) HandleClose(from netip.Addr, m *Close) { f(from, *m) }
 // HandleKept implements Handler.
 func (f HandlerFunc) HandleKept(from netip.Addr, m *Kept) { f(from, *m) }
 
+// HandleDelegate implements Handler.
+func (f HandlerFunc) HandleDelegate(from netip.Addr, m *Delegate) { f(from, *m) }
+
+// HandleReport implements Handler.
+func (f HandlerFunc) HandleReport(from netip.Addr, m *Report) { f(from, *m) }
+
 // HandleBind implements Handler.
 func (f HandlerFunc) HandleBind(from netip.Addr, m *Bind) { f(from, *m) }
 

@@ -8,7 +8,7 @@ import (
 
 // Version of the wire format. It stands in every datagram, under its seal: messages of
 // another version are never decoded, and whoever sends them is named (EL8).
-const Version = 5
+const Version = 6
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -33,6 +33,8 @@ const (
 	TypeRoster          Type = 15 // all -> all: which nodes were ever members
 	TypeHostUnits       Type = 16 // node <-> director of an inside host: how many blocks it may have
 	TypeKept            Type = 17 // holder of a copy or a second key -> owner: I have it (durability sync)
+	TypeDelegate        Type = 18 // owner -> forwarder: forward this direction yourself, or do not any more
+	TypeReport          Type = 19 // forwarder -> owner: what it has forwarded, and what it wants to
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34
@@ -44,6 +46,7 @@ const (
 	TypeProbeReply      Type = 40
 	TypeRemoved         Type = 41
 	TypeOrder           Type = 42
+	TypeBeat            Type = 43
 	TypeExposure        Type = 46 // member -> all: what would be lost with it (MG9)
 )
 
@@ -136,6 +139,62 @@ type Kept struct {
 	Gen   uint32
 	State uint8 // flowtable.TCPState
 }
+
+// Delegate is what an owner says to a node that forwards a direction of its
+// connection to it (DESIGN 5): Key, as the direction is received. The lease of a
+// grant begins when the receiver asked for it: Stamp is that of its Report.
+type Delegate struct {
+	Op    DelegateOp
+	Key   packet.FlowKey
+	ID    uint16         // of the delegation; not with DelegateOffer
+	Gen   uint32         // of the connection; DelegateOffer and DelegateGrant
+	View  uint32         // tag of the view that it is bound to; DelegateGrant and DelegateRenew
+	Stamp uint32         // the same two
+	Lease uint32         // ticks of about 1.05 ms; the same two
+	In    uint8          // logical interface where the direction enters; DelegateGrant
+	To    packet.FlowKey // the tuple that it leaves with; DelegateGrant
+}
+
+// DelegateOp says what a Delegate is.
+type DelegateOp uint8
+
+// What an owner says about a delegation.
+const (
+	DelegateOffer  DelegateOp = 0 // ask me for one
+	DelegateGrant  DelegateOp = 1 // it begins
+	DelegateRenew  DelegateOp = 2 // it goes on
+	DelegateRevoke DelegateOp = 3 // it ends now: say when it has
+	DelegateOver   DelegateOp = 4 // its end is known here: forget it
+	numDelegateOps            = 5
+)
+
+// Report is what a forwarder says to the owner about a delegation of Key. All
+// counts are since it began, so that one Report stands for all before it.
+type Report struct {
+	Op      ReportOp
+	Key     packet.FlowKey
+	Stamp   uint32 // tick of the sender, comes back in a Delegate; ReportAsk and ReportUse
+	Gen     uint32 // of the connection as the sender knows it; ReportAsk
+	View    uint32 // tag of the sender's view; ReportAsk
+	ID      uint16 // of the delegation; ReportUse and ReportEnd, as all that follow
+	Idle    uint32 // ticks since its last packet
+	Packets uint64
+	Bytes   uint64 // IP total length
+	SeqEnd  uint32 // TCP: one past the highest sequence number sent
+	Ack     uint32 // TCP: of the last segment, as Window, which is not scaled
+	Window  uint16
+}
+
+// ReportOp says what a Report is.
+type ReportOp uint8
+
+// What a forwarder says about a delegation.
+const (
+	ReportAsk    ReportOp = 0 // grant me one
+	ReportUse    ReportOp = 1 // it is in use: renew it
+	ReportEnd    ReportOp = 2 // it has ended: nothing is forwarded by it any more
+	numReportOps          = 3
+)
 
 // Close ends the connection everywhere (FR15).
 type Close struct {

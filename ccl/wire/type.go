@@ -18,10 +18,11 @@ var typeNames = map[Type]string{
 	TypePadding: "padding", TypeClaim: "claim", TypeGrant: "grant", TypeRedirect: "redirect",
 	TypeQuery: "query", TypeOwner: "owner", TypeUpdate: "update", TypeClose: "close",
 	TypeGone: "gone", TypeSynced: "synced", TypeBind: "bind", TypeAlias: "alias",
-	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeKept: "kept", TypeHeartbeat: "heartbeat",
+	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeKept: "kept", TypeDelegate: "delegate", TypeReport: "report", TypeHeartbeat: "heartbeat",
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
 	TypeProbe: "probe", TypeProbeReply: "probe-reply", TypeRemoved: "removed", TypeOrder: "order", TypeExposure: "exposure",
+	TypeBeat: "beat",
 }
 
 // String returns the name used in logs, transcripts and metrics.
@@ -55,6 +56,12 @@ func (Close) Type() Type { return TypeClose }
 
 // Type implements Message.
 func (Kept) Type() Type { return TypeKept }
+
+// Type implements Message.
+func (Delegate) Type() Type { return TypeDelegate }
+
+// Type implements Message.
+func (Report) Type() Type { return TypeReport }
 
 // Type implements Message.
 func (Gone) Type() Type { return TypeGone }

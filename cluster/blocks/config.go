@@ -25,6 +25,10 @@ type Ports interface {
 	// SetHeld says whether this node may allocate from the unit. Withdrawn
 	// before anybody else may.
 	SetHeld(unit int, held bool)
+	// SetLeased says of a unit that is held whether another node should have it:
+	// then connections begin there only where there is no room elsewhere, so that
+	// it can become idle and return. A unit is not when SetHeld has said it is held.
+	SetLeased(unit int, leased bool)
 	// Idle reports whether no connection that this node knows of, its own or
 	// one it directs, uses a port of the unit, and no hold-down is left there.
 	// The machine believes it only between Settled and the next view.

@@ -34,6 +34,11 @@
 // instead of 25 %, without one of sixteen 19 % instead of 6 %. Only idle units
 // move.
 //
+// Return. In a unit that another node should have, connections begin only where
+// there is no room in others (Ports.SetLeased): so it is idle when those that are in
+// it have ended, whatever load goes on, and is given to its target. Connections that
+// last keep it for as long.
+//
 // Give. A holder passes idle units to their target, or to whom asks because it
 // is short of ports (Want). It stops allocating, writes that down, and sends.
 // Gives to one life of a node are numbered, and repeated; the receiver takes
@@ -142,9 +147,13 @@
 // Larger units have several holders' ports. Where a new numbering made u of
 // several units that nobody held together (remade), and connections use it, what
 // rests after its connection's end is known to former holders that live: its
-// director waits for RemakeAfter, which is as long as that can take. (An idle unit
-// does not wait, as little as that of a holder who is over: a hold-down that nobody
-// here knows is cut short.)
+// director waits for RemakeAfter, which is as long as that can take.
+//
+// An idle unit does not wait, as little as that of a holder who is over: a hold-down
+// that its director does not know of is cut short. Those are the former holder's, and
+// also those that run at a member who owned a connection there that ended, or who was
+// the unit's director until the present one joined: hold-downs are not handed over. No
+// connection that lives is concerned (NT4), but NT5 asks for more.
 //
 // # Founding
 //

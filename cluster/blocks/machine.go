@@ -255,7 +255,7 @@ func (m *Machine) Settled(now int64) {
 	if m.paused {
 		m.paused = false
 		for u := m.held.next(0); u >= 0; u = m.held.next(u + 1) {
-			m.cfg.Ports.SetHeld(u, true)
+			m.allocate(u)
 		}
 	}
 	m.pass()
@@ -337,11 +337,22 @@ func (m *Machine) take(u int) {
 		m.cfg.Journal.Hold(u, true)
 	}
 	if !m.paused {
-		m.cfg.Ports.SetHeld(u, true)
+		m.allocate(u)
 	}
 	m.holder[u] = m.self
 	m.changed = true
 	m.dirty(u)
+}
+
+// allocate lets connections begin in the unit.
+func (m *Machine) allocate(u int) {
+	m.cfg.Ports.SetHeld(u, true)
+	m.setLeased(u)
+}
+
+// setLeased says whether the unit, which we allocate from, is to go elsewhere.
+func (m *Machine) setLeased(u int) {
+	m.cfg.Ports.SetLeased(u, m.target[u] != m.self)
 }
 
 // release stops allocating from the unit, before anybody else is told.
@@ -425,6 +436,9 @@ func (m *Machine) share() {
 		if t == m.self {
 			m.mine.set(u)
 		}
+	}
+	for u := m.held.next(0); u >= 0 && !m.paused; u = m.held.next(u + 1) {
+		m.setLeased(u)
 	}
 	m.passAt = m.now
 	m.changed = true

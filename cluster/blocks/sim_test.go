@@ -74,6 +74,7 @@ func play(seed uint64) (sum Stats, err error) {
 		}
 		w.use(r)
 		w.run(time.Duration(r.Int64N(int64([]int64{5, 40, 400, 1500}[r.IntN(4)])*ms) + 1))
+		w.checkLeased()
 		if w.failed != nil {
 			return sum, fmt.Errorf("%v", w.failed)
 		}

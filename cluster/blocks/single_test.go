@@ -16,6 +16,7 @@ type single struct {
 	sent   []sent
 	full   bool // the link takes nothing
 	held   map[int]bool
+	leased map[int]bool
 	busy   map[int]bool
 	memory []Memory
 	log    []string // what happens, in order
@@ -34,7 +35,7 @@ const lineageOf = 77
 // newSingle makes node 1 of two addresses with 8 units each. It remembers its
 // lineage and the nodes of v, if any, and is not a member yet.
 func newSingle(t *testing.T, v *wire.View, change func(*Config)) *single {
-	s := &single{t: t, now: 1000 * ms, held: map[int]bool{}, busy: map[int]bool{}}
+	s := &single{t: t, now: 1000 * ms, held: map[int]bool{}, leased: map[int]bool{}, busy: map[int]bool{}}
 	cfg := Config{
 		Pools: pools([2]int{2, 8}), Seed: [16]byte{1}, Output: s, Ports: s, Journal: s, Found: true,
 		Answered: func(_, n int) { s.got = append(s.got, n) },
@@ -69,9 +70,18 @@ func (s *single) SetHeld(u int, held bool) {
 	}
 	s.held[u] = held
 	if !held {
+		delete(s.leased, u)
 		s.log = append(s.log, "stop")
 	}
 }
+
+func (s *single) SetLeased(u int, leased bool) {
+	if !s.held[u] {
+		s.t.Errorf("SetLeased(%d, %v), which is not held", u, leased)
+	}
+	s.leased[u] = leased
+}
+
 func (s *single) Idle(u int) bool {
 	s.asked++
 	return !s.busy[u]

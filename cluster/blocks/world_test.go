@@ -112,6 +112,7 @@ type node struct {
 	taken    [wire.MaxNodes]Taken
 	passed   map[int]bool // given away in the view of the journal
 	held     map[int]bool // what Ports knows
+	leased   map[int]bool
 	answered []int
 }
 
@@ -206,7 +207,7 @@ func (n *node) boot() {
 func (n *node) start() {
 	n.begun++
 	process := n.begun
-	n.held, n.ready, n.back, n.inUse = map[int]bool{}, false, 0, 0
+	n.held, n.leased, n.ready, n.back, n.inUse = map[int]bool{}, map[int]bool{}, false, 0, 0
 	n.m = New(n.w.now, Config{
 		Pools: n.w.cuts[n.cut].pools, Cut: uint32(n.cut), Seed: [16]byte{7}, Memory: n.disk, Found: n.found, Output: n, Ports: n, LeaseFor: time.Second, MaxRanges: n.w.ranges,
 		Remember: func(m Memory) {
@@ -308,7 +309,30 @@ func (n *node) SetHeld(u int, held bool) {
 		n.held[u] = true
 	} else {
 		delete(n.held, u)
+		delete(n.leased, u)
 	}
+}
+
+// checkLeased looks whether every allocator knows which units another node should have.
+func (w *world) checkLeased() {
+	for _, n := range w.nodes {
+		if !n.alive || n.m == nil || n.m.view == nil {
+			continue
+		}
+		for u := range n.held {
+			if away := n.m.target[u] != n.m.self; n.leased[u] != away {
+				w.fail("%s: unit %d, which node %d should have, is leased: %v", n.name, u, n.m.target[u], n.leased[u])
+			}
+		}
+	}
+}
+
+// SetLeased implements Ports.
+func (n *node) SetLeased(u int, leased bool) {
+	if !n.held[u] {
+		n.w.fail("%s: unit %d, from which it does not allocate, is leased: %v", n.name, u, leased)
+	}
+	n.leased[u] = leased
 }
 
 // Idle implements Ports: a node knows its own connections, and when the view
@@ -461,7 +485,7 @@ func (n *node) apply(v *wire.View) {
 	n.former, n.view, n.ready = n.view, v, false
 	if cut := int(v.Config); cut != n.cut {
 		c, old := &n.w.cuts[cut], &n.w.cuts[n.cut]
-		n.cut, n.recut, n.held = cut, true, map[int]bool{}
+		n.cut, n.recut, n.held, n.leased = cut, true, map[int]bool{}, map[int]bool{}
 		n.m.Recut(n.w.now, Cutting{Pools: c.pools, Cut: uint32(cut), From: c.from(old), RemakeAfter: 400 * time.Millisecond})
 		n.recut = false
 	}

@@ -94,7 +94,7 @@ func (n *network) disturb() {
 			t.pause()
 		}
 	case 6, 7:
-		if t.running && t.paused {
+		if t.running && t.paused && (t.heart == nil || !t.heart.frozen) {
 			t.unpause()
 		}
 	case 8:
@@ -141,6 +141,8 @@ func (n *network) mend() {
 		switch {
 		case !t.running:
 			t.boot()
+		case t.heart != nil && t.heart.frozen:
+			t.thaw()
 		case t.paused:
 			t.unpause()
 		}

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"cohort/ccl/wire"
+	"cohort/cluster/pulse"
 )
 
-// The range of Config.Hold. HL1 lets users choose 0.3 s to 45 s; the fast
-// profile (HL7, three heartbeats of 50 ms) is the lower bound here.
+// The range of Config.Hold. HL1 lets users choose 0.3 s to 45 s; the bound here is
+// what the argument for the lease allows.
 const (
 	MinHold     = 150 * time.Millisecond
 	MaxHold     = 45 * time.Second
@@ -53,6 +54,7 @@ type Config struct {
 	RemoveNarrow bool
 
 	Hold             time.Duration // silence after which a node is dead; 3 s
+	Fast             bool          // the pulse judges silence too (HL7): see Beat; needs a Hold of pulse.MinHold
 	ElectionInterval time.Duration // between election requests (EL1); 3 s
 	ElectionWait     time.Duration // without a better answer (EL1); 45 s
 
@@ -96,6 +98,8 @@ func (c *Config) check() error {
 		return bad("node %s has id %d before it has joined", c.Self.Name, c.Self.ID)
 	case c.Hold < MinHold || c.Hold > MaxHold:
 		return bad("hold time %v is not in %v-%v", c.Hold, MinHold, MaxHold)
+	case c.Fast && int64(c.Hold) < pulse.MinHold:
+		return bad("hold time %v is too short beside the fast profile: at least %v", c.Hold, time.Duration(pulse.MinHold))
 	case c.ElectionInterval <= 0 || c.ElectionWait < c.ElectionInterval || c.QuickWait < 0:
 		return bad("election interval %v, wait %v, quick wait %v do not fit together",
 			c.ElectionInterval, c.ElectionWait, c.QuickWait)

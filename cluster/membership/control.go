@@ -155,7 +155,7 @@ func (m *Machine) departed(now int64, mem *wire.Member) string {
 	case m.strayed(p):
 		return "follows another control node"
 	case m.silent(now, p):
-		return fmt.Sprintf("silent for %v", round(now-p.last))
+		return m.silence(now, p)
 	case now-p.hearsMe >= m.hold+m.period:
 		return "does not hear the control node"
 	}

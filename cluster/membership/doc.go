@@ -106,6 +106,14 @@
 // of all others. What the lease excludes is the one thing that a partition does
 // not explain: a fast path without a mind.
 //
+// # The fast profile
+//
+// With Config.Fast, beats of a process beside the event loop say that a node lives
+// (HL7, package pulse): Attended and Beat tell the machine of them. A life that
+// beats is silent when they are missing, and when its loop has stood still for the
+// hold time. Everything else is as without, but for the lease, which the pulse gives
+// within LeaseUntil; Lapsed says that it ended against the machine's will.
+//
 // # Times
 //
 // All times are nanoseconds of one monotonic clock of the caller. After every

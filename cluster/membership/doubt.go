@@ -143,19 +143,20 @@ func (m *Machine) wake(now int64) {
 		m.election.quick += late
 	}
 	m.due = now
-	if m.state == wire.StateInSync && !m.doubt.on && now > m.beatAt+m.lease {
-		m.tell(now, "did not run for %v", round(now-m.beatAt))
+	if m.state == wire.StateInSync && !m.doubt.on && now > m.assured()+m.lease {
+		m.tell(now, "did not run for %v", round(now-m.assured()))
 		m.enterDoubt(now, now+m.slack)
 	}
 }
 
 // LeaseUntil is the time until which this node may forward without being asked
-// again: 0.6 hold times after its last heartbeat. 0 means: do not renew. It
+// again: 0.6 hold times after its last heartbeat, or in the fast profile after the
+// newest round (Attended). 0 means: do not renew. It
 // never ends a lease that was given; only Fenced does. The argument why this is
 // enough is in the package's comment.
 func (m *Machine) LeaseUntil(now int64) int64 {
-	if m.state != wire.StateInSync || m.doubt.on || now > m.beatAt+m.lease {
+	if m.state != wire.StateInSync || m.doubt.on || now > m.assured()+m.lease {
 		return 0
 	}
-	return m.beatAt + m.lease
+	return m.assured() + m.lease
 }

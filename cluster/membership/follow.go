@@ -265,7 +265,7 @@ func (m *Machine) missing(now int64, ruler *wire.Member, p *peer) string {
 	case !p.is(ruler):
 		return "restarted"
 	}
-	return fmt.Sprintf("silent for %v", round(now-p.last))
+	return m.silence(now, p)
 }
 
 // promote makes this node the control node of the survivors of its view.

@@ -25,6 +25,9 @@ type Machine struct {
 	lease  int64 // how long a heartbeat allows this node to forward
 	slack  int64 // how late a Tick may be before it is evidence of a stuck process
 
+	attended int64 // until when the pulse has heard all (HL7)
+	round    int64 // when the event loop went round last (HL7)
+
 	self  wire.Member // ID 0 while not a member
 	state wire.NodeState
 	view  *wire.View // nil while not a member
@@ -71,16 +74,17 @@ func New(cfg Config, out Output) (*Machine, error) {
 	}
 	hold := int64(cfg.Hold)
 	m := &Machine{
-		cfg:    cfg,
-		out:    out,
-		hold:   hold,
-		period: hold / 3,
-		urgent: min(hold/12, int64(200*time.Millisecond)),
-		worry:  hold * 2 / 3,
-		resend: hold / 6,
-		lease:  hold * 6 / 10,
-		slack:  hold / 10,
-		self:   cfg.Self,
+		cfg:      cfg,
+		out:      out,
+		hold:     hold,
+		period:   hold / 3,
+		urgent:   min(hold/12, int64(200*time.Millisecond)),
+		worry:    hold * 2 / 3,
+		resend:   hold / 6,
+		lease:    hold * 6 / 10,
+		slack:    hold / 10,
+		attended: never, round: never,
+		self: cfg.Self,
 
 		running: cfg.Running,
 
@@ -89,6 +93,9 @@ func New(cfg Config, out Output) (*Machine, error) {
 		peers: make(map[netip.Addr]*peer, len(cfg.Peers)),
 		due:   inf,
 		upAt:  never, recent: never,
+	}
+	if cfg.Fast {
+		m.urgent, m.resend = min(m.urgent, fastUrgent), min(m.resend, fastResend)
 	}
 	for _, a := range cfg.Peers {
 		p := newPeer(a)
@@ -250,6 +257,9 @@ func (m *Machine) rearm(now int64) {
 		default:
 			next = min(next, m.nextFollow())
 		}
+	}
+	if m.cfg.Fast && m.state != wire.StateDisabled && m.state != wire.StateFenced {
+		next = min(next, now+fastLook) // beats come by another way than messages
 	}
 	m.due = max(next, now) // not earlier: wake takes the difference for time in which nothing ran
 }

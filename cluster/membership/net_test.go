@@ -49,6 +49,7 @@ type testNode struct {
 	narrow      []*testNode // nodes that its full-sized packets do not reach
 	why         wire.Cause  // of the last time that it was fenced
 	lease       int64       // what the fast path has
+	heart       *heart      // nil without the fast profile
 	ticks       int
 	gone        int64 // when it stopped to run, for lease checks
 	woke        int64 // when it went on after a pause
@@ -177,6 +178,10 @@ func (t *testNode) launch(life wire.Incarnation) {
 	t.m, t.running, t.paused, t.backlog, t.applied = m, true, false, nil, nil
 	t.cfg.Self.Incarnation = life
 	m.Health(t.net.now, t.down, t.grace)
+	if t.heart != nil {
+		t.heart.progress = t.net.now
+		t.heart.begin()
+	}
 }
 
 // resume starts a process that finds the table of the former one.
@@ -212,6 +217,9 @@ func (t *testNode) measure() {
 func (t *testNode) kill() {
 	t.running, t.gone = false, t.net.now
 	t.gen++
+	if t.heart != nil {
+		t.heart.frozen = true
+	}
 }
 
 func (t *testNode) pause() { t.paused, t.gone = true, t.net.now }
@@ -235,11 +243,16 @@ func (t *testNode) do(input func()) {
 		t.backlog = append(t.backlog, input)
 		return
 	}
+	if t.heart != nil {
+		t.heart.listen()
+	}
 	if input(); t.m.Asked() {
 		t.m.Drain(t.net.now, true)
 	}
 	t.measure()
-	if until := t.m.LeaseUntil(t.net.now); until != 0 {
+	if t.heart != nil {
+		t.heart.renew()
+	} else if until := t.m.LeaseUntil(t.net.now); until != 0 {
 		t.lease = until
 	}
 	t.gen++

@@ -19,6 +19,7 @@ type peer struct {
 	addr   netip.Addr
 	last   int64 // last authenticated packet
 	absent bool  // the transport says nobody is there
+	pulse  int64 // newest beat of this life; never while the pulse does not judge it (HL7)
 
 	// From the newest message in which it named itself.
 	member    wire.Member // Name "" until then
@@ -52,7 +53,7 @@ type peer struct {
 
 func newPeer(a netip.Addr) *peer {
 	return &peer{
-		addr: a, last: never, restarted: never, beatAt: never, asked: never, told: never, answered: never,
+		addr: a, last: never, pulse: never, restarted: never, beatAt: never, asked: never, told: never, answered: never,
 		pinged: never, hearsMe: never, sent: never, lagging: never, evicted: never, upAt: never,
 	}
 }
@@ -118,7 +119,7 @@ func (m *Machine) identify(now int64, p *peer, who wire.Member) bool {
 		return false
 	}
 	if p.member.Name != "" && p.member.Incarnation != who.Incarnation {
-		p.restarted = now
+		p.restarted, p.pulse = now, never
 		p.beatAt, p.answered, p.hearsMe, p.lagging = never, never, never, never
 		p.join, p.evict, p.upAt = nil, "", never
 	}
@@ -126,8 +127,9 @@ func (m *Machine) identify(now int64, p *peer, who wire.Member) bool {
 	return true
 }
 
-// silent reports whether nothing came from p for the hold time.
-func (m *Machine) silent(now int64, p *peer) bool { return now-p.last >= m.hold }
+// silent reports whether nothing came from p for the hold time, or none of the
+// beats that it sends (HL7).
+func (m *Machine) silent(now int64, p *peer) bool { return now-p.last >= m.hold || m.pulseless(p) }
 
 // alive reports whether this life of a member was heard within the hold time.
 // Restarted and departed members are dead at once.

@@ -33,6 +33,7 @@ func (c *Core) Tick(now int64) {
 	c.recentSync()
 	c.ageFlows()
 	c.ageForwards()
+	c.tickEndings()
 	c.ageCopies()
 	c.ageStubs()
 }
@@ -89,7 +90,10 @@ func (c *Core) ageFlows() {
 	c.ageing.flows = c.table.ScanFlows(c.ageing.flows, c.share(c.table.Slots()), func(slot uint32, f *flowtable.FlowSlot) bool {
 		c.recentFlow(slot, f, now)
 		c.note(slot, f)
+		c.lend(slot, f)
 		switch {
+		case f.Expired(now) && c.lentInForce(slot, f):
+			c.revoke(slot) // they may have seen more than they have reported
 		case f.Expired(now):
 			c.closeFlow(slot)
 			return true
@@ -163,8 +167,15 @@ func (c *Core) ageForwards() {
 	idle := int32(flowtable.TickOf(int64(c.cfg.ForwardIdle)))
 	now := c.tick()
 	c.ageing.forwards = c.table.ScanForwards(c.ageing.forwards, c.share(c.table.ForwardSlots()), func(slot uint32, f *flowtable.ForwardSlot) bool {
-		if flowtable.Since(now, f.SeenAt()) > idle || !c.alive(wire.NodeID(f.Owner), f.Incarnation) {
-			c.table.RemoveForward(slot)
+		seen := f.SeenAt()
+		if d, _ := c.table.Delegation(slot); d != nil {
+			if at := d.SeenAt(); flowtable.Since(at, seen) > 0 {
+				seen = at
+			}
+			c.ageDelegation(slot, f, d)
+		}
+		if flowtable.Since(now, seen) > idle || !c.alive(wire.NodeID(f.Owner), f.Incarnation) {
+			c.removeForward(slot)
 		}
 		return true
 	})

@@ -80,8 +80,14 @@ type Config struct {
 	ConfirmEvery  time.Duration // every owner confirms all its connections this often, unasked (5 min)
 	SettleTime    time.Duration // at most this long for owners to re-register (3 s)
 	ForwardIdle   time.Duration // an unused forward entry lives this long (30 s)
-	AgeEvery      time.Duration // one pass of ageing over the whole table (1 s)
-	TickEvery     time.Duration // how often Tick is called (10 ms)
+
+	// Delegation of established connections to their forwarders (delegate.go).
+	OwnerOnly bool          // nothing is delegated, by this node or to it
+	Lease     time.Duration // a delegation ends unless renewed (2.5 s; 8/9 of SettleTime at most)
+	MaxLent   int           // delegations that this node has given to others at once (262144)
+	LentAbove uint64        // packets between two reports that a renewal takes (4)
+	AgeEvery  time.Duration // one pass of ageing over the whole table (1 s)
+	TickEvery time.Duration // how often Tick is called (10 ms)
 }
 
 func (c *Config) defaults() {
@@ -99,6 +105,10 @@ func (c *Config) defaults() {
 	set(&c.MaxHeld, 8192)
 	set(&c.HoldPerKey, 16)
 	set(&c.MaxParked, 16384)
+	set(&c.MaxLent, 1<<18)
+	if c.LentAbove == 0 {
+		c.LentAbove = 4
+	}
 	dur(&c.AnswerTimeout, time.Second)
 	dur(&c.SyncWait, 100*time.Millisecond)
 	dur(&c.ParkTime, 150*time.Millisecond)
@@ -107,6 +117,8 @@ func (c *Config) defaults() {
 	dur(&c.ForwardIdle, 30*time.Second)
 	dur(&c.AgeEvery, time.Second)
 	dur(&c.TickEvery, 10*time.Millisecond)
+	dur(&c.Lease, 2500*time.Millisecond)
+	c.Lease = min(c.Lease, c.SettleTime*8/9) // a tomb must outlive it: see lend.go
 }
 
 // Stats counts what the roles did since the start.
@@ -123,6 +135,10 @@ type Stats struct {
 	Reregister uint64 // connections registered again after a view change (FR12)
 	Closed     uint64 // owned connections that ended
 	NonOwner   uint64 // packets in Go that met a node that does not own them
+	Lent       uint64 // delegations that this node has granted to forwarders
+	LentFull   uint64 // ... and refused, because it had as many as it may
+	Taken      uint64 // delegations that this node has got from owners
+	TakenFull  uint64 // ... and let go by, because it had room or a route for none
 	Exposed    uint64 // packets of durability sync that left although nobody had said that the copy is stored (FR13)
 	CopiesFull uint64 // director or backup entries that found no room
 	// Two connections with one second key: impossible while NT4 holds.
@@ -151,6 +167,9 @@ type Core struct {
 	exposed exposed
 	msg     scratch
 
+	lending lending
+	ending  endings
+
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
 
@@ -171,6 +190,8 @@ type scratch struct {
 	bind     wire.Bind
 	alias    wire.Alias
 	kept     wire.Kept
+	delegate wire.Delegate
+	report   wire.Report
 }
 
 // New makes a core that is not a member of anything yet: it drops every packet
@@ -181,6 +202,8 @@ func New(cfg Config) *Core {
 	c := &Core{cfg: cfg, table: cfg.Table, dir: cfg.Copies, out: cfg.Output}
 	c.pending.init(cfg)
 	c.parked.init(cfg)
+	c.lending.init(c.table)
+	c.ending.init()
 	c.reserved, c.takenFn = map[packet.FlowKey]struct{}{}, c.taken
 	c.belongsFn = func(e *flowtable.Backup) bool {
 		k, _ := e.Key.Canonical()
@@ -239,6 +262,10 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 		c.onAlias(from, m)
 	case *wire.Kept:
 		c.onKept(m)
+	case *wire.Delegate:
+		c.onDelegate(from, m)
+	case *wire.Report:
+		c.onReport(from, m)
 	}
 }
 

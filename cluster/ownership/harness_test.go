@@ -29,9 +29,10 @@ type cluster struct {
 	seq   uint64
 	view  *wire.View
 	delay func() int64
-	refus map[wire.NodeID]bool        // links to these are backed up
-	nat   bool                        // nodes boot with a testNAT
-	went  map[[2]wire.NodeID]Progress // messages from one node to another
+	refus map[wire.NodeID]bool            // links to these are backed up
+	nat   bool                            // nodes boot with a testNAT
+	lose  func(from, to wire.NodeID) bool // of delegation: the rest is reliable
+	went  map[[2]wire.NodeID]Progress     // messages from one node to another
 }
 
 type delivery struct {
@@ -148,6 +149,12 @@ func clone(m wire.Message) wire.Message {
 	case *wire.Kept:
 		v := *m
 		return &v
+	case *wire.Delegate:
+		v := *m
+		return &v
+	case *wire.Report:
+		v := *m
+		return &v
 	}
 	panic(fmt.Sprintf("ownership sent %T", m))
 }
@@ -223,6 +230,9 @@ func (c *cluster) run(d int64) {
 			q := c.queue[0]
 			c.queue = c.queue[1:]
 			c.now = max(c.now, q.at)
+			if c.lost(q) {
+				continue
+			}
 			if n := c.nodes[q.to]; n != nil && !n.dead && c.nodes[q.from] != nil {
 				n.core.Message(c.now, q.from, q.m)
 				c.progress(q.from, q.to, 0, 1)
@@ -240,6 +250,16 @@ func (c *cluster) run(d int64) {
 			return
 		}
 	}
+}
+
+// lost reports whether a message about a delegation gets lost: a channel that starts
+// over loses all that was on its way, and only those are not registered anew.
+func (c *cluster) lost(q delivery) bool {
+	switch q.m.(type) {
+	case *wire.Delegate, *wire.Report:
+		return c.lose != nil && c.lose(q.from, q.to)
+	}
+	return false
 }
 
 // kill powers a node off; the view is the test's business.

@@ -34,7 +34,7 @@ func (c *Core) throughMapping(p *Packet, conn *wire.Conn, to, mapping packet.Flo
 		f := c.table.Forward(ref.Slot())
 		owner := wire.NodeID(f.Owner)
 		if !c.alive(owner, f.Incarnation) || owner == p.From && !c.steersHere(p.Key) {
-			c.table.RemoveForward(ref.Slot())
+			c.removeForward(ref.Slot())
 			return c.askMapping(p, conn, to, mapping, flags)
 		}
 		f.Account(c.tick(), 0) // it lives as long as it is of use
@@ -157,7 +157,7 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 		f := c.table.Forward(ref.Slot())
 		owner := wire.NodeID(f.Owner)
 		if !c.alive(owner, f.Incarnation) || owner == p.From && !c.steersHere(p.Key) {
-			c.table.RemoveForward(ref.Slot())
+			c.removeForward(ref.Slot())
 			return nil, Verdict{}, false
 		}
 		c.installForward(p.Key, p.In, owner, f.Gen)

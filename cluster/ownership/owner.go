@@ -83,7 +83,7 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 func (c *Core) forgetForwards(keys *[2]packet.FlowKey) (any bool) {
 	for _, k := range keys {
 		if ref := c.table.Lookup(k); ref != 0 && ref.IsForward() {
-			c.table.RemoveForward(ref.Slot())
+			c.removeForward(ref.Slot())
 			any = true
 		}
 	}
@@ -98,6 +98,7 @@ func (c *Core) remove(slot uint32, hold bool) {
 	translated := keys[1] != keys[0].Reverse()
 	c.renewMapping(f) // idle from now on
 	c.logXlate(f, false)
+	hold = c.recall(slot, f) || hold
 	c.table.RemoveFlow(slot)
 	if translated && c.cfg.NAT != nil && !c.entomb(keys, created, gen, hold) {
 		c.cfg.NAT.Release(c.now, keys[1], hold)
@@ -150,6 +151,9 @@ func (c *Core) setState(slot uint32, f *flowtable.FlowSlot, next flowtable.TCPSt
 	})
 	if next == flowtable.TCPEstablished && was != next {
 		c.replicate(f)
+	}
+	if next != flowtable.TCPEstablished {
+		c.revoke(slot)
 	}
 }
 
@@ -224,7 +228,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	} else {
 		// A grant that crossed a full round of ours, which could not confirm
 		// the connection, would be swept by the director.
-		crossed = w == nil || w.askedAt <= c.sync.fullAt
+		crossed = w == nil || w.askedAt <= c.sync.fullAt || c.roundCrosses()
 		if !adopted && w == nil {
 			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
 			return
@@ -266,6 +270,13 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if w := c.pending.aliased(k); w != nil {
 		c.answered(w)
 	}
+}
+
+// roundCrosses reports whether a grant that arrives now may be older than this
+// node's newest full round: it may answer an earlier question than the one that
+// waits, by another key or one that was given up.
+func (c *Core) roundCrosses() bool {
+	return c.sync.fullAt != 0 && c.now-c.sync.fullAt <= int64(c.cfg.AnswerTimeout+c.cfg.ParkTime)
 }
 
 // overtaken handles a grant of another node that arrives when this one has
@@ -359,7 +370,7 @@ func (c *Core) onOwner(_ wire.NodeID, key packet.FlowKey, owner wire.NodeID, gen
 		c.pointAll(k, owner, gen)
 		return
 	}
-	if w := c.pending.get(k); w != nil && w.kind != waitPorts && w.kind != waitKept {
+	if w := c.pending.get(k); w != nil && w.kind != waitPorts && w.kind != waitKept && w.kind != waitReports {
 		c.refuse(w, ReasonNoConnection)
 	}
 	if w := c.pending.aliased(k); w != nil {
@@ -445,7 +456,7 @@ func (c *Core) installForward(key packet.FlowKey, iface uint8, owner wire.NodeID
 		if !ref.IsForward() {
 			return
 		}
-		c.table.RemoveForward(ref.Slot())
+		c.removeForward(ref.Slot())
 	}
 	_, _ = c.table.InsertForward(f)
 }
@@ -463,7 +474,7 @@ func (c *Core) onGone(from wire.NodeID, key packet.FlowKey) {
 		return
 	}
 	if c.table.Forward(ref.Slot()).Owner == uint8(from) {
-		c.table.RemoveForward(ref.Slot())
+		c.removeForward(ref.Slot())
 	}
 }
 

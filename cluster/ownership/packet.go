@@ -47,6 +47,8 @@ type Packet struct {
 	denied uint8
 	portBy int64 // it waits for a port until then, 0 = not yet
 
+	reported bool // it has waited for delegations to end
+
 	asked uint8 // questions asked for this packet so far
 }
 

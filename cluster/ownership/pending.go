@@ -9,11 +9,12 @@ import (
 type waitKind uint8
 
 const (
-	waitQuery waitKind = iota // who owns it?
-	waitClaim                 // I would own it
-	waitPorts                 // there is no port to translate it with yet
-	waitGrant                 // the claim beside its first packet is not answered yet
-	waitKept                  // durability sync: the copy is not stored yet
+	waitQuery   waitKind = iota // who owns it?
+	waitClaim                   // I would own it
+	waitPorts                   // there is no port to translate it with yet
+	waitGrant                   // the claim beside its first packet is not answered yet
+	waitKept                    // durability sync: the copy is not stored yet
+	waitReports                 // delegations of it have to end first
 )
 
 // maxAsked bounds how often the answer to one question may lead to the next
@@ -194,6 +195,9 @@ func (c *Core) question(w *wait) {
 	case waitKept:
 		c.secureAgain(w)
 		return
+	case waitReports:
+		c.settleReports(w)
+		return
 	}
 	key, place := w.about, w.about
 	switch {
@@ -278,6 +282,8 @@ func (c *Core) tickPending() {
 		switch {
 		case c.now >= w.deadline && w.kind == waitKept:
 			c.expose(w)
+		case c.now >= w.deadline && w.kind == waitReports:
+			c.answered(w)
 		case c.now >= w.deadline:
 			c.refuse(w, ReasonOwnerTimeout)
 		case w.retryAt != 0 && c.now >= w.retryAt:

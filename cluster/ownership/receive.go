@@ -32,12 +32,12 @@ func (c *Core) forward(p *Packet, ref flowtable.Ref) Verdict {
 	f := c.table.Forward(ref.Slot())
 	owner := wire.NodeID(f.Owner)
 	if !c.alive(owner, f.Incarnation) {
-		c.table.RemoveForward(ref.Slot())
+		c.removeForward(ref.Slot())
 		return c.miss(p)
 	}
 	if p.From == owner {
 		// Two nodes point at each other: one of the entries is old.
-		c.table.RemoveForward(ref.Slot())
+		c.removeForward(ref.Slot())
 		return c.miss(p)
 	}
 	if p.From != 0 && !c.steersHere(p.Key) {
@@ -70,6 +70,9 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 		if p.Flags&(SYN|ACK|RST|FIN) == SYN {
 			c.note(slot, f) // what the fast path saw and ageing has not yet
 			c.note(slot, f)
+		}
+		if v, held := c.heldForReports(p, slot, f); held {
+			return v
 		}
 		if flowtable.TCPState(f.State) >= flowtable.TCPTimeWait && p.Flags&(SYN|ACK|RST|FIN) == SYN {
 			c.closeFlow(slot) // the same ports begin a new connection, here

@@ -32,7 +32,7 @@ func (c *Core) Reload(now int64, p Policy, rule func(uint16) uint16, recut bool)
 	if recut {
 		c.table.ScanForwards(0, all, func(slot uint32, f *flowtable.ForwardSlot) bool {
 			if f.Key.Dst == (packet.Addr{}) {
-				c.table.RemoveForward(slot) // to a mapping, which may end
+				c.removeForward(slot) // to a mapping, which may end
 			}
 			return true
 		})

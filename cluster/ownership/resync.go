@@ -144,7 +144,7 @@ func (c *Core) bury(id wire.NodeID) {
 	})
 	c.table.ScanForwards(0, all, func(slot uint32, f *flowtable.ForwardSlot) bool {
 		if wire.NodeID(f.Owner) == id {
-			c.table.RemoveForward(slot)
+			c.removeForward(slot)
 		}
 		return true
 	})
@@ -179,9 +179,10 @@ func (c *Core) Reset(now int64) {
 		return true
 	})
 	c.table.ScanForwards(0, all, func(slot uint32, _ *flowtable.ForwardSlot) bool {
-		c.table.RemoveForward(slot)
+		c.table.RemoveForward(slot) // with its delegation, of which nobody is told
 		return true
 	})
+	c.forgetEndings()
 	c.dir.Scan(0, all, func(*flowtable.Backup) bool { return false })
 	c.resetStubs()
 }

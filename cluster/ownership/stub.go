@@ -198,7 +198,8 @@ func (c *Core) registerStub(slot uint32, f *flowtable.FlowSlot) bool {
 
 // bindCopy keeps the second key of a dead owner's connection in use, by a stub at
 // who comes first for it: the holder of the former one may have died as well, and
-// the unit must not thaw while somebody may take over from the copy (NT4). False:
+// who thaws the unit must not choose the key while somebody may take over from the
+// copy (NT4). False:
 // the link is backed up.
 func (c *Core) bindCopy(e *flowtable.Backup) bool {
 	conn := c.connOfCopy(e)

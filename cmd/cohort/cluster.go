@@ -85,6 +85,9 @@ func showHealth(o *options) *cobra.Command {
 			lease = "forwards nothing: its lease ended " + ago(-h.LeaseMS) + " ago"
 		}
 		fmt.Fprintf(w, "This node: %s, hold time %s, %s\n\n", h.State, ago(h.HoldTimeMS), lease)
+		if p := h.Pulse; p != nil {
+			showPulse(w, p)
+		}
 		t := newTable("MEMBER", "CHECK", "OK", "SINCE", "NEXT ATTEMPT", "CAUSE")
 		for _, c := range h.Checks {
 			next := ""
@@ -95,6 +98,26 @@ func showHealth(o *options) *cobra.Command {
 		}
 		return t.print(w)
 	})
+}
+
+// showPulse prints the process that beats in the fast profile, and whom it hears.
+func showPulse(w io.Writer, p *api.Pulse) {
+	how := "with real-time priority"
+	if !p.Realtime {
+		how = "WITHOUT real-time priority: a busy machine may look dead"
+	}
+	fmt.Fprintf(w, "Fast profile: beats every 50 ms, %s; last late by %.1f ms, at worst by %.1f ms\n", how, p.LatenessMS, p.WorstMS)
+	for _, q := range p.Peers {
+		switch {
+		case q.BeatMS < 0:
+			fmt.Fprintf(w, "  %s does not beat: it is judged by the hold time\n", q.Member)
+		case q.Hold:
+			fmt.Fprintf(w, "  %s is being started again: it is judged by the hold time\n", q.Member)
+		default:
+			fmt.Fprintf(w, "  %s beat %s ago, its event loop went round %s ago\n", q.Member, ago(q.BeatMS), ago(q.LoopMS))
+		}
+	}
+	fmt.Fprintln(w)
 }
 
 // clock prints a moment in local time, to the millisecond.

@@ -46,7 +46,7 @@ func newRoot(out io.Writer) *cobra.Command {
 		return nil
 	}
 	cluster := group("cluster", "Show the cluster as the node sees it")
-	cluster.AddCommand(showInfo(o), showHistory(o), showHealth(o), showExposure(o))
+	cluster.AddCommand(showInfo(o), showHistory(o), showHealth(o), showExposure(o), showPackets(o))
 	nat := group("nat", "Show address translation")
 	nat.AddCommand(showPools(o))
 	show.AddCommand(cluster, showConn(o), nat, showXlate(o), showCounters(o), showDrops(o), showInterfaces(o))

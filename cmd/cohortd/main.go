@@ -15,9 +15,13 @@ import (
 
 	"cohort/dataplane"
 	"cohort/node"
+	"cohort/node/heart"
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == heart.Arg {
+		os.Exit(heart.Main())
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -47,6 +51,7 @@ func run() error {
 	}
 	cfg.Log = cfg.Log.With(zap.String("node", cfg.Bootstrap.Name))
 	cfg.Mode, cfg.SlowPath = mode, *slow
+	cfg.Pulse = []string{"/proc/self/exe", heart.Arg} // this very program, also after an upgrade of the file
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	hangup := make(chan os.Signal, 1)

@@ -210,3 +210,11 @@ func (c *Core) StartDisabled(now int64, why string) {
 	c.health.ladder.Out(now, wire.CauseOperator, why)
 	c.member.Note(now, "disabled: "+why)
 }
+
+// Lapsed says that the lease ended although the membership permitted more: the node
+// as a whole did not run (HL7). See membership.Machine.Lapsed.
+func (c *Core) Lapsed(now int64) {
+	c.now = now
+	c.member.Lapsed(now)
+	c.flush(now)
+}

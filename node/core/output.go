@@ -109,6 +109,10 @@ func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
 		return c.link.Send(c.now, a, *m)
 	case *wire.Kept:
 		return c.link.Send(c.now, a, *m)
+	case *wire.Delegate:
+		return c.link.Send(c.now, a, *m)
+	case *wire.Report:
+		return c.link.Send(c.now, a, *m)
 	}
 	panic("core: ownership sends a message that has no wire form")
 }
@@ -136,9 +140,11 @@ func (d *deliver) HandleUpdate(from netip.Addr, m *wire.Update)     { d.state(fr
 func (d *deliver) HandleClose(from netip.Addr, m *wire.Close)       { d.state(from, m) }
 func (d *deliver) HandleGone(from netip.Addr, m *wire.Gone)         { d.state(from, m) }
 
-func (d *deliver) HandleBind(from netip.Addr, m *wire.Bind)   { d.state(from, m) }
-func (d *deliver) HandleAlias(from netip.Addr, m *wire.Alias) { d.state(from, m) }
-func (d *deliver) HandleKept(from netip.Addr, m *wire.Kept)   { d.state(from, m) }
+func (d *deliver) HandleBind(from netip.Addr, m *wire.Bind)         { d.state(from, m) }
+func (d *deliver) HandleAlias(from netip.Addr, m *wire.Alias)       { d.state(from, m) }
+func (d *deliver) HandleDelegate(from netip.Addr, m *wire.Delegate) { d.state(from, m) }
+func (d *deliver) HandleReport(from netip.Addr, m *wire.Report)     { d.state(from, m) }
+func (d *deliver) HandleKept(from netip.Addr, m *wire.Kept)         { d.state(from, m) }
 
 func (d *deliver) HandleUnits(from netip.Addr, m wire.Message) {
 	c := (*Core)(d)

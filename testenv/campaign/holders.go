@@ -76,24 +76,37 @@ func (h Holders) Unfair() string {
 	return ""
 }
 
-// Unsettled returns why blocks are not settled: every one is held, and all nodes say by
-// whom. A life that ended in use leaves blocks that only go to those who should have
-// them when they are idle. "" is settled.
-func (h Holders) Unsettled() string {
+// Unreturned returns why not all is as it should be with everybody there and traffic
+// flowing: as Unfair, but for blocks that may stay, by their holder's own account, with
+// another node than the one that should have them: only idle blocks move. stayed is
+// how many those are.
+func (h Holders) Unreturned(top *topology.Topology, stays func(*api.NATBlock) bool) (stayed int, why string) {
 	if len(h) == 0 || len(h[0]) == 0 {
-		return "no blocks"
+		return 0, "no blocks"
 	}
-	for i, blocks := range h {
-		for k := range blocks {
-			switch b := &blocks[k]; {
+	for k := range h[0] {
+		known := false
+		for i, blocks := range h {
+			b := &blocks[k]
+			switch {
 			case !held(b):
-				return fmt.Sprintf("node %d says that block %d is %s", i+1, b.First, b.State)
+				return 0, fmt.Sprintf("node %d says that block %d is %s", i+1, b.First, b.State)
 			case b.Holder != h[0][k].Holder:
-				return fmt.Sprintf("node %d says that %s holds block %d, node 1 says %s", i+1, b.Holder, b.First, h[0][k].Holder)
+				return 0, fmt.Sprintf("node %d says that %s holds block %d, node 1 says %s", i+1, b.Holder, b.First, h[0][k].Holder)
+			case b.Holder != top.Nodes[i].Name:
+				continue
+			case b.Holder != b.Target && !stays(b):
+				return 0, fmt.Sprintf("%s holds block %d, which should be at %s, and counts %d uses", b.Holder, b.First, b.Target, b.Uses)
+			case b.Holder != b.Target:
+				stayed++
 			}
+			known = true
+		}
+		if !known {
+			return 0, fmt.Sprintf("%s does not say that it holds block %d", h[0][k].Holder, h[0][k].First)
 		}
 	}
-	return ""
+	return stayed, ""
 }
 
 // InUse returns the blocks whose uses a node counts as more than none.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"cohort/api"
 	"cohort/testenv/sniff"
 	"cohort/testenv/topology"
 	"cohort/testenv/track"
@@ -161,27 +163,46 @@ func newPartition(t *testing.T, l *lab, spray bool, quiet sniff.Quiet) *partitio
 	return p
 }
 
-// fair waits until everybody has his blocks, and returns when that was.
+// fair waits until everybody has his blocks, but for those that their holders count
+// uses of, and returns when that was.
 func (p *partition) fair(t *testing.T) time.Time {
+	t.Helper()
+	at, _ := p.settle(t, func(b *api.NATBlock) bool { return b.Uses > 0 })
+	return at
+}
+
+// returned waits until everybody has his blocks, but for those with a flow that never
+// ends: no connection that begins may keep a block from where it should be. It returns
+// when that was, and how many blocks such flows keep.
+func (p *partition) returned(t *testing.T) (at time.Time, kept int) {
+	t.Helper()
+	return p.settle(t, func(b *api.NATBlock) bool {
+		for _, s := range p.streams {
+			if slices.ContainsFunc(s.Sources(), func(a netip.AddrPort) bool { return b.First <= a.Port() && a.Port() <= b.Last }) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// settle waits until every block is at the node that should have it, or may stay.
+func (p *partition) settle(t *testing.T, stays func(*api.NATBlock) bool) (at time.Time, stayed int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(p.l.ctx, 30*time.Second)
 	defer cancel()
 	why := ""
 	err := poll(ctx, func() (bool, error) {
 		h, err := TakeHolders(ctx, p.l.Topology, "egress")
-		switch {
-		case err != nil:
-		case p.way == bothWays:
-			why = h.Unfair()
-		default: // a node that was fenced has lost its life, with connections in its blocks
-			why = h.Unsettled()
+		if err == nil {
+			stayed, why = h.Unreturned(p.l.Topology, stays)
 		}
 		return err == nil && why == "", nil
 	})
 	if err != nil {
 		t.Fatalf("the blocks are not fair: %v: %s", err, why)
 	}
-	return time.Now()
+	return time.Now(), stayed
 }
 
 // cutRound is what a round measured.
@@ -193,14 +214,16 @@ type cutRound struct {
 	owner                           map[uint16]*topology.Node // of each block, when the cut came
 	foreign                         []string                  // blocks that a side had of the other's
 	samples                         int
-	flaps                           int    // cuts of one that flaps
-	zombie                          uint64 // packets forwarded by a node that was to be silent
+	returned                        time.Duration // from the end of the round's connections
+	kept                            int           // blocks that flows keep from where they should be, then
+	flaps                           int           // cuts of one that flaps
+	zombie                          uint64        // packets forwarded by a node that was to be silent
 }
 
 func (r *cutRound) String() string {
 	since := func(a, b time.Time) string { return b.Sub(a).Round(time.Millisecond).String() }
-	return fmt.Sprintf("%d far, apart after %s, healed after %s, one cluster %s later, fair %s after that; %d of %d connections lost; %d samples of blocks, %d foreign",
-		len(r.far), since(r.begin, r.apart), since(r.begin, r.heal), since(r.heal, r.whole), since(r.whole, r.fair), r.lost, r.talks, r.samples, len(r.foreign))
+	return fmt.Sprintf("%d far, apart after %s, healed after %s, one cluster %s later, fair %s after that; %d of %d connections lost; %d samples of blocks, %d foreign; blocks returned %s after the connections ended, %d kept by flows",
+		len(r.far), since(r.begin, r.apart), since(r.begin, r.heal), since(r.heal, r.whole), since(r.whole, r.fair), r.lost, r.talks, r.samples, len(r.foreign), r.returned.Round(time.Millisecond), r.kept)
 }
 
 // side is 1 for the nodes beyond the cut.
@@ -254,6 +277,9 @@ func (p *partition) round(t *testing.T, far []*topology.Node) *cutRound {
 	for _, k := range talks {
 		k.Close()
 	}
+	closed := time.Now()
+	at, kept := p.returned(t)
+	r.returned, r.kept = at.Sub(closed), kept
 	return r
 }
 

@@ -55,12 +55,13 @@ func (p *partition) end(t *testing.T, name string) {
 	calm, detecting, cut, healing := p.judge(t, openings)
 
 	r := NewResult("partition-"+name, *command)
-	var apart, whole, fair, stalls []time.Duration
-	talks, lostTalks, samples, foreign, flaps, zombie := 0, 0, 0, 0, 0, uint64(0)
+	var apart, whole, fair, stalls, returned []time.Duration
+	talks, lostTalks, samples, foreign, flaps, kept, zombie := 0, 0, 0, 0, 0, 0, uint64(0)
 	for _, c := range p.rounds {
 		apart, whole, fair = append(apart, c.apart.Sub(c.begin)), append(whole, c.whole.Sub(c.heal)), append(fair, c.fair.Sub(c.whole))
 		talks, lostTalks, samples, foreign = talks+c.talks, lostTalks+c.lost, samples+c.samples, foreign+len(c.foreign)
 		stalls = append(stalls, c.stalls...)
+		returned, kept = append(returned, c.returned), max(kept, c.kept)
 		zombie, flaps = zombie+c.zombie, flaps+c.flaps
 		if len(c.foreign) > 0 {
 			t.Errorf("a side took blocks: %v", c.foreign[:min(5, len(c.foreign))])
@@ -94,7 +95,8 @@ func (p *partition) end(t *testing.T, name string) {
 	}
 	r.Add("until each side is a cluster of its own (one way: the others have a view without the node), min / median / p99 / max", Distribute(apart), "")
 	r.Add("from the heal to one view and one control node", Distribute(whole), "")
-	r.Add("from there to fair blocks, one holder each", Distribute(fair), "")
+	r.Add("from there to fair blocks, one holder each, but for blocks in use", Distribute(fair), "")
+	r.Add("from the end of the round's connections, while others begin, to fair blocks but for those of the UDP flows / most of these", fmt.Sprintf("%v / %d", Distribute(returned), kept), "")
 	r.Add("established TCP connections at the cuts / lost", fmt.Sprintf("%d / %d", talks, lostTalks), "")
 	r.Add("longest wait of each of them", Distribute(stalls), "")
 	r.Add("packets of established UDP flows sent / lost there / lost back", fmt.Sprintf("%d / %d / %d", udp.Sent, udp.LostThere, udp.LostBack), "")
@@ -256,7 +258,11 @@ func (p *partition) empty(t *testing.T) (after time.Duration, left string) {
 			return false, nil
 		}
 		h, err := TakeHolders(ctx, p.l.Topology, "egress")
-		used = h.InUse()
+		if used = h.InUse(); len(used) == 0 {
+			if why := h.Unfair(); why != "" { // nothing keeps a block from where it should be any more
+				used = []string{why}
+			}
+		}
 		return err == nil && len(used) == 0, nil
 	})
 	if err != nil {

@@ -174,6 +174,20 @@ func (s *stream) read() {
 	}
 }
 
+// Sources are the addresses and ports that the flows come from as the server sees
+// them, for what has arrived.
+func (s *Streams) Sources() []netip.AddrPort {
+	list := make([]netip.AddrPort, 0, len(s.flows))
+	for _, f := range s.flows {
+		f.mu.Lock()
+		if f.as.IsValid() {
+			list = append(list, f.as)
+		}
+		f.mu.Unlock()
+	}
+	return list
+}
+
 // Mark forgets the gaps so far.
 func (s *Streams) Mark() {
 	for _, f := range s.flows {

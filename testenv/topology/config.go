@@ -47,6 +47,7 @@ type Config struct {
 	Health      string        // more keys of health, as in "join_grace: 0s"
 	Connections int           // limits.connections and forwards; 131072
 	Rules       []string      // policy rules, each a YAML mapping in braces
+	OwnerOnly   bool          // forwarding: owner-only
 	Timeouts    string        // timeouts of connections, a YAML mapping in braces
 	NAT         string        // nat section, a YAML mapping in braces; public addresses are PublicNet's
 	ClusterYAML string        // whole cluster configuration instead of all the above

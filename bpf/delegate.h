@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Another node owns the connection and has said how this one may send a
+ * direction of it on by itself: one hop instead of two (DESIGN 5). Everything
+ * that is not plainly the middle of the connection goes to the owner as before:
+ * SYN, FIN and resets, another interface, a packet that does not fit, a next hop
+ * that is not there. So does everything once the lease is over, or when the view
+ * has changed.
+ */
+#ifndef COHORT_DELEGATE_H
+#define COHORT_DELEGATE_H
+
+#include "owner.h"
+
+/* What Go wrote, copied while seq stood still. */
+struct order {
+	struct tuple to;
+	__u32 lease;
+	__u32 view;
+	__u16 nh;
+	__u8 iface;
+	__u8 flags;
+};
+
+/* 0 if Go was writing meanwhile. */
+static __always_inline int read_delegation(const struct delegation *g, struct order *d)
+{
+	__u32 seq = READ_ONCE(g->seq);
+
+	barrier();
+	d->to = load_key(&g->to);
+	d->nh = READ_ONCE(g->next_hop);
+	d->iface = READ_ONCE(g->iface);
+	d->flags = READ_ONCE(g->flags);
+	d->lease = READ_ONCE(g->lease);
+	d->view = READ_ONCE(g->view);
+	barrier();
+	return !(seq & 1) && READ_ONCE(g->seq) == seq;
+}
+
+/* The middle of a connection: a segment with ACK and neither beginning nor end. */
+static __always_inline int is_plain(const struct packet *p)
+{
+	return p->ip->protocol != IPPROTO_TCP ||
+	       (p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK;
+}
+
+static __always_inline int in_force(const struct packet *p, const struct order *d)
+{
+	return (d->flags & FLOW_LIVE) && (__s32)(d->lease - ticks(p)) > 0 &&
+	       d->view == READ_ONCE(p->control->view);
+}
+
+static __always_inline void account_delegation(struct packet *p, struct delegation *g)
+{
+	struct tcphdr *tcp = (void *)(p->ip + 1);
+	int first = !READ_ONCE(g->packets);
+	__u32 end;
+
+	WRITE_ONCE(g->last_seen, ticks(p));
+	__sync_fetch_and_add(&g->packets, 1);
+	__sync_fetch_and_add(&g->bytes, p->ip_len);
+	if (p->ip->protocol != IPPROTO_TCP || (void *)(tcp + 1) > p->data_end)
+		return;
+	end = bpf_ntohl(tcp->seq) + p->payload;
+	if (first || (__s32)(end - g->seq_end) > 0)
+		WRITE_ONCE(g->seq_end, end);
+	WRITE_ONCE(g->ack, bpf_ntohl(tcp->ack_seq));
+	WRITE_ONCE(g->window, bpf_ntohs(tcp->window));
+}
+
+/* CONTINUE: the packet is as it came, and for the owner. */
+static __always_inline enum outcome send_as_delegate(struct packet *p, __u32 slot)
+{
+	struct delegation *g = bpf_map_lookup_elem(&delegations, &slot);
+	struct order d;
+	struct hop h;
+	enum outcome o;
+
+	if (!g || !is_plain(p) || !read_delegation(g, &d) || !in_force(p, &d))
+		return CONTINUE;
+	if (d.iface != p->iface || read_nexthop(d.nh, &h) != CONTINUE || p->ip_len > h.mtu)
+		return CONTINUE;
+	if ((o = rewrite_tuple(p, d.to)) != CONTINUE)
+		return o;
+	account_delegation(p, g);
+	decrement_ttl(p->ip);
+	write_macs(p, &h);
+	p->out = h.ifindex;
+	return FORWARD_DELEGATED;
+}
+
+#endif

@@ -1,0 +1,92 @@
+package wire
+
+import (
+	"encoding/binary"
+
+	"cohort/packet"
+)
+
+// Delegate and Report have the fields that their Op needs and no others: they are
+// sent once a second for every delegation.
+
+func appendDelegate(b []byte, m *Delegate) []byte {
+	b = append(appendKey(b, m.Key, 0), byte(m.Op))
+	if m.Op != DelegateOffer {
+		b = binary.BigEndian.AppendUint16(b, m.ID)
+	}
+	if m.Op == DelegateOffer || m.Op == DelegateGrant {
+		b = binary.AppendUvarint(b, uint64(m.Gen))
+	}
+	if m.Op == DelegateGrant || m.Op == DelegateRenew {
+		b = binary.BigEndian.AppendUint32(b, m.View)
+		b = binary.BigEndian.AppendUint32(b, m.Stamp)
+		b = binary.AppendUvarint(b, uint64(m.Lease))
+	}
+	if m.Op == DelegateGrant {
+		b = appendKey(append(b, m.In), m.To, 0)
+	}
+	return b
+}
+
+func (r *reader) delegate(m *Delegate) {
+	*m = Delegate{}
+	r.key(&m.Key)
+	if m.Op = DelegateOp(r.u8()); m.Op >= numDelegateOps {
+		r.fail(ErrValue)
+		return
+	}
+	if m.Op != DelegateOffer {
+		m.ID = r.u16()
+	}
+	if m.Op == DelegateOffer || m.Op == DelegateGrant {
+		m.Gen = r.gen()
+	}
+	if m.Op == DelegateGrant || m.Op == DelegateRenew {
+		m.View, m.Stamp, m.Lease = r.u32(), r.u32(), r.gen()
+	}
+	if m.Op == DelegateGrant {
+		m.In = r.u8()
+		r.key(&m.To)
+	}
+}
+
+func appendReport(b []byte, m *Report) []byte {
+	b = append(appendKey(b, m.Key, 0), byte(m.Op))
+	if m.Op != ReportEnd {
+		b = binary.BigEndian.AppendUint32(b, m.Stamp)
+	}
+	if m.Op == ReportAsk {
+		return binary.BigEndian.AppendUint32(binary.AppendUvarint(b, uint64(m.Gen)), m.View)
+	}
+	b = binary.BigEndian.AppendUint16(b, m.ID)
+	b = binary.AppendUvarint(b, uint64(m.Idle))
+	b = binary.AppendUvarint(b, m.Packets)
+	b = binary.AppendUvarint(b, m.Bytes)
+	if m.Key.Proto != packet.ProtoTCP {
+		return b
+	}
+	b = binary.BigEndian.AppendUint32(b, m.SeqEnd)
+	b = binary.BigEndian.AppendUint32(b, m.Ack)
+	return binary.BigEndian.AppendUint16(b, m.Window)
+}
+
+func (r *reader) report(m *Report) {
+	*m = Report{}
+	r.key(&m.Key)
+	if m.Op = ReportOp(r.u8()); m.Op >= numReportOps {
+		r.fail(ErrValue)
+		return
+	}
+	if m.Op != ReportEnd {
+		m.Stamp = r.u32()
+	}
+	if m.Op == ReportAsk {
+		m.Gen, m.View = r.gen(), r.u32()
+		return
+	}
+	m.ID, m.Idle = r.u16(), r.gen()
+	m.Packets, m.Bytes = r.uvarint(1<<64-1), r.uvarint(1<<64-1)
+	if m.Key.Proto == packet.ProtoTCP {
+		m.SeqEnd, m.Ack, m.Window = r.u32(), r.u32(), r.u16()
+	}
+}

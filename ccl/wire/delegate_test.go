@@ -1,0 +1,71 @@
+package wire
+
+import (
+	"errors"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"cohort/packet"
+)
+
+// genDelegate draws the fields that the op has.
+func genDelegate(t *rapid.T) Message {
+	m := Delegate{Op: DelegateOp(rapid.IntRange(0, numDelegateOps-1).Draw(t, "op")), Key: genKey(t)}
+	if m.Op != DelegateOffer {
+		m.ID = rapid.Uint16().Draw(t, "id")
+	}
+	if m.Op == DelegateOffer || m.Op == DelegateGrant {
+		m.Gen = rapid.Uint32().Draw(t, "gen")
+	}
+	if m.Op == DelegateGrant || m.Op == DelegateRenew {
+		m.View, m.Stamp, m.Lease = rapid.Uint32().Draw(t, "view"), rapid.Uint32().Draw(t, "stamp"), rapid.Uint32().Draw(t, "lease")
+	}
+	if m.Op == DelegateGrant {
+		m.In, m.To = rapid.Byte().Draw(t, "in"), genKey(t)
+	}
+	return m
+}
+
+func genReport(t *rapid.T) Message {
+	m := Report{Op: ReportOp(rapid.IntRange(0, numReportOps-1).Draw(t, "op")), Key: genKey(t)}
+	if m.Op != ReportEnd {
+		m.Stamp = rapid.Uint32().Draw(t, "stamp")
+	}
+	if m.Op == ReportAsk {
+		m.Gen, m.View = rapid.Uint32().Draw(t, "gen"), rapid.Uint32().Draw(t, "view")
+		return m
+	}
+	m.ID, m.Idle = rapid.Uint16().Draw(t, "id"), rapid.Uint32().Draw(t, "idle")
+	m.Packets, m.Bytes = rapid.Uint64().Draw(t, "packets"), rapid.Uint64().Draw(t, "bytes")
+	if m.Key.Proto == packet.ProtoTCP {
+		m.SeqEnd, m.Ack, m.Window = rapid.Uint32().Draw(t, "seq"), rapid.Uint32().Draw(t, "ack"), rapid.Uint16().Draw(t, "window")
+	}
+	return m
+}
+
+// What one second of a delegation costs: a report and its answer.
+func TestDESIGN5_SizesOfDelegation(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		m    Message
+		max  int
+	}{
+		{"report", Report{Op: ReportUse, Key: sampleKey, Packets: 1e9, Bytes: 1e12, Idle: 100}, 49},
+		{"renewal", Delegate{Op: DelegateRenew, Key: sampleKey, Lease: 2400}, 28},
+	} {
+		if n := len(Append(nil, tt.m)); n > tt.max {
+			t.Errorf("%s takes %d bytes, more than %d", tt.name, n, tt.max)
+		}
+	}
+}
+
+func TestDelegationRefusesUnknownOps(t *testing.T) {
+	for _, m := range []Message{Delegate{Key: sampleKey}, Report{Op: ReportUse, Key: sampleKey}} {
+		b := Append(nil, m)
+		b[2+13] = 9 // the byte after type, length and key
+		if _, _, err := Decode(b); !errors.Is(err, ErrValue) {
+			t.Errorf("%v with op 9: %v", m.Type(), err)
+		}
+	}
+}

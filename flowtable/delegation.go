@@ -1,0 +1,205 @@
+package flowtable
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+)
+
+// A delegation lives beside the forward slot of its direction: the slot's flag
+// FlowDelegated and its word Delegation lead there. It begins at one store, into
+// the forward slot, and XDP stops using it at one: the same, or the loss of its
+// own FlowLive. What XDP has counted is final when the grace period has passed
+// since (DelegationSettled), and only then is it read for the last time.
+
+// Delegate lets XDP forward the direction of a forward slot as d says. Seq is the
+// table's own and ignored in d; FlowLive is set. Errors: ErrFull (no slot free, or
+// none at all), ErrExists (the slot has a delegation, or is not live).
+func (t *Table) Delegate(forward uint32, d DelegationSlot) error {
+	f := t.Forward(forward)
+	if f == nil || f.Flags&(FlowLive|FlowDelegated) != FlowLive {
+		return ErrExists
+	}
+	slot := t.delegations.take()
+	if slot == 0 {
+		t.full++
+		return ErrFull
+	}
+	dst := &t.mem.Delegations[slot]
+	d.Flags |= FlowLive
+	to, from := (*[8]uint64)(unsafe.Pointer(dst)), (*[8]uint64)(unsafe.Pointer(&d))
+	for i := delegationWords; i < len(to); i++ { // XDP's half: nobody can find it yet
+		t.put64(&to[i], from[i])
+	}
+	t.writeDelegation(dst, &d)
+	t.delegated++
+	t.point(f, slot)
+	return nil
+}
+
+// Delegation returns the delegation of a forward slot, and its number; nil and 0
+// when there is none.
+func (t *Table) Delegation(forward uint32) (*DelegationSlot, uint32) {
+	f := t.Forward(forward)
+	if f == nil || f.Flags&FlowDelegated == 0 {
+		return nil, 0
+	}
+	return &t.mem.Delegations[f.Delegation], f.Delegation
+}
+
+// DelegationAt returns a delegation by its number, also one that has ended and was
+// not freed.
+func (t *Table) DelegationAt(slot uint32) *DelegationSlot {
+	if slot == 0 || uint64(slot) >= uint64(len(t.mem.Delegations)) {
+		return nil
+	}
+	return &t.mem.Delegations[slot]
+}
+
+// UpdateDelegation lets fn change NextHop, Iface, Lease and View of the delegation
+// of a forward slot. As UpdateFlow.
+func (t *Table) UpdateDelegation(forward uint32, fn func(*DelegationSlot)) {
+	d, _ := t.Delegation(forward)
+	if d == nil {
+		return
+	}
+	copied := *d // XDP's half may be torn: writeDelegation leaves it alone
+	fn(&copied)
+	copied.Flags |= FlowLive
+	t.writeDelegation(d, &copied)
+}
+
+// EndDelegation takes the delegation of a forward slot out of force and returns its
+// number, for FreeDelegation; 0 when there is none.
+func (t *Table) EndDelegation(forward uint32) (slot uint32) {
+	d, slot := t.Delegation(forward)
+	if d == nil {
+		return 0
+	}
+	t.point(t.Forward(forward), 0)
+	t.killDelegation(d)
+	return slot
+}
+
+// FreeDelegation gives the slot of a delegation that has ended back. Once for each.
+func (t *Table) FreeDelegation(slot uint32) {
+	if d := t.DelegationAt(slot); d == nil || d.Flags&FlowLive != 0 {
+		panic(fmt.Sprintf("flowtable: delegation %d freed in force", slot))
+	}
+	t.delegations.bury(slot)
+	t.delegated--
+}
+
+// DelegationSettled reports whether the counters of a delegation that ended at tick
+// ended are final at tick now.
+func DelegationSettled(now, ended uint32) bool { return Since(now, ended) > graceTicks }
+
+// delegationWords is how many 64-bit words of a delegation are Go's.
+const delegationWords = 4
+
+const _ = uint(unsafe.Offsetof(DelegationSlot{}.Packets)-8*delegationWords) + uint(8*delegationWords-unsafe.Offsetof(DelegationSlot{}.Packets))
+
+// point makes a forward slot lead to a delegation, or to none.
+func (t *Table) point(f *ForwardSlot, slot uint32) {
+	readForward(&t.forwardBuf, f)
+	t.forwardBuf.Delegation = slot
+	t.forwardBuf.Flags &^= FlowDelegated
+	if slot != 0 {
+		t.forwardBuf.Flags |= FlowDelegated
+	}
+	t.writeForward(f, &t.forwardBuf)
+}
+
+func (t *Table) writeDelegation(dst, src *DelegationSlot) {
+	clearPadding(&src.To)
+	to, from := (*[8]uint64)(unsafe.Pointer(dst)), (*[8]uint64)(unsafe.Pointer(src))
+	seq := dst.Seq
+	t.store32(&dst.Seq, seq+1)
+	t.store64(&to[0], from[0])
+	t.store64(&to[1], from[1])
+	t.store32(dst.hopWord(), *src.hopWord())
+	t.store64(&to[3], from[3])
+	t.store32(&dst.Seq, seq+2)
+}
+
+func (t *Table) killDelegation(d *DelegationSlot) {
+	copied := *d.hopWord()
+	(*[4]uint8)(unsafe.Pointer(&copied))[3] = 0
+	t.killWord(&d.Seq, d.hopWord(), copied)
+}
+
+// hopWord is the 32-bit word of NextHop, Iface and Flags.
+func (d *DelegationSlot) hopWord() *uint32 { return (*uint32)(unsafe.Pointer(&d.NextHop)) }
+
+// Counters returns packets and bytes (IP total length) forwarded by a delegation
+// since it began.
+func (d *DelegationSlot) Counters() (packets, bytes uint64) {
+	return atomic.LoadUint64(&d.Packets), atomic.LoadUint64(&d.Bytes)
+}
+
+// SeenAt returns the tick of its last packet; of none, when it began.
+func (d *DelegationSlot) SeenAt() uint32 { return atomic.LoadUint32(&d.LastSeen) }
+
+// Sent returns what its last TCP segment said. WScale is not known.
+func (d *DelegationSlot) Sent() TCPSent {
+	w := atomic.LoadUint32((*uint32)(unsafe.Pointer(&d.Window)))
+	return TCPSent{
+		SeqEnd: atomic.LoadUint32(&d.SeqEnd), Ack: atomic.LoadUint32(&d.Ack),
+		Window: (*[2]uint16)(unsafe.Pointer(&w))[0], WScale: WScaleUnknown,
+	}
+}
+
+// Account adds one packet, as XDP does: for models of it.
+func (d *DelegationSlot) Account(now uint32, bytes int, sent TCPSent) {
+	if int32(sent.SeqEnd-d.SeqEnd) > 0 || d.Packets == 0 {
+		atomic.StoreUint32(&d.SeqEnd, sent.SeqEnd)
+	}
+	atomic.StoreUint32(&d.LastSeen, now)
+	atomic.AddUint64(&d.Packets, 1)
+	atomic.AddUint64(&d.Bytes, uint64(bytes))
+	atomic.StoreUint32(&d.Ack, sent.Ack)
+	swapWord((*uint32)(unsafe.Pointer(&d.Window)), func(w *[4]uint8) { (*[2]uint16)(unsafe.Pointer(w))[0] = sent.Window })
+}
+
+// InForce reports whether XDP forwards by a delegation at a tick, in the view with
+// this tag.
+func (d *DelegationSlot) InForce(now, view uint32) bool {
+	return d.Flags&FlowLive != 0 && Since(d.Lease, now) > 0 && d.View == view
+}
+
+// adoptDelegations keeps those that a forward slot leads to and drops the rest: a
+// writer was killed between the two stores, or one was ending.
+func (t *Table) adoptDelegations() {
+	s := slots{end: uint32(len(t.mem.Delegations)), fresh: 1}
+	used := make([]bool, len(t.mem.Delegations))
+	t.ScanForwards(0, len(t.mem.Forwards), func(_ uint32, f *ForwardSlot) bool {
+		if f.Flags&FlowDelegated == 0 {
+			return true
+		}
+		d := t.DelegationAt(f.Delegation)
+		if d == nil || used[f.Delegation] || d.Seq&1 != 0 || d.Flags&FlowLive == 0 {
+			t.point(f, 0)
+			return true
+		}
+		used[f.Delegation] = true
+		return true
+	})
+	for i := uint32(1); i < s.end; i++ {
+		switch d := &t.mem.Delegations[i]; {
+		case used[i]:
+			t.delegated++
+			s.adopt(i)
+		case d.Flags&FlowLive != 0 || d.Seq&1 != 0:
+			t.killDelegation(d)
+		}
+	}
+	t.delegations, t.adopted.Delegations = s, t.delegated
+}
+
+// ScanDelegations visits the live ones of the delegations among the n forward slots
+// from slot number from on, as ScanForwards.
+func (t *Table) ScanDelegations(from uint32, n int, fn func(forward uint32, f *ForwardSlot, d *DelegationSlot) bool) (next uint32) {
+	return t.ScanForwards(from, n, func(slot uint32, f *ForwardSlot) bool {
+		return f.Flags&FlowDelegated == 0 || fn(slot, f, &t.mem.Delegations[f.Delegation])
+	})
+}

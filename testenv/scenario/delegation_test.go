@@ -1,0 +1,157 @@
+package scenario
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cohort/api"
+	"cohort/testenv/topology"
+	"cohort/testenv/traffic"
+)
+
+const egress = "{pools: {egress: {addresses: 203.0.113.10}}, rules: [{name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}]}"
+
+// ways are the packets that were forwarded, by all nodes.
+type ways struct{ link, all uint64 }
+
+func waysOf(t *testing.T, top *topology.Topology) (w ways) {
+	t.Helper()
+	for _, name := range []string{"forward_ccl", "forward_steered"} { // once each, where it entered
+		w.link += counter(t, top, name)
+	}
+	w.all = w.link
+	for _, name := range []string{"forward_owner", "forward_delegated"} {
+		w.all += counter(t, top, name)
+	}
+	return w
+}
+
+// TestDESIGN5_LinkShareOfALongTransfer: a translated TCP connection whose packets
+// enter at any of four nodes, each at a node of its own. In the steady state they
+// leave where they enter. With forwarding: owner-only three in four cross the link.
+// Then its owner dies, and later another node: it goes on, byte by byte.
+func TestDESIGN5_LinkShareOfALongTransfer(t *testing.T) {
+	for name, ownerOnly := range map[string]bool{"delegate": false, "owner-only": true} {
+		t.Run(name, func(t *testing.T) {
+			top := formed(t, topology.Config{Nodes: 4, Spray: true, NAT: egress, OwnerOnly: ownerOnly})
+			client := top.Clients[0].Namespace
+			to := netip.AddrPortFrom(top.Servers[0].Addr, 8080)
+			const rate = 2 << 20
+			server, err := traffic.ServeHTTP(top.Servers[0].Namespace, to, rate)
+			must(t, err)
+			defer server.Close()
+			ctx := within(t, 100*time.Second)
+			size := int64(rate * 15)
+			if !ownerOnly {
+				size = rate * 30
+			}
+			var d traffic.Download
+			ended := make(chan error, 1)
+			go func() { ended <- d.Run(ctx, client, to, size, 20*time.Second) }()
+			pause(t, ctx, 7*time.Second) // every node has forwarded some of it, and was offered it
+			before := waysOf(t, top)
+			pause(t, ctx, 4*time.Second)
+			after := waysOf(t, top)
+			share := float64(after.link-before.link) / float64(after.all-before.all)
+			t.Logf("%d packets in 4 s, %.2f %% of them over the link", after.all-before.all, 100*share)
+			switch {
+			case after.all-before.all < 4000:
+				t.Errorf("only %d packets", after.all-before.all)
+			case ownerOnly && (share < 0.6 || counter(t, top, "forward_delegated") != 0):
+				t.Errorf("%.1f %% over the link, %d delegated, although only the owner forwards", 100*share, counter(t, top, "forward_delegated"))
+			case !ownerOnly && share > 0.02:
+				t.Errorf("%.1f %% of the packets cross the link, want at most 2 %%", 100*share)
+			}
+			if !ownerOnly {
+				killOwnerThenAnother(t, top, &d, size)
+			}
+			if err := <-ended; err != nil {
+				t.Fatalf("after %d bytes, longest stall %v: %v", d.Received(), d.Stall(), err)
+			}
+			t.Logf("longest stall %v", d.Stall().Round(time.Millisecond))
+			if !ownerOnly {
+				return
+			}
+			wantAllCounted(t, top, size)
+		})
+	}
+}
+
+func killOwnerThenAnother(t *testing.T, top *topology.Topology, d *traffic.Download, size int64) {
+	t.Helper()
+	for range 2 {
+		at := slices.IndexFunc(top.Nodes, func(n *topology.Node) bool { return n.On() && len(connsOf(t, n, 'O')) > 0 })
+		if at < 0 {
+			t.Fatal("nobody owns the transfer")
+		}
+		if _, err := top.Nodes[at].PowerOff(); err != nil {
+			t.Fatal(err)
+		}
+		got := d.Received()
+		ctx := within(t, 30*time.Second)
+		for d.Received() < got+size/20 {
+			pause(t, ctx, 100*time.Millisecond)
+		}
+	}
+}
+
+func connsOf(t *testing.T, n *topology.Node, role rune) (list []api.Conn) {
+	t.Helper()
+	_, err := n.API().Conns(t.Context(), api.ConnFilter{Port: 8080, Protocol: "tcp", Role: role}, 0, func(c *api.Conn) error {
+		list = append(list, *c)
+		return nil
+	})
+	must(t, err)
+	return list
+}
+
+// wantAllCounted compares what the owner has counted with what the endpoints have
+// exchanged, and with what all nodes have sent out.
+func wantAllCounted(t *testing.T, top *topology.Topology, size int64) {
+	t.Helper()
+	for _, n := range top.Nodes {
+		for _, c := range connsOf(t, n, 'O') {
+			left := counter(t, top, "forward_owner") + counter(t, top, "forward_owner_ccl") + counter(t, top, "forward_delegated")
+			counted := c.Packets[0] + c.Packets[1]
+			if slow := counter(t, top, "slow_sent"); counted < left || counted > left+slow || c.Bytes[1] < uint64(size) {
+				t.Errorf("the owner counts %d packets, the fast path of all nodes sent %d and Go %d; %d bytes of answers to %d of content", counted, left, slow, c.Bytes[1], size)
+			}
+			return
+		}
+	}
+	t.Error("nobody owns the transfer any more")
+}
+
+// TestFR15_DESIGN5_DelegationsAreCountedAndEnd: what delegates forward is in the owner's
+// counters, and when the connection has closed nothing of it is left on any node.
+func TestFR15_DESIGN5_DelegationsAreCountedAndEnd(t *testing.T) {
+	top := formed(t, topology.Config{Nodes: 4, Spray: true, NAT: egress, Timeouts: "{tcp_time_wait: 20s}"})
+	client := top.Clients[0].Namespace
+	to := netip.AddrPortFrom(top.Servers[0].Addr, 8080)
+	server, err := traffic.ServeHTTP(top.Servers[0].Namespace, to, 2<<20)
+	must(t, err)
+	defer server.Close()
+	ctx := within(t, 100*time.Second)
+	size := int64(20 << 20)
+	var d traffic.Download
+	must(t, d.Run(ctx, client, to, size, 20*time.Second))
+	if counter(t, top, "forward_delegated") < 5000 {
+		t.Errorf("only %d packets were delegated", counter(t, top, "forward_delegated"))
+	}
+	pause(t, ctx, 5*time.Second) // FIN, revocation, the last reports
+	wantAllCounted(t, top, size)
+	within := time.Now().Add(60 * time.Second)
+	for left := 1; left != 0; pause(t, ctx, 200*time.Millisecond) {
+		left = 0
+		for _, n := range top.Nodes {
+			tables, err := n.API().Tables(ctx)
+			must(t, err)
+			left += tables.Owned + tables.Copies + tables.Forwards + tables.Stubs
+		}
+		if time.Now().After(within) {
+			t.Fatalf("%d entries are left", left)
+		}
+	}
+}
