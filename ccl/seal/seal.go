@@ -43,15 +43,15 @@ type Config struct {
 	Rand  io.Reader  // crypto/rand.Reader in the daemon
 	Clear bool       // no cryptography: the simulator's mode; Keys must be empty
 
-	// Format is the version of what payloads are written in. Peers of another one
-	// are refused by name, and nothing that they say is read (EL8).
-	Format uint8
-
 	// Use separates two Sealers of one node under the same keys, of at most 16
 	// bytes: what one seals, another one with a different Use refuses as BadTag.
 	// Without that, whoever can change the port of a datagram could have a session
 	// of one Sealer proved to the peer's other one. "" is the control link.
 	Use string
+
+	// Format is the version of what payloads are written in. Peers of another one
+	// are refused by name, and nothing that they say is read (EL8).
+	Format uint8
 }
 
 // Sealer seals for one sender and opens what its peers sealed. It is not safe
