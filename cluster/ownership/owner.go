@@ -73,7 +73,7 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 	if conn.Translated() {
 		c.cfg.NAT.Use(reply)
 		c.logXlate(c.table.Flow(slot), true)
-		c.child(c.table.Flow(slot), 1)
+		c.renewMapping(c.table.Flow(slot))
 	}
 	return slot, ReasonNone
 }
@@ -96,7 +96,7 @@ func (c *Core) remove(slot uint32, hold bool) {
 	f := c.table.Flow(slot)
 	keys, created, gen := f.Key, f.Created, f.Gen
 	translated := keys[1] != keys[0].Reverse()
-	c.child(f, -1)
+	c.renewMapping(f) // idle from now on
 	c.logXlate(f, false)
 	hold = c.recall(slot, f) || hold
 	c.table.RemoveFlow(slot)
