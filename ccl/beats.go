@@ -71,7 +71,7 @@ func OpenBeats(cfg BeatsConfig) (*Beats, error) {
 
 func newBeats(cfg BeatsConfig) (*Beats, error) {
 	local := cfg.Address.Addr()
-	s, err := seal.New(seal.Config{Local: local, Keys: cfg.Keys, Rand: rand.Reader, Use: beatUse})
+	s, err := seal.New(seal.Config{Local: local, Keys: cfg.Keys, Rand: rand.Reader, Use: beatUse, Format: wire.Version})
 	if err != nil {
 		return nil, err
 	}

@@ -150,7 +150,7 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	}
 	e := &Endpoint{cfg: cfg, sealer: cfg.Sealer, peers: make(map[netip.Addr]*peer)}
 	if e.sealer == nil {
-		s, err := seal.New(seal.Config{Local: cfg.Local, Rand: cfg.Rand, Clear: true})
+		s, err := seal.New(seal.Config{Local: cfg.Local, Rand: cfg.Rand, Clear: true, Format: wire.Version})
 		if err != nil {
 			return nil, err
 		}

@@ -199,7 +199,7 @@ func TestCL4EveryTypeOfMessageIsRefusedFromOutside(t *testing.T) {
 }
 
 // lower reports whether a datagram has a lower counter than another one.
-func lower(a, b []byte) bool { return bytes.Compare(a[10:seal.HeaderSize], b[10:seal.HeaderSize]) < 0 }
+func lower(a, b []byte) bool { return bytes.Compare(a[11:seal.HeaderSize], b[11:seal.HeaderSize]) < 0 }
 
 // CL4: what was recorded is refused by the next life of the receiver until the
 // sender has proved that it is alive, and by everybody after the sender's next

@@ -35,7 +35,7 @@ func TestExampleNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Node{
-		Cluster: "edge", Name: "fw-a", Priority: 10, Serial: "A1B2C3",
+		Cluster: "edge", Name: "fw-a", Priority: 10, Serial: "A1B2C3", Tier: "large",
 		StateDir: "/var/lib/cohort", ControlSocket: "/run/cohort/fw-a.sock",
 		CCL: CCL{
 			Interface: "ccl0", Address: netip.MustParsePrefix("10.99.0.1/24"), VNI: 1, MTUCheck: MTUEnforce,

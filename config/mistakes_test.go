@@ -98,7 +98,7 @@ var nodeMistakes = []mistake{
 	},
 	{
 		"unknown field, far", "priority: 10", "weight: 10",
-		"node.yaml:4: unknown field weight; known here: cluster, node, priority, serial, state_dir, control_socket, ccl, key_file, config, metrics",
+		"node.yaml:4: unknown field weight; known here: cluster, node, priority, serial, tier, state_dir, control_socket, ccl, key_file, config, metrics",
 	},
 	{
 		"unknown field of ccl", "  vni: 1", "  vnid: 1",
@@ -155,6 +155,10 @@ var nodeMistakes = []mistake{
 	{
 		"priority 101", "priority: 10", "priority: 101",
 		"node.yaml:4: priority 101 is outside 1-100; write priority: 10",
+	},
+	{
+		"tier with a space", "tier: large", "tier: very large",
+		"node.yaml:17: tier \"very large\" is not a name of at most 31 letters, digits, '-', '_' or '.'; write tier: large",
 	},
 	{
 		"priority in words", "priority: 10", "priority: high",

@@ -16,6 +16,7 @@ type Node struct {
 	Name          string // of this node, unique in the cluster
 	Priority      uint8  // 1-100, 1 is best (EL1); default 100
 	Serial        string // tells machines with equal names apart (EL2)
+	Tier          string // performance tier, compared when it joins (EL8); empty = none
 	StateDir      string // default /var/lib/cohort
 	ControlSocket string // default /run/cohort/NODE.sock
 	CCL           CCL
@@ -71,6 +72,7 @@ func parseNode(file string, data []byte) (*Node, nodeLines, error) {
 		field{"node", true, "node: fw-a", func(v value) { n.Name = v.name() }},
 		field{"priority", false, "priority: 10", func(v value) { n.Priority = uint8(v.number(1, 100)) }},
 		field{"serial", false, "serial: A1B2C3", func(v value) { n.Serial = v.name() }},
+		field{"tier", false, "tier: large", func(v value) { n.Tier = v.name() }},
 		field{"state_dir", false, "state_dir: /var/lib/cohort", func(v value) { n.StateDir = v.file(base) }},
 		field{"control_socket", false, "control_socket: /run/cohort/fw-a.sock", func(v value) { n.ControlSocket = v.socket(base) }},
 		field{"ccl", true, "ccl: {interface: ccl0, address: 10.99.0.1/24, peers: [10.99.0.2]}", n.CCL.read},

@@ -3,12 +3,15 @@ package node
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"go.uber.org/zap"
 
+	"cohort/ccl/wire"
 	"cohort/config"
 	"cohort/dataplane"
 )
@@ -60,6 +63,15 @@ func (c *Config) dataMTU() int {
 		mtu = max(mtu, int(i.MTU))
 	}
 	return mtu
+}
+
+// tier is how much this node can carry (EL8). The CPUs are those that this process may
+// use.
+func (c *Config) tier() wire.Tier {
+	return wire.Tier{
+		Label: c.Bootstrap.Tier, CPUs: uint16(min(runtime.NumCPU(), math.MaxUint16)),
+		Connections: uint32(c.Cluster.Limits.Connections),
+	}
 }
 
 // Load reads the files that a daemon is started with. Errors are ready to

@@ -92,7 +92,7 @@ type Node struct {
 	heart     *heart.Process // nil without the fast profile
 	keeper    pulse.Keeper
 	refused   refusalLog
-	foreign   foreignKeys
+	foreign   foreignPeers
 
 	wanted  intent // as it was written last
 	passing bool   // out by leave: a restart brings it back
@@ -208,7 +208,7 @@ func (n *Node) openCore() error {
 	}
 	var err error
 	n.sealer, err = seal.New(seal.Config{
-		Local: boot.CCL.Address.Addr(), Rand: rand.Reader, Keys: sealKeys(n.cfg.Keys),
+		Local: boot.CCL.Address.Addr(), Rand: rand.Reader, Keys: sealKeys(n.cfg.Keys), Format: wire.Version,
 	})
 	if err != nil {
 		return err
@@ -238,6 +238,7 @@ func (n *Node) openCore() error {
 				Incarnation: n.incarnation, Priority: boot.Priority,
 			},
 			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: n.cfg.interfaceNames(),
+			Tier:    n.cfg.tier(),
 			Running: runs.config,
 			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, Fast: cl.Health.Fast, ElectionWait: cl.Health.ElectionTimeout,
 		},

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -118,5 +119,15 @@ func TestHL5_NoInterfaceForwardsAroundTheDataplane(t *testing.T) {
 	}
 	if _, err := noKernelForwarding(dir, []string{"missing"}); err != nil {
 		t.Errorf("a device without IPv6: %v", err)
+	}
+}
+
+func TestEL8_TierOfANodeIsItsLabelItsCPUsAndItsLimit(t *testing.T) {
+	c := Config{
+		Bootstrap: &config.Node{Tier: "large"},
+		Cluster:   &config.Cluster{Limits: config.Limits{Connections: 4096, Forwards: 8192}},
+	}
+	if got, want := c.tier(), (wire.Tier{Label: "large", CPUs: uint16(runtime.NumCPU()), Connections: 4096}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

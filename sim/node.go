@@ -61,6 +61,8 @@ func (n *node) boot() {
 	w := n.w
 	n.powered, n.stopped, n.dead = true, false, false
 	n.life++
+	n.forgot++
+	n.inUse = 0
 	n.inUse = 0
 	n.forgot++
 	w.check.moved() // a node is not expected to be a member before it has booted

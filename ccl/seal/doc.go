@@ -5,9 +5,10 @@
 //
 //	 0  version 4 bits, flags 4 bits (1 = broadcast)
 //	 1  key id, so that two cluster keys are good during a rotation (CL10)
-//	 2  session of the sender, 8 bytes, random for each life of a daemon
-//	10  counter, 8 bytes, grows by one with every datagram of the session
-//	18  payload, and a tag of 16 bytes
+//	 2  version of the payload's format
+//	 3  session of the sender, 8 bytes, random for each life of a daemon
+//	11  counter, 8 bytes, grows by one with every datagram of the session
+//	19  payload, and a tag of 16 bytes
 //
 // The key of a session is HKDF-SHA256(cluster key, session, label | sender), the
 // nonce is the counter. The header, the sender's VTEP and the receiver's (zero

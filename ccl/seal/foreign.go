@@ -2,14 +2,17 @@ package seal
 
 import "net/netip"
 
-// Foreign tells of a peer address from which nothing but datagrams under another
-// key comes. Whoever is on the link can send such: it is worth a hint to the
-// operator, and nothing more (EL8).
+// Foreign tells of a peer address from which nothing comes but datagrams under
+// another key, or of another version. Whoever is on the link can send such, except
+// for OtherFormat, which takes the key: it is worth a hint to the operator, and
+// nothing more (EL8).
 type Foreign struct {
-	Key   uint8  // id of the newest one
-	Known bool   // a key of this id is here: it is another key of the same id, or forged
-	Count uint64 // since the peer was last understood
-	Last  int64  // time of the newest one
+	Why    Reason // of the newest one: BadVersion, UnknownKey, BadTag (another key of the same id, or forged) or OtherFormat
+	Header uint8  // its version of the header
+	Format uint8  // its version of the format of payloads
+	Key    uint8  // its key id
+	Count  uint64 // since the peer was last understood
+	Last   int64  // time of the newest one
 }
 
 // strange notes a datagram that did not open. Addresses are those that the caller
@@ -23,7 +26,7 @@ func (s *Sealer) strange(now int64, from netip.Addr, r Reason, b []byte) {
 		f = new(Foreign)
 		s.foreign[from] = f
 	}
-	f.Key, f.Known, f.Last = b[1], r == BadTag, now
+	f.Why, f.Header, f.Key, f.Format, f.Last = r, b[0]>>4, b[1], b[2], now
 	f.Count++
 }
 

@@ -8,10 +8,9 @@ import (
 func TestEL8_WhoSealsUnderAnotherKeyIsNamed(t *testing.T) {
 	twin := Key{ID: key1.ID, Secret: [32]byte{9}} // ids are one byte: two keys may share one
 	for _, tt := range []struct {
-		key   Key
-		known bool
-		want  Reason
-	}{{key2, false, UnknownKey}, {twin, true, BadTag}} {
+		key  Key
+		want Reason
+	}{{key2, UnknownKey}, {twin, BadTag}} {
 		a, b := newSealer(t, addrA, tt.key), newSealer(t, addrB, key1)
 		if _, ok := b.Foreign(addrA); ok {
 			t.Fatal("before anything came")
@@ -19,7 +18,7 @@ func TestEL8_WhoSealsUnderAnotherKeyIsNamed(t *testing.T) {
 		for i := range int64(3) {
 			open(t, b, 100+i, addrA, a.Seal(nil, addrB, []byte{1}), tt.want)
 		}
-		want := Foreign{Key: tt.key.ID, Known: tt.known, Count: 3, Last: 102}
+		want := Foreign{Why: tt.want, Header: Version, Key: tt.key.ID, Count: 3, Last: 102}
 		if f, ok := b.Foreign(netip.AddrFrom16(addrA.As16())); !ok || f != want {
 			t.Errorf("%+v, %v, want %+v", f, ok, want)
 		}
@@ -59,5 +58,56 @@ func TestForeignIsBounded(t *testing.T) {
 	}
 	if len(b.foreign) != MaxPeers {
 		t.Errorf("%d addresses are kept", len(b.foreign))
+	}
+}
+
+// Nodes of two versions of the format do not understand each other, on either side:
+// no payload, no handshake, no session. Both can say which versions these are.
+func TestEL8_AnotherFormatIsNamedOnBothSidesAndNeverRead(t *testing.T) {
+	for name, keys := range map[string][]Key{"sealed": {key1}, "clear": nil} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newSealer(t, addrA, keys...), newSealer(t, addrB, keys...)
+			a.format, b.format = 4, 5
+			for _, payload := range [][]byte{
+				{1, 2, 3},
+				append([]byte{KindChallenge}, make([]byte, challengeSize-1)...),
+				append([]byte{KindResponse}, make([]byte, nonceSize)...),
+			} {
+				for _, one := range []struct{ from, to *Sealer }{{a, b}, {b, a}} {
+					for _, to := range []netip.Addr{one.to.local, {}} {
+						o := open(t, one.to, 100, one.from.local, one.from.Seal(nil, to, payload), OtherFormat)
+						if o.Payload != nil || o.Response != nil || o.Challenge != nil || o.Proved || o.Resend {
+							t.Fatalf("%v of %x, wants %+v", one.from.local, payload, o)
+						}
+					}
+					f, ok := one.to.Foreign(one.from.local)
+					if !ok || f.Why != OtherFormat || f.Format != one.from.format {
+						t.Errorf("%v of %v: %+v, %v", one.to.local, one.from.local, f, ok)
+					}
+				}
+			}
+			if len(a.peers)+len(b.peers) != 0 {
+				t.Error("state is kept for peers that are not understood")
+			}
+			// One of them is upgraded.
+			next := newSealer(t, addrA, keys...)
+			next.format = 5
+			prove(t, 200, next, b)
+			if f, ok := b.Foreign(addrA); ok {
+				t.Errorf("still blamed: %+v", f)
+			}
+		})
+	}
+}
+
+// The header has a version of its own.
+func TestEL8_AnotherHeaderIsNamed(t *testing.T) {
+	a, b := newSealer(t, addrA, key1), newSealer(t, addrB, key1)
+	d := a.Seal(nil, addrB, []byte{1})
+	d[0] = (Version+1)<<4 | d[0]&0xf
+	open(t, b, 100, addrA, d, BadVersion)
+	want := Foreign{Why: BadVersion, Header: Version + 1, Key: key1.ID, Count: 1, Last: 100}
+	if f, ok := b.Foreign(addrA); !ok || f != want {
+		t.Errorf("%+v, %v, want %+v", f, ok, want)
 	}
 }

@@ -32,7 +32,7 @@ func (s *Sealer) Open(now int64, from netip.Addr, b []byte) (Opened, Reason) {
 	o, r := s.open(now, from, b)
 	s.count[r]++
 	switch {
-	case r == UnknownKey, r == BadTag:
+	case r == BadVersion, r == UnknownKey, r == BadTag, r == OtherFormat:
 		s.strange(now, from, r, b)
 	case len(s.foreign) > 0 && (r == Accepted || o.Proved):
 		delete(s.foreign, from)
@@ -48,8 +48,8 @@ func (s *Sealer) open(now int64, from netip.Addr, b []byte) (o Opened, r Reason)
 	if r != Accepted {
 		return o, r
 	}
-	id := binary.BigEndian.Uint64(b[2:])
-	counter := binary.BigEndian.Uint64(b[10:])
+	id := binary.BigEndian.Uint64(b[3:])
+	counter := binary.BigEndian.Uint64(b[11:])
 	p := s.peers[from]
 	var ses *session
 	switch {
@@ -69,6 +69,9 @@ func (s *Sealer) open(now int64, from netip.Addr, b []byte) (o Opened, r Reason)
 	}
 	if len(payload) == 0 {
 		return o, Truncated
+	}
+	if b[2] != s.format { // after the tag: who says so has the key
+		return o, OtherFormat
 	}
 	if p == nil {
 		if len(s.peers) >= MaxPeers {

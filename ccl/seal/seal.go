@@ -11,13 +11,13 @@ import (
 
 // Sizes of the format in bytes.
 const (
-	HeaderSize = 18
+	HeaderSize = 19
 	TagSize    = 16
 	Overhead   = HeaderSize + TagSize // what sealing adds to a payload
 )
 
 // Version of the header.
-const Version = 1
+const Version = 2
 
 const flagBroadcast = 0x1
 
@@ -48,6 +48,10 @@ type Config struct {
 	// Without that, whoever can change the port of a datagram could have a session
 	// of one Sealer proved to the peer's other one. "" is the control link.
 	Use string
+
+	// Format is the version of what payloads are written in. Peers of another one
+	// are refused by name, and nothing that they say is read (EL8).
+	Format uint8
 }
 
 // Sealer seals for one sender and opens what its peers sealed. It is not safe
@@ -56,6 +60,7 @@ type Sealer struct {
 	local   netip.Addr
 	use     string
 	clear   bool
+	format  uint8
 	ring    keyring
 	session uint64
 	counter uint64
@@ -79,7 +84,10 @@ func New(cfg Config) (*Sealer, error) {
 	if cfg.Rand == nil {
 		return nil, errors.New("seal: config: no source of randomness")
 	}
-	s := &Sealer{local: cfg.Local.Unmap(), use: cfg.Use, clear: cfg.Clear, peers: make(map[netip.Addr]*peer), foreign: make(map[netip.Addr]*Foreign)}
+	s := &Sealer{
+		local: cfg.Local.Unmap(), use: cfg.Use, clear: cfg.Clear, format: cfg.Format,
+		peers: make(map[netip.Addr]*peer), foreign: make(map[netip.Addr]*Foreign),
+	}
 	var seed [8 + len(s.cookie)]byte
 	if _, err := io.ReadFull(cfg.Rand, seed[:]); err != nil {
 		return nil, fmt.Errorf("seal: session: %w", err)
@@ -157,7 +165,7 @@ func (s *Sealer) Seal(dst []byte, to netip.Addr, payload []byte) []byte {
 		keyID = s.ring.keys[0].ID
 	}
 	start := len(dst)
-	dst = append(dst, Version<<4|flags, keyID)
+	dst = append(dst, Version<<4|flags, keyID, s.format)
 	dst = binary.BigEndian.AppendUint64(dst, s.session)
 	dst = binary.BigEndian.AppendUint64(dst, s.counter)
 	if s.clear {
@@ -170,7 +178,7 @@ func (s *Sealer) Seal(dst []byte, to netip.Addr, payload []byte) []byte {
 // bind prepares nonce and additional data for a header between two addresses;
 // the zero Addr stands for everybody.
 func (s *Sealer) bind(header []byte, from, to netip.Addr) {
-	copy(s.nonce[4:], header[10:18])
+	copy(s.nonce[4:], header[11:19])
 	a := from.As16()
 	s.aad = append(append(s.aad[:0], header[:HeaderSize]...), a[:]...)
 	a = [16]byte{}

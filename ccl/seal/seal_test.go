@@ -95,7 +95,7 @@ func TestCL4AttacksAreRefusedByName(t *testing.T) {
 		{"nothing", addrA, nil, Truncated},
 		{"header only", addrA, fresh()[:HeaderSize], Truncated},
 		{"empty payload", addrA, a.Seal(nil, addrB, nil), Truncated},
-		{"last byte missing", addrA, fresh()[:36], BadTag},
+		{"last byte missing", addrA, fresh()[:Overhead+len(msg)-1], BadTag},
 		{"replayed", addrA, seen, Replay},
 		{"spoofed source", addrC, fresh(), BadTag},
 		{"our own address", addrB, fresh(), Reflected},
@@ -104,8 +104,9 @@ func TestCL4AttacksAreRefusedByName(t *testing.T) {
 		{"other version", addrA, change(0, 0x20), BadVersion},
 		{"unknown flag", addrA, change(0, 0x04), BadVersion},
 		{"unknown key id", addrA, change(1, 0x10), UnknownKey},
-		{"session changed", addrA, change(2, 1), BadTag},
-		{"counter raised", addrA, change(11, 1), BadTag},
+		{"format changed", addrA, change(2, 1), BadTag},
+		{"session changed", addrA, change(3, 1), BadTag},
+		{"counter raised", addrA, change(12, 1), BadTag},
 		{"payload mutated", addrA, change(HeaderSize, 1), BadTag},
 		{"tag mutated", addrA, change(HeaderSize+len(msg), 1), BadTag},
 		{"other cluster key", addrA, evil.Seal(nil, addrB, msg), BadTag},
@@ -349,13 +350,13 @@ func BenchmarkSealOpen1400(b *testing.B) {
 // different versions share a link.
 func TestGoldenDatagram(t *testing.T) {
 	seed := bytes.Repeat([]byte{0x11}, 8+32)
-	a, err := New(Config{Local: addrA, Keys: []Key{key1}, Rand: bytes.NewReader(seed)})
+	a, err := New(Config{Local: addrA, Keys: []Key{key1}, Format: 4, Rand: bytes.NewReader(seed)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const want = "" +
-		"11" + "01" + "1111111111111111" + "0000000000000001" + // broadcast, key 1, session, counter
-		"e6dc73406c24aeef7f4fcded2ebb79d7392beaf6fd61"
+		"21" + "01" + "04" + "1111111111111111" + "0000000000000001" + // version 2, broadcast, key 1, format 4, session, counter
+		"e6dc73406c24bcb405c4b1213a6b433b16213225b8eb"
 	if got := hex.EncodeToString(a.Seal(nil, netip.Addr{}, []byte("\x01hello"))); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

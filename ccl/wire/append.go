@@ -124,7 +124,9 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		b = appendString(appendMember(b, &m.From), m.Cluster)
 		b = binary.BigEndian.AppendUint16(appendString(b, m.Version), m.DataMTU)
 		b = binary.BigEndian.AppendUint64(appendStrings(b, m.Interfaces), m.Config)
-		return TypeJoin, binary.BigEndian.AppendUint64(b, m.Prepared)
+		b = appendString(binary.BigEndian.AppendUint64(b, m.Prepared), m.Tier.Label)
+		b = binary.AppendUvarint(b, uint64(m.Tier.CPUs))
+		return TypeJoin, binary.AppendUvarint(b, uint64(m.Tier.Connections))
 	case JoinRefused:
 		return TypeJoinRefused, appendString(b, m.Reason)
 	case ViewMsg:

@@ -245,6 +245,7 @@ func readMembership(t Type, r *reader) Message {
 		r.member(&m.From)
 		m.Cluster, m.Version, m.DataMTU, m.Interfaces = r.text(), r.text(), r.u16(), r.texts()
 		m.Config, m.Prepared = r.u64(), r.u64()
+		m.Tier = Tier{Label: r.text(), CPUs: uint16(r.uvarint(1<<16 - 1)), Connections: r.gen()}
 		return m
 	case TypeJoinRefused:
 		return JoinRefused{Reason: r.text()}

@@ -189,6 +189,7 @@ var generators = map[Type]func(*rapid.T) Message{
 			From: genMember(t, genNode(t, "id")), Cluster: genText(t, "cluster"), Version: genText(t, "version"),
 			DataMTU: rapid.Uint16().Draw(t, "mtu"), Interfaces: rapid.SliceOfN(rapid.StringN(0, 20, MaxString), 0, MaxStrings).Draw(t, "ifs"),
 			Config: rapid.Uint64().Draw(t, "config"), Prepared: rapid.Uint64().Draw(t, "prepared"),
+			Tier: Tier{genText(t, "tier"), rapid.Uint16().Draw(t, "cpus"), rapid.Uint32().Draw(t, "connections")},
 		}
 	},
 	TypeJoinRefused: func(t *rapid.T) Message { return JoinRefused{Reason: genText(t, "reason")} },

@@ -41,7 +41,7 @@ var samples = []Message{
 	Heartbeat{From: sampleMember, State: StateInSync, Term: 1, Epoch: 300, Control: 1, Alive: 6, Prepared: 0x99, Down: 1 << 2, Narrow: 1 << 3, Flags: BeatDraining},
 	ElectionRequest{From: sampleMember, Cluster: "edge"},
 	ElectionReply{From: sampleMember, Control: 1, Term: 1, Epoch: 300},
-	Join{From: sampleMember, Cluster: "edge", Version: "0.1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Config: 0x99, Prepared: 0x98},
+	Join{From: sampleMember, Cluster: "edge", Version: "0.1", DataMTU: 1500, Interfaces: []string{"inside", "outside"}, Config: 0x99, Prepared: 0x98, Tier: Tier{"large", 16, 1 << 20}},
 	JoinRefused{Reason: "data mtu 9000, cluster has 1500"},
 	ViewMsg{View{Term: 1, Epoch: 300, Config: 0x99, Control: 2, Draining: 1 << 5, Members: []Member{sampleMember, {ID: 5, Name: "fw-e", VTEP: netip.MustParseAddr("fd00::5")}}}},
 	Leave{From: sampleMember},

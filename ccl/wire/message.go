@@ -6,8 +6,9 @@ import (
 	"cohort/packet"
 )
 
-// Version of the wire format. A node refuses another major version by name.
-const Version = 5
+// Version of the wire format. It stands in every datagram, under its seal: messages of
+// another version are never decoded, and whoever sends them is named (EL8).
+const Version = 6
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -302,6 +303,14 @@ type Join struct {
 	Interfaces []string // logical names, sorted
 	Config     uint64   // checksum of the configuration that it runs, as View.Config
 	Prepared   uint64   // of another one that it is ready for, as Heartbeat.Prepared
+	Tier       Tier
+}
+
+// Tier is how much a node can carry (EL8).
+type Tier struct {
+	Label       string // given by the operator; empty: none
+	CPUs        uint16
+	Connections uint32 // that it may own, the size of its flow table
 }
 
 // JoinRefused names the check that failed (EL8).

@@ -259,6 +259,6 @@ func BenchmarkDecodeClaim(b *testing.B) {
 // namesOf is a Join whose list of interfaces says that it has n names.
 func namesOf(n byte) []byte {
 	b := Append(nil, Join{})
-	b[len(b)-17] = n // two checksums of configurations follow
+	b[len(b)-20] = n // two checksums of configurations and an empty tier follow
 	return b
 }

@@ -30,13 +30,15 @@ type Machine struct {
 	view    *wire.View
 	self    wire.NodeID
 	order   *order.Order
-	told    bool // Register has been called in this view
+	told    bool             // Register has begun in this view
+	untold  map[key]struct{} // hosts that it has not told of yet
 	settled bool
 
-	mine    map[key]int      // blocks of a host here, and grants that Answer has had
-	open    map[key]struct{} // asked, not answered
-	counts  map[key][]share  // as director
-	waiting []ask            // as director: before Settled, or when the answer did not fit the link
+	mine    map[key]int     // blocks of a host here, and grants that Answer has had
+	open    map[key]bool    // asked, not answered; false: the question did not fit the link
+	reask   bool            // open has such a question
+	counts  map[key][]share // as director
+	waiting []ask           // as director: before Settled, or when the answer did not fit the link
 	stats   Stats
 }
 
@@ -65,7 +67,7 @@ type ask struct {
 // New makes a Machine that is not a member of anything.
 func New(cfg Config) *Machine {
 	return &Machine{
-		cfg: cfg, mine: map[key]int{}, open: map[key]struct{}{}, counts: map[key][]share{},
+		cfg: cfg, mine: map[key]int{}, untold: map[key]struct{}{}, open: map[key]bool{}, counts: map[key][]share{},
 	}
 }
 
@@ -79,6 +81,7 @@ func (m *Machine) Here(pool int, host packet.Addr) int { return m.mine[key{host,
 func (m *Machine) ApplyView(v *wire.View, self wire.NodeID) {
 	m.view, m.self, m.order = v, self, order.New(m.cfg.Seed, v)
 	m.told, m.settled = false, false
+	clear(m.untold)
 	clear(m.counts)
 	m.waiting = m.waiting[:0]
 }
@@ -88,6 +91,7 @@ func (m *Machine) ApplyView(v *wire.View, self wire.NodeID) {
 // again by the packets that wait for it.
 func (m *Machine) Recut(each func(visit func(pool int, host packet.Addr, units int))) {
 	clear(m.mine)
+	clear(m.untold)
 	clear(m.open)
 	each(func(pool int, host packet.Addr, units int) { m.mine[key{host, uint16(pool)}] = units })
 }
@@ -97,6 +101,7 @@ func (m *Machine) Recut(each func(visit func(pool int, host packet.Addr, units i
 func (m *Machine) Lost() {
 	m.view, m.settled = nil, false
 	clear(m.mine)
+	clear(m.untold)
 	clear(m.open)
 	m.waiting = m.waiting[:0]
 }
@@ -104,18 +109,35 @@ func (m *Machine) Lost() {
 // Register tells the directors what hosts have here, and repeats what was asked
 // of nodes that had not applied the view yet. Call it once everybody has
 // applied the view, before the end of this node's round; further calls in the
-// same view do nothing.
-func (m *Machine) Register() {
-	if m.view == nil || m.told {
-		return
+// same view say nothing twice.
+//
+// False: the link is backed up, and the round must not begin before a later call
+// has told the rest, or a director would grant a host more than it may have.
+func (m *Machine) Register() bool {
+	if m.view == nil {
+		return true
 	}
-	m.told = true
-	for k, n := range m.mine {
-		m.send(m.director(k), wire.HostUnits{Op: wire.HostHas, Pool: k.pool, Host: k.host, Count: uint16(n)})
+	if !m.told {
+		m.told = true
+		for k := range m.mine {
+			m.untold[k] = struct{}{}
+		}
+		for k := range m.open {
+			m.askAgain(k)
+		}
 	}
-	for k := range m.open {
-		m.ask(k)
+	return m.tell()
+}
+
+// tell says of the hosts in untold what they have here.
+func (m *Machine) tell() bool {
+	for k := range m.untold {
+		if !m.send(m.director(k), wire.HostUnits{Op: wire.HostHas, Pool: k.pool, Host: k.host, Count: uint16(m.mine[k])}) {
+			return false
+		}
+		delete(m.untold, k)
 	}
+	return true
 }
 
 // PeerReset says that messages to and from a member were lost: its channel
@@ -125,15 +147,24 @@ func (m *Machine) PeerReset(id wire.NodeID) {
 	if m.view == nil || !m.told {
 		return // Register will say it
 	}
-	for k, n := range m.mine {
+	for k := range m.mine {
 		if m.director(k) == id {
-			m.send(id, wire.HostUnits{Op: wire.HostHas, Pool: k.pool, Host: k.host, Count: uint16(n)})
+			m.untold[k] = struct{}{}
 		}
 	}
+	m.tell() // the rest with Register, before that round
 	for k := range m.open {
 		if m.director(k) == id {
-			m.ask(k)
+			m.askAgain(k)
 		}
+	}
+}
+
+// askAgain repeats an open question; Tick does until it fits the link.
+func (m *Machine) askAgain(k key) {
+	m.open[k] = true // before it is sent: this node may answer itself at once
+	if !m.ask(k) {
+		m.open[k], m.reask = false, true
 	}
 }
 
@@ -153,10 +184,19 @@ func (m *Machine) Settled() {
 	m.answerWaiting()
 }
 
-// Tick answers what a backlog of the link has left open. Call it every 10 ms or so.
+// Tick answers, and asks, what a backlog of the link has left open. Call it every 10 ms or so.
 func (m *Machine) Tick() {
 	if m.settled && len(m.waiting) > 0 {
 		m.answerWaiting()
+	}
+	if m.view == nil || !m.told || !m.reask {
+		return
+	}
+	m.reask = false
+	for k, sent := range m.open {
+		if !sent {
+			m.askAgain(k)
+		}
 	}
 }
 
@@ -175,7 +215,7 @@ func (m *Machine) Ask(pool int, host packet.Addr) {
 	if _, asked := m.open[k]; asked || m.view == nil {
 		return
 	}
-	m.open[k] = struct{}{}
+	m.open[k] = true
 	if !m.ask(k) {
 		delete(m.open, k)
 	}
@@ -216,6 +256,7 @@ func (m *Machine) Message(from wire.NodeID, u wire.HostUnits) {
 		// Nothing was granted yet in this view, or since the sender's channel started
 		// over: everybody registers first.
 		m.share(from, k).count = int(u.Count)
+		m.tidy(k)
 	case wire.HostLess:
 		if s := m.share(from, k); s.count > 0 {
 			s.count--

@@ -34,6 +34,7 @@ type Config struct {
 	Version    string
 	DataMTU    uint16
 	Interfaces []string // logical names, in any order
+	Tier       wire.Tier
 
 	// Running is the checksum of the configuration that this node runs: a view
 	// has one, and so have all its members (NT7). Prepare changes it.

@@ -59,6 +59,8 @@ func (m *Machine) objection(j *wire.Join) string {
 	case !slices.Equal(j.Interfaces, m.cfg.Interfaces):
 		return fmt.Sprintf("interfaces %s, the cluster has %s",
 			strings.Join(j.Interfaces, ","), strings.Join(m.cfg.Interfaces, ","))
+	case mismatch(j.Tier, m.cfg.Tier) != "":
+		return mismatch(j.Tier, m.cfg.Tier)
 	case j.Config != m.running && j.Prepared != m.running:
 		return fmt.Sprintf("configuration %s, the cluster runs %s: bring policy and nat in its cluster.yaml up to date and reload it",
 			ConfigName(j.Config), ConfigName(m.running))

@@ -63,7 +63,7 @@ func (m *Machine) tickJoining(now int64) {
 func (m *Machine) joinRequest() wire.Join {
 	return wire.Join{
 		From: m.self, Cluster: m.cfg.Cluster, Version: m.cfg.Version,
-		DataMTU: m.cfg.DataMTU, Interfaces: m.cfg.Interfaces, Config: m.running, Prepared: m.prepared,
+		DataMTU: m.cfg.DataMTU, Interfaces: m.cfg.Interfaces, Config: m.running, Prepared: m.prepared, Tier: m.cfg.Tier,
 	}
 }
 

@@ -67,7 +67,7 @@ func TestScripts(t *testing.T) {
 //
 //	nodes a b:20 c:30     declare nodes, priority after the colon (default 10, 20, ...)
 //	ghost 3               three more configured peers that never exist
-//	set a version=2 ...   change a node's configuration: version, mtu, cluster, name, serial, quick, hold
+//	set a version=2 ...   change a node's configuration: version, mtu, cluster, serial, tier, cpus, connections, quick, hold
 //	start a b             boot with an empty flow table (again after kill: a new incarnation)
 //	run 3s                let time pass
 //	cut a,b c | cut a>b   no packets between the groups | from a to b
@@ -232,6 +232,14 @@ func (n *network) set(t *testing.T, o *testNode, k, v string) {
 		o.cfg.Running = number << 32
 	case "narrow":
 		o.cfg.RemoveNarrow = v == "remove"
+	case "tier":
+		o.cfg.Tier.Label = v
+	case "cpus":
+		cpus, _ := strconv.ParseUint(v, 10, 16)
+		o.cfg.Tier.CPUs = uint16(cpus)
+	case "connections":
+		size, _ := strconv.ParseUint(v, 10, 32)
+		o.cfg.Tier.Connections = uint32(size)
 	case "quick":
 		o.cfg.QuickWait, _ = time.ParseDuration(v)
 	case "hold":

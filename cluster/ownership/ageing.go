@@ -11,6 +11,7 @@ import (
 // ageing walks the tables a slice per tick, one round per AgeEvery.
 type ageing struct {
 	flows, forwards, copies, stubs uint32 // cursors
+	round                          uint32 // passes over all flows
 }
 
 // reclaim is after how long an unanswered claim is repeated.
@@ -93,7 +94,7 @@ func (c *Core) ageFlows() {
 		switch {
 		case f.Expired(now) && c.lentInForce(slot, f):
 			c.revoke(slot) // they may have seen more than they have reported
-		case f.Expired(now) && !inUse(f):
+		case f.Expired(now):
 			c.closeFlow(slot)
 			return true
 		case f.Flags&flowtable.FlowProvisional != 0 && flowtable.Since(now, f.Created) > int32(flowtable.TickOf(int64(reclaimAfter))):
@@ -103,9 +104,13 @@ func (c *Core) ageFlows() {
 			}
 		}
 		c.count(f)
+		if c.renews(slot) {
+			c.renewMapping(f)
+		}
 		return true
 	})
 	if c.ageing.flows == 0 {
+		c.ageing.round++
 		c.exposed.passed(c.now)
 	}
 }

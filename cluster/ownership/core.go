@@ -44,8 +44,9 @@ type Config struct {
 	OrderKey [16]byte // cluster-wide key of the director order
 
 	// Round is called when a round of re-registration begins: everybody has
-	// applied the view, as far as this node knows. May be nil.
-	Round func()
+	// applied the view, as far as this node knows. False: the link is backed up, and
+	// the round waits; Round is called again with the next Tick. May be nil.
+	Round func() bool
 
 	// Settled is called when every member of the present view has registered its
 	// connections at their directors. May be nil.

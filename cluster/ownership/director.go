@@ -112,6 +112,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 	k, _ := key.Canonical()
 	if ref := c.table.Lookup(key); ref != 0 && !ref.IsForward() {
+		c.touchMapping(key)
 		c.answer(from, key, c.self, c.table.Flow(ref.Slot()).Gen)
 		return
 	}
@@ -138,6 +139,11 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 	case c.isOwner(e, from):
 		c.grantAgain(from, e)
 	case live:
+		if key.Dst == (packet.Addr{}) {
+			// A connection that another node owns, made through this mapping, keeps it.
+			c.msg.query = wire.Query{Key: key}
+			c.send(wire.NodeID(e.Owner), &c.msg.query)
+		}
 		c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
 	case e.Flags&wire.ConnNoCopy != 0:
 		c.answer(from, key, 0, 0)

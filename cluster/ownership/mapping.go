@@ -1,6 +1,8 @@
 package ownership
 
 import (
+	"time"
+
 	"cohort/ccl/wire"
 	"cohort/flowtable"
 	"cohort/packet"
@@ -204,27 +206,56 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 	return conn, Verdict{Op: OpForward}, true
 }
 
-// child counts a connection that comes or goes at its mapping, if that is here,
-// and starts the mapping's idle time anew.
-func (c *Core) child(f *flowtable.FlowSlot, by int) {
+// renewEvery is how often a connection starts the idle time of its mapping anew. A
+// question may be lost, and there is time for another three.
+const renewEvery = 60 * time.Second
+
+// renews reports whether it is the turn of a flow: they take turns, so that what
+// they cost is spread.
+func (c *Core) renews(slot uint32) bool {
+	rounds := uint32(max(renewEvery/c.cfg.AgeEvery, 1))
+	return slot%rounds == c.ageing.round%rounds
+}
+
+// renewMapping starts the idle time of a connection's mapping anew. After a takeover
+// the mapping may be at another node than the connection, or an orphan that nobody
+// has asked for: then it asks the mapping's director, which tells the owner, or hands
+// the mapping over to this node.
+func (c *Core) renewMapping(f *flowtable.FlowSlot) {
 	if f.Replication&wire.ConnMapped == 0 || c.cfg.NAT == nil || isMapping(f) {
 		return
 	}
-	for _, k := range f.Key {
+	var elsewhere packet.FlowKey
+	for d, k := range f.Key {
 		m, ok := c.cfg.NAT.Mapped(k)
 		if !ok {
 			continue
 		}
-		if ref := c.table.Lookup(m); ref != 0 && !ref.IsForward() {
-			g := c.table.Flow(ref.Slot())
-			if n := int(g.Packets[0]) + by; n >= 0 {
-				g.Packets[0] = uint64(n)
-			}
-			g.Account(1, c.tick(), 0)
+		if c.touchMapping(m) {
 			return
 		}
+		host := f.Key[1-d]
+		elsewhere = packet.FlowKey{Src: host.Src, Zone: host.Zone}
+		if m.Proto != 0 {
+			elsewhere.SrcPort, elsewhere.Proto = host.SrcPort, host.Proto
+		}
+	}
+	if elsewhere != (packet.FlowKey{}) && c.view != nil && f.Flags&flowtable.FlowProvisional == 0 {
+		k, _ := elsewhere.Canonical()
+		c.msg.query = wire.Query{Key: elsewhere}
+		c.send(c.director(k), &c.msg.query)
 	}
 }
 
-// inUse reports whether a mapping must stay although it is idle.
-func inUse(f *flowtable.FlowSlot) bool { return isMapping(f) && f.Packets[0] != 0 }
+// touchMapping starts the idle time of a mapping anew, by one of its keys, if it is
+// here.
+func (c *Core) touchMapping(key packet.FlowKey) bool {
+	ref := c.table.Lookup(key)
+	if ref == 0 || ref.IsForward() {
+		return false
+	}
+	if f := c.table.Flow(ref.Slot()); isMapping(f) {
+		f.Account(1, c.tick(), 0)
+	}
+	return true
+}

@@ -73,7 +73,7 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 	if conn.Translated() {
 		c.cfg.NAT.Use(reply)
 		c.logXlate(c.table.Flow(slot), true)
-		c.child(c.table.Flow(slot), 1)
+		c.renewMapping(c.table.Flow(slot))
 	}
 	return slot, ReasonNone
 }
@@ -96,7 +96,7 @@ func (c *Core) remove(slot uint32, hold bool) {
 	f := c.table.Flow(slot)
 	keys, created, gen := f.Key, f.Created, f.Gen
 	translated := keys[1] != keys[0].Reverse()
-	c.child(f, -1)
+	c.renewMapping(f) // idle from now on
 	c.logXlate(f, false)
 	hold = c.recall(slot, f) || hold
 	c.table.RemoveFlow(slot)
@@ -228,7 +228,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	} else {
 		// A grant that crossed a full round of ours, which could not confirm
 		// the connection, would be swept by the director.
-		crossed = w == nil || w.askedAt <= c.sync.fullAt
+		crossed = w == nil || w.askedAt <= c.sync.fullAt || c.roundCrosses()
 		if !adopted && w == nil {
 			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
 			return
@@ -270,6 +270,13 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if w := c.pending.aliased(k); w != nil {
 		c.answered(w)
 	}
+}
+
+// roundCrosses reports whether a grant that arrives now may be older than this
+// node's newest full round: it may answer an earlier question than the one that
+// waits, by another key or one that was given up.
+func (c *Core) roundCrosses() bool {
+	return c.sync.fullAt != 0 && c.now-c.sync.fullAt <= int64(c.cfg.AnswerTimeout+c.cfg.ParkTime)
 }
 
 // overtaken handles a grant of another node that arrives when this one has

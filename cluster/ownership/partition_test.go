@@ -464,6 +464,29 @@ func TestFR1_RepeatedGrantIsLaterThanTheRoundOfItsTick(t *testing.T) {
 	c.wantCopy(k, 1, 2, 1)
 }
 
+// A grant answers a question that was put before the owner's full round, while one
+// that was put after it waits: the director sweeps what is not confirmed once more.
+func TestFR11_GrantOlderThanTheRoundIsConfirmed(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoUDP, 1)
+	n := c.nodes[2].core
+	n.PeerReset()
+	c.run(40 * ms)
+	p := udp(k)
+	p.Handle = 1
+	if v := n.Packet(c.now, &p); v.Op != OpHold {
+		t.Fatalf("%+v, want it held", v)
+	}
+	c.queue = nil
+	n.Message(c.now, 1, &wire.Grant{Conn: wire.Conn{Key: k, Gen: 2, In: 1, Out: 2, Timeout: 60}, Adopted: true})
+	for _, q := range c.queue {
+		if m, ok := q.m.(*wire.Claim); ok && q.to == 1 && m.Reregister {
+			return
+		}
+	}
+	t.Fatalf("not confirmed: %v", c.queue)
+}
+
 // An overruled owner repeats itself before it has heard that it goes on in a
 // later generation: the answers end.
 func TestFR11_RepeatedUpdateGetsTheSameGeneration(t *testing.T) {

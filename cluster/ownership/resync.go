@@ -325,7 +325,9 @@ func (c *Core) tickSync() {
 		if c.now < s.gate && !c.everybodyApplied() {
 			return
 		}
-		c.beginRound()
+		if !c.beginRound() {
+			return
+		}
 		s.step, s.cursor = syncFlows, 0
 	}
 	if s.step == syncFlows && c.registerFlows() {
@@ -356,9 +358,10 @@ func (c *Core) resent(m *wire.Member) bool {
 	return c.sync.full || !sameLife(c.sync.baseOf, m)
 }
 
-func (c *Core) beginRound() {
-	if c.cfg.Round != nil {
-		c.cfg.Round()
+// beginRound tells everybody; false: the link is backed up, and it has to wait.
+func (c *Core) beginRound() bool {
+	if c.cfg.Round != nil && !c.cfg.Round() {
+		return false
 	}
 	for i := range c.view.Members {
 		if m := &c.view.Members[i]; m.ID != c.self && c.resent(m) {
@@ -366,6 +369,7 @@ func (c *Core) beginRound() {
 			c.tellSynced(m.ID, wire.SyncFullBegin)
 		}
 	}
+	return true
 }
 
 func (c *Core) endRound() {

@@ -386,3 +386,27 @@ func TestFR7_AQuestionIsAnsweredByTheDirectorsOwnFirstPacket(t *testing.T) {
 		}
 	}
 }
+
+// A round waits for what has to be told before it (Config.Round): nobody hears that
+// this node has begun or ended it.
+func TestFR12_ARoundWaitsForWhatHasToBeToldBeforeIt(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	c.run(3000 * ms)
+	may, asked := false, 0
+	core := c.nodes[1].core
+	core.cfg.Round = func() bool { asked++; return may }
+	c.apply(2, 1, 1, 2)
+	tag := c.view.Tag()
+	c.run(500 * ms)
+	if asked < 2 {
+		t.Fatalf("asked %d times", asked)
+	}
+	if c.nodes[2].core.sync.ended[1] == tag {
+		t.Fatal("the round has ended, and was not to begin")
+	}
+	may = true
+	c.run(100 * ms)
+	if c.nodes[2].core.sync.ended[1] != tag {
+		t.Fatal("the round does not go on")
+	}
+}

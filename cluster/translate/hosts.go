@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cohort/cluster/ownership"
+	"cohort/nat"
 	"cohort/packet"
 )
 
@@ -15,7 +16,9 @@ type Hosts interface {
 }
 
 // BlockLog hears which host has which block: one record for a block and not for
-// each of its connections (RFC 6888, REQ-12; RFC 7422).
+// each of its connections (RFC 6888, REQ-12; RFC 7422). unit is a number of the
+// geometry that the Translator had when the call of it began: during Recut, of the
+// former one.
 type BlockLog func(unit int, host packet.Addr, assigned bool)
 
 // keepFor is how long a host keeps a block that it does not use, in nanoseconds:
@@ -100,6 +103,36 @@ func (t *Translator) freeHosts(now int64) {
 		if now >= until {
 			delete(t.full, k)
 		}
+	}
+}
+
+// assigned is a block, by its number, and whose own it is.
+type assigned struct {
+	unit int
+	host packet.Addr
+}
+
+func (t *Translator) hostUnits(g *nat.Geometry) (list []assigned) {
+	for unit := range g.Units() {
+		if host, ok := t.ports.HostOf(unit); ok {
+			list = append(list, assigned{unit, host})
+		}
+	}
+	return list
+}
+
+// recordLost says of the blocks that hosts had before a recut that they have them no
+// more, unless they do: Ports.Recut leaves a host only what are the same ports. The
+// record has the old number of the block, for it goes to who still knows old.
+func (t *Translator) recordLost(had []assigned, old *nat.Geometry) {
+	for _, b := range had {
+		was := old.Describe(b.unit)
+		if unit, ok := t.geometry.Unit(was.Addr, was.First); ok {
+			if host, _ := t.ports.HostOf(unit); host == b.host {
+				continue
+			}
+		}
+		t.record(b.unit, b.host, false)
 	}
 }
 

@@ -102,7 +102,9 @@ func (t *Translator) Recut(rules *nat.Rules, holdDown time.Duration, holdDownMax
 	if recut = !g.Equal(old); recut {
 		clear(t.full)
 		clear(t.since)
+		had := t.hostUnits(old)
 		t.ports.Recut(g, holdDown, holdDownMax)
+		t.recordLost(had, old)
 	} else {
 		t.ports.SetHoldDown(holdDown, holdDownMax)
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"cohort/ccl/seal"
+	cclwire "cohort/ccl/wire"
+	"cohort/config"
 	"cohort/testenv/sniff"
 	"cohort/testenv/topology"
 	"cohort/testenv/traffic"
@@ -220,7 +222,7 @@ func strangerChangesNothing(t *testing.T, over family) {
 	of := over.of
 	said := genuine[over.sealed():]
 	later := slices.Clone(said) // with a counter that is yet to come
-	later[10] ^= 0x40
+	later[11] ^= 0x40
 	keep, other := netip.Addr{}, netip.AddrFrom4([4]byte{169, 254, 0, 99})
 	host := c.CCL.As16()
 	innerC := netip.AddrFrom4([4]byte{169, 254, host[14], host[15]})
@@ -249,6 +251,18 @@ func strangerChangesNothing(t *testing.T, over family) {
 	guess, err := seal.New(seal.Config{Local: a.CCL, Rand: rand.Reader, Keys: []seal.Key{{ID: said[1], Secret: [32]byte{1}}}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	// A peer that has the key and speaks another version of the messages (EL8).
+	keys, err := config.LoadKeys(top.KeyFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []uint8{0, cclwire.Version + 1} {
+		peer, err := seal.New(seal.Config{Local: a.CCL, Rand: rand.Reader, Format: format, Keys: []seal.Key{{ID: said[1], Secret: keys.Link[0]}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		attacks["link_other_format"] = append(attacks["link_other_format"], of(genuine).saying(peer.Seal(nil, b.CCL, []byte{1, 0})).finish())
 	}
 	for _, s := range wireSamples(t) {
 		m, err := hex.DecodeString(s[1])
