@@ -63,8 +63,6 @@ func (n *node) boot() {
 	n.life++
 	n.forgot++
 	n.inUse = 0
-	n.inUse = 0
-	n.forgot++
 	w.check.moved() // a node is not expected to be a member before it has booted
 	w.check.over(n)
 	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 // repeated answers until quiet for a while. A raw socket has room for about 250.
 func pings(t *testing.T, from *Node, to netip.Addr, n, size int) (distinct, repeated int) {
 	t.Helper()
-	c, err := icmp.Open(from.Namespace(), 77)
+	// Each its own identifier: what an earlier call has in the air, twice and late,
+	// is nothing that this one sent.
+	c, err := icmp.Open(from.Namespace(), uint16(77+callsOfPings.Add(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,6 +40,9 @@ func pings(t *testing.T, from *Node, to netip.Addr, n, size int) (distinct, repe
 	}
 	return len(seen), repeated
 }
+
+// callsOfPings numbers them.
+var callsOfPings atomic.Uint32
 
 func TestLineCCL_DoesWhatTheFaultSaysToEachWay(t *testing.T) {
 	top := start(t, Config{Nodes: 2, Mode: Bare, Track: patient})
