@@ -50,7 +50,7 @@ func planFor(quick bool) plan {
 		p.natConn.chunk, p.natConn.rounds, p.natConn.time = 512, 1, 0
 		p.entries = 1 << 12
 		p.scale.nodes, p.scale.spreads, p.scale.flows, p.scale.packets, p.scale.chunk = []int{1, 2}, spreads[:1], 512, 1<<13, 512
-		p.scale.once, p.scale.rounds, p.scale.time, p.scale.watch = true, 1, 0, 100*time.Millisecond
+		p.scale.once, p.scale.rounds, p.scale.time, p.scale.watch = true, 3, 0, 100*time.Millisecond
 		p.link.who, p.link.what = p.link.who[:2], p.link.what[:1]
 		p.link.once = true
 		p.link.chunk, p.link.burst, p.link.rounds, p.link.time, p.link.watch = 512, 256, 1, 0, 100*time.Millisecond

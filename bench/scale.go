@@ -285,11 +285,12 @@ type lap struct {
 	quiet, whole bool
 }
 
-// laps has rounds of A B C C B A until enough are quiet or the time is over.
+// laps has rounds of A B C C B A until enough are quiet, or the time is over and one
+// is whole.
 func (s *scene) laps(ctx context.Context, talks []*talk, sample func(context.Context, *talk) (each float64, c cost, whole bool, err error)) ([]lap, error) {
 	var all []lap
 	quiet := 0
-	for end := time.Now().Add(s.cfg.time); quiet < s.cfg.rounds && len(all) < 2*s.cfg.rounds && (len(all) == 0 || time.Now().Before(end)); {
+	for end := time.Now().Add(s.cfg.time); quiet < s.cfg.rounds && len(all) < 2*s.cfg.rounds && (!slices.ContainsFunc(all, isWhole) || time.Now().Before(end)); {
 		one := lap{each: make(map[*talk]float64), quiet: true, whole: true}
 		order, passes := slices.Clone(talks), passesOf(s.cfg.once)
 		for range passes {
@@ -309,11 +310,13 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample func(context.Con
 			quiet++
 		}
 	}
-	if !slices.ContainsFunc(all, func(o lap) bool { return o.whole }) {
+	if !slices.ContainsFunc(all, isWhole) {
 		return nil, errLost
 	}
 	return all, nil
 }
+
+func isWhole(o lap) bool { return o.whole }
 
 func passesOf(once bool) int {
 	if once {

@@ -82,9 +82,10 @@ func TestDESIGN5_LinkShareOfALongTransfer(t *testing.T) {
 func killOwnerThenAnother(t *testing.T, top *topology.Topology, d *traffic.Download, size int64) {
 	t.Helper()
 	for range 2 {
-		at := slices.IndexFunc(top.Nodes, func(n *topology.Node) bool { return n.On() && len(connsOf(t, n, 'O')) > 0 })
-		if at < 0 {
-			t.Fatal("nobody owns the transfer")
+		// Delegates go on while the dead owner is being noticed: until then nobody owns it.
+		at, until := -1, within(t, 20*time.Second)
+		for ; at < 0; pause(t, until, 50*time.Millisecond) {
+			at = slices.IndexFunc(top.Nodes, func(n *topology.Node) bool { return n.On() && len(connsOf(t, n, 'O')) > 0 })
 		}
 		if _, err := top.Nodes[at].PowerOff(); err != nil {
 			t.Fatal(err)
