@@ -226,9 +226,18 @@ func TestSleepIsNoDisturbance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := m.measure(func() error { time.Sleep(50 * time.Millisecond); return nil })
-	if err != nil || s.ours+s.queued > 25*time.Millisecond {
-		t.Errorf("%+v, %v", s, err)
+	// The kernel may be busy with what the test before has left: of several sleeps
+	// the quietest tells. Were the sleep counted, it would be in all of them.
+	least := time.Duration(1 << 62)
+	for range 20 {
+		s, err := m.measure(func() error { time.Sleep(50 * time.Millisecond); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		least = min(least, s.ours+s.queued)
+	}
+	if least > 25*time.Millisecond {
+		t.Errorf("%v of a sleep of 50 ms are counted", least)
 	}
 }
 
