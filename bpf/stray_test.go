@@ -1,6 +1,7 @@
 package bpf_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"testing"
@@ -93,6 +94,14 @@ func TestCL1_VXLANOverIPv6BelongsOnTheLink(t *testing.T) {
 			wantBytes(t, r.packet, c.in)
 			// Over IPv4 the host has no such socket.
 			overIPv4.node(t, 1).runData(c.in).want(t, bpf.PassIPv6Link)
+			// Nor by an address of the node that routers know.
+			routed, want := bytes.Clone(c.in), c.want
+			copy(routed[38:], localAddr6.AsSlice())
+			if want == bpf.PassIPv6Link {
+				want = bpf.PassIPv6Local
+			}
+			wantBytes(t, overIPv6.node(t, 1).runData(routed).want(t, want).packet, routed)
+			overIPv4.node(t, 1).runData(routed).want(t, bpf.PassIPv6Local)
 		})
 	}
 }

@@ -243,8 +243,9 @@ func (t *Table) Generation() uint64 {
 	return t.gen
 }
 
-// LocalAddrs returns the host's IPv4 addresses on all interfaces but loopback
-// addresses (127/8), unordered: traffic to them belongs to the host.
+// LocalAddrs returns the host's addresses on all interfaces, of both families,
+// but loopback addresses (127/8, ::1) and IPv6 link-local ones, which need no
+// list; unordered: traffic to them belongs to the host.
 func (t *Table) LocalAddrs() []netip.Addr {
 	t.mu.Lock()
 	defer t.mu.Unlock()
