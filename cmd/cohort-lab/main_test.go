@@ -84,7 +84,7 @@ func TestLab_ControlLinkOverIPv6(t *testing.T) {
 	if out, err := run(t, "exec", "--lab", name, "fw-a", "--", "ip", "-o", "addr", "show", "ccl0"); err != nil || !strings.Contains(out, "fd00:99::1/64") || strings.Contains(out, "10.99.0.1/") {
 		t.Errorf("addresses of the link: %v\n%s", err, out)
 	}
-	if out, err := run(t, "exec", "--lab", name, "fw-a", "--", "cat", "/sys/class/net/ccl0/mtu"); err != nil || strings.TrimSpace(out) != "1674" {
+	if out, err := run(t, "exec", "--lab", name, "fw-a", "--", "ip", "-o", "link", "show", "ccl0"); err != nil || !strings.Contains(out, " mtu 1674 ") {
 		t.Errorf("MTU of the link: %v\n%s, want 1500 + 174", err, out)
 	}
 }

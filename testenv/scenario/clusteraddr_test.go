@@ -187,8 +187,11 @@ func answers(t *testing.T, from *netns.Namespace, a netip.Addr) {
 // serves opens a connection to a service of the node at the cluster address.
 func serves(t *testing.T, from *netns.Namespace, n *topology.Node) {
 	t.Helper()
-	l, err := n.Namespace().Listen(netip.AddrPortFrom(clusterIPv6, 2222).String())
-	must(t, err)
+	var l net.Listener
+	must(t, n.Namespace().Do(func() (err error) {
+		l, err = net.Listen("tcp6", netip.AddrPortFrom(clusterIPv6, 2222).String())
+		return err
+	}))
 	defer l.Close()
 	must(t, from.Do(func() error {
 		c, err := net.DialTimeout("tcp6", l.Addr().String(), 2*time.Second)
