@@ -111,6 +111,14 @@ func hasAddressOf(l netlink.Link, pool config.Range) bool {
 	return false
 }
 
+// takeAddresses tells the fast path which addresses are the host's.
+func (n *Node) takeAddresses() {
+	if err := n.dp.SetLocalAddrs(n.fib.LocalAddrs()); err != nil {
+		n.log.Error("local addresses", zap.Error(err))
+	}
+	n.noteAddresses()
+}
+
 // sysctls is where the kernel's network switches are.
 const sysctls = "/proc/sys/net"
 

@@ -70,6 +70,13 @@ func (n *Node) moveClusterAddresses(now int64, rules bool) {
 			n.log.Error("cluster address", zap.String("interface", c.Name), zap.Error(err))
 		}
 	}
+	// Before anybody is told: the fast path must let in what comes to them, or an
+	// answer to our own first neighbour solicitation from there is lost, and the
+	// next comes a second later.
+	if err := n.fib.ReadAddrs(); err != nil {
+		n.log.Error("local addresses", zap.Error(err))
+	}
+	n.takeAddresses()
 	n.cluster = clusterAddresses{here: rules}
 	if rules {
 		n.cluster.arps, n.cluster.advices = newSeries(now, arpEvery), newSeries(now, adviseEvery)

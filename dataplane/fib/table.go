@@ -3,6 +3,7 @@ package fib
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -254,6 +255,21 @@ func (t *Table) LocalAddrs() []netip.Addr {
 		all = append(all, a)
 	}
 	return all
+}
+
+// ReadAddrs reads the host's addresses now, for a caller who has just changed them
+// and cannot wait for the event: LocalAddrs is what they are.
+func (t *Table) ReadAddrs() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return fmt.Errorf("fib: read addresses: %w", net.ErrClosed)
+	}
+	locals, err := t.kernel.addrs()
+	if err == nil {
+		t.locals = locals
+	}
+	return err
 }
 
 // Links returns the state of the data interfaces, unordered.

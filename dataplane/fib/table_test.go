@@ -454,6 +454,10 @@ func TestEL7_LocalIPv6AddressesFollowTheHost(t *testing.T) {
 	a.Flags = unix.IFA_F_NODAD
 	w.table.Take()
 	must(t, netlink.AddrAdd(w.in, a))
+	must(t, w.table.ReadAddrs())
+	if !have("2001:db8:1::254") {
+		t.Errorf("read now: %v", w.table.LocalAddrs())
+	}
 	w.await("the address", func(c Changes) bool {
 		if c.Routes {
 			t.Errorf("routes changed: %+v", c)
