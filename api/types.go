@@ -21,7 +21,17 @@ type Info struct {
 	Prepared string   `json:"prepared,omitempty"`
 	Waiting  []string `json:"waiting,omitempty"`
 
+	// Addresses are those that follow the control node, in the order of the
+	// interfaces; while there is none, nobody has them (EL7).
+	Addresses []ClusterAddresses `json:"addresses"`
+
 	Members []Member `json:"members"` // sorted by id
+}
+
+// ClusterAddresses are the cluster addresses of one data interface.
+type ClusterAddresses struct {
+	Interface string         `json:"interface"`
+	Addresses []netip.Prefix `json:"addresses"` // IPv4, then IPv6 if there is one
 }
 
 // Member is one node of the cluster.

@@ -145,10 +145,7 @@ func (n *Node) kernelChanges(now int64) {
 	}
 	ch := n.fib.Take()
 	if ch.Addrs {
-		if err := n.dp.SetLocalAddrs(n.fib.LocalAddrs()); err != nil {
-			n.log.Error("local addresses", zap.Error(err))
-		}
-		n.noteAddresses()
+		n.takeAddresses()
 	}
 	if ch.Links {
 		for _, l := range n.fib.Links() {

@@ -57,7 +57,7 @@ type Node struct {
 	resumed     bool
 
 	wake   int        // eventfd: the API has a request
-	arp    int        // socket of announcements; -1 until the first
+	caller int        // socket of announcements; -1 until the first
 	postMu sync.Mutex // guards posted
 	posted []func(now int64)
 
@@ -110,7 +110,8 @@ func New(cfg Config) (*Node, error) {
 	if len(cfg.Keys.Link) == 0 {
 		return nil, errNoKey
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1, arp: -1}
+	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1, caller: -1}
+	n.cluster.here = true // a daemon before this one may have left them
 	if err := n.open(); err != nil {
 		n.close()
 		return nil, err
@@ -369,12 +370,12 @@ func (n *Node) close() {
 	if n.units != nil {
 		errs = append(errs, n.units.close())
 	}
-	for _, fd := range []int{n.wake, n.arp} {
+	for _, fd := range []int{n.wake, n.caller} {
 		if fd >= 0 {
 			errs = append(errs, unix.Close(fd))
 		}
 	}
-	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake, n.arp = nil, nil, nil, nil, nil, nil, nil, -1, -1
+	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake, n.caller = nil, nil, nil, nil, nil, nil, nil, -1, -1
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("closing", zap.Error(err))
 	}

@@ -39,6 +39,10 @@ func (p provider) Info(ctx context.Context) (api.Info, error) {
 		Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: membership.StateName(s.State),
 		Config: membership.ConfigName(s.Running), Waiting: s.Unready,
 	}
+	for i := range p.n.cfg.Cluster.Interfaces {
+		c := &p.n.cfg.Cluster.Interfaces[i]
+		info.Addresses = append(info.Addresses, api.ClusterAddresses{Interface: c.Name, Addresses: c.ClusterAddresses()})
+	}
 	if s.Prepared != 0 {
 		info.Prepared = membership.ConfigName(s.Prepared)
 	}
@@ -176,10 +180,11 @@ func describeLink(i api.Interface, modes map[string]string) api.Interface {
 		return i
 	}
 	i.MTU, i.Up = l.Attrs().MTU, l.Attrs().OperState == netlink.OperUp
-	addrs, _ := netlink.AddrList(l, netlink.FAMILY_V4)
+	addrs, _ := netlink.AddrList(l, netlink.FAMILY_ALL)
 	for _, a := range addrs {
 		ones, _ := a.Mask.Size()
-		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if ip = ip.Unmap(); ok && !(ip.Is6() && ip.IsLinkLocalUnicast()) {
 			i.Addresses = append(i.Addresses, netip.PrefixFrom(ip, ones))
 		}
 	}

@@ -44,6 +44,10 @@ func Example() *Node {
 	n := &Node{
 		Cluster: api.Info{
 			Cluster: "edge", Self: "fw-b", State: "in sync", View: "3.1/17", Term: 3, Epoch: 17, Config: "1a2b3c4d", Control: "fw-a",
+			Addresses: []api.ClusterAddresses{
+				{Interface: "inside", Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.254/24"), netip.MustParsePrefix("2001:db8:1::254/64")}},
+				{Interface: "outside", Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.254/24")}},
+			},
 			Members: []api.Member{
 				{ID: 1, Name: "fw-a", Serial: "A1", Priority: 10, Role: api.RoleControl, State: "in sync", VTEP: netip.MustParseAddr("10.99.0.1"), Incarnation: "5c0ffee5c0ffee01", LastHeardMS: 120},
 				{ID: 2, Name: "fw-b", Serial: "B2", Priority: 20, Role: api.RoleData, State: "in sync", VTEP: netip.MustParseAddr("10.99.0.2"), Incarnation: "00000000000000b2", LastHeardMS: -1},

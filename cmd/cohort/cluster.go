@@ -46,6 +46,9 @@ func showInfo(o *options) *cobra.Command {
 		}
 		fmt.Fprintf(w, "Cluster %s, %s, controlled by %s\n", i.Cluster, view, control)
 		fmt.Fprintf(w, "This node: %s, %s, configuration %s\n", i.Self, i.State, i.Config)
+		if len(i.Addresses) > 0 {
+			fmt.Fprintf(w, "Cluster address: %s\n", clusterAddresses(i.Addresses))
+		}
 		if i.Prepared != "" {
 			fmt.Fprintf(w, "Prepared: %s, waiting for %s\n", i.Prepared, strings.Join(i.Waiting, ", "))
 		}
@@ -63,6 +66,19 @@ func showInfo(o *options) *cobra.Command {
 		}
 		return t.print(w)
 	})
+}
+
+// clusterAddresses prints "inside 10.1.0.254 2001:db8:1::254, outside 198.51.100.254".
+func clusterAddresses(list []api.ClusterAddresses) string {
+	texts := make([]string, 0, len(list))
+	for _, i := range list {
+		text := i.Interface
+		for _, a := range i.Addresses {
+			text += " " + a.Addr().String()
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ", ")
 }
 
 func showHistory(o *options) *cobra.Command {
