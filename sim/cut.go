@@ -1,6 +1,10 @@
 package sim
 
-import "slices"
+import (
+	"slices"
+
+	"cohort/cluster/ownership"
+)
 
 // Partition cuts the control link between two random sides.
 func Partition(w *World) {
@@ -113,4 +117,29 @@ func Flapping(w *World) {
 		w.clock.after(down+5*ms+w.rng.Int64N(500*ms), func() { flap(times - 1) })
 	}
 	flap(3 + w.rng.IntN(8))
+}
+
+// FlappingYoung lets some connect, and flaps both ways as soon as most of them have: their
+// owners have had no time to tell anybody that the handshakes are over.
+func FlappingYoung(w *World) {
+	for range 8 {
+		c := w.client(ownership.KindTCP)
+		w.conns = append(w.conns, c)
+		w.clock.after(w.rng.Int64N(100*ms), c.start)
+	}
+	side := w.rng.Uint64()
+	var flap func(times int)
+	flap = func(times int) {
+		if times == 0 || w.mended {
+			return
+		}
+		down := 5*ms + w.rng.Int64N(second)
+		w.check.split()
+		w.cutWhile(down, func(a, b int) bool { return side>>a&1 != side>>b&1 })
+		w.clock.after(down+5*ms+w.rng.Int64N(second), func() { flap(times - 1) })
+	}
+	w.clock.after(100*ms+w.rng.Int64N(200*ms), func() {
+		w.note("FAULT flapping %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
+		flap(3 + w.rng.IntN(8))
+	})
 }

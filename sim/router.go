@@ -17,12 +17,16 @@ func (w *World) probe() {
 	w.clock.after(probeEvery, w.probe)
 }
 
-// enter sprays a packet: every one goes to a node of its own.
+// enter sprays a packet: every one goes to a node of its own. Or it spreads by hash.
 func (w *World) enter(p pkt) {
 	if len(w.routable) == 0 {
 		return
 	}
-	n := w.nodes[w.routable[w.rng.IntN(len(w.routable))]]
+	pick := w.rng.IntN(len(w.routable))
+	if w.cfg.Hashed {
+		pick = int(p.conn.draw(-1-p.dir(), int64(len(w.routable))))
+	}
+	n := w.nodes[w.routable[pick]]
 	w.clock.after(50*us, func() {
 		if n.powered {
 			n.receive(p)
