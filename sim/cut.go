@@ -122,8 +122,9 @@ func Flapping(w *World) {
 // FlappingYoung lets some connect, and flaps both ways as soon as most of them have: their
 // owners have had no time to tell anybody that the handshakes are over.
 func FlappingYoung(w *World) {
-	for range 8 {
+	for range 24 {
 		c := w.client(ownership.KindTCP)
+		c.steps += 10
 		w.conns = append(w.conns, c)
 		w.clock.after(w.rng.Int64N(100*ms), c.start)
 	}
@@ -133,10 +134,10 @@ func FlappingYoung(w *World) {
 		if times == 0 || w.mended {
 			return
 		}
-		down := 5*ms + w.rng.Int64N(second)
+		down := 5*ms + w.rng.Int64N(2*second)
 		w.check.split()
 		w.cutWhile(down, func(a, b int) bool { return side>>a&1 != side>>b&1 })
-		w.clock.after(down+5*ms+w.rng.Int64N(second), func() { flap(times - 1) })
+		w.clock.after(down+5*ms+w.rng.Int64N(second/2), func() { flap(times - 1) })
 	}
 	w.clock.after(100*ms+w.rng.Int64N(200*ms), func() {
 		w.note("FAULT flapping %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))

@@ -184,7 +184,11 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 		return
 	}
 	c.timer++
-	w.clock.after(c.draw(c.step, w.cfg.Think), func() {
+	think := w.cfg.Think
+	if w.cfg.Backoff && c.step == 1 {
+		think /= 10 // it has something to ask when it connects
+	}
+	w.clock.after(c.draw(c.step, think), func() {
 		if !c.done && !c.failed {
 			c.progress = w.clock.now
 			c.send()

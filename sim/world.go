@@ -25,7 +25,7 @@ type Config struct {
 	Lease    time.Duration // of delegations, 0 = the default
 	AgeEvery time.Duration // 0 = the default
 	Think    int64         // ns between a reply and the next request at most (200 ms)
-	Backoff  bool          // clients repeat ever more rarely, as TCP does, and for longer
+	Backoff  bool          // clients ask as soon as they are connected, and repeat ever more rarely, as TCP does
 	Hashed   bool          // each direction of a conversation enters by a node of its own, as long as that answers
 	Link     Link
 	NAT      bool          // everything leaves through one PAT address
