@@ -90,3 +90,67 @@ func TestFR11_WhatTheResponderGoesOnWithIsEstablished(t *testing.T) {
 		}
 	})
 }
+
+// The stub of a connection that is established lives as long as its copy, when the owner
+// has died: somebody may take over from the copy, with the second key (NT4).
+func TestNT4_TheKeyOfADeadOwnersConnectionIsKeptAsLongAsItsCopy(t *testing.T) {
+	for i := range 16 { // whose copies and stubs are at one node, and at two
+		proto := []uint8{packet.ProtoTCP, packet.ProtoUDP}[i%2]
+		c := natCluster(t, 1, 2, 3, 4)
+		k := inside(byte(i), proto)
+		for d := c.order().Director(k); d == 1; d = c.order().Director(k) {
+			k.SrcPort++
+		}
+		p := udp
+		if proto == packet.ProtoTCP {
+			p = func(k packet.FlowKey) Packet { return tcp(k, ACK) }
+			c.at(1, tcp(k, SYN))
+			c.run(20 * ms)
+			c.at(1, tcp(c.flow(1, k).Key[1], SYN|ACK))
+		} else {
+			c.at(1, udp(k))
+			c.run(20 * ms)
+			c.at(1, udp(c.flow(1, k).Key[1]))
+		}
+		c.at(1, p(k))
+		k1 := c.flow(1, k).Key[1]
+		c.run(1500 * ms)
+		c.kill(1)
+		c.apply(1, 2, 2, 3, 4)
+		for range 24 {
+			c.run(10_000 * ms)
+			copied, bound := false, false
+			for id := wire.NodeID(2); id <= 4; id++ {
+				_, known := c.nodes[id].copies.Get(k)
+				copied, bound = copied || known, bound || c.nodes[id].core.bound(k1)
+			}
+			if !copied || !bound {
+				t.Fatalf("%v, after %d s: a copy is there: %v, its second key is in use: %v", k, (c.now-1e12)/1e9, copied, bound)
+			}
+		}
+		_, v := c.at(3, p(k))
+		wantForward(t, v)
+		if f := c.flow(c.oneOwner(k), k); f.Key[1] != k1 {
+			t.Fatalf("goes on as %v, was %v", f.Key[1], k1)
+		}
+	}
+}
+
+// A dead owner's copy of a handshake, which may be over, outlives the silence of a TCP
+// that backs off, and goes in the end (FR15).
+func TestFR11_FR15_AHandshakeWithoutItsOwnerHasTheTransitoryTime(t *testing.T) {
+	c, k, left := halfTold(t)
+	c.run(200_000 * ms)
+	_, v := c.at(left[1], tcp(k, ACK))
+	wantForward(t, v)
+	if state, _, _ := adopted(t, c, k); state != flowtable.TCPEstablished {
+		t.Fatalf("%v, want established", state)
+	}
+	c, k, left = halfTold(t)
+	c.run(250_000 * ms)
+	for _, id := range left {
+		if _, known := c.nodes[id].copies.Get(k); known {
+			t.Fatalf("node %d keeps a handshake that nobody has gone on with for 250 s", id)
+		}
+	}
+}
