@@ -106,17 +106,18 @@ func Flapping(w *World) {
 	side, oneWay := w.rng.Uint64(), w.rng.IntN(2) == 0
 	w.note("FAULT flapping %0*b, one way %v", len(w.nodes), side&(1<<len(w.nodes)-1), oneWay)
 	cut := func(a, b int) bool { return side>>a&1 != side>>b&1 && (!oneWay || side>>a&1 == 1) }
-	var flap func(times int)
-	flap = func(times int) {
-		if times == 0 || w.mended {
-			return
-		}
-		down := 5*ms + w.rng.Int64N(500*ms)
-		w.check.split()
-		w.cutWhile(down, cut)
-		w.clock.after(down+5*ms+w.rng.Int64N(500*ms), func() { flap(times - 1) })
+	w.flap(3+w.rng.IntN(8), 500*ms, 500*ms, cut)
+}
+
+// flap cuts the link so many times, for as long as said at most, with pauses.
+func (w *World) flap(times int, down, up int64, cut func(a, b int) bool) {
+	if times == 0 || w.mended {
+		return
 	}
-	flap(3 + w.rng.IntN(8))
+	d := 5*ms + w.rng.Int64N(down)
+	w.check.split()
+	w.cutWhile(d, cut)
+	w.clock.after(d+5*ms+w.rng.Int64N(up), func() { w.flap(times-1, down, up, cut) })
 }
 
 // FlappingYoung lets some connect, and flaps both ways as soon as most of them have: their
@@ -129,18 +130,8 @@ func FlappingYoung(w *World) {
 		w.clock.after(w.rng.Int64N(100*ms), c.start)
 	}
 	side := w.rng.Uint64()
-	var flap func(times int)
-	flap = func(times int) {
-		if times == 0 || w.mended {
-			return
-		}
-		down := 5*ms + w.rng.Int64N(2*second)
-		w.check.split()
-		w.cutWhile(down, func(a, b int) bool { return side>>a&1 != side>>b&1 })
-		w.clock.after(down+5*ms+w.rng.Int64N(second/2), func() { flap(times - 1) })
-	}
 	w.clock.after(100*ms+w.rng.Int64N(200*ms), func() {
 		w.note("FAULT flapping %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
-		flap(3 + w.rng.IntN(8))
+		w.flap(3+w.rng.IntN(8), 2*second, second/2, func(a, b int) bool { return side>>a&1 != side>>b&1 })
 	})
 }

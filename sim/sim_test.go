@@ -294,13 +294,13 @@ func TestEL10_Drains(t *testing.T) {
 // TestFR11_FR13_AFlappingLinkLosesNothingThatIsConnected: connections that have just
 // shaken hands meet a link that flaps, and routers that lead the two directions to
 // different sides of it. Nobody dies, so nothing is lost, however rarely their ends
-// speak meanwhile. It plays a quarter of the seeds, of each of two.
+// speak meanwhile. It plays half of the seeds, of each of two.
 func TestFR11_FR13_AFlappingLinkLosesNothingThatIsConnected(t *testing.T) {
 	for _, nat := range []bool{false, true} {
 		t.Run(fmt.Sprintf("nat=%v", nat), func(t *testing.T) {
 			t.Parallel()
 			var sum Result
-			n := (*seeds + 3) / 4
+			n := (*seeds + 1) / 2
 			for s := range n {
 				cfg := Config{
 					NAT: nat, Conns: 4, Flows: 1024, Duration: 16 * time.Second, Think: second, Backoff: true, Hashed: true, Faults: []Fault{FlappingYoung}, Strikes: 2,
