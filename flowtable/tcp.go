@@ -142,6 +142,19 @@ func afterFin(s TCPState, dir int) (TCPState, bool) {
 	return s, true
 }
 
+// TakenOver returns the state of a connection after the flags that this node has seen
+// of both directions since it came to own it. An owner that has not seen the SYN has
+// it from another, with the state that was told last: the handshake may have been
+// over for long. A responder that acknowledges, and neither agrees nor resets, says
+// so, even if the initiator's packets go elsewhere or nowhere for now. Should it have
+// meant an older connection (RFC 5961, 4), the initiator resets that.
+func TakenOver(s TCPState, seen [2]uint8) TCPState {
+	if (s == TCPSynSent || s == TCPSynReceived) && seen[0]&TCPSyn == 0 && seen[1]&(TCPSyn|TCPRst|TCPAck) == TCPAck {
+		return TCPEstablished
+	}
+	return s
+}
+
 // Observe returns the state after the flags that XDP has noted for both
 // directions while it forwarded by itself: ageing calls it to learn of the ACK
 // that ended the handshake, of FINs and of resets that were never punted.
@@ -149,6 +162,7 @@ func Observe(s TCPState, seen [2]uint8) TCPState {
 	if s == TCPNone {
 		return s
 	}
+	s = TakenOver(s, seen)
 	if seen[0]&TCPAck != 0 {
 		s, _ = Next(s, 0, TCPAck)
 	}

@@ -137,6 +137,14 @@ func TestObserveLearnsWhatTheFastPathForwarded(t *testing.T) {
 		{TCPTimeWait, [2]uint8{TCPFin | TCPAck, TCPFin | TCPAck}, TCPTimeWait},
 		{TCPEstablished, [2]uint8{TCPRst, ackOnly}, TCPClosed},
 		{TCPNone, [2]uint8{0xff, 0xff}, TCPNone},
+		// Taken over with what a copy said: the SYN was another owner's to see.
+		{TCPSynSent, [2]uint8{0, ackOnly}, TCPEstablished},
+		{TCPSynReceived, [2]uint8{0, ackOnly}, TCPEstablished},
+		{TCPSynSent, [2]uint8{0, TCPFin | TCPAck}, TCPCloseWait},
+		{TCPSynSent, [2]uint8{0, TCPSyn | TCPAck}, TCPSynSent},
+		{TCPSynSent, [2]uint8{0, TCPRst | TCPAck}, TCPClosed},
+		{TCPSynSent, [2]uint8{TCPSyn, ackOnly}, TCPSynSent}, // it may mean an older one (RFC 5961, 4)
+		{TCPSynSent, [2]uint8{0, 0}, TCPSynSent},
 	} {
 		if got := Observe(c.state, c.seen); got != c.want {
 			t.Errorf("%v with %#x seen: %v, want %v", c.state, c.seen, got, c.want)

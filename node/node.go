@@ -94,8 +94,9 @@ type Node struct {
 	refused   refusalLog
 	foreign   foreignPeers
 
-	wanted  intent // as it was written last
-	passing bool   // out by leave: a restart brings it back
+	wanted  intent      // as it was written last
+	passing bool        // out by leave: a restart brings it back
+	leaves  atomic.Bool // as it is on disk
 }
 
 // request is a function that an API goroutine wants run in the loop.
@@ -126,7 +127,7 @@ func (n *Node) open() error {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
 	n.state = openState[saved](boot.StateDir, "membership.json", nil, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
-	n.intent = openState[intent](boot.StateDir, "clustering.json", nil, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
+	n.intent = openState[intent](boot.StateDir, "clustering.json", n.intentKept, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err
 	}
@@ -254,7 +255,7 @@ func (n *Node) openCore() error {
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
 		},
-		MTUCheck: check, Health: watched(cl),
+		MTUCheck: check, Health: watched(cl), LeavingKept: n.leavingKept,
 	})
 	if err != nil {
 		return err
@@ -265,6 +266,7 @@ func (n *Node) openCore() error {
 	n.watchControlLink(now)
 	if want := n.intent.load(); want != nil {
 		n.wanted = *want
+		n.intentKept(want)
 	}
 	if n.resumed && !n.wanted.Disabled {
 		n.restoreUnits(now)

@@ -291,6 +291,32 @@ func TestEL10_Drains(t *testing.T) {
 	}
 }
 
+// TestFR11_FR13_AFlappingLinkLosesNothingThatIsConnected: connections that have just
+// shaken hands meet a link that flaps, and routers that lead the two directions to
+// different sides of it. Nobody dies, so nothing is lost, however rarely their ends
+// speak meanwhile. It plays half of the seeds, of each of two.
+func TestFR11_FR13_AFlappingLinkLosesNothingThatIsConnected(t *testing.T) {
+	for _, nat := range []bool{false, true} {
+		t.Run(fmt.Sprintf("nat=%v", nat), func(t *testing.T) {
+			t.Parallel()
+			var sum Result
+			n := (*seeds + 1) / 2
+			for s := range n {
+				cfg := Config{
+					NAT: nat, Conns: 4, Flows: 1024, Duration: 16 * time.Second, Think: second, Backoff: true, Hashed: true, Faults: []Fault{FlappingYoung}, Strikes: 2,
+					Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 30, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10},
+				}
+				r := play(t, "", cfg, *first+uint64(s))
+				sum.Completed, sum.Excused, sum.Open, sum.Adopted, sum.Duplicates = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Open+r.Open, sum.Adopted+r.Adopted, sum.Duplicates+r.Duplicates
+			}
+			t.Logf("%d seeds: %d conversations complete, %d excused, %d open at a first cut, %d adopted, %d duplicate owners resolved", n, sum.Completed, sum.Excused, sum.Open, sum.Adopted, sum.Duplicates)
+			if sum.Open < 4*n || sum.Adopted == 0 {
+				t.Error("few connections were open at a cut, or none was taken over: this proves nothing")
+			}
+		})
+	}
+}
+
 func playAll(t *testing.T, nat bool) {
 	for name, cfg := range scenarios {
 		cfg.NAT = nat

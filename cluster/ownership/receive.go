@@ -124,6 +124,7 @@ func (c *Core) trackTCP(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) Re
 		f.SetWScale(d, p.WScale)
 	}
 	f.Sent(d, p.Flags, p.Seq+p.SeqLen, p.Ack, p.Window)
+	next = flowtable.TakenOver(next, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)})
 	if next != state {
 		c.setState(slot, f, next)
 	}
