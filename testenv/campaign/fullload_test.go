@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"cohort/api"
 	"cohort/testenv/line"
 	"cohort/testenv/topology"
 )
@@ -29,7 +30,7 @@ func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
 	if *rounds > 0 {
 		lasting = time.Duration(*rounds) * time.Minute
 	}
-	l := newLab(t, topology.Config{HoldTime: 3 * time.Second, Health: "profile: fast"}, lasting+2*time.Minute)
+	l := newLab(t, topology.Config{HoldTime: 3 * time.Second, Health: "profile: fast", LinesApart: true}, lasting+2*time.Minute)
 	o := openLoad(t, l, loadSize{idle: 32, busy: 2, streams: 4, every: 20 * time.Millisecond, timeout: time.Minute})
 	l.protected(t, o.keys())
 	s := &scene{lab: l}
@@ -74,6 +75,7 @@ func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
 		t.Errorf("CPUs were idle for %.1f %% of the time: that proves nothing", 100*share)
 	}
 	views, doubts, worst, late := 0, 0, 0.0, uint64(0)
+	var stages [3]api.PulseStage
 	for _, n := range l.Nodes {
 		events, err := n.API().History(l.ctx)
 		if err != nil {
@@ -96,8 +98,13 @@ func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
 			t.Fatalf("%s: pulse %+v: it needs real-time priority", n.Name, h.Pulse)
 		}
 		worst = max(worst, h.Pulse.WorstMS)
+		for i, s := range h.Pulse.Stages {
+			stages[i].Stage = s.Stage
+			stages[i].P99MS, stages[i].WorstMS = max(stages[i].P99MS, s.P99MS), max(stages[i].WorstMS, s.WorstMS)
+		}
 	}
-	late = l.counters(t)["beats_late"]
+	counters := l.counters(t)
+	late = counters["beats_late"]
 	if err := emptyLinks(s, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +122,13 @@ func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
 	r.Add("established TCP connections / lost", fmt.Sprintf("%d / %d", len(o.keys())-len(o.streams.flows), len(lost)), "0 lost")
 	r.Add("beats to all, of all nodes", sent, "")
 	r.Add("beats that came more than 75 ms after the one before", late, "")
+	for _, s := range stages {
+		r.Add("- of them, most of the time lost in the "+s.Stage, counters["beats_late_"+s.Stage], "")
+	}
+	r.Add("- of them, because beats before were lost", counters["beats_late_lost"], "")
+	for _, s := range stages {
+		r.Add("late in the "+s.Stage+": 99 % / all", fmt.Sprintf("%.1f / %.1f ms", s.P99MS, s.WorstMS), "")
+	}
 	r.Add("latest wake-up of a pulse (0: none was 5 ms late)", fmt.Sprintf("%.1f ms", worst), "")
 	finish(t, r)
 }
