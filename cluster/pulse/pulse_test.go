@@ -62,6 +62,28 @@ func TestHL7_ThreeMissingBeatsAreADeath(t *testing.T) {
 	}
 }
 
+// HL7: silence is noticed when it is three beats long, and not with the next beat of
+// one's own or the next question.
+func TestHL7_SilenceIsNoticedAtOnce(t *testing.T) {
+	m := New(0, 1)
+	m.Due(0)
+	const heard = 20 * ms // own beats are due at 0, 50, 100 ms and so on
+	pass(m, heard, wire.Beat{Life: 7})
+	for at := heard; at < 300*ms; {
+		m.Due(at)
+		m.Ask(at, 0)
+		if m.Alarm() {
+			if at != heard+Deadline {
+				t.Errorf("noticed at %v", time.Duration(at))
+			}
+			return
+		}
+		at = m.Next()
+		pass(m, at)
+	}
+	t.Error("not noticed")
+}
+
 // HL7: a busy machine. Time that this process overslept is not the silence of
 // others, and what waited in the queue is read before anybody is judged.
 func TestHL7_OwnLatenessIsNotTheSilenceOfOthers(t *testing.T) {

@@ -82,15 +82,16 @@ func flooder(l *lab) (stop func(), err error) {
 	return stop, nil
 }
 
-// HL7: with no CPU idle and every control link offered many times what it carries,
-// nobody is taken for dead in the fast profile. ROUNDS are minutes.
+// hostLimit is a time without CPU that leaves a node no chance: its lease ends, and
+// with the next beat the others have missed three.
+const hostLimit = 80 * time.Millisecond
+
+// HL7: with no CPU idle and every control link offered twice what it carries, nobody
+// is taken for dead in the fast profile. ROUNDS are minutes. What fills the CPUs is
+// programs of ordinary priority; the links, which in a rack are not made of the nodes'
+// CPUs, are processes above them.
 func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
-	if !*full {
-		// The links of the test run on the CPUs that it fills, and delay what they
-		// carry: see docs/membership.md. As part of make test that would fail by chance.
-		t.Skip("measures; run it with make campaign RUN=HL7_Nobody")
-	}
-	lasting := 10 * time.Minute
+	lasting := time.Duration(size(8, 600)) * time.Second
 	if *rounds > 0 {
 		lasting = time.Duration(*rounds) * time.Minute
 	}
@@ -119,6 +120,7 @@ func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	host := watchHost(t)
 	stop := spin(t, lasting+time.Minute)
 	select {
 	case <-time.After(lasting):
@@ -128,6 +130,10 @@ func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
 	idleNow, err := idleTicks()
 	if err != nil {
 		t.Fatal(err)
+	}
+	taken := host()
+	if taken >= hostLimit && !*full {
+		t.Skipf("the host of this machine took its CPUs away for %v: whoever stands still for that long is rightly removed", taken)
 	}
 	links, err := linesProof(s)
 	if err != nil {
@@ -193,6 +199,7 @@ func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
 	r := NewResult("fast-full-load", *command)
 	r.Add("lasted", lasting, "")
 	r.Add("CPUs idle", fmt.Sprintf("%.1f %%", 100*share), "max 10 %")
+	r.Add("longest time for which the host took a CPU away", taken.Round(100*time.Microsecond), "")
 	r.Add("control links", links, "")
 	r.Add("views that followed, of all nodes", views, "0")
 	r.Add("times that a node found its own lease over", doubts, "")

@@ -33,6 +33,7 @@ var (
 func TestMain(m *testing.M) {
 	traffic.BecomeApart()
 	line.BecomeApart()
+	becomeWitness()
 	flag.Parse()
 	if err := buildDaemon(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
