@@ -86,7 +86,7 @@ func TestHL7_AnAnswerThatEndsASilenceIsTheSendersLateness(t *testing.T) {
 	r.beat(0, 0, 0, false)
 	b := wire.Beat{Life: 7}
 	r.from.Mark(110*ms, &b, false)
-	if r.to.Heard(110*ms+r.ahead, 0, b, 0); b.Late != 0 || r.to.Stats().LateAt[AtSender] != 1 {
+	if r.to.Heard(115*ms+r.ahead, 0, b, 5*ms); b.Late != 0 || r.to.Stats().LateAt[AtSender] != 1 {
 		t.Errorf("late by %d us, stages %v", b.Late, r.to.Stats().LateAt)
 	}
 }
