@@ -124,7 +124,7 @@ func (h *heart) urgent() {
 	runtime.LockOSThread()
 	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
 	if err := realtime.Take(priority); err != nil {
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+		_ = realtime.Nice(-20) // may fail for the same reason
 		return
 	}
 	h.mem.realtime.Store(1)

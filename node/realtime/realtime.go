@@ -49,6 +49,22 @@ func Take(priority int) error {
 	return nil
 }
 
+// Nice gives the threads that this process has the ordinary priority -20 to 19, -20
+// being the highest: for whoever is not given real-time priority. Threads that they
+// start have it as well.
+func Nice(level int) error {
+	err := threads("self", func(tid int) error {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, tid, level); err != nil && err != unix.ESRCH {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("nice: %w", err)
+	}
+	return nil
+}
+
 // Has reports whether all threads of a process have real-time priority.
 func Has(pid int) (bool, error) {
 	all := true

@@ -42,12 +42,18 @@ func child() string {
 	if err := Take(3); err != nil {
 		return err.Error()
 	}
+	if err := Nice(5); err != nil {
+		return err.Error()
+	}
 	more()
 	has, err := Has(os.Getpid())
 	wrong := ""
 	_ = threads("self", func(tid int) error {
 		if a, err := unix.SchedGetAttr(tid, 0); err == nil && (a.Policy != unix.SCHED_FIFO || a.Priority != 3) {
 			wrong += fmt.Sprintf("; thread %d has policy %d, priority %d", tid, a.Policy, a.Priority)
+		}
+		if n, err := unix.Getpriority(unix.PRIO_PROCESS, tid); err == nil && n != 20-5 {
+			wrong += fmt.Sprintf("; thread %d is nice by %d", tid, 20-n) // the system call counts from 40 down
 		}
 		return nil
 	})
