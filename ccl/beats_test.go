@@ -1,7 +1,9 @@
 package ccl
 
 import (
+	"crypto/rand"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -92,6 +94,11 @@ func TestHL7_BeatsReachWhomTheyAreFor(t *testing.T) {
 		return heard[1] && heard[2]
 	})
 	only := wire.Beat{Life: 8}
+	refused := func() uint64 {
+		c := all[2].Counters().Seal
+		return c.Refused()
+	}
+	before := refused()
 	after := wire.Beat{Life: 9} // which c hears later than what came before it
 	exchange(t, all, func() {
 		all[0].Send(0, only)
@@ -106,6 +113,9 @@ func TestHL7_BeatsReachWhomTheyAreFor(t *testing.T) {
 		}
 		return atB && atC
 	})
+	if n := refused() - before; n > 0 { // it could not open what was sealed for b
+		t.Errorf("%d beats to b arrived at c", n)
+	}
 	for i, b := range all {
 		if c := b.Counters(); c.UnknownPeer+c.Malformed+c.SendFailed > 0 {
 			t.Errorf("%d: %+v", i, c)
@@ -118,16 +128,41 @@ func TestHL7_TheAgeOfABeatIsItsTimeInTheKernel(t *testing.T) {
 	w := newWiring(t, 2, DefaultMTU)
 	all := beating(t, w, everybody(w))
 	exchange(t, all, func() { all[0].Broadcast(wire.Beat{Life: 7}) }, func(got []heardBeat) bool { return len(got) > 0 })
-	const waits = 30 * time.Millisecond
 	began := time.Now()
-	got := exchange(t, all[1:], func() {
-		if began = time.Now(); len(all) == 2 {
-			all[0].Broadcast(wire.Beat{Life: 8})
+	all[0].Broadcast(wire.Beat{Life: 8})
+	fds := []unix.PollFd{{Fd: int32(all[1].FD()), Events: unix.POLLIN}}
+	if n, err := unix.Poll(fds, 5000); n != 1 || err != nil {
+		t.Fatalf("nothing arrives: %v", err)
+	}
+	const waits = 30 * time.Millisecond
+	time.Sleep(waits) // what is measured
+	heard := false
+	if _, err := all[1].Receive(1, func(_ int, _ wire.Beat, ns int64) {
+		heard = true
+		if age := time.Duration(ns); age < waits || age > time.Since(began) {
+			t.Errorf("it is %v old, and waited %v to %v", age, waits, time.Since(began))
 		}
-		time.Sleep(waits) // what is measured
-	}, func(got []heardBeat) bool { return len(got) > 0 })
-	if age := time.Duration(got[0].age); age < waits || age > time.Since(began) {
-		t.Errorf("it is %v old, and waited %v to %v", age, waits, time.Since(began))
+	}); err != nil || !heard {
+		t.Errorf("not heard: %v", err)
+	}
+}
+
+// CL4: beats have sessions of their own under the cluster's key: what is sealed for
+// the control port is none of them.
+func TestHL7_CL4_WhatIsSealedForAnotherPortIsNoBeat(t *testing.T) {
+	at := netip.PrefixFrom(vtep(0), 24)
+	b, err := newBeats(BeatsConfig{Address: at, Peers: peersOf(0, 2), Keys: []seal.Key{clusterKey}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for use, want := range map[string]seal.Reason{"": seal.BadTag, beatUse: seal.Unproven} {
+		s, err := seal.New(seal.Config{Local: vtep(1), Keys: []seal.Key{clusterKey}, Rand: rand.Reader, Use: use, Format: wire.Version})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, reason := b.sealer.Open(1, vtep(1), s.Seal(nil, vtep(0), []byte{kindBeat})); reason != want {
+			t.Errorf("sealed for %q: %v, want %v", use, reason, want)
+		}
 	}
 }
 
