@@ -175,7 +175,7 @@ func TestHL7_AHeartBeatsAndHears(t *testing.T) {
 	b := newBody(t)
 	progress := dataplane.Now() - 400*ms
 	b.Progress(progress)
-	b.until("beats both ways", func() bool { return len(b.heard) > 10 && b.Peers()[there.Addr()].At > 0 })
+	b.until("beats both ways", func() bool { return len(b.heard) > 10 && b.Peers()[there.Addr()].Longest > 0 })
 	last, when := b.newest(), b.at[len(b.at)-1]
 	if stale := int64(last.Stale) * ms; last.Life != 7 || stale < 400*ms || stale > when-progress {
 		t.Errorf("%+v; its loop went round %v ago", last, time.Duration(when-progress))
