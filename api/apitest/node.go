@@ -31,6 +31,21 @@ type Node struct {
 
 var _ api.NATProvider = (*Node)(nil)
 
+// pulse is that of Example.
+var pulse = api.Pulse{
+	Realtime: true, BeatMS: 18, LatenessMS: 6.2, WorstMS: 11.8,
+	Peers: []api.PulsePeer{
+		{Member: "fw-a", BeatMS: 21, LoopMS: 24, LongestMS: 96.4},
+		{Member: "fw-c", BeatMS: -1, LoopMS: -1},
+		{Member: "fw-d", BeatMS: 45, LoopMS: 61, LongestMS: 58.1, Hold: true},
+	},
+	Stages: []api.PulseStage{
+		{Stage: "sender", Late: 2, P50MS: 1, P99MS: 1, WorstMS: 46, Beats: 1000, SumMS: 91, Buckets: []api.PulseBucket{{UpToMS: 1, Beats: 998}, {UpToMS: 128, Beats: 1000}}},
+		{Stage: "transit", P50MS: 1, P99MS: 2, WorstMS: 2.5, Beats: 1000, SumMS: 310, Buckets: []api.PulseBucket{{UpToMS: 1, Beats: 980}, {UpToMS: 128, Beats: 1000}}},
+		{Stage: "receiver", P50MS: 0.3, P99MS: 0.3, WorstMS: 0.3, Beats: 1000, SumMS: 40, Buckets: []api.PulseBucket{{UpToMS: 1, Beats: 1000}, {UpToMS: 128, Beats: 1000}}},
+	},
+}
+
 // Start is the moment at which the events of Example begin.
 var Start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
@@ -60,7 +75,7 @@ func Example() *Node {
 			{Time: Start.Add(2 * time.Second), From: "joining", To: "in sync", Cause: "view 3.16", Node: "fw-b"},
 			{Time: Start.Add(20 * time.Second), To: "removed", Cause: "silent for 3s", Node: "fw-d"},
 		},
-		Condition: api.Health{State: "in sync", HoldTimeMS: 3000, Profile: "normal", LeaseMS: 2100, Checks: []api.Check{
+		Condition: api.Health{State: "in sync", HoldTimeMS: 3000, Profile: "fast", LeaseMS: 62, Pulse: &pulse, Checks: []api.Check{
 			{Member: "fw-a", Name: "heartbeat", OK: true, Since: Start},
 			{Member: "fw-d", Name: "heartbeat", Cause: "silent for 3s", Since: Start.Add(20 * time.Second), Next: &next},
 		}},

@@ -32,6 +32,7 @@ type collector struct {
 	interfaceUp, interfaceNativeXDP *prometheus.Desc
 	nat                             natDescs
 	exposed                         exposureDescs
+	pulses                          pulseDescs
 }
 
 // New returns a collector that asks p. It may be registered once per registry.
@@ -56,6 +57,7 @@ func New(p api.Provider) prometheus.Collector {
 		interfaceNativeXDP: desc("interface_xdp_native", "1 if the fast path runs in the driver, 0 if it is generic or absent.", "interface", "device"),
 		nat:                newNATDescs(),
 		exposed:            newExposureDescs(),
+		pulses:             newPulseDescs(),
 	}
 }
 
@@ -76,6 +78,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	c.nat.describe(ch)
 	c.exposed.describe(ch)
+	c.pulses.describe(ch)
 }
 
 // Collect implements prometheus.Collector. A question that fails leaves its
@@ -138,6 +141,9 @@ func (c *collector) health(ctx context.Context, e emit) error {
 	e.gauge(c.lease, seconds(h.LeaseMS))
 	for _, k := range h.Checks {
 		e.gauge(c.check, truth(k.OK), k.Member, k.Name)
+	}
+	if h.Pulse != nil {
+		c.pulses.pulse(h.Pulse, e)
 	}
 	return nil
 }

@@ -123,6 +123,9 @@ func showPulse(w io.Writer, p *api.Pulse) {
 		how = "WITHOUT real-time priority: a busy machine may look dead"
 	}
 	fmt.Fprintf(w, "Fast profile: beats every 50 ms, %s; last late by %.1f ms, at worst by %.1f ms\n", how, p.LatenessMS, p.WorstMS)
+	for _, s := range p.Stages {
+		fmt.Fprintf(w, "  %-8s  beats of others late by %.1f ms (99 %%), at worst by %.1f ms\n", s.Stage, s.P99MS, s.WorstMS)
+	}
 	for _, q := range p.Peers {
 		switch {
 		case q.BeatMS < 0:
@@ -130,7 +133,7 @@ func showPulse(w io.Writer, p *api.Pulse) {
 		case q.Hold:
 			fmt.Fprintf(w, "  %s is being started again: it is judged by the hold time\n", q.Member)
 		default:
-			fmt.Fprintf(w, "  %s beat %s ago, its event loop went round %s ago\n", q.Member, ago(q.BeatMS), ago(q.LoopMS))
+			fmt.Fprintf(w, "  %s beat %s ago, its event loop went round %s ago, longest silence %.0f ms\n", q.Member, ago(q.BeatMS), ago(q.LoopMS), q.LongestMS)
 		}
 	}
 	fmt.Fprintln(w)

@@ -33,6 +33,10 @@ type Config struct {
 	MTU         int  // of data interfaces, 1280-9044; 1500. The link has 154 more (CL2)
 	CCLOverIPv6 bool // the link's VTEPs have IPv6 addresses, and its MTU is 20 more (CL9)
 
+	// LinesApart makes the cables of LineCCL processes of real-time priority
+	// (line.OpenApart): for tests that fill the CPUs and judge times.
+	LinesApart bool
+
 	Queues int // receive and transmit queues of the nodes' interfaces; 1
 
 	Mode  Mode
