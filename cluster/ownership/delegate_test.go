@@ -41,6 +41,34 @@ func TestDESIGN5_EstablishedConnectionsAreDelegated(t *testing.T) {
 	}
 }
 
+// Who looks (MG1) sees who forwards what, for how long yet, and what it has told.
+func TestMG1_DESIGN5_LoansAreShown(t *testing.T) {
+	c := natCluster(t, 1, 2, 3)
+	k := inside(1, packet.ProtoTCP)
+	_, sent := c.talk(k, 2, 3)
+	n := c.nodes[1]
+	slot := n.table.Lookup(k).Slot()
+	seen := map[[2]uint8]Loan{}
+	n.core.Loans(slot, func(l Loan) { seen[[2]uint8{uint8(l.Node), l.Dir}] = l })
+	if len(seen) != 4 || n.core.LentNow() != 4 {
+		t.Fatalf("%d loans are shown, want each direction at both nodes: %+v", len(seen), seen)
+	}
+	lease, counted := n.core.leaseTicks()
+	for who, l := range seen {
+		if l.Left < int32(lease)/4 || l.Left > int32(counted) || l.CalledBack || l.Packets == 0 || l.Bytes != 60*l.Packets {
+			t.Errorf("node and direction %v: %+v", who, l)
+		}
+	}
+	n.core.revoke(slot)
+	n.core.Loans(slot, func(l Loan) {
+		if !l.CalledBack {
+			t.Errorf("%+v was called back", l)
+		}
+	})
+	c.wantSettled(50*ms, k, sent)
+	n.core.Loans(slot, func(l Loan) { t.Errorf("%+v has ended", l) })
+}
+
 // Only what is in the middle of its life: no handshake, no answer yet, no echo, and
 // nothing whose idle time is shorter than two leases.
 func TestDESIGN5_WhatIsNotDelegated(t *testing.T) {
