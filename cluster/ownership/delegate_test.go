@@ -126,6 +126,41 @@ func TestDESIGN5_WhatIsNotDelegated(t *testing.T) {
 	}
 }
 
+// A full table of forward entries, too: what needs one for its delegation, and what has
+// none, goes by way of the owner.
+func TestDESIGN5_FullTableOfForwardsIsCounted(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	n := c.nodes[2]
+	fill := func() {
+		for i := 0; ; i++ {
+			k := inside(9, packet.ProtoTCP)
+			k.SrcPort, k.Dst[2], k.Dst[3] = uint16(i), byte(i>>16), byte(n.core.tick())
+			if _, err := n.table.InsertForward(flowtable.ForwardSlot{Key: k, Owner: 1, Incarnation: n.core.incarnation(1), LastSeen: n.core.tick()}); err != nil {
+				return
+			}
+		}
+	}
+	k := inside(1, packet.ProtoTCP)
+	var sent [2]uint64
+	c.pass(1, tcp(k, SYN), &sent)
+	c.run(5 * ms)
+	reply := c.flow(1, k).Key[1]
+	c.pass(1, tcp(reply, SYN|ACK), &sent)
+	c.pass(1, tcp(k, ACK), &sent)
+	for range 30 { // the reply is steered by arithmetic
+		fill()
+		if out := c.pass(2, tcp(reply, ACK), &sent); out != 1 {
+			t.Fatal("delegated without a forward entry")
+		}
+		c.run(100 * ms)
+	}
+	s := n.core.Stats()
+	if s.TakenFull == 0 || s.Taken != 0 || n.table.Stats().FreeDelegations == 0 {
+		t.Errorf("%d refusals for want of room, %d taken, room for %d", s.TakenFull, s.Taken, n.table.Stats().FreeDelegations)
+	}
+	c.wantSettled(3*second, k, sent)
+}
+
 // A full table of delegations costs nothing but them.
 func TestDESIGN5_FullTableOfDelegationsIsCounted(t *testing.T) {
 	c := newCluster(t, 1, 2)
