@@ -156,4 +156,11 @@ type Tables struct {
 	MaxOwned    int `json:"max_owned"`
 	MaxCopies   int `json:"max_copies"`
 	MaxForwards int `json:"max_forwards"`
+
+	// Directions of connections that leave where they enter and not by way of their
+	// owner: what this node has lent of its connections, what it has taken of others',
+	// and the limit of each. Both count what has ended and is not accounted for yet.
+	Lent           int `json:"lent"`
+	Delegated      int `json:"delegated"`
+	MaxDelegations int `json:"max_delegations"`
 }

@@ -224,7 +224,7 @@ func (l *Limits) read(v value) {
 	v.fields(
 		field{"connections", false, "connections: 1048576", func(v value) { l.Connections = v.number(1024, 1<<26) }},
 		field{"forwards", false, "forwards: 1048576", func(v value) { l.Forwards = v.number(1024, 1<<26) }},
-		field{"delegations", false, "delegations: 262144", func(v value) { l.Delegations = v.number(1024, 1<<26) }},
+		field{"delegations", false, "delegations: 262144", func(v value) { l.Delegations = v.number(1, 1<<26) }},
 	)
 }
 

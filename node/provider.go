@@ -205,13 +205,13 @@ func (p provider) Tables(ctx context.Context) (t api.Tables, err error) {
 	n := p.n
 	err = n.inLoop(ctx, func(int64) {
 		s := n.table.Stats()
-		t = api.Tables{Owned: s.Flows, Copies: n.copies.Len(), Forwards: s.Forwards}
+		t = api.Tables{Owned: s.Flows, Copies: n.copies.Len(), Forwards: s.Forwards, Lent: n.core.Owner().LentNow(), Delegated: s.Delegations}
 		if n.stubs != nil {
 			t.Stubs = n.stubs.Len()
 		}
 	})
 	l := n.cfg.Cluster.Limits
-	t.MaxOwned, t.MaxCopies, t.MaxForwards = l.Connections, 2*l.Connections, l.Forwards
+	t.MaxOwned, t.MaxCopies, t.MaxForwards, t.MaxDelegations = l.Connections, 2*l.Connections, l.Forwards, l.Delegations
 	return t, err
 }
 

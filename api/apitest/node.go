@@ -91,7 +91,7 @@ func Example() *Node {
 			{Kind: "drop", Name: "bad_ip", Value: 0, Description: "The IP header is malformed."},
 			{Kind: "cluster", Name: "claims", Value: 9, Description: "Connections claimed."},
 		},
-		Fill: api.Tables{Owned: 2, Copies: 1, Forwards: 1, MaxOwned: 1 << 20, MaxCopies: 1 << 21, MaxForwards: 1 << 20},
+		Fill: api.Tables{Owned: 2, Copies: 1, Forwards: 1, MaxOwned: 1 << 20, MaxCopies: 1 << 21, MaxForwards: 1 << 20, Lent: 2, Delegated: 1, MaxDelegations: 1 << 18},
 	}
 	n.Exposed = api.Exposure{
 		Self: "fw-b",
@@ -110,6 +110,10 @@ func Example() *Node {
 		},
 	}
 	c := api.Conn{Protocol: "tcp", In: "inside", Out: "outside", Roles: "O", Owner: "fw-b", Backup: "fw-a", State: "established", Rule: "default", Gen: 1, IdleMS: 1500, AgeMS: 61_000, Timeout: 3600, Packets: [2]uint64{10, 12}, Bytes: [2]uint64{1200, 987654321}}
+	c.LentTo = []api.Delegation{
+		{Node: "fw-long-name", Direction: 1, EndsInMS: 2700, Packets: 9, Bytes: 987654000}, {Node: "fw-a", EndsInMS: 1300, CalledBack: true},
+		{Node: "fw-a", Direction: 1, EndsInMS: 400, Packets: 2, Bytes: 120}, {Node: "fw-d"},
+	}
 	c.Source, c.Destination = tcp("10.1.0.77:50123", "192.0.2.80:443")
 	n.Held = append(n.Held, c)
 	c = api.Conn{Protocol: "udp", In: "inside", Out: "outside", Roles: "OD", Owner: "fw-b", Rule: "dns", Gen: 1, IdleMS: 20, AgeMS: 250, Timeout: 120, Packets: [2]uint64{1, 0}, Bytes: [2]uint64{70, 0}}
@@ -118,7 +122,7 @@ func Example() *Node {
 	c = api.Conn{Protocol: "tcp", In: "inside", Out: "outside", Roles: "DB", Owner: "fw-a", State: "established", Rule: "default", Gen: 2, IdleMS: 90_000, Timeout: 3600}
 	c.Source, c.Destination = tcp("10.1.0.78:50999", "192.0.2.80:443")
 	n.Held = append(n.Held, c)
-	c = api.Conn{Protocol: "tcp", Roles: "F", Owner: "fw-a", Gen: 1, IdleMS: 3, Packets: [2]uint64{99, 0}, Bytes: [2]uint64{4096, 0}}
+	c = api.Conn{Protocol: "tcp", Roles: "F", Owner: "fw-a", Gen: 1, IdleMS: 3, DelegatedFrom: &api.Delegation{Node: "fw-a", EndsInMS: 2100, Packets: 17, Bytes: 900}, Packets: [2]uint64{99, 0}, Bytes: [2]uint64{4096, 0}}
 	c.Source, c.Destination = tcp("192.0.2.80:443", "10.1.0.79:51000")
 	n.Held = append(n.Held, c)
 	n.addNAT()

@@ -156,7 +156,8 @@ func (c *collector) tables(ctx context.Context, e emit) error {
 	for _, row := range []struct {
 		role      string
 		used, max int
-	}{{"owner", t.Owned, t.MaxOwned}, {"director_backup", t.Copies, t.MaxCopies}, {"forwarder", t.Forwards, t.MaxForwards}} {
+	}{{"owner", t.Owned, t.MaxOwned}, {"director_backup", t.Copies, t.MaxCopies}, {"forwarder", t.Forwards, t.MaxForwards},
+		{"lent", t.Lent, t.MaxDelegations}, {"delegate", t.Delegated, t.MaxDelegations}} {
 		e.gauge(c.entries, float64(row.used), row.role)
 		e.gauge(c.capacity, float64(row.max), row.role)
 	}

@@ -50,6 +50,7 @@ type Config struct {
 	Election    time.Duration // health.election_timeout; 45 s
 	Health      string        // more keys of health, as in "join_grace: 0s"
 	Connections int           // limits.connections and forwards; 131072
+	Delegations int           // limits.delegations; the daemon's own default
 	Rules       []string      // policy rules, each a YAML mapping in braces
 	OwnerOnly   bool          // forwarding: owner-only
 	Timeouts    string        // timeouts of connections, a YAML mapping in braces
