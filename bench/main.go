@@ -43,7 +43,7 @@ type options struct {
 	note    string
 }
 
-var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover"}
+var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover", "capacity"}
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -157,6 +157,8 @@ func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
 		r.Scale, err = measureScale(ctx, p.scale)
 	case "link":
 		r.Link, err = measureLink(ctx, p.link)
+	case "capacity":
+		r.Capacity, err = measureCapacity(ctx, p.capacity)
 	case "failover":
 		r.Failover, err = measureFailover(ctx, p.failover)
 	}

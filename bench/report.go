@@ -38,6 +38,7 @@ type Report struct {
 	Scale       []ScaleResult      `json:"scale,omitempty"`
 	Link        []LinkResult       `json:"link,omitempty"`
 	Failover    []FailoverResult   `json:"failover,omitempty"`
+	Capacity    []CapacityResult   `json:"capacity,omitempty"`
 }
 
 // write stores the report as JSON.
@@ -77,6 +78,7 @@ func (r *Report) print(out io.Writer) error {
 	r.printScale(w)
 	r.printLink(w)
 	r.printFailover(w)
+	r.printCapacity(w)
 	return w.Flush()
 }
 

@@ -38,8 +38,12 @@ func (n *Node) loop(ctx context.Context) error {
 	defer stop()
 	n.polls.add(n.wake, n.link.FD())
 	n.polls.add(n.io.FDs()...)
+	watch := n.cfg.Watch
 	for ctx.Err() == nil {
 		n.now = dataplane.Now()
+		if watch != nil {
+			watch.TurnBegins()
+		}
 		if n.heart != nil {
 			n.heart.Progress(n.now)
 			if n.heart.Alarmed() {
@@ -59,6 +63,9 @@ func (n *Node) loop(ctx context.Context) error {
 		}
 		n.core.Flush(n.now)
 		n.io.Flush()
+		if watch != nil {
+			watch.TurnEnds()
+		}
 		idle := packets == 0 && !more
 		if err := n.polls.wait(idle, n.now, n.nextTick); err != nil {
 			return err
