@@ -78,14 +78,15 @@ func (c *cluster) probes(n *topology.Node) (*probes, error) {
 	err = errors.Join(
 		near.ns.Do(func() (err error) { p.send, err = packetSocket(0); return err }),
 		far.ns.Do(func() (err error) {
-			if p.recv, err = packetSocket(unix.ETH_P_IP); err != nil {
+			if p.recv, err = packetSocket(0); err != nil {
 				return err
 			}
+			// All protocols: what asks for one comes after the bridge, which takes everything.
 			return errors.Join(
 				unix.SetsockoptInt(p.recv, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 				unix.SetsockoptInt(p.recv, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
 				unix.SetsockoptTimeval(p.recv, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000}),
-				unix.Bind(p.recv, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: far.index}))
+				unix.Bind(p.recv, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: far.index}))
 		}))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("probes of %s: %w", n.Name, err), p.closeSockets())

@@ -10,15 +10,18 @@ import (
 	"strings"
 )
 
-// numbersOf reads numbers of nodes, "2,4,16".
-func numbersOf(list string) (all []int, err error) {
+// maxNodes is how many one cluster may have.
+const maxNodes = 16
+
+// numbersOf reads numbers of something, "2,4,16".
+func numbersOf(list string, most int) (all []int, err error) {
 	if list == "" {
 		return nil, nil
 	}
 	for _, f := range strings.Split(list, ",") {
 		n, err := strconv.Atoi(f)
-		if err != nil || n < 1 || n > 16 {
-			return nil, fmt.Errorf("%q is no number of nodes; want 1 to 16", f)
+		if err != nil || n < 1 || n > most {
+			return nil, fmt.Errorf("%q is none of the numbers from 1 to %d", f, most)
 		}
 		all = append(all, n)
 	}

@@ -24,8 +24,8 @@ const (
 	slowEvery = int64(time.Second)
 
 	// linkBatch bounds the datagrams of one pass, so that packets and time get
-	// their turn.
-	linkBatch = 256
+	// their turn: each may carry some thirty registrations.
+	linkBatch = 32
 	// holdFrames is how many packets may wait for a director or a neighbour.
 	holdFrames = 4096
 )
@@ -54,19 +54,23 @@ func (n *Node) loop(ctx context.Context) error {
 		more := n.datagrams(n.now)
 		n.runPosted()
 		n.serveRequests(n.now)
-		if n.now >= n.nextTick {
+		switch {
+		case n.now >= n.nextTick:
 			n.tick(n.now)
+			n.working = true
 			n.nextTick = n.now + tickEvery
 			if n.heart != nil {
 				n.nextTick = n.now + fastTick
 			}
+		case n.working:
+			n.working = n.core.Work(n.now)
 		}
 		n.core.Flush(n.now)
 		n.io.Flush()
 		if watch != nil {
 			watch.TurnEnds()
 		}
-		idle := packets == 0 && !more
+		idle := packets == 0 && !more && !n.working
 		if err := n.polls.wait(idle, n.now, n.nextTick); err != nil {
 			return err
 		}
