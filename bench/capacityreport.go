@@ -40,3 +40,22 @@ func (r *Report) printCapacity(w io.Writer) {
 		}
 	}
 }
+
+func (r *Report) printTakeover(w io.Writer) {
+	if len(r.Takeover) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nthe owner of all connections dies\tnew view after, ms\tfirst of the sampled back, ms after it\tmedian\tall\tback\tlongest turn of the survivor, computing\twall\t")
+	for i := range r.Takeover {
+		t := &r.Takeover[i]
+		fmt.Fprintf(w, "%d\t%.0f\t%.1f\t%.1f\t%.1f\t%d of %d\t%.2f\t%.2f\taim %d: %s\t\n", t.Connections, t.Detection, t.First, t.Median, t.All, t.Back, t.Sampled,
+			t.Survivor.LongestCPU, t.Survivor.LongestMS, aimTakeover, met(t.Back == t.Sampled && t.All <= aimTakeover))
+	}
+	fmt.Fprintln(w, "\na holder of copies dies before\tall protected, ms after the new view\tmedian first packet, ms\t99.9 %\tlongest\tlost\tlongest turn of the owner, computing\tof the new holder\t")
+	for i := range r.Takeover {
+		t := &r.Takeover[i]
+		most := aimProtected * max(1, float64(t.Connections)/1e6)
+		fmt.Fprintf(w, "%d\t%.0f\t%.2f\t%.2f\t%.2f\t%d of %d\t%.2f\t%.2f\taim %.0f: %s\t\n", t.Connections, t.Protected, t.Resync.Median/1e3, t.Resync.P999/1e3, t.Resync.Longest/1e3,
+			t.Resync.Lost, t.Resync.Sent, t.Owner.LongestCPU, t.Holder.LongestCPU, most, met(t.Protected <= most))
+	}
+}

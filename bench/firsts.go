@@ -77,24 +77,14 @@ func (c *cluster) probes(n *topology.Node) (*probes, error) {
 	p.forget()
 	err = errors.Join(
 		near.ns.Do(func() (err error) { p.send, err = packetSocket(0); return err }),
-		far.ns.Do(func() (err error) {
-			if p.recv, err = packetSocket(0); err != nil {
-				return err
-			}
-			// All protocols: what asks for one comes after the bridge, which takes everything.
-			return errors.Join(
-				unix.SetsockoptInt(p.recv, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-				unix.SetsockoptInt(p.recv, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
-				unix.SetsockoptTimeval(p.recv, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000}),
-				unix.Bind(p.recv, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: far.index}))
-		}))
+		far.ns.Do(func() (err error) { p.recv, err = stampedSocket(far.index); return err }))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("probes of %s: %w", n.Name, err), p.closeSockets())
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p.reading.Go(func() { p.receive(ctx) })
+	done := make(chan struct{})
+	p.reading.Go(func() { readStamped(p.recv, done, p.take) })
 	c.onClose(func() error {
-		cancel()
+		close(done)
 		p.reading.Wait()
 		return p.closeSockets()
 	})
@@ -257,28 +247,54 @@ func (p *probes) latency(which int) (l Latency) {
 	return l
 }
 
-// receive notes when the kernel took probes from the cable behind the node: who waits
-// for the CPU here is not measured.
-func (p *probes) receive(ctx context.Context) {
-	frame, oob := make([]byte, 256), make([]byte, 128)
-	for ctx.Err() == nil {
-		n, k, _, _, err := unix.Recvmsg(p.recv, frame, oob, 0)
+// take notes when a probe has arrived.
+func (p *probes) take(frame []byte, at int64) {
+	const udp = 14 + 20
+	if len(frame) < udp+8+17 || binary.BigEndian.Uint32(frame[udp+8:]) != probeMagic {
+		return
+	}
+	i, which := binary.BigEndian.Uint32(frame[udp+12:]), frame[udp+16]&1
+	p.mu.Lock()
+	p.at[which][i] = at
+	p.mu.Unlock()
+}
+
+// stampedSocket sees what comes in by an interface of the calling thread's namespace,
+// and when.
+func stampedSocket(ifindex int) (int, error) {
+	fd, err := packetSocket(0)
+	if err != nil {
+		return -1, err
+	}
+	// All protocols: what asks for one comes after the bridge, which takes everything.
+	return fd, errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000}),
+		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifindex}))
+}
+
+// readStamped passes every frame with the moment when the kernel took it from the
+// cable, ns of the wall clock: who waits for the CPU here is not measured.
+func readStamped(fd int, done <-chan struct{}, take func(frame []byte, at int64)) {
+	frame, oob := make([]byte, 2048), make([]byte, 128)
+	for {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		n, k, _, _, err := unix.Recvmsg(fd, frame, oob, 0)
 		if err != nil {
 			if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 				continue
 			}
-			fmt.Fprintln(os.Stderr, "bench: probes:", err)
+			fmt.Fprintln(os.Stderr, "bench: arrivals:", err)
 			return
 		}
-		at, ok := arrival(oob[:k])
-		const udp = 14 + 20
-		if !ok || n < udp+8+17 || binary.BigEndian.Uint32(frame[udp+8:]) != probeMagic {
-			continue
+		if at, ok := arrival(oob[:k]); ok {
+			take(frame[:n], at)
 		}
-		i, which := binary.BigEndian.Uint32(frame[udp+12:]), frame[udp+16]&1
-		p.mu.Lock()
-		p.at[which][i] = at
-		p.mu.Unlock()
 	}
 }
 

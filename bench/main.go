@@ -45,7 +45,7 @@ type options struct {
 	note    string
 }
 
-var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover", "capacity"}
+var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover", "capacity", "takeover"}
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -111,7 +111,7 @@ func run(args []string) error {
 		p.scale.nodes, p.capacity.nodes = o.nodes, o.nodes
 	}
 	if o.sizes != nil {
-		p.capacity.sizes = o.sizes
+		p.capacity.sizes, p.takeover.sizes = o.sizes, o.sizes
 	}
 	if o.spreads != nil {
 		p.scale.spreads = o.spreads
@@ -168,6 +168,8 @@ func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
 		r.Link, err = measureLink(ctx, p.link)
 	case "capacity":
 		r.Capacity, err = measureCapacity(ctx, p.capacity)
+	case "takeover":
+		r.Takeover, err = measureTakeover(ctx, p.takeover)
 	case "failover":
 		r.Failover, err = measureFailover(ctx, p.failover)
 	}

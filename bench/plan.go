@@ -16,6 +16,7 @@ type plan struct {
 
 	failover failoverConfig
 	capacity capacityConfig
+	takeover takeoverConfig
 }
 
 func planFor(quick bool) plan {
@@ -41,6 +42,9 @@ func planFor(quick bool) plan {
 	p.capacity = capacityConfig{
 		sizes: []int{1 << 20, 1 << 22}, nodes: []int{1, 2}, fill: 200_000, most: 2 * time.Minute, watch: 6 * time.Second, churn: 20_000,
 	}
+	p.takeover = takeoverConfig{
+		sizes: []int{1 << 10, 100_000, 1 << 20}, sample: 64, every: time.Millisecond, fill: 60_000, most: 2 * time.Minute, watch: 2 * time.Second,
+	}
 	for _, flows := range []int{60_000, 1 << 20} {
 		c := p.path
 		c.flows = flows
@@ -59,6 +63,7 @@ func planFor(quick bool) plan {
 		p.link.once = true
 		p.link.chunk, p.link.burst, p.link.rounds, p.link.time, p.link.watch = 512, 256, 1, 0, 100*time.Millisecond
 		p.capacity.sizes, p.capacity.nodes, p.capacity.watch, p.capacity.churn = []int{1 << 13}, []int{1}, 300*time.Millisecond, 2_000
+		p.takeover.sizes, p.takeover.watch = []int{1 << 10}, 200*time.Millisecond
 		p.failover.tcp, p.failover.udp, p.failover.rounds, p.failover.half = 20, 8, 1, true
 		p.failover.settle, p.failover.all = 500*time.Millisecond, contenders(900*time.Millisecond)
 	}

@@ -39,6 +39,7 @@ type Report struct {
 	Link        []LinkResult       `json:"link,omitempty"`
 	Failover    []FailoverResult   `json:"failover,omitempty"`
 	Capacity    []CapacityResult   `json:"capacity,omitempty"`
+	Takeover    []TakeoverResult   `json:"takeover,omitempty"`
 }
 
 // write stores the report as JSON.
@@ -79,6 +80,7 @@ func (r *Report) print(out io.Writer) error {
 	r.printLink(w)
 	r.printFailover(w)
 	r.printCapacity(w)
+	r.printTakeover(w)
 	return w.Flush()
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,6 +78,8 @@ func (r *Report) keep(file string) error {
 		{now.NATConnect != nil, func() { r.NATConnect = now.NATConnect }},
 		{now.Failover != nil, func() { r.Failover = now.Failover }},
 		{now.Link != nil, func() { r.Link = now.Link }},
+		{now.Capacity != nil, func() { r.Capacity = mergeCapacity(old.Capacity, now.Capacity) }},
+		{now.Takeover != nil, func() { r.Takeover = mergeTakeover(old.Takeover, now.Takeover) }},
 	} {
 		if part.measured {
 			part.take()
@@ -101,4 +104,25 @@ func mergeScale(old, now []ScaleResult) []ScaleResult {
 // kind tells results apart, and sorts them.
 func (r *ScaleResult) kind() string {
 	return fmt.Sprintf("%s %s %02d", r.Spread, r.Forwarding, r.Nodes)
+}
+
+// mergeCapacity is mergeScale of full nodes.
+func mergeCapacity(old, now []CapacityResult) []CapacityResult {
+	return mergeBy(old, now, func(r CapacityResult) int { return r.Nodes<<32 + r.Connections })
+}
+
+// mergeTakeover is mergeScale of nodes that die.
+func mergeTakeover(old, now []TakeoverResult) []TakeoverResult {
+	return mergeBy(old, now, func(r TakeoverResult) int { return r.Connections })
+}
+
+func mergeBy[R any](old, now []R, kind func(R) int) []R {
+	all := slices.Clone(now)
+	for _, o := range old {
+		if !slices.ContainsFunc(now, func(n R) bool { return kind(n) == kind(o) }) {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b R) int { return cmp.Compare(kind(a), kind(b)) })
+	return all
 }
