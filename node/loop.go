@@ -22,6 +22,9 @@ const (
 	tickEvery = int64(10 * time.Millisecond)
 	fastTick  = int64(5 * time.Millisecond) // in the fast profile
 	slowEvery = int64(time.Second)
+	// walkFor is how long after a tick next hops are looked for in the tables, between
+	// packets: it is work that may take seconds, and must not take all of the CPU.
+	walkFor = tickEvery / 2
 
 	// linkBatch bounds the datagrams of one pass, so that packets and time get
 	// their turn: each may carry some thirty registrations.
@@ -57,13 +60,13 @@ func (n *Node) loop(ctx context.Context) error {
 		switch {
 		case n.now >= n.nextTick:
 			n.tick(n.now)
-			n.working = true
+			n.working, n.walkUntil = true, n.now+walkFor
 			n.nextTick = n.now + tickEvery
 			if n.heart != nil {
 				n.nextTick = n.now + fastTick
 			}
 		case n.working:
-			n.working = n.core.Work(n.now)
+			n.working = n.work(n.now)
 		}
 		n.core.Flush(n.now)
 		n.io.Flush()
@@ -128,8 +131,6 @@ func (n *Node) tick(now int64) {
 	n.keepIntent()
 	n.announceAddresses(now)
 	n.kernelChanges(now)
-	n.reroute.step(n.table, n.nextHop, dataplane.Now)
-	n.hops.step(n.table, n.fib.Collect)
 	n.retryUnresolved(now)
 	if now >= n.nextSlow {
 		n.nextSlow = now + slowEvery
@@ -145,6 +146,18 @@ func (n *Node) tick(now int64) {
 			n.cclNeighbours()
 		}
 	}
+}
+
+// work goes on for one turn with what walks over tables, and reports whether that is to
+// go on in the next.
+func (n *Node) work(now int64) (more bool) {
+	more = n.core.Work(now)
+	if now < n.walkUntil {
+		n.reroute.step(n.table, n.nextHop, dataplane.Now)
+		n.hops.step(n.table, n.fib.Collect)
+		more = more || n.reroute.on || n.hops.on
+	}
+	return more
 }
 
 // kernelChanges takes what netlink told about routes, neighbours and links.
