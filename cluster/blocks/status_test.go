@@ -21,6 +21,9 @@ func TestStatusInPartsIsTheWhole(t *testing.T) {
 		if len(s.Units) == 0 {
 			break
 		}
+		if len(s.Units) > part {
+			t.Errorf("asked for %d units, told of %d", part, len(s.Units))
+		}
 		if s.Held != whole.Held || !slices.Equal(s.Missing, whole.Missing) || s.Open != whole.Open {
 			t.Errorf("a part says %+v, the whole %+v", s, whole)
 		}
