@@ -37,6 +37,14 @@ type Config struct {
 	PinRoot  string         // "" = /sys/fs/bpf/cohort
 	Mode     dataplane.Mode // of XDP
 	SlowPath bool           // no fast path: every packet through Go
+	Watch    Watch          // nil: nobody watches
+}
+
+// Watch measures the loop: a packet that comes while a turn is under way waits for
+// its end. Both are called by the loop's goroutine, in every turn.
+type Watch interface {
+	TurnBegins()
+	TurnEnds() // what the loop waits for after that is not part of it
 }
 
 func (c *Config) pinDir() string {

@@ -86,6 +86,8 @@ type Node struct {
 	polls     polls
 	now       int64 // of the loop's pass
 	nextTick  int64
+	walkUntil int64 // the tables are walked for next hops
+	working   bool  // the last tick has left something to do
 	nextSlow  int64
 	nextLink  int64
 	cluster   clusterAddresses

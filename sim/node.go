@@ -115,6 +115,9 @@ func (n *node) schedule(life int, d int64) {
 		}
 		if !n.stopped {
 			n.core.Tick(n.w.clock.now)
+			for n.core.Work(n.w.clock.now) {
+			}
+			n.core.Flush(n.w.clock.now)
 			if n.tag != 0 {
 				n.lease = n.core.Member().LeaseUntil(n.w.clock.now)
 			}

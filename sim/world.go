@@ -38,8 +38,8 @@ type Config struct {
 	Timeouts flowtable.Timeouts
 	Trace    func(at int64, line string) // may be nil
 
-	OnlyTCP      bool // no other conversations
-	OwnerOnly    bool // nothing is delegated
+	OnlyTCP   bool // no other conversations
+	OwnerOnly bool // nothing is delegated
 
 	Watch int // with Trace: conversation number whose roles and messages it shows, 0 = none
 }

@@ -173,7 +173,10 @@ type Core struct {
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
 
-	belongsFn func(*flowtable.Backup) bool // c.belongs of a copy, made once
+	belongsFn    func(*flowtable.Backup) bool // c.belongs of a copy, made once like the others
+	ageFlowFn    func(uint32, *flowtable.FlowSlot) bool
+	ageForwardFn func(uint32, *flowtable.ForwardSlot) bool
+	ageStubFn    func(*flowtable.Backup) bool
 }
 
 // scratch keeps outgoing messages off the heap: Send reads them at once.
@@ -209,6 +212,7 @@ func New(cfg Config) *Core {
 		k, _ := e.Key.Canonical()
 		return c.belongs(e, k)
 	}
+	c.ageFlowFn, c.ageForwardFn, c.ageStubFn = c.ageFlow, c.ageForward, c.ageStub
 	c.useAll()
 	return c
 }

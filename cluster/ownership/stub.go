@@ -240,7 +240,7 @@ func (c *Core) handOverStubs() bool {
 		return true
 	}
 	blocked := false
-	next := c.cfg.Stubs.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
+	next := c.cfg.Stubs.Scan(s.cursor, s.slice(), func(e *flowtable.Backup) bool {
 		if blocked || e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) {
 			return true
 		}
@@ -253,7 +253,7 @@ func (c *Core) handOverStubs() bool {
 		return true
 	})
 	if blocked {
-		return false
+		return s.blocked()
 	}
 	s.cursor = next
 	return next == 0
@@ -261,26 +261,30 @@ func (c *Core) handOverStubs() bool {
 
 // ageStubs ages like ageCopies.
 func (c *Core) ageStubs() {
-	if c.cfg.NAT == nil {
-		return
+	if c.cfg.NAT != nil {
+		c.ageing.stubs.pay(c.scanStubs)
 	}
-	stubs := c.cfg.Stubs
-	c.ageing.stubs = stubs.Scan(c.ageing.stubs, c.share(stubs.Slots()), func(e *flowtable.Backup) bool {
-		switch {
-		case e.Flags&wire.ConnTomb != 0:
-			if c.tombStays(e) {
-				e.Confirmed = recent(c.tick(), e.Confirmed)
-				return true
-			}
-		case c.belongs(e, e.Key.Unpack()):
-			return true
-		default:
-			c.makeTomb(e)
+}
+
+func (c *Core) scanStubs(from uint32, n int) (next uint32) {
+	return c.cfg.Stubs.Scan(from, n, c.ageStubFn)
+}
+
+func (c *Core) ageStub(e *flowtable.Backup) (stays bool) {
+	switch {
+	case e.Flags&wire.ConnTomb != 0:
+		if c.tombStays(e) {
+			e.Confirmed = recent(c.tick(), e.Confirmed)
 			return true
 		}
-		c.cfg.NAT.Release(c.now, e.Key.Unpack(), e.State&tombHold != 0)
-		return false
-	})
+	case c.belongs(e, e.Key.Unpack()):
+		return true
+	default:
+		c.makeTomb(e)
+		return true
+	}
+	c.cfg.NAT.Release(c.now, e.Key.Unpack(), e.State&tombHold != 0)
+	return false
 }
 
 // resetStubs forgets all stubs.

@@ -185,7 +185,8 @@ func (c *Core) Flush(now int64) {
 	c.flush(now)
 }
 
-// Tick advances time; call it every ownership.Config.TickEvery. It flushes.
+// Tick advances time; call it every ownership.Config.TickEvery, and Work after it. It
+// flushes.
 func (c *Core) Tick(now int64) {
 	c.now = now
 	if c.forgotten {
@@ -204,6 +205,13 @@ func (c *Core) Tick(now int64) {
 	c.tickExposure()
 	c.link.Tick(now)
 	c.flush(now)
+}
+
+// Work goes on with what the last Tick has left to do, and reports whether there is
+// more: see ownership.Core.Work. It does not flush.
+func (c *Core) Work(now int64) (more bool) {
+	c.now = now
+	return c.own.Work(now)
 }
 
 func (c *Core) flush(now int64) {
