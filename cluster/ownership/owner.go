@@ -142,14 +142,19 @@ func (c *Core) claim(f *flowtable.FlowSlot, conn *wire.Conn, reregister bool) {
 }
 
 // setState stores a new TCP state and tells the backup when the connection
-// would be lost, or live too long, without it.
+// would be lost, or live too long, without it: of one that was reset and keeps its
+// ports for minutes, but not of the end of every short one.
 func (c *Core) setState(slot uint32, f *flowtable.FlowSlot, next flowtable.TCPState) {
 	was := flowtable.TCPState(f.State)
+	met := flowtable.Observe(was, [2]uint8{f.SeenFlags(0) &^ RST, f.SeenFlags(1) &^ RST}) // what a reset ended
+	timeout := c.cfg.Timeouts.After(met, next, f.Key[1] != f.Key[0].Reverse())
 	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
-		f.State = uint8(next)
-		f.Timeout = c.cfg.Timeouts.TCP(next)
+		f.State, f.Timeout = uint8(next), timeout
 	})
-	if next == flowtable.TCPEstablished && was != next {
+	if next == flowtable.TCPClosed {
+		f.Forget() // what comes from now on tells whether they go on
+	}
+	if was != next && (next == flowtable.TCPEstablished || next == flowtable.TCPClosed && timeout > c.cfg.Timeouts.TCPTimeWait) {
 		c.replicate(f)
 	}
 	if next != flowtable.TCPEstablished {
