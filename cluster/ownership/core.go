@@ -210,6 +210,7 @@ func New(cfg Config) *Core {
 		return c.belongs(e, k)
 	}
 	c.useAll()
+	c.countStrangers()
 	return c
 }
 

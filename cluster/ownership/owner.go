@@ -71,6 +71,7 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 		return 0, ReasonTableFull
 	}
 	if conn.Translated() {
+		c.pending.strangers.came(c.table.Flow(slot))
 		c.cfg.NAT.Use(reply)
 		c.logXlate(c.table.Flow(slot), true)
 		c.renewMapping(c.table.Flow(slot))
@@ -96,6 +97,7 @@ func (c *Core) remove(slot uint32, hold bool) {
 	f := c.table.Flow(slot)
 	keys, created, gen := f.Key, f.Created, f.Gen
 	translated := keys[1] != keys[0].Reverse()
+	c.pending.strangers.went(f)
 	c.renewMapping(f) // idle from now on
 	c.logXlate(f, false)
 	hold = c.recall(slot, f) || hold
