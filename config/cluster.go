@@ -213,6 +213,7 @@ func readTimeouts(v value, t *flowtable.Timeouts) {
 		seconds("tcp_half_closed", "4m", &t.TCPHalfClosed),
 		seconds("tcp_closing", "30s", &t.TCPClosing),
 		seconds("tcp_time_wait", "10s", &t.TCPTimeWait),
+		seconds("tcp_reset", "4m", &t.TCPReset),
 		seconds("udp", "2m", &t.UDP),
 		seconds("udp_stream", "5m", &t.UDPStream),
 		seconds("icmp", "30s", &t.ICMP),

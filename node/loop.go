@@ -136,7 +136,7 @@ func (n *Node) tick(now int64) {
 		n.nextSlow = now + slowEvery
 		n.fib.Tick()
 		n.watchForwarding()
-		n.refused.log(n.log, n.core.Translator())
+		n.refused.log(n.log, n.refusalsNow())
 		n.foreign.watch(now, n.cfg.Bootstrap.CCL.Peers, n.sealer.Foreign, n.cfg.Keys.IDs(), n.log)
 		if n.fib.Stats().NextHopEntries > hopsLow {
 			n.hops.start()

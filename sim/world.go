@@ -71,7 +71,7 @@ func (c *Config) defaults() {
 		c.HoldDown = 2 * time.Second
 	}
 	if c.Timeouts == (flowtable.Timeouts{}) {
-		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
+		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, TCPReset: 3, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
 	}
 }
 

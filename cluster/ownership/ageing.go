@@ -207,8 +207,11 @@ func (c *Core) note(slot uint32, f *flowtable.FlowSlot) {
 	switch {
 	case isMapping(f):
 	case state != flowtable.TCPNone:
-		if next := flowtable.Observe(state, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}); next != state {
+		seen := [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}
+		if next := flowtable.Observe(state, seen); next != state {
 			c.setState(slot, f, next)
+		} else if state == flowtable.TCPClosed && (seen[0]|seen[1])&RST != 0 {
+			f.Forget() // reset again
 		}
 	case f.Key[0].Proto == packet.ProtoUDP && f.Timeout < c.cfg.Timeouts.UDPStream:
 		if packets, _ := f.Counters(1); packets != 0 {

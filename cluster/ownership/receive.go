@@ -200,7 +200,7 @@ func startsConnection(p *Packet) bool {
 // which this node alone would find no port.
 func mayBelong(r Reason) bool {
 	switch r {
-	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost, ReasonNATConflict, ReasonDuplicate:
+	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost, ReasonNATConflict, ReasonNATInbound, ReasonDuplicate:
 		return true
 	}
 	return false
