@@ -26,7 +26,6 @@ type Config struct {
 	AgeEvery time.Duration // 0 = the default
 	Think    int64         // ns between a reply and the next request at most (200 ms)
 	Backoff  bool          // clients ask as soon as they are connected, and repeat ever more rarely, as TCP does
-	Hashed   bool          // each direction of a conversation enters by a node of its own, as long as that answers
 	Link     Link
 	NAT      bool          // everything leaves through one PAT address
 	Town     bool          // rules and conversations of every kind instead, see town.go
@@ -37,7 +36,12 @@ type Config struct {
 	Strikes  int           // how many (3)
 	Timeouts flowtable.Timeouts
 	Trace    func(at int64, line string) // may be nil
-	Watch    int                         // with Trace: conversation number whose roles and messages it shows, 0 = none
+
+	ByConnection bool // routers choose a node for every connection and direction, not for every packet
+	OnlyTCP      bool // no other conversations
+	OwnerOnly    bool // nothing is delegated
+
+	Watch int // with Trace: conversation number whose roles and messages it shows, 0 = none
 }
 
 func (c *Config) defaults() {
@@ -117,10 +121,13 @@ type World struct {
 	traffic  *rand.Rand
 	snipers  int  // deaths to come, see Snipe
 	mended   bool // nothing is broken any more
+
+	// Packets of established connections that came in, crossed the link, and crossings.
+	entered, crossed, crossings int
 }
 
-// Run plays one seed to its end.
-func Run(cfg Config) Result {
+// open makes a world in which nothing runs yet.
+func open(cfg Config) *World {
 	cfg.defaults()
 	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), drops: map[ownership.Reason]uint64{}}
 	w.clock.now = 1000 * second
@@ -138,23 +145,34 @@ func Run(cfg Config) Result {
 	for i := range cfg.Nodes {
 		w.nodes = append(w.nodes, &node{w: w, index: i})
 	}
+	return w
+}
+
+// boot starts all nodes, and the routers.
+func (w *World) boot() {
 	for _, n := range w.nodes {
 		n.boot()
 	}
 	w.probe()
+}
+
+// Run plays one seed to its end.
+func Run(cfg Config) Result {
+	w := open(cfg)
+	w.boot()
 	w.advance(2 * second)
 	w.plan()
-	w.advance(int64(cfg.Duration))
+	w.advance(int64(w.cfg.Duration))
 	w.mend()
 	w.advance(settleBound + second)
 	w.check.settled()
 	w.advanceUntil(2*w.cfg.patience()+3*second, w.check.finished) // one that is served at last is as slow as its start was late
 	w.check.converged()
 	if w.result.Delegated > 0 {
-		w.advance(max(int64(cfg.Lease), 3*second) + second) // the last reports
+		w.advance(max(int64(w.cfg.Lease), 3*second) + second) // the last reports
 		w.check.bills(true)
 	}
-	if !cfg.Town || cfg.Seed%8 == 0 { // mappings outlast all else by minutes: one town in eight waits
+	if !w.cfg.Town || w.cfg.Seed%8 == 0 { // mappings outlast all else by minutes: one town in eight waits
 		w.drain()
 	}
 	w.sum()
@@ -209,7 +227,11 @@ func (w *World) plan() {
 func (w *World) planConns() {
 	kinds := []ownership.Kind{ownership.KindTCP, ownership.KindTCP, ownership.KindUDP, ownership.KindEchoRequest}
 	for range w.cfg.Conns {
-		w.begin(w.client(kinds[w.traffic.IntN(len(kinds))]))
+		kind := kinds[w.traffic.IntN(len(kinds))]
+		if w.cfg.OnlyTCP {
+			kind = ownership.KindTCP
+		}
+		w.begin(w.client(kind))
 	}
 }
 
