@@ -60,7 +60,7 @@ func (n *network) deliver(from, to int, b []byte) {
 // frame sends a forwarded data packet.
 func (n *network) frame(from, to int, p pkt) {
 	w := n.w
-	if p.step >= 2 {
+	if w.cfg.ByConnection && p.step >= 2 {
 		w.crossings++
 		if p.hops == 1 {
 			w.crossed++

@@ -28,7 +28,7 @@ type Census struct {
 // that spread connections, the two directions of each independently, and counts
 // while most are open.
 func Scale(cfg Config) Census {
-	cfg.Hashed, cfg.OnlyTCP = true, true
+	cfg.ByConnection, cfg.OnlyTCP = true, true
 	w := open(cfg)
 	if cfg.NAT {
 		w.setups = w.setups[1:2] // as many units as 63 nodes need

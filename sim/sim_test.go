@@ -303,7 +303,7 @@ func TestFR11_FR13_AFlappingLinkLosesNothingThatIsConnected(t *testing.T) {
 			n := (*seeds + 1) / 2
 			for s := range n {
 				cfg := Config{
-					NAT: nat, Conns: 4, Flows: 1024, Duration: 16 * time.Second, Think: second, Backoff: true, Hashed: true, Faults: []Fault{FlappingYoung}, Strikes: 2,
+					NAT: nat, Conns: 4, Flows: 1024, Duration: 16 * time.Second, Think: second, Backoff: true, ByConnection: true, Faults: []Fault{FlappingYoung}, Strikes: 2,
 					Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 30, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10},
 				}
 				r := play(t, "", cfg, *first+uint64(s))

@@ -26,7 +26,6 @@ type Config struct {
 	AgeEvery time.Duration // 0 = the default
 	Think    int64         // ns between a reply and the next request at most (200 ms)
 	Backoff  bool          // clients ask as soon as they are connected, and repeat ever more rarely, as TCP does
-	Hashed   bool          // each direction of a conversation enters by a node of its own, as long as that answers
 	Link     Link
 	NAT      bool          // everything leaves through one PAT address
 	Town     bool          // rules and conversations of every kind instead, see town.go
@@ -38,8 +37,9 @@ type Config struct {
 	Timeouts flowtable.Timeouts
 	Trace    func(at int64, line string) // may be nil
 
-	OnlyTCP   bool // no other conversations
-	OwnerOnly bool // nothing is delegated
+	ByConnection bool // routers choose a node for every connection and direction, not for every packet
+	OnlyTCP      bool // no other conversations
+	OwnerOnly    bool // nothing is delegated
 
 	Watch int // with Trace: conversation number whose roles and messages it shows, 0 = none
 }
