@@ -91,7 +91,7 @@ const hostLimit = 80 * time.Millisecond
 // programs of ordinary priority; the links, which in a rack are not made of the nodes'
 // CPUs, are processes above them.
 func TestHL7_NobodyIsRemovedAtFullLoad(t *testing.T) {
-	lasting := time.Duration(size(8, 600)) * time.Second
+	lasting := time.Duration(size(5, 600)) * time.Second
 	if *rounds > 0 {
 		lasting = time.Duration(*rounds) * time.Minute
 	}
