@@ -58,7 +58,7 @@ func TestFR11_DESIGN5_ADelegateDies(t *testing.T) {
 			top := formed(t, topology.Config{Nodes: 4, Spray: true, NAT: egress, HoldTime: 2 * time.Second, Timeouts: "{tcp_time_wait: 30s}"})
 			client := top.Clients[0].Namespace
 			to, echo := netip.AddrPortFrom(top.Servers[0].Addr, 8080), netip.AddrPortFrom(top.Servers[0].Addr, 7)
-			const rate, size = 2 << 20, 16 << 20
+			const rate, size = 2 << 20, 12 << 20
 			server, err := traffic.ServeHTTP(top.Servers[0].Namespace, to, rate)
 			must(t, err)
 			defer server.Close()
@@ -91,7 +91,7 @@ func TestFR11_DESIGN5_ADelegateDies(t *testing.T) {
 				t.Fatalf("after %d bytes, longest stall %v: %v", d.Received(), d.Stall(), err)
 			}
 			unreported := kernelCounter(t, victim, "forward_delegated") - reported
-			pause(t, ctx, 3*time.Second) // FIN, revocation, the last reports
+			pause(t, ctx, 2*time.Second) // FIN, revocation, the last reports
 			wantCountedBut(t, top, victim, unreported+own, slow)
 			silent.Silence(false)
 			if lost := silent.Finish(); len(lost) != 0 {
@@ -198,16 +198,17 @@ func drops(t *testing.T, top *topology.Topology) (sum uint64) {
 // TestNT4_DESIGN5_ADelegateBeyondAOneWayLink: one direction of its link is cut, and
 // the view stands: the hold time is longer than a lease. A delegate that is deaf hears
 // of no renewal, one that is mute cannot ask. Both stop when the lease is over, by the
-// clock alone. Meanwhile flows end and others begin; no port is used by two at once.
+// clock alone. Meanwhile flows end and others begin in a pool so small that these get
+// ports of those: none may be used by two at once.
 func TestNT4_DESIGN5_ADelegateBeyondAOneWayLink(t *testing.T) {
-	const few = "{hold_down: 1s, pools: {egress: {addresses: 203.0.113.10, block_size: 512}}, rules: [{name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}]}"
+	const few = "{hold_down: 1s, pools: {egress: {addresses: 203.0.113.10, block_size: 64, max_blocks_per_host: 3}}, rules: [{name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}]}"
 	for name, cut := range map[string]topology.Direction{"deaf": topology.ToNode, "mute": topology.FromNode} {
 		t.Run(name, func(t *testing.T) {
 			top := formed(t, topology.Config{Nodes: 3, Spray: true, NAT: few, HoldTime: 12 * time.Second, Timeouts: "{udp: 5s, udp_stream: 5s}"})
 			ctx := within(t, 60*time.Second)
 			client, to := top.Clients[0].Namespace, netip.AddrPortFrom(top.Servers[0].Addr, 9000)
-			v := listen(t, top.Servers[0].Namespace, to, 20*time.Millisecond)
-			v.begin(t, client, to, 30)
+			v := listen(t, top.Servers[0].Namespace, to, 40*time.Millisecond)
+			v.begin(t, client, to, 90)
 			eventually(t, ctx, func() bool { return len(delegates(t, top, 9000)) == 3 }, "all are delegates")
 			pause(t, ctx, time.Second)
 			x := top.Nodes[2]
@@ -215,12 +216,17 @@ func TestNT4_DESIGN5_ADelegateBeyondAOneWayLink(t *testing.T) {
 			must(t, err)
 			must(t, x.CutCCL(cut))
 			begin := time.Now()
-			for _, o := range v.all[:15] {
+			for _, o := range v.all[:75] {
 				o.silence()
 			}
+			more := 60
+			if name == "mute" { // the host has 192 ports: they take what becomes free, as soon as it does
+				more = 120
+			}
+			late := v.begin(t, client, to, more)
 			last, seen := begin, kernelCounter(t, x, "forward_delegated")
 			atCut := seen
-			for time.Since(begin) < lease+2*time.Second {
+			for time.Since(begin) < lease+time.Second {
 				pause(t, ctx, 50*time.Millisecond)
 				if now := kernelCounter(t, x, "forward_delegated"); now != seen {
 					last, seen = time.Now(), now
@@ -237,16 +243,14 @@ func TestNT4_DESIGN5_ADelegateBeyondAOneWayLink(t *testing.T) {
 			if now, err := x.API().Info(ctx); err != nil || now.View != info.View {
 				t.Errorf("the view was %s and is %s (%v): it is not the lease that ended this", info.View, now.View, err)
 			}
-			late := v.begin(t, client, to, 60)
 			must(t, x.MendCCL(cut))
-			eventually(t, ctx, func() bool { return len(delegates(t, top, 9000)) == 3 }, "all are delegates again")
-			pause(t, ctx, 2*time.Second)
-			for _, o := range late {
-				if _, heard, _, _ := o.counts(); heard < 20 {
-					t.Errorf("flow %d heard %d answers", o.id, heard)
-				}
+			eventually(t, ctx, func() bool {
+				return !slices.ContainsFunc(late, func(o *voice) bool { _, heard, _, _ := o.counts(); return heard < 5 })
+			}, "all late flows are answered")
+			reused := v.wantOwnPorts(t)
+			if t.Logf("%d ports went from one flow to another", reused); name == "mute" && reused == 0 {
+				t.Error("none: nothing was tested")
 			}
-			t.Logf("%d ports went from one flow to another", v.wantOwnPorts(t))
 		})
 	}
 }
