@@ -123,7 +123,7 @@ func (b *Beats) send(to netip.Addr, payload []byte) {
 // since the kernel took it from the link, and returns how many datagrams there
 // were: call it until that is 0. Handshakes are answered here.
 func (b *Beats) Receive(now int64, f func(i int, m wire.Beat, age int64)) (int, error) {
-	n, err := b.sock.receive()
+	n, err := b.sock.receive(receiveBatch)
 	if err != nil {
 		return 0, fmt.Errorf("ccl: beats: receive: %w", err)
 	}

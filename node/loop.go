@@ -27,8 +27,8 @@ const (
 	walkFor = tickEvery / 2
 
 	// linkBatch bounds the datagrams of one pass, so that packets and time get
-	// their turn: each may carry some thirty registrations.
-	linkBatch = 32
+	// their turn: each may carry some seventy registrations.
+	linkBatch = 16
 	// holdFrames is how many packets may wait for a director or a neighbour.
 	holdFrames = 4096
 )

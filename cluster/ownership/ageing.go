@@ -15,10 +15,6 @@ type ageing struct {
 	round                          uint32 // passes over all flows
 }
 
-// workSlice bounds the entries of each table that one call looks at: with millions of
-// them a tick's part would keep packets waiting for milliseconds.
-const workSlice = 512
-
 // walk is where ageing is in one table.
 type walk struct {
 	cursor uint32
@@ -27,8 +23,8 @@ type walk struct {
 
 // pay lets scan look at a slice of what is owed. The end of a round ends that too: who
 // is late owes no second one.
-func (w *walk) pay(scan func(from uint32, n int) (next uint32)) (ended bool) {
-	n := min(w.owed, workSlice)
+func (w *walk) pay(slice int, scan func(from uint32, n int) (next uint32)) (ended bool) {
+	n := min(w.owed, slice)
 	if n == 0 {
 		return false
 	}
@@ -135,7 +131,7 @@ func (c *Core) share(n int) int {
 }
 
 func (c *Core) ageFlows() {
-	if c.ageing.flows.pay(c.scanFlows) {
+	if c.ageing.flows.pay(c.cfg.Slice, c.scanFlows) {
 		c.ageing.round++
 		c.exposed.passed(c.now)
 	}
@@ -221,7 +217,7 @@ func (c *Core) note(slot uint32, f *flowtable.FlowSlot) {
 }
 
 func (c *Core) ageForwards() {
-	c.ageing.forwards.pay(c.scanForwards)
+	c.ageing.forwards.pay(c.cfg.Slice, c.scanForwards)
 }
 
 func (c *Core) scanForwards(from uint32, n int) (next uint32) {
@@ -246,7 +242,7 @@ func (c *Core) ageForward(slot uint32, f *flowtable.ForwardSlot) bool {
 // ageCopies drops director and backup entries that no longer belong here. An
 // entry of a living owner has no timer of its own: the owner's Close ends it.
 func (c *Core) ageCopies() {
-	c.ageing.copies.pay(c.scanCopies)
+	c.ageing.copies.pay(c.cfg.Slice, c.scanCopies)
 }
 
 func (c *Core) scanCopies(from uint32, n int) (next uint32) { return c.dir.Scan(from, n, c.belongsFn) }

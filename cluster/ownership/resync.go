@@ -340,8 +340,8 @@ func (c *Core) tickSync() {
 func (s *resync) walking() bool { return s.step >= syncFlows }
 
 // slice is how many entries the next step may look at.
-func (s *resync) slice() int {
-	n := min(s.budget, workSlice)
+func (s *resync) slice(most int) int {
+	n := min(s.budget, most)
 	s.budget -= n
 	return n
 }
@@ -432,7 +432,7 @@ const batch = 20480
 func (c *Core) registerFlows() bool {
 	s := &c.sync
 	blocked := false
-	next := c.table.ScanFlows(s.cursor, s.slice(), func(slot uint32, f *flowtable.FlowSlot) bool {
+	next := c.table.ScanFlows(s.cursor, s.slice(c.cfg.Slice), func(slot uint32, f *flowtable.FlowSlot) bool {
 		k, _ := f.Key[0].Canonical()
 		if !c.registerStub(slot, f) {
 			blocked, s.cursor = true, slot
@@ -489,7 +489,7 @@ func (c *Core) trySend(k packet.FlowKey, conn *wire.Conn, holder wire.NodeID, gr
 func (c *Core) handOver() bool {
 	s := &c.sync
 	blocked := false
-	next := c.dir.Scan(s.cursor, s.slice(), func(e *flowtable.Backup) bool {
+	next := c.dir.Scan(s.cursor, s.slice(c.cfg.Slice), func(e *flowtable.Backup) bool {
 		k, _ := e.Key.Canonical()
 		if blocked || c.ownerLives(e) || c.void(e, k) {
 			return true

@@ -44,6 +44,7 @@ func TestCapacity_NoCallLooksAtMoreThanASlice(t *testing.T) {
 	const flows = 4000
 	n, out := holding(t, flows)
 	c, now := n.core, n.c.now
+	workSlice := c.cfg.Slice
 	c.cfg.AgeEvery = c.cfg.TickEvery // a tick's part is the whole table
 	seen, age := 0, c.ageFlowFn
 	c.ageFlowFn = func(slot uint32, f *flowtable.FlowSlot) bool { seen++; return age(slot, f) }

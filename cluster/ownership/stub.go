@@ -240,7 +240,7 @@ func (c *Core) handOverStubs() bool {
 		return true
 	}
 	blocked := false
-	next := c.cfg.Stubs.Scan(s.cursor, s.slice(), func(e *flowtable.Backup) bool {
+	next := c.cfg.Stubs.Scan(s.cursor, s.slice(c.cfg.Slice), func(e *flowtable.Backup) bool {
 		if blocked || e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) {
 			return true
 		}
@@ -262,7 +262,7 @@ func (c *Core) handOverStubs() bool {
 // ageStubs ages like ageCopies.
 func (c *Core) ageStubs() {
 	if c.cfg.NAT != nil {
-		c.ageing.stubs.pay(c.scanStubs)
+		c.ageing.stubs.pay(c.cfg.Slice, c.scanStubs)
 	}
 }
 
