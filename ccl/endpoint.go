@@ -225,6 +225,16 @@ func (e *Endpoint) Forget(a netip.Addr) {
 	}
 }
 
+// Unsay ends the repetition of what was sent last (see greet): it was said in a view
+// that this node has left, and a peer that asks whether that still holds must not take
+// it for the answer. What is queued stays.
+func (e *Endpoint) Unsay() {
+	e.all.last = e.all.last[:0]
+	for _, p := range e.order {
+		p.direct.last = p.direct.last[:0]
+	}
+}
+
 // RestartState drops all state messages that are on the way to or from peers:
 // this node begins a new life, and what the former one said is void. Peers
 // learn it with the next state message and are told through their Reset.

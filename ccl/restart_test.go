@@ -1,6 +1,8 @@
 package ccl
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 
 	"cohort/ccl/wire"
@@ -30,6 +32,39 @@ func TestRestartStateVoidsWhatTheFormerLifeSaid(t *testing.T) {
 		}
 		if b.resets != resets+1 {
 			t.Errorf("the peer was told %d times, want once", b.resets-resets)
+		}
+	})
+}
+
+// What was said in a view that the sender has left is not repeated to a peer that
+// comes back and asks: it would take it for an answer (EL4). What was said in the
+// present one is.
+func TestEL4_APeerThatComesBackIsNotToldTheFormerView(t *testing.T) {
+	eachMode(t, func(t *testing.T, clear bool) {
+		for _, left := range []bool{true, false} {
+			w := worldIn(t, clear, 2)
+			a, b := w.nodes[0], w.nodes[1]
+			old := wire.Heartbeat{From: wire.Member{ID: 1}, Term: 1, Epoch: 2}
+			for _, to := range []netip.Addr{b.addr, {}} {
+				if err := a.Datagram(w.now, to, old); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.settle()
+			if left {
+				a.Unsay()
+			}
+			w.boot(1)
+			b.got = nil
+			if err := b.Datagram(w.now, a.addr, wire.Heartbeat{From: wire.Member{ID: 2}}); err != nil {
+				t.Fatal(err)
+			}
+			w.until("heard", func() bool { return len(a.got) > 0 })
+			for w.step() {
+			}
+			if told := slices.Contains(b.got, wire.Message(old)); told == left {
+				t.Errorf("left the view: %v, the peer got %v", left, b.got)
+			}
 		}
 	})
 }

@@ -22,6 +22,7 @@ func (o *memberOutput) Send(to netip.Addr, m wire.Message) {
 func (o *memberOutput) Apply(v *wire.View) {
 	c := (*Core)(o)
 	fresh := c.view == nil
+	c.link.Unsay()
 	c.view, c.self = v, 0
 	c.addrs = [wire.MaxNodes]netip.Addr{}
 	c.ids = make(map[netip.Addr]wire.NodeID, len(v.Members))
@@ -64,6 +65,7 @@ func (o *memberOutput) Fenced(why string, cause wire.Cause) {
 	c.own.Reset(c.now)
 	c.LoseUnits(c.now)
 	c.link.RestartState() // what this life said must not be taken for the next one's
+	c.link.Unsay()
 	c.view, c.self, c.ids = nil, 0, nil
 	c.forgetProbes()
 	c.gauges = gauges{}
