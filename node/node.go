@@ -128,7 +128,7 @@ func (n *Node) open() error {
 	if n.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
-	n.state = openState[saved](boot.StateDir, "membership.json", nil, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
+	n.state = openVolatile[saved](boot.StateDir, "membership.json", func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
 	n.intent = openState[intent](boot.StateDir, "clustering.json", n.intentKept, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err

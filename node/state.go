@@ -37,16 +37,30 @@ type stateFile[T any] struct {
 	done    chan struct{}
 	written func(*T)               // on the writer's goroutine; may be nil
 	fail    func(error)            // the first of failures in a row
-	sync    func(dir string) error // syncDir, but for tests
+	sync    func(dir string) error // syncDir, but for tests; nil: this need not outlive the machine
+}
+
+// openVolatile is openState for what a loss of power makes worthless anyway: the
+// next process finds what was written a moment before this one was killed, however
+// slow the disk is.
+func openVolatile[T any](dir, name string, fail func(error)) *stateFile[T] {
+	s := newState[T](dir, name, nil, fail)
+	s.sync = nil
+	go s.run()
+	return s
 }
 
 func openState[T any](dir, name string, written func(*T), fail func(error)) *stateFile[T] {
-	s := &stateFile[T]{
+	s := newState(dir, name, written, fail)
+	go s.run()
+	return s
+}
+
+func newState[T any](dir, name string, written func(*T), fail func(error)) *stateFile[T] {
+	return &stateFile[T]{
 		path: filepath.Join(dir, name), written: written,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), fail: fail, sync: syncDir,
 	}
-	go s.run()
-	return s
 }
 
 // load reads what the last daemon wrote; nil when there is nothing usable.
@@ -122,7 +136,7 @@ func (s *stateFile[T]) run() {
 }
 
 // write replaces the file as a whole: a crash leaves the old or the new one, and
-// the new one once this has returned nil.
+// the new one once this has returned nil. Of the machine, unless it is volatile.
 func (s *stateFile[T]) write(v *T) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -134,7 +148,7 @@ func (s *stateFile[T]) write(v *T) error {
 		return fmt.Errorf("state: %w", err)
 	}
 	_, err = f.Write(b)
-	if err == nil {
+	if err == nil && s.sync != nil {
 		err = f.Sync() // the name must not outlive the content
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
@@ -145,8 +159,10 @@ func (s *stateFile[T]) write(v *T) error {
 	}
 	// The content is on disk under a name that is not yet: without this, the file
 	// before is what a loss of power may leave.
-	if err := s.sync(filepath.Dir(s.path)); err != nil {
-		return fmt.Errorf("state: %w", err)
+	if s.sync != nil {
+		if err := s.sync(filepath.Dir(s.path)); err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
 	}
 	return nil
 }
