@@ -74,6 +74,16 @@ type BackupStore struct {
 	capacity int
 	n        int
 	places   int
+	last     looked
+}
+
+// looked is the newest search of a store. Role logic asks for a connection, decides,
+// and then stores or removes it: the second search of the same connection is spared.
+type looked struct {
+	mine, reverse PackedKey
+	shard         *shard
+	i             int
+	found, valid  bool
 }
 
 type shard struct {
@@ -119,12 +129,25 @@ func (s *BackupStore) Get(k packet.FlowKey) (*Backup, bool) {
 	if s.n == 0 {
 		return nil, false // as always in a cluster of one
 	}
-	sh, at := s.locate(k)
-	i, ok := sh.find(at, k)
+	sh, i, ok := s.look(k)
 	if !ok {
 		return nil, false
 	}
 	return &sh.places[i], true
+}
+
+// look returns the shard of a connection, and its place there or the free place
+// where it would go.
+func (s *BackupStore) look(k packet.FlowKey) (sh *shard, i int, ok bool) {
+	l, mine := &s.last, Pack(k)
+	if l.valid && (l.mine == mine || l.reverse == mine) {
+		return l.shard, l.i, l.found
+	}
+	sh, at := s.locate(k)
+	reverse := Pack(k.Reverse())
+	i, ok = sh.find(at, &mine, &reverse)
+	*l = looked{mine, reverse, sh, i, ok, true}
+	return sh, i, ok
 }
 
 // Put adds the entry, or replaces that of the same connection, whichever
@@ -141,8 +164,7 @@ func (s *BackupStore) PutPair(b Backup, other packet.FlowKey) error {
 // Other returns the key that PutPair stored beside the entry of k; false when
 // there is none.
 func (s *BackupStore) Other(k packet.FlowKey) (packet.FlowKey, bool) {
-	sh, at := s.locate(k)
-	i, ok := sh.find(at, k)
+	sh, i, ok := s.look(k)
 	if !ok || sh.others == nil || sh.others[i] == (tuple{}) {
 		return packet.FlowKey{}, false
 	}
@@ -155,8 +177,7 @@ func (s *BackupStore) put(b Backup, other tuple) error {
 		return fmt.Errorf("put backup of %v: %w", b.Key.Unpack(), ErrNoAddress)
 	}
 	k := b.Key.Unpack()
-	sh, at := s.locate(k)
-	i, ok := sh.find(at, k)
+	sh, i, ok := s.look(k)
 	if ok {
 		sh.set(i, b, other)
 		return nil
@@ -171,9 +192,11 @@ func (s *BackupStore) put(b Backup, other tuple) error {
 		s.places -= len(sh.places)
 		sh.grow(&s.seed)
 		s.places += len(sh.places)
-		i, _ = sh.find(at, k)
+		s.last.valid = false
+		sh, i, _ = s.look(k)
 	}
 	sh.set(i, b, other)
+	s.last.found = true
 	sh.n++
 	s.n++
 	return nil
@@ -194,11 +217,9 @@ func (s *BackupStore) Delete(k packet.FlowKey) bool {
 	if s.n == 0 {
 		return false
 	}
-	sh, at := s.locate(k)
-	i, ok := sh.find(at, k)
+	sh, i, ok := s.look(k)
 	if ok {
-		sh.remove(i, &s.seed)
-		s.n--
+		s.remove(sh, i)
 	}
 	return ok
 }
@@ -221,14 +242,20 @@ func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint
 				return uint32(si*shardPlaces+i) + 1
 			}
 			if !sh.places[i].free() && !fn(&sh.places[i]) {
-				sh.remove(i, &s.seed) // may move another entry to i
-				s.n--
+				s.remove(sh, i) // may move another entry to i
 				continue
 			}
 			i++
 		}
 	}
 	return 0
+}
+
+// remove frees place i of a shard. Others may move.
+func (s *BackupStore) remove(sh *shard, i int) {
+	s.last.valid = false
+	sh.remove(i, &s.seed)
+	s.n--
 }
 
 // locate returns the shard of a connection and the hash of its place within.
@@ -238,16 +265,15 @@ func (s *BackupStore) locate(k packet.FlowKey) (*shard, uint32) {
 	return &s.shards[uint64(h)*uint64(len(s.shards))>>32], at
 }
 
-// find returns the place of k, or the free place where it would go. A shard
-// without memory has neither and returns 0.
-func (sh *shard) find(at uint32, k packet.FlowKey) (i int, ok bool) {
+// find returns the place of a key or its reverse, or the free place where it would
+// go. A shard without memory has neither and returns 0.
+func (sh *shard) find(at uint32, mine, reverse *PackedKey) (i int, ok bool) {
 	if len(sh.places) == 0 {
 		return 0, false
 	}
 	mask := uint32(len(sh.places) - 1)
-	mine, reverse := Pack(k), Pack(k.Reverse())
 	for at &= mask; !sh.places[at].free(); at = (at + 1) & mask {
-		if got := &sh.places[at].Key; *got == mine || *got == reverse {
+		if got := &sh.places[at].Key; *got == *mine || *got == *reverse {
 			return int(at), true
 		}
 	}
