@@ -23,6 +23,11 @@ const (
 	fastTick  = int64(5 * time.Millisecond) // in the fast profile
 	slowEvery = int64(time.Second)
 
+	// statePace is how long the messages of a connection may wait for those of
+	// others while datagrams to the same node leave more often than that; on a quiet
+	// link they do not wait. It bounds what the link costs by datagrams a second.
+	statePace = int64(500 * time.Microsecond)
+
 	// linkBatch bounds the datagrams of one pass, so that packets and time get
 	// their turn.
 	linkBatch = 256
@@ -57,10 +62,13 @@ func (n *Node) loop(ctx context.Context) error {
 				n.nextTick = n.now + fastTick
 			}
 		}
-		n.core.Flush(n.now)
+		if packets < len(n.batch) || n.now-n.flushed >= statePace {
+			n.core.Flush(n.now) // else more packets wait, and their messages fill the datagrams
+			n.flushed = n.now
+		}
 		n.io.Flush()
 		idle := packets == 0 && !more
-		if err := n.polls.wait(idle, n.now, n.nextTick); err != nil {
+		if err := n.polls.wait(idle, n.now, min(n.nextTick, n.core.Due())); err != nil {
 			return err
 		}
 	}
