@@ -83,11 +83,16 @@ type looked struct {
 	mine, reverse PackedKey
 	shard         *shard
 	i             int
+	tag           uint8
 	found, valid  bool
 }
 
+// A shard's tags say which places are in use and tell most keys apart: they are 32
+// times as dense as the places, so that a search that finds nothing, as most do, ends
+// in the cache, however large the store is.
 type shard struct {
 	places []Backup // a power of two
+	tags   []uint8  // beside places; 0 = free
 	others []tuple  // beside places; nil until an entry has another key
 	n      int
 }
@@ -118,7 +123,7 @@ func (s *BackupStore) Slots() int { return s.places }
 func (s *BackupStore) Bytes() int {
 	n := s.places * int(unsafe.Sizeof(Backup{}))
 	for i := range s.shards {
-		n += len(s.shards[i].others) * int(unsafe.Sizeof(tuple{}))
+		n += len(s.shards[i].others)*int(unsafe.Sizeof(tuple{})) + len(s.shards[i].tags)
 	}
 	return n
 }
@@ -146,7 +151,7 @@ func (s *BackupStore) look(k packet.FlowKey) (sh *shard, i int, ok bool) {
 	sh, at := s.locate(k)
 	reverse := Pack(k.Reverse())
 	i, ok = sh.find(at, &mine, &reverse)
-	*l = looked{mine, reverse, sh, i, ok, true}
+	*l = looked{mine, reverse, sh, i, tagOf(at), ok, true}
 	return sh, i, ok
 }
 
@@ -196,6 +201,7 @@ func (s *BackupStore) put(b Backup, other tuple) error {
 		sh, i, _ = s.look(k)
 	}
 	sh.set(i, b, other)
+	sh.tags[i] = s.last.tag
 	s.last.found = true
 	sh.n++
 	s.n++
@@ -241,7 +247,7 @@ func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint
 			if n <= 0 {
 				return uint32(si*shardPlaces+i) + 1
 			}
-			if !sh.places[i].free() && !fn(&sh.places[i]) {
+			if sh.tags[i] != 0 && !fn(&sh.places[i]) {
 				s.remove(sh, i) // may move another entry to i
 				continue
 			}
@@ -271,20 +277,28 @@ func (sh *shard) find(at uint32, mine, reverse *PackedKey) (i int, ok bool) {
 	if len(sh.places) == 0 {
 		return 0, false
 	}
-	mask := uint32(len(sh.places) - 1)
-	for at &= mask; !sh.places[at].free(); at = (at + 1) & mask {
-		if got := &sh.places[at].Key; *got == *mine || *got == *reverse {
-			return int(at), true
+	tag, mask := tagOf(at), uint32(len(sh.places)-1)
+	for at &= mask; ; at = (at + 1) & mask {
+		switch sh.tags[at] {
+		case 0:
+			return int(at), false
+		case tag:
+			if got := &sh.places[at].Key; *got == *mine || *got == *reverse {
+				return int(at), true
+			}
 		}
 	}
-	return int(at), false
 }
 
-// home returns the place where an entry's probing begins.
-func (sh *shard) home(b *Backup, seed *[10]uint64) uint32 {
+// tagOf returns the tag of a key with this hash: bits that no place is chosen by,
+// and one that says that the place is in use.
+func tagOf(at uint32) uint8 { return 0x80 | uint8(at>>25) }
+
+// home returns the place where an entry's probing begins, and its tag.
+func (sh *shard) home(b *Backup, seed *[10]uint64) (place uint32, tag uint8) {
 	c, _ := b.Key.Canonical()
 	_, at := hashKey(seed, &c)
-	return at & uint32(len(sh.places)-1)
+	return at & uint32(len(sh.places)-1), tagOf(at)
 }
 
 // remove frees place i and closes the gap: entries behind it move up unless
@@ -292,9 +306,9 @@ func (sh *shard) home(b *Backup, seed *[10]uint64) uint32 {
 func (sh *shard) remove(i int, seed *[10]uint64) {
 	mask := uint32(len(sh.places) - 1)
 	gap := uint32(i)
-	for j := (gap + 1) & mask; !sh.places[j].free(); j = (j + 1) & mask {
-		if (j-sh.home(&sh.places[j], seed))&mask >= (j-gap)&mask {
-			sh.places[gap] = sh.places[j]
+	for j := (gap + 1) & mask; sh.tags[j] != 0; j = (j + 1) & mask {
+		if home, tag := sh.home(&sh.places[j], seed); (j-home)&mask >= (j-gap)&mask {
+			sh.places[gap], sh.tags[gap] = sh.places[j], tag
 			if sh.others != nil {
 				sh.others[gap] = sh.others[j]
 			}
@@ -302,12 +316,14 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 		}
 	}
 	sh.set(int(gap), Backup{}, tuple{})
+	sh.tags[gap] = 0
 	sh.n--
 }
 
 func (sh *shard) grow(seed *[10]uint64) {
 	old, others := sh.places, sh.others
 	sh.places = make([]Backup, max(2*len(old), shardStart))
+	sh.tags = make([]uint8, len(sh.places))
 	if others != nil {
 		sh.others = make([]tuple, len(sh.places))
 	}
@@ -316,11 +332,11 @@ func (sh *shard) grow(seed *[10]uint64) {
 		if old[i].free() {
 			continue
 		}
-		at := sh.home(&old[i], seed)
-		for !sh.places[at].free() {
+		at, tag := sh.home(&old[i], seed)
+		for sh.tags[at] != 0 {
 			at = (at + 1) & mask
 		}
-		sh.places[at] = old[i]
+		sh.places[at], sh.tags[at] = old[i], tag
 		if others != nil {
 			sh.others[at] = others[i]
 		}

@@ -197,7 +197,7 @@ func BenchmarkBackupGrowShard(b *testing.B) {
 		_, at := hashKey(&testSeed, &c)
 		mine, reverse := k.Key, Pack(k.Key.Unpack().Reverse())
 		i, _ := full.find(at, &mine, &reverse)
-		full.places[i] = k
+		full.places[i], full.tags[i] = k, tagOf(at)
 		full.n++
 	}
 	b.ResetTimer()
