@@ -39,6 +39,7 @@ type options struct {
 	profile string
 	nodes   []int    // of scale; nil = the plan's
 	spreads []string // of scale; nil = the plan's
+	short   bool     // of scale: short connections alone
 	add     bool
 	note    string
 }
@@ -53,6 +54,7 @@ func parse(args []string) (o options, err error) {
 	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect, nat-connect)")
 	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale; empty = all")
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
+	set.BoolVar(&o.short, "short", false, "of scale, measure the rate of short connections alone")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
 	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
 	if err := set.Parse(args); err != nil {
@@ -107,6 +109,7 @@ func run(args []string) error {
 	if o.spreads != nil {
 		p.scale.spreads = o.spreads
 	}
+	p.scale.short = o.short
 	r, failed := measure(ctx, o, p)
 	if r == nil {
 		return failed
