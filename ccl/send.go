@@ -99,6 +99,15 @@ func (e *Endpoint) Flush(now int64) {
 	e.findDue()
 }
 
+// FlushAll is Flush that keeps nothing back for EndpointConfig.Pace: what follows
+// must not be heard before, or nothing follows.
+func (e *Endpoint) FlushAll(now int64) {
+	for _, p := range e.order {
+		p.state.Hurry()
+	}
+	e.Flush(now)
+}
+
 // findDue finds the first of the peers for which state waits.
 func (e *Endpoint) findDue() {
 	e.due = 1<<63 - 1

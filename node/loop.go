@@ -80,7 +80,7 @@ func (n *Node) loop(ctx context.Context) error {
 func (n *Node) planRestart() {
 	now := dataplane.Now()
 	until := n.core.Member().PlanRestart(now)
-	n.core.Flush(now)
+	n.core.FlushAll(now)
 	if until > 0 && (n.heart == nil || n.heart.Rest()) {
 		n.dp.RenewLease(until)
 	}

@@ -241,6 +241,10 @@ func (c *Channel) Tick(now int64) (next int64) {
 	return min(c.rtoAt, c.ackAt, c.dueAt)
 }
 
+// Hurry makes the next Flush send everything that the window allows, whatever
+// Config.Pace says.
+func (c *Channel) Hurry() { c.paceAt = 0 }
+
 // Due returns when a segment that Flush has kept back for Config.Pace leaves;
 // math.MaxInt64 = there is none. Call Flush then.
 func (c *Channel) Due() int64 { return c.dueAt }

@@ -467,6 +467,9 @@ func TestPaceGathersUnderLoadAndNeverWaitsIdle(t *testing.T) {
 	say(0, at+2*pace+1, 1, never)       // the rest
 	say(1, at+4*pace, 1, never)         // a silence again
 	say(1, at+4*pace+1, 0, at+5*pace)   // and load
+	c.Hurry()
+	say(0, at+4*pace+2, 1, never) // but not when nothing may follow
+	say(1, at+4*pace+3, 0, at+5*pace+2)
 	c.Restart()
 	if c.Due() != never {
 		t.Error("something of a former instance is due")

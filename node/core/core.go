@@ -179,6 +179,12 @@ func (c *Core) Flush(now int64) {
 	c.flush(now)
 }
 
+// FlushAll is Flush that keeps nothing back: the process ends.
+func (c *Core) FlushAll(now int64) {
+	c.flush(now)
+	c.link.FlushAll(now)
+}
+
 // Due returns when what Flush has kept back is to leave, math.MaxInt64 when
 // nothing is: call Flush then. See ccl.EndpointConfig.Pace.
 func (c *Core) Due() int64 { return c.link.Due() }
