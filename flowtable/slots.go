@@ -10,25 +10,25 @@ const graceTicks = 2
 // slots hands out the slot numbers of one array: never used ones in order, so
 // that a small table stays in few pages, and reclaimed ones before those.
 type slots struct {
-	end   uint32 // length of the array
-	fresh uint32 // the lowest number never used
-	free  []uint32
+	end   uint32   // length of the array
+	fresh uint32   // the lowest number never used
 	live  []uint64 // bitmap: what a scan visits, so that it costs what lives and not what has lived
+	free  pile
 
-	dead    []uint32 // died since the last Reclaim that stamped
-	resting []uint32 // died before stamp
+	dead    pile // died since the last Reclaim that stamped
+	resting pile // died before stamp
 	stamp   uint32
+
+	spare [][]uint32 // empty chunks of the piles
 }
 
-func (s *slots) available() int { return int(s.end-s.fresh) + len(s.free) }
+func (s *slots) available() int { return int(s.end-s.fresh) + s.free.len() }
 
-func (s *slots) quarantined() int { return len(s.dead) + len(s.resting) }
+func (s *slots) quarantined() int { return s.dead.len() + s.resting.len() }
 
 // take returns 0 when nothing is free.
 func (s *slots) take() uint32 {
-	if n := len(s.free); n > 0 {
-		slot := s.free[n-1]
-		s.free = s.free[:n-1]
+	if slot, ok := s.free.pop(&s.spare); ok {
 		return slot
 	}
 	if s.fresh >= s.end {
@@ -40,8 +40,8 @@ func (s *slots) take() uint32 {
 
 // born says that a slot that was taken holds something now, until bury.
 func (s *slots) born(slot uint32) {
-	for int(slot/64) >= len(s.live) {
-		s.live = append(s.live, 0)
+	if s.live == nil {
+		s.live = make([]uint64, s.end/64+1)
 	}
 	s.live[slot/64] |= 1 << (slot % 64)
 }
@@ -50,7 +50,7 @@ func (s *slots) bury(slot uint32) {
 	if int(slot/64) < len(s.live) {
 		s.live[slot/64] &^= 1 << (slot % 64)
 	}
-	s.dead = append(s.dead, slot)
+	s.dead.push(slot, &s.spare)
 }
 
 // scan visits the live ones of the n slots from slot number from on, see
@@ -85,12 +85,11 @@ func (s *slots) scan(from uint32, n int, visit func(slot uint32) bool) (next uin
 // clock of a rest starts here and not at bury, so time that a caller forgot to
 // pass counts for nothing.
 func (s *slots) reclaim(now uint32) {
-	if len(s.resting) > 0 {
+	if s.resting.len() > 0 {
 		if Since(now, s.stamp) < graceTicks {
 			return
 		}
-		s.free = append(s.free, s.resting...)
-		s.resting = s.resting[:0]
+		s.free.take(&s.resting, &s.spare)
 	}
 	s.resting, s.dead = s.dead, s.resting
 	s.stamp = now

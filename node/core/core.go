@@ -48,6 +48,11 @@ type Config struct {
 	NAT        *NAT // nil: nothing is translated
 	Health     Health
 	IO         IO
+
+	// LeavingKept says whether what Leaving returns outlives this process. Until it
+	// does, a second at most, no other node hears of a drain: a successor could not go
+	// on with it, and would tell all that it is over. nil: nothing has to be kept.
+	LeavingKept func() bool
 }
 
 // Core is one node's logic.
@@ -80,6 +85,7 @@ type Core struct {
 	health    vigil
 	exposure  exposure
 	departure departure
+	kept      func() bool // Config.LeavingKept
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -104,6 +110,7 @@ func New(cfg Config) (*Core, error) {
 	c := &Core{
 		io: cfg.IO, name: cfg.Membership.Self.Name, table: cfg.Ownership.Table, running: cfg.Membership.Running,
 		settle: cmp.Or(cfg.Ownership.SettleTime, 3*time.Second), // its default
+		kept:   cfg.LeavingKept,
 		mtu:    cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
 	}
 	var err error
@@ -189,7 +196,8 @@ func (c *Core) FlushAll(now int64) {
 // nothing is: call Flush then. See ccl.EndpointConfig.Pace.
 func (c *Core) Due() int64 { return c.link.Due() }
 
-// Tick advances time; call it every ownership.Config.TickEvery. It flushes.
+// Tick advances time; call it every ownership.Config.TickEvery, and Work after it. It
+// flushes.
 func (c *Core) Tick(now int64) {
 	c.now = now
 	if c.forgotten {
@@ -208,6 +216,13 @@ func (c *Core) Tick(now int64) {
 	c.tickExposure()
 	c.link.Tick(now)
 	c.flush(now)
+}
+
+// Work goes on with what the last Tick has left to do, and reports whether there is
+// more: see ownership.Core.Work. It does not flush.
+func (c *Core) Work(now int64) (more bool) {
+	c.now = now
+	return c.own.Work(now)
 }
 
 func (c *Core) flush(now int64) {
