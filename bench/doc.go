@@ -70,9 +70,15 @@
 //     subtracted. Both figures are reported.
 //   - A batch of the generator is split over n nodes' queues, so that each node
 //     sees smaller batches than a single one does: too low.
-//   - What daemons take with nothing to do (heartbeats, timers) is per node and
-//     second, not per packet. It is measured without traffic and subtracted;
-//     the report shows it.
+//   - What daemons take with nothing to do (heartbeats, timers, ageing of tables)
+//     is per node and second, not per packet: on n machines each pays its own, and
+//     one that is busy pays less of it. It is measured without traffic, after the
+//     tables were used and again before each part, and subtracted: of n nodes from
+//     Tn, of one from T1. The report shows how much that was, and beside the
+//     factor the raw one, from which neither that nor the switch is subtracted. A
+//     sample on a busy machine lasts longer and holds more of it.
+//   - The questions that tell whether the last entry has gone are work of the
+//     daemons, too, and stay in: one in 200 ms until it has.
 //   - The CPU time of interrupts that hit other processes is nobody's. What
 //     others had of the CPU is seen in steps of 10 ms, and decides which rounds
 //     count.

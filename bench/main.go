@@ -40,6 +40,7 @@ type options struct {
 	profile string
 	nodes   []int    // of scale; nil = the plan's
 	spreads []string // of scale; nil = the plan's
+	short   bool     // of scale: short connections alone
 	sizes   []int    // connections of capacity and takeover; nil = the plan's
 	add     bool
 	note    string
@@ -56,6 +57,7 @@ func parse(args []string) (o options, err error) {
 	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale and capacity; empty = all")
 	sizes := set.String("connections", "", "comma-separated `numbers` of connections for capacity and takeover; empty = all")
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
+	set.BoolVar(&o.short, "short", false, "of scale, measure the rate of short connections alone")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
 	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
 	if err := set.Parse(args); err != nil {
@@ -116,6 +118,7 @@ func run(args []string) error {
 	if o.spreads != nil {
 		p.scale.spreads = o.spreads
 	}
+	p.scale.short = o.short
 	r, failed := measure(ctx, o, p)
 	if r == nil {
 		return failed

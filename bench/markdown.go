@@ -62,7 +62,9 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   subtracted as often as frames crossed; beside it stands the factor with it.
   *connections* compares bytes of all entries in all nodes for one connection,
   with their share of the index, at full tables; *short connections* are whole
-  lives, from SYN to the last entry's end. The caches are shared, queues are split
+  lives, from SYN to the last entry's end. What idle daemons take in that time is
+  subtracted from both sides (of n machines each pays its own); the factor *with idle
+  and switch* has nothing subtracted but the generator. The caches are shared, queues are split
   and daemons displace each other, which n machines do not have: the factors are
   rather too low ([bench/doc.go](../../bench/doc.go) has all limits). *n apart* are
   as many nodes that share the CPU as well and know nothing of each other, each

@@ -25,6 +25,7 @@ type scaleConfig struct {
 	time    time.Duration
 	watch   time.Duration // of daemons with nothing to do
 	once    bool          // rounds of A B C, and entries of ended connections count too
+	short   bool          // the rate of short connections alone
 	cpu     int
 }
 
@@ -113,8 +114,18 @@ type ScaleRate struct {
 	Frames  float64 `json:"link_frames"`
 	Bytes   float64 `json:"link_bytes"`
 	Crossed float64 `json:"forwarded_packets"`
-	// Idle is the share of a CPU that one node's daemon takes with nothing to do.
-	Idle float64 `json:"idle_share_of_cpu"`
+	// Switch is what the switch of the control link takes for one frame, in us.
+	// Factor is without that, as often as frames cross; WithSwitch is with it.
+	Switch     stat.Summary `json:"switch_us"`
+	WithSwitch stat.Summary `json:"factor_with_switch"`
+	// Raw is the factor when neither the switch nor what idle daemons take is
+	// subtracted, from none of its two times.
+	Raw stat.Summary `json:"factor_raw"`
+	// Idle is the share of a CPU that one node's daemon takes with nothing to do,
+	// and IdleOne and IdleMany what all of them took for a connection, in us.
+	Idle     float64      `json:"idle_share_of_cpu"`
+	IdleOne  stat.Summary `json:"idle_one_us"`
+	IdleMany stat.Summary `json:"idle_many_us"`
 }
 
 // forwardings are the ways that this build knows, with the line of the
@@ -170,7 +181,8 @@ type scene struct {
 	floor1 *talk // generator with one port
 	floorN *talk // and with one for each node
 	peer   *talk
-	wire   *talk // the switch
+	wire   *talk           // the switch
+	hop    *traffic.Fabric // of wire
 	one    *talk
 	many   *talk
 	apart  *talk           // as many nodes that know nothing of each other
@@ -234,7 +246,7 @@ func (r *ScaleResult) measure(ctx context.Context, cfg scaleConfig, line string)
 	if s.floorN, err = l.directTalk("floor", r.Nodes, shape); err != nil {
 		return err
 	}
-	if s.wire, err = l.switchedTalk("wire", shape); err != nil {
+	if s.wire, s.hop, err = l.switchedTalk("wire", shape); err != nil {
 		return err
 	}
 	if s.peer, err = l.masqueradeTalk("masq", shape); err != nil {
@@ -267,6 +279,9 @@ func (r *ScaleResult) compare(ctx context.Context, s *scene) (err error) {
 	if r.Rate, err = s.rate(ctx); err != nil {
 		return fmt.Errorf("rate: %w", err)
 	}
+	if s.cfg.short {
+		return nil
+	}
 	if r.Connections, err = s.entries(ctx); err != nil {
 		return fmt.Errorf("connections: %w", err)
 	}
@@ -279,9 +294,10 @@ func (r *ScaleResult) compare(ctx context.Context, s *scene) (err error) {
 	return err
 }
 
-// lap is one round of a comparison: the mean of both samples of each talk.
+// lap is one round of a comparison: the mean of both samples of each talk. each
+// is without idle, what the talk's daemons would have taken anyway.
 type lap struct {
-	each         map[*talk]float64
+	each, idle   map[*talk]float64
 	crossings    float64
 	quiet, whole bool
 }
@@ -293,7 +309,7 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample sampler) ([]lap,
 	var lost []string
 	quiet := 0
 	for end := time.Now().Add(s.cfg.time); quiet < s.cfg.rounds && len(all) < 2*s.cfg.rounds && (!slices.ContainsFunc(all, isWhole) || time.Now().Before(end)); {
-		one := lap{each: make(map[*talk]float64), quiet: true, whole: true}
+		one := lap{each: make(map[*talk]float64), idle: make(map[*talk]float64), quiet: true, whole: true}
 		order, passes := slices.Clone(talks), passesOf(s.cfg.once)
 		for range passes {
 			for _, t := range order {
@@ -305,6 +321,7 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample sampler) ([]lap,
 					lost = append(lost, missed)
 				}
 				one.each[t] += each / float64(passes)
+				one.idle[t] += each / float64(passes) * c.idleShare()
 				one.quiet = one.quiet && c.disturbed() <= maxShared
 				one.whole = one.whole && missed == ""
 			}

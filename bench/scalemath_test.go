@@ -91,3 +91,36 @@ func TestAimsOfTheFactors(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsSubtractedFromARate: the switch as often as a frame crosses it, and
+// what idle daemons take, which Raw leaves in both.
+func TestWhatIsSubtractedFromARate(t *testing.T) {
+	s := &scene{floor1: &talk{}, floorN: &talk{}, wire: &talk{}, one: &talk{}, many: &talk{}, apart: &talk{}, peer: &talk{}}
+	us := func(v float64) float64 { return v * 1e3 }
+	l := lap{
+		each: map[*talk]float64{s.floor1: us(4), s.floorN: us(5), s.wire: us(6), s.one: us(14), s.many: us(31), s.apart: us(17), s.peer: us(12)},
+		idle: map[*talk]float64{s.one: us(2), s.many: us(6)},
+	}
+	r := &ScaleRate{Frames: 0.5, Crossed: 1.5}
+	r.sum(s, []lap{l}, 8) // a frame costs the switch (6-4)/8 us
+	near := func(name string, got stat.Summary, want float64) {
+		t.Helper()
+		if math.Abs(got.Median-want) > 1e-9 {
+			t.Errorf("%s %v, want %v", name, got.Median, want)
+		}
+	}
+	near("one", r.One, 10)
+	near("many", r.Many, 26)
+	near("switch", r.Switch, 0.25)
+	near("factor", r.Factor, 10/25.5)
+	near("with the switch", r.WithSwitch, 10.0/26)
+	near("raw", r.Raw, 12.0/32)
+	near("to nodes apart", r.ToApart, 12/25.5)
+	near("masquerade", r.ToMasquerade, 0.8)
+	near("idle of one", r.IdleOne, 2)
+	near("idle of many", r.IdleMany, 6)
+	c := cost{sender: 10, daemons: 60, idle: 20}
+	if got := c.idleShare(); got != 20.0/50 {
+		t.Errorf("idle share %v", got)
+	}
+}

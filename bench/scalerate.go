@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"cohort/bench/stat"
+	"cohort/bench/traffic"
 )
 
 // rate compares short connections from their SYN to the end of their entries.
@@ -19,41 +21,72 @@ func (s *scene) rate(ctx context.Context) (*ScaleRate, error) {
 			return nil, err
 		}
 	}
-	before, err := s.carried()
+	for _, t := range talks { // their tables have been used now, and every node knows its neighbours
+		if err := s.tally.watchIdle(ctx, t, s.cfg.watch); err != nil {
+			return nil, err
+		}
+	}
+	var on, before [2]traffic.Carried
+	err := s.frames(&before)
 	if err != nil {
 		return nil, err
 	}
-	opened := s.many.sent
+	opened, hops := s.many.sent, s.wire.sent
 	all, err := s.laps(ctx, talks, s.shortConnections)
 	if err != nil {
 		return nil, err
 	}
-	after, err := s.carried()
-	if err != nil {
+	if err := s.frames(&on); err != nil {
 		return nil, err
 	}
-	carried, each := after.Sub(before), float64(s.many.sent-opened)
 	use, rejected, disturbed := s.used(all)
-	net := func(t, floor *talk) []float64 {
-		return column(use, func(o lap) float64 { return (o.each[t] - o.each[floor]) / 1e3 })
+	each, wire := float64(s.many.sent-opened), on[1].Sub(before[1])
+	link := on[0].Sub(before[0])
+	r := &ScaleRate{
+		Rounds: len(use), Rejected: rejected, Disturbed: disturbed, Connections: s.cfg.chunk,
+		Frames: float64(link.OtherFrames) / each, Bytes: float64(link.OtherBytes) / each, Crossed: float64(link.DataFrames) / each,
+		Idle: s.many.idle / float64(len(s.many.cluster.Nodes)),
 	}
+	r.sum(s, use, float64(wire.DataFrames+wire.OtherFrames)/float64(s.wire.sent-hops))
+	return r, nil
+}
+
+// frames reads what the switches have carried: that of many, and that of wire.
+func (s *scene) frames(to *[2]traffic.Carried) (err error) {
+	if to[0], err = s.carried(); err == nil {
+		to[1], err = s.hop.Carried()
+	}
+	return err
+}
+
+// sum forms the figures of the laps that count. A connection of wire crosses its
+// switch in so many frames.
+func (r *ScaleRate) sum(s *scene, use []lap, frames float64) {
 	floor := s.floorN
 	if s.many == s.one {
 		floor = s.floor1
 	}
-	one, many, peer := net(s.one, s.floor1), net(s.many, floor), net(s.peer, s.floor1)
+	net := func(t, floor *talk) []float64 {
+		return column(use, func(o lap) float64 { return (o.each[t] - o.each[floor]) / 1e3 })
+	}
+	idle := func(t *talk) []float64 { return column(use, func(o lap) float64 { return o.idle[t] / 1e3 }) }
+	one, many, peer, hop := net(s.one, s.floor1), net(s.many, floor), net(s.peer, s.floor1), net(s.wire, s.floor1)
+	idleOne, idleMany := idle(s.one), idle(s.many)
+	bare, rawOne, rawMany := slices.Clone(many), slices.Clone(one), slices.Clone(many)
+	for i := range use {
+		hop[i] /= frames
+		bare[i] -= (r.Crossed + r.Frames) * hop[i]
+		rawOne[i] += idleOne[i]
+		rawMany[i] += idleMany[i]
+	}
 	apart := one
 	if s.apart != nil {
 		apart = net(s.apart, floor)
 	}
-	return &ScaleRate{
-		Apart: stat.Of(apart), ToApart: stat.Of(stat.Ratios(apart, many)),
-		Rounds: len(use), Rejected: rejected, Disturbed: disturbed, Connections: s.cfg.chunk,
-		One: stat.Of(one), Many: stat.Of(many), Masquerade: stat.Of(peer),
-		Factor: stat.Of(stat.Ratios(one, many)), ToMasquerade: stat.Of(stat.Ratios(peer, one)),
-		Frames: float64(carried.OtherFrames) / each, Bytes: float64(carried.OtherBytes) / each, Crossed: float64(carried.DataFrames) / each,
-		Idle: s.many.idle / float64(len(s.many.cluster.Nodes)),
-	}, nil
+	r.One, r.Many, r.Masquerade, r.Apart, r.Switch = stat.Of(one), stat.Of(many), stat.Of(peer), stat.Of(apart), stat.Of(hop)
+	r.IdleOne, r.IdleMany = stat.Of(idleOne), stat.Of(idleMany)
+	r.Factor, r.WithSwitch, r.Raw = stat.Of(stat.Ratios(one, bare)), stat.Of(stat.Ratios(one, many)), stat.Of(stat.Ratios(rawOne, rawMany))
+	r.ToApart, r.ToMasquerade = stat.Of(stat.Ratios(apart, bare)), stat.Of(stat.Ratios(peer, one))
 }
 
 // burst is how many connections are opened at once: every node of a cluster
@@ -114,7 +147,9 @@ func (t *talk) quiesce(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			left += tables.Owned + tables.Copies
+			if left = tables.Owned + tables.Copies; left != 0 {
+				break // the questions are work of the daemons, too: no more than it takes
+			}
 		}
 		if left == 0 {
 			return nil

@@ -97,14 +97,15 @@ func (r *Report) printEntries(w io.Writer) {
 }
 
 func (r *Report) printRate(w io.Writer) {
-	fmt.Fprintln(w, "\nshort connections by nodes, forwarding, what routers spread\tus, masquerade\tone node\tn apart\tn nodes\tidle node, % of a CPU\tlink: frames\tbytes\tforwarded packets\tfactor\t95 %\tto n apart\tone node to masquerade\trounds\t")
+	fmt.Fprintln(w, "\nshort connections by nodes, forwarding, what routers spread\tus, masquerade\tone node\tn apart\tn nodes\tidle node, % of a CPU\tsubtracted for it: one node\tn nodes\tlink: frames\tbytes\tforwarded packets\tthe switch, a frame\tfactor\t95 %\tto n apart\twith the switch\twith idle and switch\tone node to masquerade\trounds\t")
 	for i := range r.Scale {
 		x := &r.Scale[i]
 		c := x.Rate
 		if c == nil {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%s\t%.2f\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%s\t%.2f\t%s\t%s\n", x.name(), c.Masquerade.Median, c.One.Median, known(c.Apart, "%.2f"), c.Many.Median, 100*c.Idle, c.Frames, c.Bytes, c.Crossed,
-			interval(c.Factor, "%.3f"), known(c.ToApart, "%.3f"), c.ToMasquerade.Median, roundsOf(c.Rounds, c.Rejected, c.Disturbed), x.aim(c.Factor, aimRate))
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%s\t%.2f\t%.2f\t%s\t%s\t%.2f\t%.0f\t%.2f\t%s\t%s\t%s\t%s\t%s\t%.2f\t%s\t%s\n", x.name(), c.Masquerade.Median, c.One.Median, known(c.Apart, "%.2f"), c.Many.Median, 100*c.Idle,
+			known(c.IdleOne, "%.2f"), known(c.IdleMany, "%.2f"), c.Frames, c.Bytes, c.Crossed, known(c.Switch, "%.2f"),
+			interval(c.Factor, "%.3f"), known(c.ToApart, "%.3f"), known(c.WithSwitch, "%.3f"), known(c.Raw, "%.3f"), c.ToMasquerade.Median, roundsOf(c.Rounds, c.Rejected, c.Disturbed), x.aim(c.Factor, aimRate))
 	}
 }

@@ -99,32 +99,34 @@ func (p port) behind(near port) traffic.Out { return traffic.Out{Ifindex: near.i
 
 // switchedTalk is the generator with the control link's switch between: what
 // that costs a frame, twice.
-func (l *lab) switchedTalk(name string, shape traffic.Talk) (*talk, error) {
+func (l *lab) switchedTalk(name string, shape traffic.Talk) (*talk, *traffic.Fabric, error) {
 	var ns [3]*netns.Namespace
 	for i, role := range []string{"-c", "-x", "-s"} {
 		var err error
 		if ns[i], err = l.space(name + role); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	c, x0, err := cable(ns[0], ns[1], "c", "x0")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s, x1, err := cable(ns[2], ns[1], "s", "x1")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i, p := range []*port{&c, &s} { // a switch tells its ports apart by the last bits
 		p.mac = [6]byte{2, 0, 0x5e, 0x40, 0, byte(i)}
 		if err := p.setMAC(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if err := l.fabric(ns[1], []traffic.Out{c.behind(x0), s.behind(x1)}, nil); err != nil {
-		return nil, err
+	var f *traffic.Fabric
+	if err := l.fabric(ns[1], []traffic.Out{c.behind(x0), s.behind(x1)}, &f); err != nil {
+		return nil, nil, err
 	}
-	return l.newTalk(name, shape, facing{ns[0], []traffic.Out{s.behind(c)}}, facing{ns[2], []traffic.Out{c.behind(s)}})
+	t, err := l.newTalk(name, shape, facing{ns[0], []traffic.Out{s.behind(c)}}, facing{ns[2], []traffic.Out{c.behind(s)}})
+	return t, f, err
 }
 
 func (p port) setMAC() error {

@@ -21,7 +21,7 @@ func TestTalksAreComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	switched, err := l.switchedTalk("switched", shape)
+	switched, _, err := l.switchedTalk("switched", shape)
 	if err != nil {
 		t.Fatal(err)
 	}

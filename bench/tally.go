@@ -39,6 +39,9 @@ type cost struct {
 
 func (c cost) whole() time.Duration { return c.sender + c.softirq + c.daemons - c.idle }
 
+// idleShare is what idle daemons take, measured by whole.
+func (c cost) idleShare() float64 { return float64(c.idle) / float64(max(c.whole(), 1)) }
+
 // disturbed is the share of the CPU that others had.
 func (c cost) disturbed() float64 {
 	return max(0, float64(c.others)/float64(max(c.sender+c.softirq+c.daemons, 1)))

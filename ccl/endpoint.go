@@ -94,6 +94,10 @@ type EndpointConfig struct {
 	Reset func(peer netip.Addr)
 
 	QueueBytes int // of unacknowledged messages for each peer; 0 = 1 MiB
+
+	// Pace is the least time between two datagrams of state to one peer that are not
+	// full, in ns; 0 = no such bound. See reliable.Config.
+	Pace int64
 }
 
 // Endpoint is one member's end of the control link: sessions, channels and
@@ -105,6 +109,7 @@ type Endpoint struct {
 	instance uint32
 
 	peers map[netip.Addr]*peer
+	last  *peer   // that peer was asked for last; nil = none
 	order []*peer // by first contact, so that runs can be repeated
 	all   batch   // broadcast
 
@@ -112,6 +117,7 @@ type Endpoint struct {
 	dec      wire.Decoder
 	arriving int // size of the datagram being handled
 	out      []byte
+	due      int64 // see Due
 	count    Counters
 }
 
@@ -148,7 +154,7 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	if cfg.Handler == nil {
 		cfg.Handler = wire.HandlerFunc(cfg.Deliver)
 	}
-	e := &Endpoint{cfg: cfg, sealer: cfg.Sealer, peers: make(map[netip.Addr]*peer)}
+	e := &Endpoint{cfg: cfg, sealer: cfg.Sealer, due: 1<<63 - 1, peers: make(map[netip.Addr]*peer)}
 	if e.sealer == nil {
 		s, err := seal.New(seal.Config{Local: cfg.Local, Rand: cfg.Rand, Clear: true, Format: wire.Version})
 		if err != nil {
@@ -168,23 +174,27 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 
 // peer returns the state of an address, made when there is none.
 func (e *Endpoint) peer(a netip.Addr) (*peer, error) {
+	if e.last != nil && e.last.addr == a {
+		return e.last, nil
+	}
 	if p := e.peers[a]; p != nil {
+		e.last = p
 		return p, nil
 	}
 	if len(e.order) >= seal.MaxPeers {
 		return nil, ErrTooManyPeers
 	}
 	p := &peer{addr: a}
-	channel := func(kind uint8, output func(netip.Addr, []byte), reset func()) *reliable.Channel {
+	channel := func(kind uint8, pace int64, output func(netip.Addr, []byte), reset func()) *reliable.Channel {
 		return reliable.New(reliable.Config{
-			Kind: kind, Payload: e.payload, QueueBytes: e.cfg.QueueBytes, NewInstance: e.newInstance,
+			Kind: kind, Payload: e.payload, QueueBytes: e.cfg.QueueBytes, Pace: pace, NewInstance: e.newInstance,
 			Emit:    func(b []byte) { e.emit(p.addr, b, output) },
 			Deliver: func(b []byte) { e.deliver(p.addr, b) },
 			Reset:   reset,
 		})
 	}
-	p.control = channel(kindControl, e.cfg.OutputControl, nil)
-	p.state = channel(kindState, e.cfg.Output, func() { e.reset(p) })
+	p.control = channel(kindControl, 0, e.cfg.OutputControl, nil)
+	p.state = channel(kindState, e.cfg.Pace, e.cfg.Output, func() { e.reset(p) })
 	e.peers[a] = p
 	e.order = append(e.order, p)
 	return p, nil
@@ -217,6 +227,7 @@ func (e *Endpoint) Forget(a netip.Addr) {
 	p.state.Restart()
 	p.direct = batch{}
 	delete(e.peers, a)
+	e.last = nil
 	for i := range e.order {
 		if e.order[i] == p {
 			e.order = append(e.order[:i:i], e.order[i+1:]...)

@@ -98,6 +98,17 @@ func (l *Link) MTU() int { return l.cfg.MTU }
 // Name returns the name of the VXLAN device.
 func (l *Link) Name() string { return l.cfg.Name }
 
+// Running reports whether the interface below is up and has its carrier. It costs
+// one system call: netlink would open a socket each time.
+func (l *Link) Running() bool {
+	r, err := unix.NewIfreq(l.cfg.Interface)
+	if err != nil {
+		return false
+	}
+	const up = unix.IFF_UP | unix.IFF_RUNNING
+	return unix.IoctlIfreq(l.control.fd, unix.SIOCGIFFLAGS, r) == nil && r.Uint16()&up == up
+}
+
 // FD returns a descriptor that polls readable while datagrams wait on either
 // socket. It stays the Link's.
 func (l *Link) FD() int { return l.epoll }
@@ -119,8 +130,8 @@ func (l *Link) Receive(limit int, f func(from netip.Addr, b []byte)) (total int,
 			n += m
 		}
 		total += n
-		if err != nil || n == 0 {
-			return total, err
+		if err != nil || n < receiveBatch {
+			return total, err // both are empty, or FD is readable again
 		}
 	}
 	return total, nil

@@ -649,3 +649,37 @@ func TestCL7StateArrivesOverTheRealLink(t *testing.T) {
 	st, _ := stations[0].Stats(vtep(1))
 	t.Logf("%d messages in %d segments, rtt %d us, %d repeated", count, st.State.SentSegments, st.State.RTT/1000, st.State.Retransmits)
 }
+
+// TestHL2_TheControlLinkRuns: while its interface is up and has its carrier.
+func TestHL2_TheControlLinkRuns(t *testing.T) {
+	w := newWiring(t, 1, DefaultMTU)
+	l := w.mustOpen(0, w.config(0))
+	set := func(s *netns.Namespace, name string, change func(netlink.Link) error) {
+		w.in(s, func() error {
+			dev, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			return change(dev)
+		})
+	}
+	until := func(what string, want bool) { // the carrier is told with a delay
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); l.Running() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: running is %v", what, !want)
+			}
+		}
+	}
+	until("plugged in", true)
+	set(w.sw, "p0", netlink.LinkSetDown)
+	until("the other end is down", false)
+	set(w.sw, "p0", netlink.LinkSetUp)
+	until("and up again", true)
+	set(w.nodes[0], ccl0, netlink.LinkSetDown)
+	until("down itself", false)
+	set(w.nodes[0], ccl0, netlink.LinkSetUp)
+	until("and up again", true)
+	set(w.nodes[0], ccl0, netlink.LinkDel)
+	until("gone", false)
+}

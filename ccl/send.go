@@ -87,7 +87,7 @@ func (e *Endpoint) flushDatagrams(now int64) {
 }
 
 // Flush sends what is queued: membership messages first, then state. Call it
-// once after a pass of work.
+// once after a pass of work, and again at Due.
 func (e *Endpoint) Flush(now int64) {
 	e.flushDatagrams(now)
 	for _, p := range e.order {
@@ -96,7 +96,29 @@ func (e *Endpoint) Flush(now int64) {
 	for _, p := range e.order {
 		p.state.Flush(now)
 	}
+	e.findDue()
 }
+
+// FlushAll is Flush that keeps nothing back for EndpointConfig.Pace: what follows
+// must not be heard before, or nothing follows.
+func (e *Endpoint) FlushAll(now int64) {
+	for _, p := range e.order {
+		p.state.Hurry()
+	}
+	e.Flush(now)
+}
+
+// findDue finds the first of the peers for which state waits.
+func (e *Endpoint) findDue() {
+	e.due = 1<<63 - 1
+	for _, p := range e.order {
+		e.due = min(e.due, p.state.Due())
+	}
+}
+
+// Due returns when state that Flush has kept back for EndpointConfig.Pace is to
+// leave; math.MaxInt64 = none is. Flush sends it then.
+func (e *Endpoint) Due() int64 { return e.due }
 
 // Tick runs retransmission and acknowledgement timers, flushes, and returns
 // the time of the next timer; math.MaxInt64 = none.
@@ -109,5 +131,6 @@ func (e *Endpoint) Tick(now int64) (next int64) {
 	for _, p := range e.order {
 		next = min(next, p.state.Tick(now))
 	}
+	e.findDue()
 	return next
 }

@@ -85,6 +85,7 @@ func (s *slots) adopt(slot uint32) {
 		s.free.push(s.fresh, &s.spare)
 	}
 	s.fresh = slot + 1
+	s.born(slot)
 }
 
 // linkedSet remembers which Refs have an index entry.

@@ -74,10 +74,25 @@ type BackupStore struct {
 	capacity int
 	n        int
 	places   int
+	last     looked
 }
 
+// looked is the newest search of a store. Role logic asks for a connection, decides,
+// and then stores or removes it: the second search of the same connection is spared.
+type looked struct {
+	mine, reverse PackedKey
+	shard         *shard
+	i             int
+	tag           uint8
+	found, valid  bool
+}
+
+// A shard's tags say which places are in use and tell most keys apart: they are 32
+// times as dense as the places, so that a search that finds nothing, as most do, ends
+// in the cache, however large the store is.
 type shard struct {
 	places []Backup // a power of two
+	tags   []uint8  // beside places; 0 = free
 	others []tuple  // beside places; nil until an entry has another key
 	n      int
 }
@@ -108,7 +123,7 @@ func (s *BackupStore) Slots() int { return s.places }
 func (s *BackupStore) Bytes() int {
 	n := s.places * int(unsafe.Sizeof(Backup{}))
 	for i := range s.shards {
-		n += len(s.shards[i].others) * int(unsafe.Sizeof(tuple{}))
+		n += len(s.shards[i].others)*int(unsafe.Sizeof(tuple{})) + len(s.shards[i].tags)
 	}
 	return n
 }
@@ -119,12 +134,25 @@ func (s *BackupStore) Get(k packet.FlowKey) (*Backup, bool) {
 	if s.n == 0 {
 		return nil, false // as always in a cluster of one
 	}
-	sh, at := s.locate(k)
-	i, ok := sh.find(at, k)
+	sh, i, ok := s.look(k)
 	if !ok {
 		return nil, false
 	}
 	return &sh.places[i], true
+}
+
+// look returns the shard of a connection, and its place there or the free place
+// where it would go.
+func (s *BackupStore) look(k packet.FlowKey) (sh *shard, i int, ok bool) {
+	l, mine := &s.last, Pack(k)
+	if l.valid && (l.mine == mine || l.reverse == mine) {
+		return l.shard, l.i, l.found
+	}
+	sh, at := s.locate(k)
+	reverse := Pack(k.Reverse())
+	i, ok = sh.find(at, &mine, &reverse)
+	*l = looked{mine, reverse, sh, i, tagOf(at), ok, true}
+	return sh, i, ok
 }
 
 // Put adds the entry, or replaces that of the same connection, whichever
@@ -141,8 +169,7 @@ func (s *BackupStore) PutPair(b Backup, other packet.FlowKey) error {
 // Other returns the key that PutPair stored beside the entry of k; false when
 // there is none.
 func (s *BackupStore) Other(k packet.FlowKey) (packet.FlowKey, bool) {
-	sh, at := s.locate(k)
-	i, ok := sh.find(at, k)
+	sh, i, ok := s.look(k)
 	if !ok || sh.others == nil || sh.others[i] == (tuple{}) {
 		return packet.FlowKey{}, false
 	}
@@ -155,8 +182,7 @@ func (s *BackupStore) put(b Backup, other tuple) error {
 		return fmt.Errorf("put backup of %v: %w", b.Key.Unpack(), ErrNoAddress)
 	}
 	k := b.Key.Unpack()
-	sh, at := s.locate(k)
-	i, ok := sh.find(at, k)
+	sh, i, ok := s.look(k)
 	if ok {
 		sh.set(i, b, other)
 		return nil
@@ -171,9 +197,12 @@ func (s *BackupStore) put(b Backup, other tuple) error {
 		s.places -= len(sh.places)
 		sh.grow(&s.seed)
 		s.places += len(sh.places)
-		i, _ = sh.find(at, k)
+		s.last.valid = false
+		sh, i, _ = s.look(k)
 	}
 	sh.set(i, b, other)
+	sh.tags[i] = s.last.tag
+	s.last.found = true
 	sh.n++
 	s.n++
 	return nil
@@ -194,11 +223,9 @@ func (s *BackupStore) Delete(k packet.FlowKey) bool {
 	if s.n == 0 {
 		return false
 	}
-	sh, at := s.locate(k)
-	i, ok := sh.find(at, k)
+	sh, i, ok := s.look(k)
 	if ok {
-		sh.remove(i, &s.seed)
-		s.n--
+		s.remove(sh, i)
 	}
 	return ok
 }
@@ -222,15 +249,21 @@ func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint
 			if n <= 0 && (i == 0 || sh.places[i].free()) {
 				return uint32(si*shardPlaces+i) + 1
 			}
-			if !sh.places[i].free() && !fn(&sh.places[i]) {
-				sh.remove(i, &s.seed) // may move another entry to i
-				s.n--
+			if sh.tags[i] != 0 && !fn(&sh.places[i]) {
+				s.remove(sh, i) // may move another entry to i
 				continue
 			}
 			i++
 		}
 	}
 	return 0
+}
+
+// remove frees place i of a shard. Others may move.
+func (s *BackupStore) remove(sh *shard, i int) {
+	s.last.valid = false
+	sh.remove(i, &s.seed)
+	s.n--
 }
 
 // locate returns the shard of a connection and the hash of its place within.
@@ -240,27 +273,34 @@ func (s *BackupStore) locate(k packet.FlowKey) (*shard, uint32) {
 	return &s.shards[uint64(h)*uint64(len(s.shards))>>32], at
 }
 
-// find returns the place of k, or the free place where it would go. A shard
-// without memory has neither and returns 0.
-func (sh *shard) find(at uint32, k packet.FlowKey) (i int, ok bool) {
+// find returns the place of a key or its reverse, or the free place where it would
+// go. A shard without memory has neither and returns 0.
+func (sh *shard) find(at uint32, mine, reverse *PackedKey) (i int, ok bool) {
 	if len(sh.places) == 0 {
 		return 0, false
 	}
-	mask := uint32(len(sh.places) - 1)
-	mine, reverse := Pack(k), Pack(k.Reverse())
-	for at &= mask; !sh.places[at].free(); at = (at + 1) & mask {
-		if got := &sh.places[at].Key; *got == mine || *got == reverse {
-			return int(at), true
+	tag, mask := tagOf(at), uint32(len(sh.places)-1)
+	for at &= mask; ; at = (at + 1) & mask {
+		switch sh.tags[at] {
+		case 0:
+			return int(at), false
+		case tag:
+			if got := &sh.places[at].Key; *got == *mine || *got == *reverse {
+				return int(at), true
+			}
 		}
 	}
-	return int(at), false
 }
 
-// home returns the place where an entry's probing begins.
-func (sh *shard) home(b *Backup, seed *[10]uint64) uint32 {
+// tagOf returns the tag of a key with this hash: bits that no place is chosen by,
+// and one that says that the place is in use.
+func tagOf(at uint32) uint8 { return 0x80 | uint8(at>>25) }
+
+// home returns the place where an entry's probing begins, and its tag.
+func (sh *shard) home(b *Backup, seed *[10]uint64) (place uint32, tag uint8) {
 	c, _ := b.Key.Canonical()
 	_, at := hashKey(seed, &c)
-	return at & uint32(len(sh.places)-1)
+	return at & uint32(len(sh.places)-1), tagOf(at)
 }
 
 // remove frees place i and closes the gap: entries behind it move up unless
@@ -268,9 +308,9 @@ func (sh *shard) home(b *Backup, seed *[10]uint64) uint32 {
 func (sh *shard) remove(i int, seed *[10]uint64) {
 	mask := uint32(len(sh.places) - 1)
 	gap := uint32(i)
-	for j := (gap + 1) & mask; !sh.places[j].free(); j = (j + 1) & mask {
-		if (j-sh.home(&sh.places[j], seed))&mask >= (j-gap)&mask {
-			sh.places[gap] = sh.places[j]
+	for j := (gap + 1) & mask; sh.tags[j] != 0; j = (j + 1) & mask {
+		if home, tag := sh.home(&sh.places[j], seed); (j-home)&mask >= (j-gap)&mask {
+			sh.places[gap], sh.tags[gap] = sh.places[j], tag
 			if sh.others != nil {
 				sh.others[gap] = sh.others[j]
 			}
@@ -278,12 +318,14 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 		}
 	}
 	sh.set(int(gap), Backup{}, tuple{})
+	sh.tags[gap] = 0
 	sh.n--
 }
 
 func (sh *shard) grow(seed *[10]uint64) {
 	old, others := sh.places, sh.others
 	sh.places = make([]Backup, max(2*len(old), shardStart))
+	sh.tags = make([]uint8, len(sh.places))
 	if others != nil {
 		sh.others = make([]tuple, len(sh.places))
 	}
@@ -292,11 +334,11 @@ func (sh *shard) grow(seed *[10]uint64) {
 		if old[i].free() {
 			continue
 		}
-		at := sh.home(&old[i], seed)
-		for !sh.places[at].free() {
+		at, tag := sh.home(&old[i], seed)
+		for sh.tags[at] != 0 {
 			at = (at + 1) & mask
 		}
-		sh.places[at] = old[i]
+		sh.places[at], sh.tags[at] = old[i], tag
 		if others != nil {
 			sh.others[at] = others[i]
 		}

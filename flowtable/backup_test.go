@@ -3,6 +3,7 @@ package flowtable
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"cohort/packet"
@@ -194,8 +195,9 @@ func BenchmarkBackupGrowShard(b *testing.B) {
 		}
 		c, _ := k.Key.Canonical()
 		_, at := hashKey(&testSeed, &c)
-		i, _ := full.find(at, k.Key.Unpack())
-		full.places[i] = k
+		mine, reverse := k.Key, Pack(k.Key.Unpack().Reverse())
+		i, _ := full.find(at, &mine, &reverse)
+		full.places[i], full.tags[i] = k, tagOf(at)
 		full.n++
 	}
 	b.ResetTimer()
@@ -226,6 +228,55 @@ func BenchmarkBackupGet(b *testing.B) {
 					b.Fatal(found)
 				}
 			})
+		}
+	}
+}
+
+// TestBackupStoreRemembersNothingWrong: a store that is asked for a connection and
+// changed at once, at the same connection or a neighbour, answers like a map.
+func TestBackupStoreRemembersNothingWrong(t *testing.T) {
+	const keys = 600 // several shards, which grow
+	rnd := rand.New(rand.NewPCG(1, 2))
+	store, model := NewBackupStore(testSeed, 2*keys), map[uint32]Backup{}
+	last := uint32(0)
+	for step := range 300_000 {
+		n := last // most often the connection of the step before
+		if rnd.IntN(3) == 0 {
+			n = rnd.Uint32N(keys)
+		}
+		last = n
+		k := keyN(n)
+		if rnd.IntN(2) == 0 {
+			k = k.Reverse()
+		}
+		switch rnd.IntN(6) {
+		case 0, 1:
+			b := Backup{Key: Pack(k), Gen: uint32(step)}
+			if err := store.Put(b); err != nil {
+				t.Fatal(err)
+			}
+			model[n] = b
+		case 2:
+			_, known := model[n]
+			if store.Delete(k) != known {
+				t.Fatalf("step %d: delete of %d, known %v", step, n, known)
+			}
+			delete(model, n)
+		case 3:
+			if step%64 != 0 {
+				break
+			}
+			store.Scan(0, 1<<20, func(b *Backup) bool { return b.Gen%7 != 0 })
+			for n, b := range model {
+				if b.Gen%7 == 0 {
+					delete(model, n)
+				}
+			}
+		default:
+			want, known := model[n]
+			if got, ok := store.Get(k); ok != known || ok && *got != want {
+				t.Fatalf("step %d: %d is %+v %v, want %+v %v", step, n, got, ok, want, known)
+			}
 		}
 	}
 }

@@ -110,6 +110,19 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
+// The same of a table in which everything has ended, as a quiet node's has.
+func BenchmarkScanOfTheDead(b *testing.B) {
+	table := filled(b, 1<<18)
+	for slot := range uint32(1 << 18) {
+		table.RemoveFlow(slot + 1)
+	}
+	b.ResetTimer()
+	next := uint32(0)
+	for done := 0; done < b.N; done += 1024 {
+		next = table.ScanFlows(next, 1024, func(uint32, *FlowSlot) bool { return true })
+	}
+}
+
 // What a restart costs: adoption of a full table.
 func BenchmarkAdopt(b *testing.B) {
 	const n = 1 << 18

@@ -1,5 +1,7 @@
 package flowtable
 
+import "math/bits"
+
 // graceTicks is how long a slot rests after Reclaim first saw it dead. An XDP
 // program that found the slot before it died runs for microseconds; two ticks
 // are at least one millisecond, whatever the phase.
@@ -8,8 +10,9 @@ const graceTicks = 2
 // slots hands out the slot numbers of one array: never used ones in order, so
 // that a small table stays in few pages, and reclaimed ones before those.
 type slots struct {
-	end   uint32 // length of the array
-	fresh uint32 // the lowest number never used
+	end   uint32   // length of the array
+	fresh uint32   // the lowest number never used
+	live  []uint64 // bitmap: what a scan visits, so that it costs what lives and not what has lived
 	free  pile
 
 	dead    pile // died since the last Reclaim that stamped
@@ -35,7 +38,48 @@ func (s *slots) take() uint32 {
 	return s.fresh - 1
 }
 
-func (s *slots) bury(slot uint32) { s.dead.push(slot, &s.spare) }
+// born says that a slot that was taken holds something now, until bury.
+func (s *slots) born(slot uint32) {
+	if s.live == nil {
+		s.live = make([]uint64, s.end/64+1)
+	}
+	s.live[slot/64] |= 1 << (slot % 64)
+}
+
+func (s *slots) bury(slot uint32) {
+	if int(slot/64) < len(s.live) {
+		s.live[slot/64] &^= 1 << (slot % 64)
+	}
+	s.dead.push(slot, &s.spare)
+}
+
+// scan visits the live ones of the n slots from slot number from on, see
+// Table.ScanFlows.
+func (s *slots) scan(from uint32, n int, visit func(slot uint32) bool) (next uint32) {
+	slot, fresh := max(from, 1), s.fresh
+	for end := min(uint64(fresh), uint64(slot)+uint64(max(n, 0))); uint64(slot) < end; {
+		word := uint64(0)
+		if int(slot/64) < len(s.live) {
+			word = s.live[slot/64] >> (slot % 64)
+		}
+		if word&1 == 0 {
+			skip := 64 - slot%64 // the rest of the word, unless one of it lives
+			if word != 0 {
+				skip = uint32(bits.TrailingZeros64(word))
+			}
+			slot = uint32(min(uint64(slot)+uint64(skip), end))
+			continue
+		}
+		slot++
+		if !visit(slot - 1) {
+			break
+		}
+	}
+	if slot >= fresh {
+		return 0
+	}
+	return slot
+}
 
 // reclaim frees what has rested long enough and lets the newly dead rest. The
 // clock of a rest starts here and not at bury, so time that a caller forgot to

@@ -108,6 +108,7 @@ func (t *Table) InsertFlow(f FlowSlot) (slot uint32, err error) {
 		t.full++
 		return 0, ErrFull
 	}
+	t.flows.born(slot)
 	t.liveFlows++
 	return slot, nil
 }
@@ -180,6 +181,7 @@ func (t *Table) InsertForward(f ForwardSlot) (slot uint32, err error) {
 		t.full++
 		return 0, ErrFull
 	}
+	t.forwards.born(slot)
 	t.liveFwds++
 	return slot, nil
 }
@@ -237,32 +239,12 @@ func (t *Table) ForwardSlots() int { return int(t.forwards.fresh) - 1 }
 // visitor that returns false ends the call after its slot. It may remove the
 // slot it is given and insert others.
 func (t *Table) ScanFlows(from uint32, n int, fn func(slot uint32, f *FlowSlot) bool) (next uint32) {
-	return scan(from, n, t.flows.fresh, func(slot uint32) bool {
-		f := &t.mem.Flows[slot]
-		return f.Flags&FlowLive == 0 || fn(slot, f)
-	})
+	return t.flows.scan(from, n, func(slot uint32) bool { return fn(slot, &t.mem.Flows[slot]) })
 }
 
 // ScanForwards is ScanFlows for forward slots.
 func (t *Table) ScanForwards(from uint32, n int, fn func(slot uint32, f *ForwardSlot) bool) (next uint32) {
-	return scan(from, n, t.forwards.fresh, func(slot uint32) bool {
-		f := &t.mem.Forwards[slot]
-		return f.Flags&FlowLive == 0 || fn(slot, f)
-	})
-}
-
-func scan(from uint32, n int, end uint32, visit func(slot uint32) bool) (next uint32) {
-	slot := max(from, 1)
-	for ; n > 0 && slot < end; n-- {
-		slot++
-		if !visit(slot - 1) {
-			break
-		}
-	}
-	if slot >= end {
-		return 0
-	}
-	return slot
+	return t.forwards.scan(from, n, func(slot uint32) bool { return fn(slot, &t.mem.Forwards[slot]) })
 }
 
 // KeyOf returns the key that a Ref stands for, false when its slot is not live.

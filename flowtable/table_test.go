@@ -2,6 +2,7 @@ package flowtable
 
 import (
 	"errors"
+	"math/rand/v2"
 	"testing"
 
 	"cohort/packet"
@@ -324,5 +325,64 @@ func TestOperationsDoNotAllocate(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(1000, cycle); n != 0 {
 		t.Fatalf("%v allocations", n)
+	}
+}
+
+// TestScanMeetsWhatLives: in a table in which slots died and were born again, in
+// steps of any size, a scan meets every live slot once and no other.
+func TestScanMeetsWhatLives(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	table := newTable(t, 700, 700)
+	live, forwards := map[uint32]bool{}, map[uint32]bool{}
+	now, n := uint32(0xfffffff0), uint32(0)
+	for range 60 {
+		for range rnd.IntN(60) {
+			n++
+			if slot, err := table.InsertFlow(flowN(n)); err == nil {
+				live[slot] = true
+			}
+			if slot, err := table.InsertForward(ForwardSlot{Key: keyN(1<<20 + n), Owner: 2}); err == nil {
+				forwards[slot] = true
+			}
+		}
+		for slot := range live {
+			if rnd.IntN(3) == 0 {
+				table.RemoveFlow(slot)
+				delete(live, slot)
+			}
+		}
+		for slot := range forwards {
+			if rnd.IntN(2) == 0 {
+				table.RemoveForward(slot)
+				delete(forwards, slot)
+			}
+		}
+		now += 4
+		table.Reclaim(now)
+		step := 1 + rnd.IntN(200)
+		for _, c := range []struct {
+			want map[uint32]bool
+			scan func(from uint32, met func(uint32)) uint32
+		}{
+			{live, func(from uint32, met func(uint32)) uint32 {
+				return table.ScanFlows(from, step, func(s uint32, f *FlowSlot) bool { met(s); return f == table.Flow(s) })
+			}},
+			{forwards, func(from uint32, met func(uint32)) uint32 {
+				return table.ScanForwards(from, step, func(s uint32, f *ForwardSlot) bool { met(s); return f == table.Forward(s) })
+			}},
+		} {
+			met := map[uint32]int{}
+			for from := c.scan(0, func(s uint32) { met[s]++ }); from != 0; {
+				from = c.scan(from, func(s uint32) { met[s]++ })
+			}
+			for s := range c.want {
+				if met[s] != 1 {
+					t.Fatalf("slot %d lives and was met %d times", s, met[s])
+				}
+			}
+			if len(met) != len(c.want) {
+				t.Fatalf("%d slots met, %d live", len(met), len(c.want))
+			}
+		}
 	}
 }

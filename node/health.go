@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"cohort/api"
 	"cohort/ccl/wire"
 	"cohort/cluster/health"
@@ -53,9 +50,7 @@ func (n *Node) watchControlLink(now int64) {
 		return
 	}
 	n.nextLink = now + linkEvery
-	l, err := netlink.LinkByName(n.cfg.Bootstrap.CCL.Interface)
-	const up = unix.IFF_UP | unix.IFF_RUNNING
-	n.core.ControlLink(now, err == nil && l.Attrs().RawFlags&up == up)
+	n.core.ControlLink(now, n.link.Running())
 }
 
 // rejoinCheck is what health says of a node that is out: the cause, what was tried

@@ -26,6 +26,11 @@ const (
 	// packets: it is work that may take seconds, and must not take all of the CPU.
 	walkFor = tickEvery / 2
 
+	// statePace is how long the messages of a connection may wait for those of
+	// others while datagrams to the same node leave more often than that; on a quiet
+	// link they do not wait. It bounds what the link costs by datagrams a second.
+	statePace = int64(500 * time.Microsecond)
+
 	// linkBatch bounds the datagrams of one pass, so that packets and time get
 	// their turn: each may carry some seventy registrations.
 	linkBatch = 16
@@ -68,13 +73,16 @@ func (n *Node) loop(ctx context.Context) error {
 		case n.working:
 			n.working = n.work(n.now)
 		}
-		n.core.Flush(n.now)
+		if packets < len(n.batch) || n.now-n.flushed >= statePace {
+			n.core.Flush(n.now) // else more packets wait, and their messages fill the datagrams
+			n.flushed = n.now
+		}
 		n.io.Flush()
 		if watch != nil {
 			watch.TurnEnds()
 		}
 		idle := packets == 0 && !more && !n.working
-		if err := n.polls.wait(idle, n.now, n.nextTick); err != nil {
+		if err := n.polls.wait(idle, n.now, min(n.nextTick, n.core.Due())); err != nil {
 			return err
 		}
 	}
@@ -86,7 +94,7 @@ func (n *Node) loop(ctx context.Context) error {
 func (n *Node) planRestart() {
 	now := dataplane.Now()
 	until := n.core.Member().PlanRestart(now)
-	n.core.Flush(now)
+	n.core.FlushAll(now)
 	if until > 0 && (n.heart == nil || n.heart.Rest()) {
 		n.dp.RenewLease(until)
 	}

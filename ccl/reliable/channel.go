@@ -29,6 +29,8 @@ type Channel struct {
 	recover   uint64 // end of the flight in which a loss was last answered
 	rtt       rtt
 	rtoAt     int64 // never = no timer
+	paceAt    int64 // a new segment that is not full leaves then at the earliest
+	dueAt     int64 // when the one that waits for that leaves; never = none does
 
 	// Receiving. waiting[n % Window] holds segment n > expected.
 	expected uint64
@@ -67,7 +69,7 @@ func (c *Channel) start() {
 	c.una, c.next, c.bytes, c.messages, c.acked = 1, 1, 0, 0, 0
 	c.cwnd, c.ssthresh, c.recover = startWindow, Window, 0
 	c.rtt.restart()
-	c.rtoAt = never
+	c.rtoAt, c.dueAt = never, never
 	c.startReceiving()
 }
 
@@ -171,6 +173,7 @@ func (c *Channel) Flush(now int64) {
 }
 
 func (c *Channel) transmit(now int64) {
+	c.dueAt = never
 	flight := int(c.next - c.una)
 	pipe := 0
 	for _, s := range c.queue[:flight] {
@@ -193,6 +196,11 @@ func (c *Channel) transmit(now int64) {
 		if len(s.buf) == HeaderBytes {
 			return // opened for a message that was refused
 		}
+		if flight == len(c.queue)-1 && now < c.paceAt && c.paceAt <= now+c.cfg.Pace {
+			c.dueAt = c.paceAt // there is room for more in it
+			return
+		}
+		c.paceAt = now + c.cfg.Pace
 		c.sendSegment(now, s, c.next)
 		c.next++
 		flight++
@@ -230,8 +238,16 @@ func (c *Channel) Tick(now int64) (next int64) {
 		c.rtoAt = now + c.rtt.timeout()
 	}
 	c.Flush(now)
-	return min(c.rtoAt, c.ackAt)
+	return min(c.rtoAt, c.ackAt, c.dueAt)
 }
+
+// Hurry makes the next Flush send everything that the window allows, whatever
+// Config.Pace says.
+func (c *Channel) Hurry() { c.paceAt = 0 }
+
+// Due returns when a segment that Flush has kept back for Config.Pace leaves;
+// math.MaxInt64 = there is none. Call Flush then.
+func (c *Channel) Due() int64 { return c.dueAt }
 
 // Resend sends again, with the next Flush, everything that has not been
 // acknowledged: the peer has refused it so far.

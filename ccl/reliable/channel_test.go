@@ -154,7 +154,7 @@ func inOrder(t fataler, got []uint32, count int) {
 // Whatever the link does, messages arrive in order, once, and all of them.
 func TestCL6OrderedExactlyOnceUnderLossReorderAndDuplication(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := newNetwork(rapid.Int64().Draw(t, "seed"), Config{})
+		n := newNetwork(rapid.Int64().Draw(t, "seed"), Config{Pace: rapid.SampledFrom([]int64{0, 300_000, 3_000_000}).Draw(t, "pace")})
 		n.loss = rapid.Float64Range(0, 0.4).Draw(t, "loss")
 		n.dup = rapid.Float64Range(0, 0.3).Draw(t, "dup")
 		jitter := rapid.Int64Range(1, 5e6).Draw(t, "jitter")
@@ -194,7 +194,7 @@ func TestCL6OrderedExactlyOnceUnderLossReorderAndDuplication(t *testing.T) {
 // arrives in one instance is a prefix, in order.
 func TestRestartOfEitherEndNeverWedges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := newNetwork(rapid.Int64().Draw(t, "seed"), Config{})
+		n := newNetwork(rapid.Int64().Draw(t, "seed"), Config{Pace: rapid.SampledFrom([]int64{0, 300_000, 3_000_000}).Draw(t, "pace")})
 		n.loss = rapid.Float64Range(0, 0.3).Draw(t, "loss")
 		n.delay = func() int64 { return 20_000 + n.rnd.Int63n(2e6) }
 		restarts := rapid.IntRange(1, 6).Draw(t, "restarts")
@@ -428,6 +428,51 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	}
 	if a.messages != 0 {
 		t.Errorf("%d messages left", a.messages)
+	}
+}
+
+// TestPaceGathersUnderLoadAndNeverWaitsIdle: after a silence a message leaves with
+// the Flush behind it; messages that follow within Pace share a segment, which
+// leaves when it is full or Pace is over, whichever comes first.
+func TestPaceGathersUnderLoadAndNeverWaitsIdle(t *testing.T) {
+	const pace = int64(500_000)
+	sent := 0
+	c := New(Config{
+		Kind: 1, Payload: 1000, Pace: pace, NewInstance: func() uint32 { return 7 },
+		Emit: func([]byte) { sent++ }, Deliver: func([]byte) {},
+	})
+	at := int64(1e9)
+	say := func(n int, now int64, want int, due int64) {
+		t.Helper()
+		for range n {
+			if err := c.Send(wire.Synced{View: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sent = 0
+		c.Flush(now)
+		if sent != want || c.Due() != due {
+			t.Errorf("at %d ns: %d segments and due in %d, want %d and %d", now-at, sent, c.Due()-at, want, due-at)
+		}
+	}
+	say(0, at, 0, never)
+	say(1, at, 1, never) // nothing left for long: at once
+	say(1, at+1, 0, at+pace)
+	say(5, at+pace-1, 0, at+pace)
+	if next := c.Tick(at + pace - 1); next != at+pace {
+		t.Errorf("Tick wants to be called in %d, want %d", next-at, pace)
+	}
+	say(0, at+pace, 1, never)           // all six together
+	say(400, at+pace+1, 2, at+2*pace+1) // two are full and do not wait; what is left over does, from then on
+	say(0, at+2*pace+1, 1, never)       // the rest
+	say(1, at+4*pace, 1, never)         // a silence again
+	say(1, at+4*pace+1, 0, at+5*pace)   // and load
+	c.Hurry()
+	say(0, at+4*pace+2, 1, never) // but not when nothing may follow
+	say(1, at+4*pace+3, 0, at+5*pace+2)
+	c.Restart()
+	if c.Due() != never {
+		t.Error("something of a former instance is due")
 	}
 }
 

@@ -31,6 +31,11 @@ type Config struct {
 	Payload    int   // bytes of a segment at most, header included
 	QueueBytes int   // bytes of messages that are not acknowledged; 0 = 1 MiB
 
+	// Pace is the least time between two segments that are not full, in ns; 0 = no
+	// such bound. What is sent after a silence of that long leaves at once; under
+	// load a message waits for others to share its segment, Pace at most.
+	Pace int64
+
 	// NewInstance returns a number that it has not returned before and that
 	// is larger than those before (modulo 2^32), never 0.
 	NewInstance func() uint32

@@ -27,7 +27,8 @@
 // else.
 //
 // Acknowledgements ride on data; without data they wait for at most 1 ms, and
-// for at most 8 segments. Nothing is sent while receiving: segments leave in
+// for at most 8 segments. With Config.Pace a segment that is not full waits until
+// so long after the one before, but never after a silence. Nothing is sent while receiving: segments leave in
 // Flush and Tick, so that one pass of the event loop makes one batch.
 //
 // There is no clock, goroutine or lock in here; times are monotonic ns.

@@ -177,6 +177,8 @@ type Core struct {
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
 
+	images bool // it may know both a connection and its image: see mirror.go
+
 	belongsFn    func(*flowtable.Backup) bool // c.belongs of a copy, made once like the others
 	ageFlowFn    func(uint32, *flowtable.FlowSlot) bool
 	ageForwardFn func(uint32, *flowtable.ForwardSlot) bool

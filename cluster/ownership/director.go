@@ -343,6 +343,7 @@ func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 	b.Rule, b.Timeout = conn.Rule, conn.Timeout
 	err := error(nil)
 	if conn.Translated() {
+		c.noteFlow(conn.Key, conn.Reply)
 		err = c.dir.PutPair(b, conn.Reply)
 	} else {
 		err = c.dir.Put(b)

@@ -22,6 +22,27 @@ import (
 // image reports whether a connection begins outside, at an address of NAT.
 func image(first, second packet.FlowKey) bool { return second.Src != first.Dst }
 
+// A cluster whose connections all begin at hosts behind its pools has no images, and
+// searches for none: each would be a cache miss or two of every message. So every
+// entry that is stored says whether it is of another kind; one is enough to search
+// from then on.
+
+// noteFlow notes a flow or a copy: its initiator has kept its address, or it is an
+// image. Nothing else is found by the first key of an image, or by its second.
+func (c *Core) noteFlow(first, second packet.FlowKey) {
+	if second.Dst == first.Src && second != first.Reverse() || image(first, second) {
+		c.images = true
+	}
+}
+
+// noteStub notes a stub. One in a unit is found by no key that is in none.
+func (c *Core) noteStub(first, second packet.FlowKey) {
+	c.noteFlow(first, second)
+	if _, in := c.unitOf(second); !in {
+		c.images = true
+	}
+}
+
 // owning returns the flow of this node that has a key, in one direction or the
 // other; ref is 0 when there is none.
 func (c *Core) owning(k packet.FlowKey) (ref flowtable.Ref, f *flowtable.FlowSlot) {
@@ -95,6 +116,9 @@ func (c *Core) withoutMirror(owner wire.NodeID, m *wire.Bind) bool {
 		}
 		return false
 	}
+	if !c.images {
+		return true
+	}
 	if ref, f := c.owning(m.Key); ref != 0 {
 		if f.Key == [2]packet.FlowKey{m.Key, m.Conn} {
 			if owner == nobody {
@@ -136,6 +160,9 @@ func (c *Core) keepsMirrored(from wire.NodeID, conn *wire.Conn, reregister bool)
 		c.redirect(from, key, c.self, conn.Gen)
 		return true
 	}
+	if !c.images {
+		return false
+	}
 	ref, f := c.owning(conn.Key)
 	if ref == 0 || f.Key[1] != conn.Key || !image(f.Key[0], f.Key[1]) {
 		return false
@@ -152,6 +179,9 @@ func (c *Core) keepsMirrored(from wire.NodeID, conn *wire.Conn, reregister bool)
 // the claimant's key as a second one.
 func (c *Core) mirrored(from wire.NodeID, conn *wire.Conn, reregister bool) bool {
 	if !conn.Translated() {
+		return false
+	}
+	if _, in := c.unitOf(conn.Key); !in && !c.images {
 		return false
 	}
 	e, known := c.stub(conn.Key)

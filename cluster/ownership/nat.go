@@ -272,6 +272,7 @@ func (c *Core) useAll() {
 	}
 	c.table.ScanFlows(0, int(^uint(0)>>1), func(_ uint32, f *flowtable.FlowSlot) bool {
 		if f.Key[1] != f.Key[0].Reverse() {
+			c.noteFlow(f.Key[0], f.Key[1])
 			c.cfg.NAT.Use(f.Key[1])
 		}
 		return true

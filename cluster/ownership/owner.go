@@ -71,6 +71,7 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 		return 0, ReasonTableFull
 	}
 	if conn.Translated() {
+		c.noteFlow(conn.Key, reply)
 		c.pending.strangers.came(c.table.Flow(slot))
 		c.cfg.NAT.Use(reply)
 		c.logXlate(c.table.Flow(slot), true)

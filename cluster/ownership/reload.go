@@ -37,6 +37,7 @@ func (c *Core) Reload(now int64, p Policy, rule func(uint16) uint16, recut bool)
 			return true
 		})
 		c.useAll()
+		c.images = true   // stubs may be in no unit any more
 		c.sync.base = nil // the next round is a full one
 	}
 }

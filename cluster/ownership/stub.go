@@ -127,6 +127,7 @@ func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
 func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey) bool {
 	reply := b.Key.Unpack()
 	_, known := c.stub(reply)
+	c.noteStub(first, reply)
 	if !known {
 		c.clearStub(reply.Reverse())
 	}

@@ -79,6 +79,7 @@ type Core struct {
 	self      wire.NodeID
 	addrs     [wire.MaxNodes]netip.Addr
 	ids       map[netip.Addr]wire.NodeID
+	sender    sender
 	early     []earlySynced
 	forgotten bool // the units' machine says so: this life must end
 	health    vigil
@@ -184,6 +185,16 @@ func (c *Core) Datagram(now int64, from netip.Addr, b []byte) {
 func (c *Core) Flush(now int64) {
 	c.flush(now)
 }
+
+// FlushAll is Flush that keeps nothing back: the process ends.
+func (c *Core) FlushAll(now int64) {
+	c.flush(now)
+	c.link.FlushAll(now)
+}
+
+// Due returns when what Flush has kept back is to leave, math.MaxInt64 when
+// nothing is: call Flush then. See ccl.EndpointConfig.Pace.
+func (c *Core) Due() int64 { return c.link.Due() }
 
 // Tick advances time; call it every ownership.Config.TickEvery, and Work after it. It
 // flushes.

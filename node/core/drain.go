@@ -95,7 +95,7 @@ func (c *Core) tickDrain() {
 	d.on = false
 	if c.units != nil && c.view != nil {
 		c.units.Depart(c.now)
-		c.link.Flush(c.now) // the others hear that before they hear Leave
+		c.link.FlushAll(c.now) // the others hear that before they hear Leave
 	}
 	_ = c.Disable(c.now, d.why) // it was not disabled when this began
 }

@@ -24,7 +24,7 @@ func (o *memberOutput) Apply(v *wire.View) {
 	fresh := c.view == nil
 	c.link.Unsay()
 	c.view, c.self = v, 0
-	c.addrs = [wire.MaxNodes]netip.Addr{}
+	c.addrs, c.sender = [wire.MaxNodes]netip.Addr{}, sender{}
 	c.ids = make(map[netip.Addr]wire.NodeID, len(v.Members))
 	for i := range v.Members {
 		m := &v.Members[i]
@@ -66,7 +66,7 @@ func (o *memberOutput) Fenced(why string, cause wire.Cause) {
 	c.LoseUnits(c.now)
 	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.link.Unsay()
-	c.view, c.self, c.ids = nil, 0, nil
+	c.view, c.self, c.ids, c.sender = nil, 0, nil, sender{}
 	c.forgetProbes()
 	c.gauges = gauges{}
 	c.health.ladder.Out(c.now, cause, why)
@@ -128,9 +128,19 @@ type deliver Core
 
 func (d *deliver) state(from netip.Addr, m wire.Message) {
 	c := (*Core)(d)
-	if id := c.ids[from]; id != 0 {
+	if from != c.sender.addr {
+		c.sender = sender{from, c.ids[from]}
+	}
+	if id := c.sender.id; id != 0 {
 		c.own.Message(c.now, id, m)
 	}
+}
+
+// sender is who the message before came from: most datagrams hold many. The zero
+// one is nobody.
+type sender struct {
+	addr netip.Addr
+	id   wire.NodeID
 }
 
 func (d *deliver) HandleClaim(from netip.Addr, m *wire.Claim)       { d.state(from, m) }
