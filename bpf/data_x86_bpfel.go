@@ -126,6 +126,14 @@ type DataIface struct {
 	Pad     uint32
 }
 
+type DataIn6Addr struct {
+	_    structs.HostLayout
+	In6U struct {
+		_       structs.HostLayout
+		U6Addr8 [16]uint8
+	}
+}
+
 type DataIndexBucket struct {
 	_     structs.HostLayout
 	Entry [8]uint64
@@ -196,6 +204,7 @@ const (
 	DataMapIfindexToIface = "ifindex_to_iface"
 	DataMapIndex          = "index"
 	DataMapLocalAddrs     = "local_addrs"
+	DataMapLocalAddrs6    = "local_addrs6"
 	DataMapMembers        = "members"
 	DataMapNatAddrs       = "nat_addrs"
 	DataMapNatUnits       = "nat_units"
@@ -264,6 +273,7 @@ type DataMapSpecs struct {
 	IfindexToIface *ebpf.MapSpec `ebpf:"ifindex_to_iface"`
 	Index          *ebpf.MapSpec `ebpf:"index"`
 	LocalAddrs     *ebpf.MapSpec `ebpf:"local_addrs"`
+	LocalAddrs6    *ebpf.MapSpec `ebpf:"local_addrs6"`
 	Members        *ebpf.MapSpec `ebpf:"members"`
 	NatAddrs       *ebpf.MapSpec `ebpf:"nat_addrs"`
 	NatUnits       *ebpf.MapSpec `ebpf:"nat_units"`
@@ -308,6 +318,7 @@ type DataMaps struct {
 	IfindexToIface *ebpf.Map `ebpf:"ifindex_to_iface"`
 	Index          *ebpf.Map `ebpf:"index"`
 	LocalAddrs     *ebpf.Map `ebpf:"local_addrs"`
+	LocalAddrs6    *ebpf.Map `ebpf:"local_addrs6"`
 	Members        *ebpf.Map `ebpf:"members"`
 	NatAddrs       *ebpf.Map `ebpf:"nat_addrs"`
 	NatUnits       *ebpf.Map `ebpf:"nat_units"`
@@ -326,6 +337,7 @@ func (m *DataMaps) Close() error {
 		m.IfindexToIface,
 		m.Index,
 		m.LocalAddrs,
+		m.LocalAddrs6,
 		m.Members,
 		m.NatAddrs,
 		m.NatUnits,

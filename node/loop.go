@@ -144,7 +144,7 @@ func (n *Node) tick(now int64) {
 		n.nextSlow = now + slowEvery
 		n.fib.Tick()
 		n.watchForwarding()
-		n.refused.log(n.log, n.core.Translator())
+		n.refused.log(n.log, n.refusalsNow())
 		n.foreign.watch(now, n.cfg.Bootstrap.CCL.Peers, n.sealer.Foreign, n.cfg.Keys.IDs(), n.log)
 		if n.fib.Stats().NextHopEntries > hopsLow {
 			n.hops.start()
@@ -177,10 +177,7 @@ func (n *Node) kernelChanges(now int64) {
 	}
 	ch := n.fib.Take()
 	if ch.Addrs {
-		if err := n.dp.SetLocalAddrs(n.fib.LocalAddrs()); err != nil {
-			n.log.Error("local addresses", zap.Error(err))
-		}
-		n.noteAddresses()
+		n.takeAddresses()
 	}
 	if ch.Links {
 		for _, l := range n.fib.Links() {

@@ -203,8 +203,11 @@ func (c *Core) note(slot uint32, f *flowtable.FlowSlot) {
 	switch {
 	case isMapping(f):
 	case state != flowtable.TCPNone:
-		if next := flowtable.Observe(state, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}); next != state {
+		seen := [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}
+		if next := flowtable.Observe(state, seen); next != state {
 			c.setState(slot, f, next)
+		} else if state == flowtable.TCPClosed && (seen[0]|seen[1])&RST != 0 {
+			f.Forget() // reset again
 		}
 	case f.Key[0].Proto == packet.ProtoUDP && f.Timeout < c.cfg.Timeouts.UDPStream:
 		if packets, _ := f.Counters(1); packets != 0 {
@@ -264,7 +267,18 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 	if c.handedOver() && c.director(k) != c.self {
 		return false
 	}
-	return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(e.Timeout))
+	return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(c.orphanTime(e)))
+}
+
+// orphanTime is how long an orphan is kept. A copy says "handshake" of what has been
+// established since: its owner died, or was fenced, before it could tell. So that has
+// the longer transitory time (four minutes, RFC 5382, REQ-5), within which TCP tries
+// again, and not the short one of a handshake that its owner watches.
+func (c *Core) orphanTime(e *flowtable.Backup) uint16 {
+	if e.Key.Unpack().Proto == packet.ProtoTCP && e.Timeout == c.cfg.Timeouts.TCPSyn {
+		return max(e.Timeout, c.cfg.Timeouts.TCPHalfClosed)
+	}
+	return e.Timeout
 }
 
 // void reports whether a copy, or a stub, is of a connection that had ended when

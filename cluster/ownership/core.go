@@ -218,6 +218,7 @@ func New(cfg Config) *Core {
 	}
 	c.ageFlowFn, c.ageForwardFn, c.ageStubFn = c.ageFlow, c.ageForward, c.ageStub
 	c.useAll()
+	c.countStrangers()
 	return c
 }
 

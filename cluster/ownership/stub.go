@@ -87,6 +87,7 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	if e, known := c.stub(m.Key); known {
 		live := c.ownerLives(e)
 		if live && (owner == nobody || e.Gen > m.Gen) || owner == nobody && e.Gen >= m.Gen {
+			c.keepStub(e, m)
 			return
 		}
 		if first, _ := c.cfg.Stubs.Other(m.Key); live && first != m.Conn && wire.NodeID(e.Owner) != from {
@@ -110,6 +111,15 @@ func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 	if !c.putStub(b, m.Conn) {
 		c.stats.CopiesFull++
 	}
+}
+
+// keepStub lets the stub of a dead owner's connection live as long as the copy that m is
+// of. The owner bound the key when the connection began, for the time of that.
+func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
+	if first, _ := c.cfg.Stubs.Other(m.Key); e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) || e.Gen != m.Gen || first != m.Conn {
+		return
+	}
+	e.Timeout, e.Confirmed = max(e.Timeout, m.Timeout), c.tick()
 }
 
 // putStub stores a stub or a tomb and counts its key as used. One of the reverse
@@ -213,8 +223,10 @@ func (c *Core) bindCopy(e *flowtable.Backup) bool {
 		c.msg.bind = m
 		return c.emit(d, &c.msg.bind) == nil
 	case c.table.Lookup(m.Key) == 0:
-		if _, known := c.stub(m.Key); !known {
+		if e, known := c.stub(m.Key); !known {
 			c.storeStub(nobody, &m)
+		} else {
+			c.keepStub(e, &m)
 		}
 	}
 	return true

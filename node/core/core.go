@@ -48,6 +48,11 @@ type Config struct {
 	NAT        *NAT // nil: nothing is translated
 	Health     Health
 	IO         IO
+
+	// LeavingKept says whether what Leaving returns outlives this process. Until it
+	// does, a second at most, no other node hears of a drain: a successor could not go
+	// on with it, and would tell all that it is over. nil: nothing has to be kept.
+	LeavingKept func() bool
 }
 
 // Core is one node's logic.
@@ -79,6 +84,7 @@ type Core struct {
 	health    vigil
 	exposure  exposure
 	departure departure
+	kept      func() bool // Config.LeavingKept
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -103,6 +109,7 @@ func New(cfg Config) (*Core, error) {
 	c := &Core{
 		io: cfg.IO, name: cfg.Membership.Self.Name, table: cfg.Ownership.Table, running: cfg.Membership.Running,
 		settle: cmp.Or(cfg.Ownership.SettleTime, 3*time.Second), // its default
+		kept:   cfg.LeavingKept,
 		mtu:    cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
 	}
 	var err error
