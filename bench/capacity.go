@@ -71,7 +71,7 @@ func measureCapacity(ctx context.Context, cfg capacityConfig) (all []CapacityRes
 
 // one measures the first of so many nodes.
 func (cfg *capacityConfig) one(ctx context.Context, nodes, size int) (r *CapacityResult, err error) {
-	c, err := newCluster(ctx, clusterConfig{nodes: nodes, flows: size + size/16 + 1<<17, watched: true, udp: "2s"})
+	c, err := newCluster(ctx, clusterConfig{nodes: nodes, flows: size + spare(size), watched: true, udp: "2s"})
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +106,21 @@ func (cfg *capacityConfig) one(ctx context.Context, nodes, size int) (r *Capacit
 	return f.result, f.phases(ctx)
 }
 
+// spare is the room beside so many connections, for probes and churn.
+func spare(size int) int { return size/16 + 1<<17 }
+
 // hold makes the first node the owner of so many connections, through its own first
 // packets, and waits until all have a copy if there is who keeps it.
 func (c *cluster) hold(ctx context.Context, size, rate int, most time.Duration) error {
+	for _, n := range c.Nodes { // the generator goes before everybody too, and would starve them
+		d, err := n.Daemon()
+		if err != nil {
+			return err
+		}
+		if err := preferProcess(d.PID()); err != nil {
+			return err
+		}
+	}
 	owner, owned := c.Nodes[0], 0
 	shape := traffic.Shape{Flows: size, Hosts: 4096, AllUDP: c.udpOnly, Rate: rate, Sequential: true, Flags: traffic.SYN}
 	_, err := c.flood(ctx, "rin", owner, shape, most, func() (bool, error) {

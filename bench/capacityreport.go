@@ -35,11 +35,13 @@ func (r *Report) printCapacity(w io.Writer) {
 		for j := range c.Memory {
 			m := &c.Memory[j]
 			each := func(b uint64) float64 { return float64(b) / float64(m.Entries) }
-			fmt.Fprintf(w, "%s: resident %.0f bytes a connection beyond the empty daemon, %.0f MiB (%.0f of the table, %.0f of the daemon's heap)\n",
-				m.Role, each(m.RSS-min(m.Empty, m.RSS)), float64(m.RSS)/(1<<20), float64(m.Mapped)/(1<<20), float64(m.Heap)/(1<<20))
+			fmt.Fprintf(w, "%s: resident %.0f MiB, %.0f of it tables that are whole from the start, with %d places more, as many for a forwarder, and %.0f heap: %.0f bytes a connection beyond the empty daemon\n",
+				m.Role, mib(m.RSS), mib(m.Mapped), spare(c.Connections), mib(m.Heap), each(m.RSS-min(m.Empty, m.RSS)))
 		}
 	}
 }
+
+func mib(b uint64) float64 { return float64(b) / (1 << 20) }
 
 func (r *Report) printTakeover(w io.Writer) {
 	if len(r.Takeover) == 0 {

@@ -286,8 +286,8 @@ func readStamped(fd int, done <-chan struct{}, take func(frame []byte, at int64)
 		}
 		n, k, _, _, err := unix.Recvmsg(fd, frame, oob, 0)
 		if err != nil {
-			if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-				continue
+			if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) {
+				continue // nothing in time, or the cable's node has just lost its power
 			}
 			fmt.Fprintln(os.Stderr, "bench: arrivals:", err)
 			return

@@ -40,7 +40,7 @@ func planFor(quick bool) plan {
 		settle: 2 * time.Second, after: time.Second, most: 15 * time.Second, all: contenders(3 * time.Second),
 	}
 	p.capacity = capacityConfig{
-		sizes: []int{1 << 20, 1 << 22}, nodes: []int{1, 2}, fill: 200_000, most: 2 * time.Minute, watch: 6 * time.Second, churn: 20_000,
+		sizes: []int{1 << 20, 1 << 22}, nodes: []int{1, 2}, fill: 200_000, most: 4 * time.Minute, watch: 6 * time.Second, churn: 20_000,
 	}
 	p.takeover = takeoverConfig{
 		sizes: []int{1 << 10, 100_000, 1 << 20}, sample: 64, every: time.Millisecond, fill: 60_000, most: 2 * time.Minute, watch: 2 * time.Second,

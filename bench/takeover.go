@@ -121,28 +121,18 @@ func (c *cluster) loseHolder(ctx context.Context, cfg *takeoverConfig, r *Takeov
 	if err != nil {
 		return err
 	}
-	var whole time.Time
-	r.Resync, _, err = p.during(ctx, 0, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, cfg.most)
-		defer cancel()
-		for {
-			t, err := heir.API().Tables(ctx)
-			if err != nil {
-				return err
-			}
-			if t.Copies >= r.Connections {
-				whole = time.Now()
-				return wait(ctx, cfg.watch)
-			}
-			if err := wait(ctx, 5*time.Millisecond); err != nil {
-				return fmt.Errorf("%s has %d copies of %d", heir.Name, t.Copies, r.Connections)
-			}
-		}
-	})
+	// Who begins a connection before the death is noticed may ask the dead.
+	d, err := campaign.Detect(ctx, c.Topology, victim, dark.Begin)
 	if err != nil {
 		return err
 	}
-	d, err := campaign.Detect(ctx, c.Topology, victim, dark.Begin)
+	var whole time.Time
+	r.Resync, _, err = p.during(ctx, 0, func(ctx context.Context) (err error) {
+		if whole, err = c.registered(ctx, r.Connections, cfg.most); err != nil {
+			return err
+		}
+		return wait(ctx, cfg.watch)
+	})
 	if err != nil {
 		return err
 	}
@@ -154,6 +144,29 @@ func (c *cluster) loseHolder(ctx context.Context, cfg *takeoverConfig, r *Takeov
 		return err
 	}
 	return c.protected(ctx, r.Connections, cfg.most)
+}
+
+// registered waits until the second node has a copy of all that the first owns, and
+// returns when. What has just begun may be on its way.
+func (c *cluster) registered(ctx context.Context, size int, most time.Duration) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	for {
+		owner, err := c.Nodes[0].API().Tables(ctx)
+		if err != nil {
+			return time.Time{}, err
+		}
+		heir, err := c.Nodes[1].API().Tables(ctx)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if heir.Copies >= owner.Owned-min(100, size/20) {
+			return time.Now(), nil
+		}
+		if err := wait(ctx, 5*time.Millisecond); err != nil {
+			return time.Time{}, fmt.Errorf("%s has %d copies of %d", c.Nodes[1].Name, heir.Copies, owner.Owned)
+		}
+	}
 }
 
 // loseOwner takes the first node away. From that moment on the routers send what it

@@ -238,8 +238,9 @@ func (e *Endpoint) Forget(a netip.Addr) {
 
 // Unsay ends the repetition of what was sent last (see greet): it was said in a view
 // that this node has left, and a peer that asks whether that still holds must not take
-// it for the answer. What is queued stays.
-func (e *Endpoint) Unsay() {
+// it for the answer. What is queued leaves first.
+func (e *Endpoint) Unsay(now int64) {
+	e.flushDatagrams(now)
 	e.all.last = e.all.last[:0]
 	for _, p := range e.order {
 		p.direct.last = p.direct.last[:0]

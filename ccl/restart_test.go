@@ -45,14 +45,18 @@ func TestEL4_APeerThatComesBackIsNotToldTheFormerView(t *testing.T) {
 			w := worldIn(t, clear, 2)
 			a, b := w.nodes[0], w.nodes[1]
 			old := wire.Heartbeat{From: wire.Member{ID: 1}, Term: 1, Epoch: 2}
-			for _, to := range []netip.Addr{b.addr, {}} {
-				if err := a.Datagram(w.now, to, old); err != nil {
-					t.Fatal(err)
+			say := func() {
+				for _, to := range []netip.Addr{b.addr, {}} {
+					if err := a.Datagram(w.now, to, old); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
+			say()
 			w.settle()
+			say() // queued when the view changes
 			if left {
-				a.Unsay()
+				a.Unsay(w.now)
 			}
 			w.boot(1)
 			b.got = nil

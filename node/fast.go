@@ -14,7 +14,7 @@ import (
 
 // drainPasses bounds how much of the control link is read before a membership is
 // asked about: what waited there is older than the question.
-const drainPasses = 1024
+const drainPasses = 4096
 
 // openHeart prepares the process that beats in the fast profile (HL7).
 func (n *Node) openHeart() (err error) {

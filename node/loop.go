@@ -31,9 +31,12 @@ const (
 	// link they do not wait. It bounds what the link costs by datagrams a second.
 	statePace = int64(500 * time.Microsecond)
 
-	// linkBatch bounds the datagrams of one pass, so that packets and time get
-	// their turn: each may carry some seventy registrations.
-	linkBatch = 16
+	// linkFor bounds the time that one pass spends on the control link, so that packets
+	// and time get their turn; linkBatch is after how many datagrams it looks at the
+	// clock. Each may carry some seventy registrations, and any of these may make a part
+	// of the store of copies grow.
+	linkFor   = int64(300 * time.Microsecond)
+	linkBatch = 4
 	// holdFrames is how many packets may wait for a director or a neighbour.
 	holdFrames = 4096
 )
@@ -117,14 +120,19 @@ func (n *Node) datagrams(now int64) bool {
 	if !n.polls.ready(pollLink) {
 		return false
 	}
-	count, err := n.link.Receive(linkBatch, func(from netip.Addr, b []byte) { n.core.Datagram(now, from, b) })
-	if err != nil {
-		n.errors.log(now, n.log, "control link", err)
+	for end := dataplane.Now() + linkFor; ; {
+		count, err := n.link.Receive(linkBatch, func(from netip.Addr, b []byte) { n.core.Datagram(now, from, b) })
+		if err != nil {
+			n.errors.log(now, n.log, "control link", err)
+		}
+		if count < linkBatch {
+			n.polls.done(pollLink)
+			return false
+		}
+		if dataplane.Now() >= end {
+			return true
+		}
 	}
-	if count < linkBatch {
-		n.polls.done(pollLink)
-	}
-	return count >= linkBatch
 }
 
 // tick advances everything that lives by time.

@@ -22,7 +22,7 @@ func (o *memberOutput) Send(to netip.Addr, m wire.Message) {
 func (o *memberOutput) Apply(v *wire.View) {
 	c := (*Core)(o)
 	fresh := c.view == nil
-	c.link.Unsay()
+	c.link.Unsay(c.now)
 	c.view, c.self = v, 0
 	c.addrs, c.sender = [wire.MaxNodes]netip.Addr{}, sender{}
 	c.ids = make(map[netip.Addr]wire.NodeID, len(v.Members))
@@ -65,7 +65,7 @@ func (o *memberOutput) Fenced(why string, cause wire.Cause) {
 	c.own.Reset(c.now)
 	c.LoseUnits(c.now)
 	c.link.RestartState() // what this life said must not be taken for the next one's
-	c.link.Unsay()
+	c.link.Unsay(c.now)
 	c.view, c.self, c.ids, c.sender = nil, 0, nil, sender{}
 	c.forgetProbes()
 	c.gauges = gauges{}
