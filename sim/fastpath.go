@@ -78,8 +78,8 @@ func (n *node) delegateHit(p pkt, forward uint32) bool {
 		return false
 	}
 	d.Account(n.tick(), int(p.Len), flowtable.TCPSent{SeqEnd: p.Seq + p.SeqLen, Ack: p.Ack, Window: p.Window})
-	n.w.check.delegated(n, &p, d.To)
-	n.w.leave(p, d.To)
+	n.w.check.delegated(n, &p, d.To.Key(p.Key))
+	n.w.leave(p, d.To.Key(p.Key))
 	return true
 }
 

@@ -159,7 +159,7 @@ func (c *Core) beginDelegation(from wire.NodeID, m *wire.Delegate) bool {
 		return false
 	}
 	err := c.table.Delegate(slot, flowtable.DelegationSlot{
-		To: m.To, NextHop: nh, Iface: m.In, Lease: m.Stamp + m.Lease, View: m.View, LastSeen: now, ID: m.ID,
+		To: flowtable.EndpointsOf(m.To), NextHop: nh, Iface: m.In, Lease: m.Stamp + m.Lease, View: m.View, LastSeen: now, ID: m.ID,
 	})
 	if err != nil {
 		c.stats.TakenFull++
