@@ -79,6 +79,7 @@ type BackupStore struct {
 type shard struct {
 	places []Backup // a power of two
 	others []tuple  // beside places; nil until an entry has another key
+	deltas []uint32 // beside places; nil until an entry has shifted sequence numbers
 	n      int
 }
 
@@ -108,7 +109,7 @@ func (s *BackupStore) Slots() int { return s.places }
 func (s *BackupStore) Bytes() int {
 	n := s.places * int(unsafe.Sizeof(Backup{}))
 	for i := range s.shards {
-		n += len(s.shards[i].others) * int(unsafe.Sizeof(tuple{}))
+		n += len(s.shards[i].others)*int(unsafe.Sizeof(tuple{})) + len(s.shards[i].deltas)*4
 	}
 	return n
 }
@@ -150,6 +151,35 @@ func (s *BackupStore) Other(k packet.FlowKey) (packet.FlowKey, bool) {
 	return packet.FlowKey{Src: o.src, Dst: o.dst, SrcPort: o.srcPort, DstPort: o.dstPort, Proto: k.Proto, Zone: k.Zone}, true
 }
 
+// SetSeqDelta stores beside the entry of k by how much its initiator's sequence
+// numbers are shifted (FlowSlot.SeqDelta). Put begins with 0. Without an entry it
+// does nothing.
+func (s *BackupStore) SetSeqDelta(k packet.FlowKey, delta uint32) {
+	if s.n == 0 {
+		return
+	}
+	sh, at := s.locate(k)
+	i, ok := sh.find(at, k)
+	if !ok {
+		return
+	}
+	if sh.deltas == nil && delta != 0 {
+		sh.deltas = make([]uint32, len(sh.places)) // 4 bytes more for every place
+	}
+	if sh.deltas != nil {
+		sh.deltas[i] = delta
+	}
+}
+
+// SeqDelta returns what SetSeqDelta stored for the entry of k, 0 if nothing.
+func (s *BackupStore) SeqDelta(k packet.FlowKey) uint32 {
+	sh, at := s.locate(k)
+	if i, ok := sh.find(at, k); ok && sh.deltas != nil {
+		return sh.deltas[i]
+	}
+	return 0
+}
+
 func (s *BackupStore) put(b Backup, other tuple) error {
 	if b.free() {
 		return fmt.Errorf("put backup of %v: %w", b.Key.Unpack(), ErrNoAddress)
@@ -186,6 +216,9 @@ func (sh *shard) set(i int, b Backup, other tuple) {
 	}
 	if sh.others != nil {
 		sh.others[i] = other
+	}
+	if sh.deltas != nil {
+		sh.deltas[i] = 0
 	}
 }
 
@@ -272,6 +305,9 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 			if sh.others != nil {
 				sh.others[gap] = sh.others[j]
 			}
+			if sh.deltas != nil {
+				sh.deltas[gap] = sh.deltas[j]
+			}
 			gap = j
 		}
 	}
@@ -280,10 +316,13 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 }
 
 func (sh *shard) grow(seed *[10]uint64) {
-	old, others := sh.places, sh.others
+	old, others, deltas := sh.places, sh.others, sh.deltas
 	sh.places = make([]Backup, max(2*len(old), shardStart))
 	if others != nil {
 		sh.others = make([]tuple, len(sh.places))
+	}
+	if deltas != nil {
+		sh.deltas = make([]uint32, len(sh.places))
 	}
 	mask := uint32(len(sh.places) - 1)
 	for i := range old {
@@ -297,6 +336,9 @@ func (sh *shard) grow(seed *[10]uint64) {
 		sh.places[at] = old[i]
 		if others != nil {
 			sh.others[at] = others[i]
+		}
+		if deltas != nil {
+			sh.deltas[at] = deltas[i]
 		}
 	}
 }

@@ -19,7 +19,7 @@
 //     a chance of n/65,536. Then the packet goes to a node that does not own it, and
 //     that one asks the director.
 //   - The ISNs of one initiator that lie further apart than 65,536 keep their order
-//     for one tuple and owner. So a responder that still has the last connection in
+//     for one tuple and owner; nearer ones (4 ms of Linux's clock) may become the same. So a responder that still has the last connection in
 //     TIME-WAIT takes the next one as it would have without us (RFC 6528, RFC 6191).
 //   - Two nodes that get copies of one SYN (FR14) choose numbers that are far apart.
 //     A responder that knows one takes the other for something outside its window and
