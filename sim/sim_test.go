@@ -51,6 +51,7 @@ func playTown(t *testing.T, cfg Config, seed uint64) Result {
 // settle gives a scenario what depends on the seed and on the flags.
 func settle(cfg Config, seed uint64) Config {
 	cfg.Seed, cfg.Watch, cfg.Nodes = seed, *watch, sizes[seed%uint64(len(sizes))]
+	cfg.Sequences = seed>>3&1 == 0 // sizes change with the lower bits
 	if *history {
 		cfg.Trace = func(at int64, line string) { fmt.Printf("%10.3f ms  %s\n", float64(at-1000*second)/1e6, line) }
 	}
