@@ -10,10 +10,8 @@ SHELL    := /bin/bash
 # Where Go's own installer puts it, for shells that have not been told.
 export PATH := $(PATH):/usr/local/go/bin
 
-# Packages without kernel and without a simulated or real network run under the
-# race detector. The rest (many need root for namespaces and BPF) runs one
-# package at a time, so that no test's timing depends on another's load, and
-# always anew, because the kernel is part of what is tested.
+# Packages without kernel and without a simulated or real network: they run
+# under the race detector (scripts/unit tells how the rest does).
 PURE := ^cohort(/(api|ccl/(reliable|seal|wire)|cluster|config|flowtable|nat|node/core|packet|policy)(/.*)?)?$$
 
 # Packages whose fuzz tests run.
@@ -52,8 +50,7 @@ check-generated:
 	scripts/check-generated
 
 unit:
-	$(GO) test -race $$($(GO) list ./... | grep -E '$(PURE)')
-	$(GO) test -p 1 -count=1 $$($(GO) list ./... | grep -vE '$(PURE)')
+	GO=$(GO) scripts/unit '$(PURE)'
 
 # Each package gets FUZZTIME, shared by its fuzz tests; longer: make fuzz.
 fuzz-short:

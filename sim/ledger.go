@@ -19,6 +19,7 @@ type ledger struct {
 	users   map[packet.FlowKey][]use // by the key that the responder sends
 	grain   int
 	holders map[portsAt]*node
+	audits  int
 }
 
 // use is one owner's translation: the connection whose first key is own.
@@ -161,6 +162,7 @@ func (l *ledger) over(n *node) {
 // audit compares the ledger with what the nodes' tables and ports say.
 func (l *ledger) audit(w *World) {
 	users, listed := 0, 0
+	l.audits++
 	for _, n := range w.nodes {
 		if !n.powered || n.dead {
 			continue
@@ -171,13 +173,14 @@ func (l *ledger) audit(w *World) {
 			}
 			return true
 		})
-		for unit := range n.rules().Geometry().Units() {
-			held := n.core.Translator().Ports().Held(unit)
-			for p := range l.portsOf(n, unit) { // the first stands for all
-				if held != (l.holders[p] == n) {
-					w.fail("NT4: node %d allocates from unit %d: %v, its journal says the opposite", n.index+1, unit, held)
-				}
-				break
+		if l.audits%10 != 0 {
+			continue // a gap in the journal stays
+		}
+		geometry, ports := n.rules().Geometry(), n.core.Translator().Ports()
+		for unit := range geometry.Units() {
+			d := geometry.Describe(unit) // the first port stands for all
+			if held := ports.Held(unit); held != (l.holders[portsAt{d.Addr, d.First}] == n) {
+				w.fail("NT4: node %d allocates from unit %d: %v, its journal says the opposite", n.index+1, unit, held)
 			}
 		}
 	}

@@ -16,6 +16,8 @@ type Link struct {
 type network struct {
 	w   *World
 	cut map[[2]int]bool // from, to
+
+	sent int // datagrams
 }
 
 func (n *network) passes(from, to int) bool { return len(n.cut) == 0 || !n.cut[[2]int{from, to}] }
@@ -35,6 +37,7 @@ func (n *network) datagram(from, to int, b []byte) {
 
 func (n *network) one(from, to int, b []byte) {
 	w := n.w
+	n.sent++
 	if !n.passes(from, to) || w.rng.Float64() < w.cfg.Link.Loss {
 		return
 	}
@@ -57,6 +60,12 @@ func (n *network) deliver(from, to int, b []byte) {
 // frame sends a forwarded data packet.
 func (n *network) frame(from, to int, p pkt) {
 	w := n.w
+	if w.cfg.ByConnection && p.step >= 2 {
+		w.crossings++
+		if p.hops == 1 {
+			w.crossed++
+		}
+	}
 	if !n.passes(from, to) || w.rng.Float64() < w.cfg.Link.Loss {
 		return
 	}

@@ -17,12 +17,20 @@ func (w *World) probe() {
 	w.clock.after(probeEvery, w.probe)
 }
 
-// enter sprays a packet: every one goes to a node of its own.
+// enter sprays a packet: every one goes to a node of its own, unless the routers
+// choose by connection.
 func (w *World) enter(p pkt) {
 	if len(w.routable) == 0 {
 		return
 	}
 	n := w.nodes[w.routable[w.rng.IntN(len(w.routable))]]
+	if w.cfg.ByConnection {
+		d := p.conn.draw(1<<40+int(p.In), int64(len(w.routable))) // each direction by itself
+		n = w.nodes[w.routable[d]]
+		if p.step >= 2 {
+			w.entered++
+		}
+	}
 	w.clock.after(50*us, func() {
 		if n.powered {
 			n.receive(p)

@@ -37,7 +37,12 @@ type Config struct {
 	Strikes   int           // how many (3)
 	Timeouts  flowtable.Timeouts
 	Trace     func(at int64, line string) // may be nil
-	Watch     int                         // with Trace: conversation number whose roles and messages it shows, 0 = none
+
+	ByConnection bool // routers choose a node for every connection and direction, not for every packet
+	OnlyTCP      bool // no other conversations
+	OwnerOnly    bool // nothing is delegated
+
+	Watch int // with Trace: conversation number whose roles and messages it shows, 0 = none
 }
 
 // sequences are the numbers that all nodes read and write.
@@ -124,10 +129,13 @@ type World struct {
 	traffic  *rand.Rand
 	snipers  int  // deaths to come, see Snipe
 	mended   bool // nothing is broken any more
+
+	// Packets of established connections that came in, crossed the link, and crossings.
+	entered, crossed, crossings int
 }
 
-// Run plays one seed to its end.
-func Run(cfg Config) Result {
+// open makes a world in which nothing runs yet.
+func open(cfg Config) *World {
 	cfg.defaults()
 	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), drops: map[ownership.Reason]uint64{}}
 	w.clock.now = 1000 * second
@@ -145,23 +153,34 @@ func Run(cfg Config) Result {
 	for i := range cfg.Nodes {
 		w.nodes = append(w.nodes, &node{w: w, index: i})
 	}
+	return w
+}
+
+// boot starts all nodes, and the routers.
+func (w *World) boot() {
 	for _, n := range w.nodes {
 		n.boot()
 	}
 	w.probe()
+}
+
+// Run plays one seed to its end.
+func Run(cfg Config) Result {
+	w := open(cfg)
+	w.boot()
 	w.advance(2 * second)
 	w.plan()
-	w.advance(int64(cfg.Duration))
+	w.advance(int64(w.cfg.Duration))
 	w.mend()
 	w.advance(settleBound + second)
 	w.check.settled()
 	w.advanceUntil(2*giveUp+3*second, w.check.finished) // one that is served at last is as slow as its start was late
 	w.check.converged()
 	if w.result.Delegated > 0 {
-		w.advance(max(int64(cfg.Lease), 3*second) + second) // the last reports
+		w.advance(max(int64(w.cfg.Lease), 3*second) + second) // the last reports
 		w.check.bills(true)
 	}
-	if !cfg.Town || cfg.Seed%8 == 0 { // mappings outlast all else by minutes: one town in eight waits
+	if !w.cfg.Town || w.cfg.Seed%8 == 0 { // mappings outlast all else by minutes: one town in eight waits
 		w.drain()
 	}
 	w.sum()
@@ -219,7 +238,10 @@ func (w *World) planConns() {
 		c.key = packet.FlowKey{Src: packet.Addr{10, 0, 0, byte(i%4 + 1)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(2000 + i), DstPort: 80, Proto: packet.ProtoTCP}
 		if w.cfg.NAT {
 			// Hosts prefer the same few ports: what one gives up another takes.
-			c.key.Src, c.key.SrcPort = packet.Addr{10, 0, 1, byte(i + 1)}, uint16(2000+i%3)
+			c.key.Src, c.key.SrcPort = packet.Addr{10, 0, byte(1 + i/256), byte(i + 1)}, uint16(2000+i%3)
+		}
+		if w.cfg.OnlyTCP {
+			c.kind = ownership.KindTCP
 		}
 		switch c.kind {
 		case ownership.KindUDP:

@@ -31,6 +31,8 @@ type wait struct {
 	retryAt  int64 // 0 = not scheduled
 	askedAt  int64 // when the question was put first
 	held     []Packet
+	away     bool           // waitClaim: another node has been asked
+	unheard  bool           // ... and may have granted it without this one knowing
 	about    packet.FlowKey // waitQuery: the key to ask for
 	second   packet.FlowKey // key of the connection that an Alias named; zero = none
 
@@ -212,6 +214,7 @@ func (c *Core) question(w *wait) {
 	if w.kind == waitClaim {
 		c.stats.Claims++
 		c.msg.claim = wire.Claim{Conn: w.conn}
+		w.unheard, w.away = w.away, w.away || director != c.self
 		sent = c.send(director, &c.msg.claim)
 	} else {
 		c.stats.Queries++
@@ -242,7 +245,7 @@ func (c *Core) answered(w *wait) {
 // done gives a wait back that has been taken and answered.
 func (c *Core) done(w *wait) {
 	if w.kind == waitClaim {
-		c.unreserve(&w.conn)
+		c.claimed(w)
 	}
 	c.pending.recycle(w)
 }
@@ -271,6 +274,7 @@ func (c *Core) refuse(w *wait, r Reason) {
 		}
 		c.out.Release(p.Handle, drop(why))
 	}
+	w.unheard = w.away
 	c.done(w)
 }
 

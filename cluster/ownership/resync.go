@@ -160,6 +160,7 @@ func (c *Core) Fence(now int64) {
 		for i := range w.held {
 			c.out.Release(w.held[i].Handle, drop(ReasonFenced))
 		}
+		w.unheard = w.away
 		c.done(w)
 	}
 	for s := c.parked.first; s != nil; s = c.parked.first {

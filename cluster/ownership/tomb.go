@@ -29,7 +29,7 @@ const (
 // copy any more that nobody confirms.
 const sweptAfter = 3
 
-// entomb keeps the reply key of an ended connection in use; false when there is
+// entomb keeps the reply key of a connection that this node has no more in use; false when there is
 // no room for a tomb, or somebody else's stub does so.
 func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32, hold bool) bool {
 	if _, known := c.stub(keys[1]); known {
@@ -46,8 +46,26 @@ func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32, hold bool) bo
 	if !c.putStub(b, keys[0]) {
 		return false
 	}
-	c.cfg.NAT.Release(c.now, keys[1], false) // the flow's use; the tomb has its own
+	c.cfg.NAT.Release(c.now, keys[1], false) // the use until now; the tomb has its own
 	return true
+}
+
+// claimed ends the reservation of a claim that is answered or given up. One that
+// is given up, or was put to several directors, somebody may have granted all the
+// same: the answer was lost in a cut, or came while the daemon stood still. Who
+// granted it has a copy then, as of a connection that has ended here.
+func (c *Core) claimed(w *wait) {
+	conn := &w.conn
+	if _, reserved := c.reserved[conn.Reply]; !reserved || !conn.Translated() {
+		return
+	}
+	ref, f := c.owning(conn.Reply)
+	if owns := ref != 0 && f.Key[0] == conn.Key; !owns && w.unheard &&
+		c.entomb([2]packet.FlowKey{conn.Key, conn.Reply}, flowtable.TickOf(w.askedAt), conn.Gen, false) {
+		delete(c.reserved, conn.Reply)
+		return
+	}
+	c.unreserve(conn)
 }
 
 // makeTomb turns a stub into a tomb.

@@ -55,6 +55,47 @@ func TestNT4_AKeyThatMayLiveElsewhereIsNotReused(t *testing.T) {
 	c.wantNoUse()
 }
 
+// A claim is granted, but the claimant never hears of it: its daemon stood still, or
+// the link fell dead one way. The granter may go on with the connection, when it
+// takes the claimant for dead; so the claimant keeps the key from others (NT4). What
+// nobody revives comes free.
+func TestNT4_TheKeyOfAnUnheardGrantIsNotReused(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	k := inside(1, packet.ProtoUDP)
+	for c.order().Director(k) != 2 {
+		k.SrcPort++
+	}
+	n := c.nodes[1]
+	p := udp(k)
+	p.Handle = 1
+	if v := n.core.Packet(c.now, &p); v.Op != OpHold {
+		t.Fatalf("%+v", v)
+	}
+	n.dead = true
+	c.run(ms)
+	n.dead = false
+	reply, granted := c.nodes[2].copies.Other(k)
+	if !granted {
+		t.Fatal("node 2 has no copy")
+	}
+	c.nodes[2].dead = true // as node 1 sees it
+	c.run(1100 * ms)       // longer than it waits for answers
+	c.applyAt(c.viewOf(2, 1, 1), 1)
+	n.fake.apart = true
+	c.run(5000 * ms)
+	if ref, _ := n.core.owning(k); ref != 0 || len(n.core.reserved) != 0 {
+		t.Fatalf("node 1 owns the connection, or waits still: reserved %v", n.core.reserved)
+	}
+	if !n.core.taken(reply) || n.fake.uses[reply] != 1 {
+		t.Fatalf("a key that node 2 may use is free: uses %v", n.fake.uses)
+	}
+	n.fake.apart = false
+	c.run(20_000 * ms)
+	if n.core.taken(reply) || n.fake.uses[reply] != 0 {
+		t.Fatalf("the key never comes free: uses %v", n.fake.uses)
+	}
+}
+
 // A TCP connection that ended in order has waited in TIME_WAIT: no hold-down
 // follows (RFC 6888, REQ-8 a). One that fell silent is held down.
 func TestNT5_HoldDownFollowsADisorderlyEndOnly(t *testing.T) {
