@@ -19,6 +19,7 @@ var wallClock = map[string]string{
 	"node/provider.go":                    "wall times of events, to be shown",
 	"node/xlatelog.go":                    "wall times of the log of translations",
 	"dataplane/fib/table.go":              "differences of two readings of Go's clock, which are monotonic",
+	"ccl/beats.go":                        "ages of datagrams that the kernel has stamped, for statistics",
 	"dataplane/afxdp/socket.go":           "the same",
 	"dataplane/internal/nstest/nstest.go": "tests",
 }

@@ -54,6 +54,23 @@ type Conn struct {
 	Timeout int       `json:"timeout,omitempty"` // idle seconds that end it
 	Packets [2]uint64 `json:"packets"`           // from initiator, from responder
 	Bytes   [2]uint64 `json:"bytes"`             // IP total length
+
+	LentTo        []Delegation `json:"lent_to,omitempty"`        // owner only: what other nodes forward by themselves
+	DelegatedFrom *Delegation  `json:"delegated_from,omitempty"` // forwarder only: this direction leaves here
+}
+
+// Delegation is a direction of a connection that another node than its owner
+// forwards by itself (docs/ownership.md).
+type Delegation struct {
+	Node      string `json:"node"`      // at the owner: who forwards; at who forwards: the owner
+	Direction int    `json:"direction"` // as in Conn.Packets of the same node
+	// EndsInMS is when nobody forwards by it any more unless it is renewed, which
+	// happens once a second while it is of use. The owner reckons with an eighth
+	// more than the lease. 0: it is over, and its last counters are on their way.
+	EndsInMS   int64  `json:"ends_in_ms"`
+	CalledBack bool   `json:"called_back,omitempty"` // owner only: it asked for the end, or for word of it
+	Packets    uint64 `json:"packets"`               // since it was granted; at the owner: that it knows of, part of Conn.Packets
+	Bytes      uint64 `json:"bytes"`                 // IP total length
 }
 
 // ConnFilter selects connections; zero fields select all.

@@ -21,7 +21,17 @@ type Info struct {
 	Prepared string   `json:"prepared,omitempty"`
 	Waiting  []string `json:"waiting,omitempty"`
 
+	// Addresses are those that follow the control node, in the order of the
+	// interfaces; while there is none, nobody has them (EL7).
+	Addresses []ClusterAddresses `json:"addresses"`
+
 	Members []Member `json:"members"` // sorted by id
+}
+
+// ClusterAddresses are the cluster addresses of one data interface.
+type ClusterAddresses struct {
+	Interface string         `json:"interface"`
+	Addresses []netip.Prefix `json:"addresses"` // IPv4, then IPv6 if there is one
 }
 
 // Member is one node of the cluster.
@@ -69,14 +79,38 @@ type Pulse struct {
 	LatenessMS float64     `json:"lateness_ms"` // of its newest wake-up that was more than 5 ms late; 0 = none was
 	WorstMS    float64     `json:"worst_ms"`    // the latest that it ever was
 	Peers      []PulsePeer `json:"peers"`
+
+	// Where the beats of others that came here lost time, in the order of their way.
+	Stages []PulseStage `json:"stages"`
+}
+
+// PulseStage is how long beats took in one place beyond what they must: in the
+// sender's process (sender), from there to this kernel (transit: beyond the quickest
+// of the last minute), from here to this node's process (receiver).
+type PulseStage struct {
+	Stage   string        `json:"stage"`
+	Late    uint64        `json:"late"` // beats more than 75 ms after the one before that lost most of the time here
+	P50MS   float64       `json:"p50_ms"`
+	P99MS   float64       `json:"p99_ms"`
+	WorstMS float64       `json:"worst_ms"`
+	Beats   uint64        `json:"beats"`
+	SumMS   float64       `json:"sum_ms"`
+	Buckets []PulseBucket `json:"buckets"`
+}
+
+// PulseBucket is how many beats took no longer than that.
+type PulseBucket struct {
+	UpToMS float64 `json:"up_to_ms"`
+	Beats  uint64  `json:"beats"`
 }
 
 // PulsePeer is what a node's pulse has of another node.
 type PulsePeer struct {
-	Member string `json:"member"`
-	BeatMS int64  `json:"beat_ms"` // since its newest beat; -1 = none came: it is judged by the hold time
-	LoopMS int64  `json:"loop_ms"` // since its event loop went round
-	Hold   bool   `json:"hold"`    // it says that it is judged by the hold time: it is about to be started again
+	Member    string  `json:"member"`
+	BeatMS    int64   `json:"beat_ms"`    // since its newest beat; -1 = none came: it is judged by the hold time
+	LoopMS    int64   `json:"loop_ms"`    // since its event loop went round
+	LongestMS float64 `json:"longest_ms"` // between two of its beats, ever
+	Hold      bool    `json:"hold"`       // it says that it is judged by the hold time: it is about to be started again
 }
 
 // Check is one thing that is watched about one member.
@@ -122,4 +156,11 @@ type Tables struct {
 	MaxOwned    int `json:"max_owned"`
 	MaxCopies   int `json:"max_copies"`
 	MaxForwards int `json:"max_forwards"`
+
+	// Directions of connections that leave where they enter and not by way of their
+	// owner: what this node has lent of its connections, what it has taken of others',
+	// and the limit of each. Both count what has ended and is not accounted for yet.
+	Lent           int `json:"lent"`
+	Delegated      int `json:"delegated"`
+	MaxDelegations int `json:"max_delegations"`
 }

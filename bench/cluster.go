@@ -19,6 +19,9 @@ type clusterConfig struct {
 	profile string // directory for CPU profiles, or ""
 	more    string // lines of the cluster's configuration, or ""
 	talks   bool   // clients and servers will stand where else the sinks are; connections end soon after they closed
+	watched bool   // the daemons tell of their pauses; half-open TCP connections live for an hour
+	udp     string // how long UDP connections live; with watched
+	udpOnly bool   // hold makes UDP connections
 	apart   bool   // every node becomes a cluster of its own, with its control link cut; waitApart
 }
 
@@ -27,9 +30,21 @@ func (c *clusterConfig) yaml() string {
 	return fmt.Sprintf(clusterYAML, c.flows, c.timeouts()) + c.more
 }
 
+// env is what makes this program the daemon that is wanted.
+func (c *clusterConfig) env() []string {
+	env := []string{envDaemon + "=1", envProfile + "=" + c.profile}
+	if c.watched {
+		env = append(env, envWatch+"=1")
+	}
+	return env
+}
+
 // timeouts are those of the configuration.
 func (c *clusterConfig) timeouts() string {
-	if c.talks {
+	switch {
+	case c.watched:
+		return fmt.Sprintf("{tcp_syn: 1h, udp: %[1]s, udp_stream: %[1]s}", c.udp)
+	case c.talks:
 		return "{tcp_time_wait: 1s, udp: 1s, udp_stream: 1s}"
 	}
 	return "{tcp_syn: 10m}"
@@ -43,6 +58,7 @@ type cluster struct {
 	*topology.Topology
 	inside, outside *traffic.Sink
 	others          []*netns.Process // that work for the nodes beside the kernel, without a daemon of ours
+	udpOnly         bool             // hold makes UDP connections
 	tracked         bool             // the nodes are Linux routers with connection tracking
 }
 
@@ -65,14 +81,14 @@ func newCluster(ctx context.Context, cfg clusterConfig) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{lab: l}
+	c := &cluster{lab: l, udpOnly: cfg.udpOnly}
 	mode := topology.Daemons
 	if cfg.apart {
 		mode = topology.Bare
 	}
 	c.Topology, err = topology.New(ctx, topology.Config{
 		Mode: mode, Nodes: cfg.nodes, Daemon: self, ClusterYAML: cfg.yaml(), Tag: l.tag,
-		Env: []string{envDaemon + "=1", envProfile + "=" + cfg.profile},
+		Env: cfg.env(),
 	})
 	if err != nil {
 		return nil, err

@@ -50,6 +50,14 @@ func runDaemon(args []string) error {
 		}
 		defer end()
 	}
+	w, stopWatch, err := startWatch(cfg.Bootstrap.ControlSocket)
+	if err != nil {
+		return err
+	}
+	defer stopWatch()
+	if w != nil {
+		cfg.Watch = w
+	}
 	n, err := node.New(cfg)
 	if err != nil {
 		return err

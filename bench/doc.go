@@ -17,6 +17,12 @@
 //	memory     bytes per entry, and resident memory at a million flows
 //	scale      what survives of the combined capacity of n nodes, three factors
 //	link       what replication costs the link and the CPU, against conntrackd
+//	failover   what flows notice of the death of one of two routers, against
+//	           keepalived with conntrackd
+//	capacity   pauses and memory of a node with millions of connections, while
+//	           they age, are shown and counted, and others come and go
+//	takeover   from the new view to the first packets at the survivor, and until
+//	           all has a copy again, by the number of connections
 //
 // # How scale measures n nodes on one machine
 //

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cilium/ebpf/rlimit"
 
+	"cohort/bench/traffic"
 	"cohort/testenv/topology"
 )
 
@@ -39,11 +40,12 @@ type options struct {
 	profile string
 	nodes   []int    // of scale; nil = the plan's
 	spreads []string // of scale; nil = the plan's
+	sizes   []int    // connections of capacity and takeover; nil = the plan's
 	add     bool
 	note    string
 }
 
-var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover"}
+var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover", "capacity", "takeover"}
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -51,14 +53,18 @@ func parse(args []string) (o options, err error) {
 	set.StringVar(&o.out, "out", "docs/results/bench", "`file` for the results, with .json and .md; empty = none")
 	set.BoolVar(&o.quick, "quick", false, "small and short: shows that it works, and nothing else")
 	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect, nat-connect)")
-	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale; empty = all")
+	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale and capacity; empty = all")
+	sizes := set.String("connections", "", "comma-separated `numbers` of connections for capacity and takeover; empty = all")
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
 	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
-	if o.nodes, err = numbersOf(*nodes); err != nil {
+	if o.nodes, err = numbersOf(*nodes, maxNodes); err != nil {
+		return o, err
+	}
+	if o.sizes, err = numbersOf(*sizes, traffic.MaxFlows); err != nil {
 		return o, err
 	}
 	if *spread != "" {
@@ -102,7 +108,10 @@ func run(args []string) error {
 	defer stop()
 	p := planFor(o.quick)
 	if o.nodes != nil {
-		p.scale.nodes = o.nodes
+		p.scale.nodes, p.capacity.nodes = o.nodes, o.nodes
+	}
+	if o.sizes != nil {
+		p.capacity.sizes, p.takeover.sizes = o.sizes, o.sizes
 	}
 	if o.spreads != nil {
 		p.scale.spreads = o.spreads
@@ -157,6 +166,10 @@ func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
 		r.Scale, err = measureScale(ctx, p.scale)
 	case "link":
 		r.Link, err = measureLink(ctx, p.link)
+	case "capacity":
+		r.Capacity, err = measureCapacity(ctx, p.capacity)
+	case "takeover":
+		r.Takeover, err = measureTakeover(ctx, p.takeover)
 	case "failover":
 		r.Failover, err = measureFailover(ctx, p.failover)
 	}

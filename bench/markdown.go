@@ -86,6 +86,21 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   when the survivor has the state of every connection, by its own word. A flow is hit if it was silent
   for more than 200 ms; a UDP flow is lost if it stays silent, or if the server sees it from
   another port. Every trial has a new network; by turns, A B B A.
+- **Capacity**: a real daemon is filled with half-open TCP connections through its own first
+  packets, and then asked for all of them, while probes pass: every millisecond a UDP connection
+  begins, whose first packet Go decides, and gets a second packet, of the fast path, 50 ms later.
+  Their time is from before the cable in front of the node to the kernel's time stamp behind the one
+  after it. A *turn* is of the daemon's loop, without what it waits: what a packet waits for at most
+  before it is looked at. *Computing* is CPU time of the loop's thread, *wall* includes whoever else
+  had the CPU. Stop the world is the Go runtime's own histogram, the upper bound of the highest class
+  (a quarter of a power of two), of the clock: a stop counts the time that another program has the CPU
+  meanwhile. With two nodes the second has a copy of each connection. What ages away in *churn* are
+  connections of one packet, two seconds old.
+- **Takeover**: three real daemons; the first owns so many UDP connections, the others have the
+  copies, about half each. The third is powered off: the time is from the owner's new view until the
+  second has copies of all. Then the owner is: from that moment a packet of each of 64 connections is
+  sent to the second node every millisecond. The times are from its new view, by its own
+  history, to the kernel's time stamp of the first packet of each behind it.
 
 Intervals hold the median with 95 % confidence (order statistics).
 

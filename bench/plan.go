@@ -15,6 +15,8 @@ type plan struct {
 	link    linkConfig
 
 	failover failoverConfig
+	capacity capacityConfig
+	takeover takeoverConfig
 }
 
 func planFor(quick bool) plan {
@@ -37,6 +39,12 @@ func planFor(quick bool) plan {
 		tcp: 200, beat: 500 * time.Millisecond, udp: 32, tick: 10 * time.Millisecond, rounds: 3,
 		settle: 2 * time.Second, after: time.Second, most: 15 * time.Second, all: contenders(3 * time.Second),
 	}
+	p.capacity = capacityConfig{
+		sizes: []int{1 << 20, 1 << 22}, nodes: []int{1, 2}, fill: 200_000, most: 2 * time.Minute, watch: 6 * time.Second, churn: 20_000,
+	}
+	p.takeover = takeoverConfig{
+		sizes: []int{1 << 10, 100_000, 1 << 20}, sample: 64, every: time.Millisecond, fill: 60_000, most: 2 * time.Minute, watch: 2 * time.Second,
+	}
 	for _, flows := range []int{60_000, 1 << 20} {
 		c := p.path
 		c.flows = flows
@@ -54,6 +62,8 @@ func planFor(quick bool) plan {
 		p.link.who, p.link.what = p.link.who[:2], p.link.what[:1]
 		p.link.once = true
 		p.link.chunk, p.link.burst, p.link.rounds, p.link.time, p.link.watch = 512, 256, 1, 0, 100*time.Millisecond
+		p.capacity.sizes, p.capacity.nodes, p.capacity.watch, p.capacity.churn = []int{1 << 13}, []int{1}, 300*time.Millisecond, 2_000
+		p.takeover.sizes, p.takeover.watch = []int{1 << 10}, 200*time.Millisecond
 		p.failover.tcp, p.failover.udp, p.failover.rounds, p.failover.half = 20, 8, 1, true
 		p.failover.settle, p.failover.all = 500*time.Millisecond, contenders(900*time.Millisecond)
 	}

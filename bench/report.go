@@ -38,6 +38,8 @@ type Report struct {
 	Scale       []ScaleResult      `json:"scale,omitempty"`
 	Link        []LinkResult       `json:"link,omitempty"`
 	Failover    []FailoverResult   `json:"failover,omitempty"`
+	Capacity    []CapacityResult   `json:"capacity,omitempty"`
+	Takeover    []TakeoverResult   `json:"takeover,omitempty"`
 }
 
 // write stores the report as JSON.
@@ -77,6 +79,8 @@ func (r *Report) print(out io.Writer) error {
 	r.printScale(w)
 	r.printLink(w)
 	r.printFailover(w)
+	r.printCapacity(w)
+	r.printTakeover(w)
 	return w.Flush()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"cohort/bench/stat"
@@ -287,21 +288,25 @@ type lap struct {
 
 // laps has rounds of A B C C B A until enough are quiet, or the time is over and one
 // is whole.
-func (s *scene) laps(ctx context.Context, talks []*talk, sample func(context.Context, *talk) (each float64, c cost, whole bool, err error)) ([]lap, error) {
+func (s *scene) laps(ctx context.Context, talks []*talk, sample sampler) ([]lap, error) {
 	var all []lap
+	var lost []string
 	quiet := 0
 	for end := time.Now().Add(s.cfg.time); quiet < s.cfg.rounds && len(all) < 2*s.cfg.rounds && (!slices.ContainsFunc(all, isWhole) || time.Now().Before(end)); {
 		one := lap{each: make(map[*talk]float64), quiet: true, whole: true}
 		order, passes := slices.Clone(talks), passesOf(s.cfg.once)
 		for range passes {
 			for _, t := range order {
-				each, c, whole, err := sample(ctx, t)
+				each, c, missed, err := watched(ctx, t, sample)
 				if err != nil {
 					return nil, err
 				}
+				if missed != "" {
+					lost = append(lost, missed)
+				}
 				one.each[t] += each / float64(passes)
 				one.quiet = one.quiet && c.disturbed() <= maxShared
-				one.whole = one.whole && whole
+				one.whole = one.whole && missed == ""
 			}
 			slices.Reverse(order)
 		}
@@ -311,7 +316,7 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample func(context.Con
 		}
 	}
 	if !slices.ContainsFunc(all, isWhole) {
-		return nil, errLost
+		return nil, fmt.Errorf("%w: %s", errLost, strings.Join(lost, "; "))
 	}
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,15 +11,18 @@ import (
 	"strings"
 )
 
-// numbersOf reads numbers of nodes, "2,4,16".
-func numbersOf(list string) (all []int, err error) {
+// maxNodes is how many one cluster may have.
+const maxNodes = 16
+
+// numbersOf reads numbers of something, "2,4,16".
+func numbersOf(list string, most int) (all []int, err error) {
 	if list == "" {
 		return nil, nil
 	}
 	for _, f := range strings.Split(list, ",") {
 		n, err := strconv.Atoi(f)
-		if err != nil || n < 1 || n > 16 {
-			return nil, fmt.Errorf("%q is no number of nodes; want 1 to 16", f)
+		if err != nil || n < 1 || n > most {
+			return nil, fmt.Errorf("%q is none of the numbers from 1 to %d", f, most)
 		}
 		all = append(all, n)
 	}
@@ -74,6 +78,8 @@ func (r *Report) keep(file string) error {
 		{now.NATConnect != nil, func() { r.NATConnect = now.NATConnect }},
 		{now.Failover != nil, func() { r.Failover = now.Failover }},
 		{now.Link != nil, func() { r.Link = now.Link }},
+		{now.Capacity != nil, func() { r.Capacity = mergeCapacity(old.Capacity, now.Capacity) }},
+		{now.Takeover != nil, func() { r.Takeover = mergeTakeover(old.Takeover, now.Takeover) }},
 	} {
 		if part.measured {
 			part.take()
@@ -98,4 +104,25 @@ func mergeScale(old, now []ScaleResult) []ScaleResult {
 // kind tells results apart, and sorts them.
 func (r *ScaleResult) kind() string {
 	return fmt.Sprintf("%s %s %02d", r.Spread, r.Forwarding, r.Nodes)
+}
+
+// mergeCapacity is mergeScale of full nodes.
+func mergeCapacity(old, now []CapacityResult) []CapacityResult {
+	return mergeBy(old, now, func(r CapacityResult) int { return r.Nodes<<32 + r.Connections })
+}
+
+// mergeTakeover is mergeScale of nodes that die.
+func mergeTakeover(old, now []TakeoverResult) []TakeoverResult {
+	return mergeBy(old, now, func(r TakeoverResult) int { return r.Connections })
+}
+
+func mergeBy[R any](old, now []R, kind func(R) int) []R {
+	all := slices.Clone(now)
+	for _, o := range old {
+		if !slices.ContainsFunc(now, func(n R) bool { return kind(n) == kind(o) }) {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b R) int { return cmp.Compare(kind(a), kind(b)) })
+	return all
 }

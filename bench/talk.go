@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -252,7 +253,11 @@ func (t *talk) sound() error {
 		return err
 	}
 	if n := c.Damaged + c.Strange + s.Damaged + s.Strange; n != 0 {
-		return fmt.Errorf("%s: %d packets were not what a TCP allows; clients %+v, servers %+v", t.name, n, c, s)
+		odd, err := t.clients.Odd()
+		if err == nil && c.Damaged+c.Strange == 0 {
+			odd, err = t.servers.Odd()
+		}
+		return errors.Join(fmt.Errorf("%s: %d packets were not what a TCP allows, the last one %x; clients %+v, servers %+v", t.name, n, odd, c, s), err)
 	}
 	if n := c.Refused + s.Refused; n != 0 {
 		return fmt.Errorf("%s: %d resets; clients %+v, servers %+v", t.name, n, c, s)

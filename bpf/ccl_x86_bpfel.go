@@ -25,6 +25,7 @@ const (
 	CclMapIfindexToIface = "ifindex_to_iface"
 	CclMapIndex          = "index"
 	CclMapLocalAddrs     = "local_addrs"
+	CclMapLocalAddrs6    = "local_addrs6"
 	CclMapMembers        = "members"
 	CclMapNatAddrs       = "nat_addrs"
 	CclMapNatUnits       = "nat_units"
@@ -92,6 +93,7 @@ type CclMapSpecs struct {
 	IfindexToIface *ebpf.MapSpec `ebpf:"ifindex_to_iface"`
 	Index          *ebpf.MapSpec `ebpf:"index"`
 	LocalAddrs     *ebpf.MapSpec `ebpf:"local_addrs"`
+	LocalAddrs6    *ebpf.MapSpec `ebpf:"local_addrs6"`
 	Members        *ebpf.MapSpec `ebpf:"members"`
 	NatAddrs       *ebpf.MapSpec `ebpf:"nat_addrs"`
 	NatUnits       *ebpf.MapSpec `ebpf:"nat_units"`
@@ -135,6 +137,7 @@ type CclMaps struct {
 	IfindexToIface *ebpf.Map `ebpf:"ifindex_to_iface"`
 	Index          *ebpf.Map `ebpf:"index"`
 	LocalAddrs     *ebpf.Map `ebpf:"local_addrs"`
+	LocalAddrs6    *ebpf.Map `ebpf:"local_addrs6"`
 	Members        *ebpf.Map `ebpf:"members"`
 	NatAddrs       *ebpf.Map `ebpf:"nat_addrs"`
 	NatUnits       *ebpf.Map `ebpf:"nat_units"`
@@ -153,6 +156,7 @@ func (m *CclMaps) Close() error {
 		m.IfindexToIface,
 		m.Index,
 		m.LocalAddrs,
+		m.LocalAddrs6,
 		m.Members,
 		m.NatAddrs,
 		m.NatUnits,

@@ -124,6 +124,14 @@ type DataIface struct {
 	Pad     uint32
 }
 
+type DataIn6Addr struct {
+	_    structs.HostLayout
+	In6U struct {
+		_       structs.HostLayout
+		U6Addr8 [16]uint8
+	}
+}
+
 type DataIndexBucket struct {
 	_     structs.HostLayout
 	Entry [8]uint64
@@ -194,6 +202,7 @@ const (
 	DataMapIfindexToIface = "ifindex_to_iface"
 	DataMapIndex          = "index"
 	DataMapLocalAddrs     = "local_addrs"
+	DataMapLocalAddrs6    = "local_addrs6"
 	DataMapMembers        = "members"
 	DataMapNatAddrs       = "nat_addrs"
 	DataMapNatUnits       = "nat_units"
@@ -262,6 +271,7 @@ type DataMapSpecs struct {
 	IfindexToIface *ebpf.MapSpec `ebpf:"ifindex_to_iface"`
 	Index          *ebpf.MapSpec `ebpf:"index"`
 	LocalAddrs     *ebpf.MapSpec `ebpf:"local_addrs"`
+	LocalAddrs6    *ebpf.MapSpec `ebpf:"local_addrs6"`
 	Members        *ebpf.MapSpec `ebpf:"members"`
 	NatAddrs       *ebpf.MapSpec `ebpf:"nat_addrs"`
 	NatUnits       *ebpf.MapSpec `ebpf:"nat_units"`
@@ -306,6 +316,7 @@ type DataMaps struct {
 	IfindexToIface *ebpf.Map `ebpf:"ifindex_to_iface"`
 	Index          *ebpf.Map `ebpf:"index"`
 	LocalAddrs     *ebpf.Map `ebpf:"local_addrs"`
+	LocalAddrs6    *ebpf.Map `ebpf:"local_addrs6"`
 	Members        *ebpf.Map `ebpf:"members"`
 	NatAddrs       *ebpf.Map `ebpf:"nat_addrs"`
 	NatUnits       *ebpf.Map `ebpf:"nat_units"`
@@ -324,6 +335,7 @@ func (m *DataMaps) Close() error {
 		m.IfindexToIface,
 		m.Index,
 		m.LocalAddrs,
+		m.LocalAddrs6,
 		m.Members,
 		m.NatAddrs,
 		m.NatUnits,

@@ -96,9 +96,12 @@ func TestDESIGN5_WhatADelegateLeavesToTheOwner(t *testing.T) {
 		want  bpf.Outcome
 	}{
 		{"syn", func(_ *node, _ uint32, p *pkt) { p.flags = "S" }, bpf.ForwardCCL},
+		{"syn_with_ack", func(_ *node, _ uint32, p *pkt) { p.flags = "SA" }, bpf.ForwardCCL},
 		{"fin", func(_ *node, _ uint32, p *pkt) { p.flags = "FA" }, bpf.ForwardCCL},
+		{"fin_without_ack", func(_ *node, _ uint32, p *pkt) { p.flags = "F" }, bpf.ForwardCCL},
 		{"reset", func(_ *node, _ uint32, p *pkt) { p.flags = "R" }, bpf.ForwardCCL},
 		{"reset_with_ack", func(_ *node, _ uint32, p *pkt) { p.flags = "RA" }, bpf.ForwardCCL},
+		{"no_flags", func(_ *node, _ uint32, p *pkt) { p.flags = "" }, bpf.ForwardCCL},
 		{"no_ack", func(_ *node, _ uint32, p *pkt) { p.flags = "P" }, bpf.ForwardCCL},
 		{"another_interface", func(n *node, _ uint32, _ *pkt) { n.enterBy(outside) }, bpf.ForwardCCL},
 		{"no_next_hop", func(n *node, _ uint32, _ *pkt) { n.nexthops[toOutside].Flags = 0 }, bpf.ForwardCCL},
@@ -107,7 +110,13 @@ func TestDESIGN5_WhatADelegateLeavesToTheOwner(t *testing.T) {
 		{"lease_over", func(n *node, f uint32, _ *pkt) {
 			n.table.UpdateDelegation(f, func(d *flowtable.DelegationSlot) { d.Lease = nowTicks(n.t) - 20 }) // XDP's clock is that of the last timer tick
 		}, bpf.ForwardCCL},
+		{"lease_over_long_ago", func(n *node, f uint32, _ *pkt) {
+			n.table.UpdateDelegation(f, func(d *flowtable.DelegationSlot) { d.Lease = nowTicks(n.t) - 1<<30 })
+		}, bpf.ForwardCCL},
 		{"another_view", func(n *node, _ uint32, _ *pkt) { n.control.View, n.control.PrevView = testView+1, testView }, bpf.ForwardCCL},
+		{"of_a_view_to_come", func(n *node, f uint32, _ *pkt) {
+			n.table.UpdateDelegation(f, func(d *flowtable.DelegationSlot) { d.View = testView + 1 })
+		}, bpf.ForwardCCL},
 		{"ended", func(n *node, f uint32, _ *pkt) { n.table.EndDelegation(f) }, bpf.ForwardCCL},
 		{"being_written", func(n *node, f uint32, _ *pkt) { d, _ := n.table.Delegation(f); d.Seq++ }, bpf.ForwardCCL},
 		{"dead_before_its_forward_entry", func(n *node, f uint32, _ *pkt) { d, _ := n.table.Delegation(f); d.Flags = 0 }, bpf.ForwardCCL},
@@ -138,6 +147,72 @@ func TestDESIGN5_WhatADelegateLeavesToTheOwner(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDESIGN5_ALeaseBeyondTheWrapOfTheClock: ticks are 32 bits and run over every
+// few weeks. A lease that ends behind that is in force; one that ended before is not.
+func TestDESIGN5_ALeaseBeyondTheWrapOfTheClock(t *testing.T) {
+	n, out, _ := delegated(t, tcpKey)
+	forward, _ := n.addDelegation(tcpKey, out, 1, inside, toOutside)
+	for _, c := range []struct {
+		ahead uint32
+		want  bpf.Outcome
+	}{{flowtable.Ticks(1), bpf.ForwardDelegated}, {1<<31 - flowtable.Ticks(60), bpf.ForwardDelegated}, {1<<31 + flowtable.Ticks(60), bpf.ForwardCCL}} {
+		n.table.UpdateDelegation(forward, func(d *flowtable.DelegationSlot) { d.Lease = nowTicks(t) + c.ahead })
+		n.runData(from(tcpKey).bytes(t)).want(t, c.want)
+	}
+}
+
+// TestDESIGN5_ADelegationGoesWithItsForwardEntry: what XDP finds by the index is of
+// another connection, or of none.
+func TestDESIGN5_ADelegationGoesWithItsForwardEntry(t *testing.T) {
+	n, out, _ := delegated(t, tcpKey)
+	forward, d := n.addDelegation(tcpKey, out, 1, inside, toOutside)
+	n.table.Forward(forward).Key.SrcPort++ // as if its slot were used anew meanwhile
+	n.runData(from(tcpKey).bytes(t)).want(t, bpf.PuntMiss)
+	n.table.Forward(forward).Key.SrcPort--
+	n.table.Forward(forward).Flags &^= flowtable.FlowDelegated
+	n.runData(from(tcpKey).bytes(t)).want(t, bpf.ForwardCCL)
+	if packets, _ := d.Counters(); packets != 0 {
+		t.Errorf("%d packets went by a delegation that is not this connection's", packets)
+	}
+}
+
+// TestDESIGN5_ReportsTellTheNewestByte: the end of what was sent is that of the
+// newest segment, whatever is sent again, and begins with the first one, wherever in
+// the numbers that is. The acknowledgement and the window are those of the last one.
+func TestDESIGN5_ReportsTellTheNewestByte(t *testing.T) {
+	for _, start := range []uint32{1000, 0x80000000, 1<<32 - 150} { // the second is older than 0, the third wraps
+		n, out, _ := delegated(t, tcpKey)
+		_, d := n.addDelegation(tcpKey, out, 1, inside, toOutside)
+		send := func(seq, ack uint32, window uint16) {
+			p := from(tcpKey)
+			p.seq, p.ack, p.window, p.payload = start+seq, ack, window, make([]byte, 100)
+			n.runData(p.bytes(t)).want(t, bpf.ForwardDelegated)
+		}
+		for _, c := range []struct {
+			seq, ack, end uint32
+			window        uint16
+		}{{0, 10, 100, 5}, {100, 20, 200, 6}, {50, 15, 200, 7}} {
+			send(c.seq, c.ack, c.window)
+			if got, want := d.Sent(), (flowtable.TCPSent{SeqEnd: start + c.end, Ack: c.ack, Window: c.window, WScale: flowtable.WScaleUnknown}); got != want {
+				t.Errorf("from %#x on: after %d the report says %+v, want %+v", start, c.seq, got, want)
+			}
+		}
+	}
+}
+
+// TestDESIGN5_TheLastThatFit: a packet of exactly the MTU, with the smallest time to
+// live that survives a hop.
+func TestDESIGN5_TheLastThatFit(t *testing.T) {
+	n, out, _ := delegated(t, tcpKey)
+	n.addDelegation(tcpKey, out, 1, inside, toOutside)
+	n.nexthops[toOutside].Mtu = 52
+	p := from(tcpKey)
+	p.ttl = 2
+	want := p.sentTo(serverMAC)
+	want.key = out
+	wantBytes(t, n.runData(p.bytes(t)).want(t, bpf.ForwardDelegated).packet, want.bytes(t))
 }
 
 // TestDESIGN5_FramesOfOthersAreNotDelegated: a delegation is for packets from the

@@ -23,7 +23,8 @@
 //
 // Lease and view first: without them nothing passes, ARP and ping included.
 // Then Ethernet, IPv4, and the index. A packet that has an entry is judged
-// completely before its first byte is changed.
+// completely before its first byte is changed. IPv6 leaves at once: to the host if
+// it is for the node or of its link, else it is dropped.
 //
 // What comes after a miss costs established traffic nothing. First, is the
 // destination a translated address (steer.h)? Then the port says which unit the

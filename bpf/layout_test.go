@@ -97,6 +97,7 @@ func TestConstantsAreThoseOfTheHeaders(t *testing.T) {
 		bpf.DataMapIfindexToIface: bpf.MaxIfaces,
 		bpf.DataMapNexthops:       bpf.MaxNexthops,
 		bpf.DataMapLocalAddrs:     bpf.MaxLocalAddrs,
+		bpf.DataMapLocalAddrs6:    bpf.MaxLocalAddrs,
 		bpf.DataMapNatAddrs:       bpf.MaxNATAddrs,
 		bpf.DataMapNatUnits:       bpf.MaxNATUnits / bpf.NATUnitsLine,
 		bpf.DataMapXsks:           bpf.MaxIfaces * bpf.XSKQueues,

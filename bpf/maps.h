@@ -7,6 +7,7 @@
 #define COHORT_MAPS_H
 
 #include <linux/bpf.h>
+#include <linux/in6.h>
 #include <bpf/bpf_helpers.h>
 
 #include "layout.h"
@@ -97,6 +98,14 @@ struct {
 	__type(key, __be32);
 	__type(value, __u32);
 } local_addrs SEC(".maps");
+
+/* The same of IPv6, without link-local ones: those need no list. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LOCAL_ADDRS);
+	__type(key, struct in6_addr);
+	__type(value, __u32);
+} local_addrs6 SEC(".maps");
 
 /* Addresses that NAT gives to connections: what units their ports lie in. */
 struct {

@@ -61,6 +61,7 @@ var (
 	serverMAC  = [6]uint8{2, 0, 0, 0, 0, 0x22}
 	clientMAC  = [6]uint8{2, 0, 0, 0, 0, 0x11}
 	localAddr  = netip.MustParseAddr("10.1.0.1")
+	localAddr6 = netip.MustParseAddr("2001:db8:1::1")
 	clientAddr = netip.MustParseAddr("10.1.8.7")
 	serverAddr = netip.MustParseAddr("192.0.2.80")
 )
@@ -121,7 +122,7 @@ func (n *node) load(size tableSize, change ...func(*ebpf.CollectionSpec)) {
 		bpf.DataMapControl: n.maps.Control, bpf.DataMapMembers: n.maps.Members, bpf.DataMapNexthops: n.maps.Nexthops,
 		bpf.DataMapIndex: n.maps.Index, bpf.DataMapFlows: n.maps.Flows, bpf.DataMapForwards: n.maps.Forwards, bpf.DataMapDelegations: n.maps.Delegations,
 		bpf.DataMapXsks: n.maps.Xsks, bpf.DataMapCounters: n.maps.Counters, bpf.DataMapIfaces: n.maps.Ifaces,
-		bpf.DataMapIfindexToIface: n.maps.IfindexToIface, bpf.DataMapLocalAddrs: n.maps.LocalAddrs,
+		bpf.DataMapIfindexToIface: n.maps.IfindexToIface, bpf.DataMapLocalAddrs: n.maps.LocalAddrs, bpf.DataMapLocalAddrs6: n.maps.LocalAddrs6,
 		bpf.DataMapNatAddrs: n.maps.NatAddrs, bpf.DataMapNatUnits: n.maps.NatUnits,
 	} {
 		if _, used := cclSpec.Maps[name]; used {
@@ -211,6 +212,7 @@ func (n *node) configure() {
 	}
 	n.enterBy(inside)
 	n.put(n.maps.LocalAddrs, be32(localAddr), uint32(1))
+	n.put(n.maps.LocalAddrs6, localAddr6.As16(), uint32(1))
 	for _, iface := range []uint32{bpf.XSKCCL, inside, outside} {
 		n.addSocket(iface)
 	}

@@ -42,17 +42,37 @@ struct icmphdr {
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
-/* IPv6 that never leaves its link is the host's; the rest is not forwarded. */
+#define IPV6_SCOPE 0x0f
+#define IPV6_SCOPE_LINK 0x02
+
+/*
+ * Link-local unicast, or multicast of link scope (RFC 4291, 2.7): neighbour
+ * discovery with its solicited-node groups, listener reports, routing protocols.
+ */
+static __always_inline int stays_on_link(const struct in6_addr *a)
+{
+	const __u8 *b = a->in6_u.u6_addr8;
+
+	if (b[0] == 0xff)
+		return (b[1] & IPV6_SCOPE) == IPV6_SCOPE_LINK;
+	return b[0] == 0xfe && (b[1] & 0xc0) == 0x80;
+}
+
+/*
+ * IPv6 to this node, and what never leaves its link, is the host's, which checks
+ * the hop limit of 255 that keeps strangers out of neighbour discovery (RFC 4861).
+ * The rest is not forwarded. IPv4 does not come here and pays nothing.
+ */
 static __always_inline enum outcome parse_ipv6(struct packet *p)
 {
 	struct ipv6hdr *ip = p->data + ETH_HLEN;
 
 	if ((void *)(ip + 1) > p->data_end)
 		return DROP_BAD_IP;
-	if (ip->daddr.in6_u.u6_addr8[0] == 0xff)
+	if (stays_on_link(&ip->daddr))
 		return PASS_IPV6_LINK;
-	if (ip->daddr.in6_u.u6_addr8[0] == 0xfe && (ip->daddr.in6_u.u6_addr8[1] & 0xc0) == 0x80)
-		return PASS_IPV6_LINK;
+	if (bpf_map_lookup_elem(&local_addrs6, &ip->daddr))
+		return PASS_IPV6_LOCAL;
 	return DROP_IPV6_TRANSIT;
 }
 

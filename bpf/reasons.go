@@ -7,10 +7,11 @@ const (
 	PassARP          Outcome = 1  // ARP is the host's own business.
 	PassLocal        Outcome = 2  // The destination is an address of this node.
 	PassMulticast    Outcome = 3  // The destination is multicast, broadcast or link-local, which is never routed.
-	PassIPv6Link     Outcome = 4  // IPv6 to a link-local or multicast destination, such as neighbour discovery.
+	PassIPv6Link     Outcome = 4  // IPv6 to a link-local destination, unicast or multicast, such as neighbour discovery.
 	PassOther        Outcome = 5  // Neither IPv4, IPv6 nor ARP; the host drops what it has no use for.
 	PassCCLControl   Outcome = 6  // A VXLAN frame of our VNI on the CCL that is not a forwarded data frame.
 	PassCCLOther     Outcome = 7  // Anything on the CCL that is not VXLAN to our VTEP.
+	PassIPv6Local    Outcome = 8  // The IPv6 destination is an address of this node.
 	ForwardOwner     Outcome = 16 // Sent on by its owner, straight from the interface it came in on.
 	ForwardOwnerCCL  Outcome = 17 // Sent on by its owner after another node forwarded it over the CCL.
 	ForwardCCL       Outcome = 18 // Encapsulated and sent over the CCL to its owner.
@@ -36,7 +37,7 @@ const (
 	DropFenced       Outcome = 81 // The node is in no view of the cluster and must not forward.
 	DropUnknownIface Outcome = 82 // The program runs on an interface that is not configured.
 	DropOtherHost    Outcome = 83 // The Ethernet destination is another machine.
-	DropIPv6Transit  Outcome = 84 // Transit IPv6 is not forwarded.
+	DropIPv6Transit  Outcome = 84 // IPv6 to somebody else: it is not forwarded.
 	DropBadIP        Outcome = 85 // The IP header is malformed or longer than the packet.
 	DropBadL4        Outcome = 86 // The transport header is malformed or longer than the packet.
 	DropNoSlowPath   Outcome = 87 // No socket of the daemon serves this receive queue.
@@ -54,10 +55,11 @@ var outcomes = [NumOutcomes]struct{ name, description string }{
 	PassARP:          {"pass_arp", "ARP is the host's own business."},
 	PassLocal:        {"pass_local", "The destination is an address of this node."},
 	PassMulticast:    {"pass_multicast", "The destination is multicast, broadcast or link-local, which is never routed."},
-	PassIPv6Link:     {"pass_ipv6_link", "IPv6 to a link-local or multicast destination, such as neighbour discovery."},
+	PassIPv6Link:     {"pass_ipv6_link", "IPv6 to a link-local destination, unicast or multicast, such as neighbour discovery."},
 	PassOther:        {"pass_other", "Neither IPv4, IPv6 nor ARP; the host drops what it has no use for."},
 	PassCCLControl:   {"pass_ccl_control", "A VXLAN frame of our VNI on the CCL that is not a forwarded data frame."},
 	PassCCLOther:     {"pass_ccl_other", "Anything on the CCL that is not VXLAN to our VTEP."},
+	PassIPv6Local:    {"pass_ipv6_local", "The IPv6 destination is an address of this node."},
 	ForwardOwner:     {"forward_owner", "Sent on by its owner, straight from the interface it came in on."},
 	ForwardOwnerCCL:  {"forward_owner_ccl", "Sent on by its owner after another node forwarded it over the CCL."},
 	ForwardCCL:       {"forward_ccl", "Encapsulated and sent over the CCL to its owner."},
@@ -83,7 +85,7 @@ var outcomes = [NumOutcomes]struct{ name, description string }{
 	DropFenced:       {"drop_fenced", "The node is in no view of the cluster and must not forward."},
 	DropUnknownIface: {"drop_unknown_iface", "The program runs on an interface that is not configured."},
 	DropOtherHost:    {"drop_other_host", "The Ethernet destination is another machine."},
-	DropIPv6Transit:  {"drop_ipv6_transit", "Transit IPv6 is not forwarded."},
+	DropIPv6Transit:  {"drop_ipv6_transit", "IPv6 to somebody else: it is not forwarded."},
 	DropBadIP:        {"drop_bad_ip", "The IP header is malformed or longer than the packet."},
 	DropBadL4:        {"drop_bad_l4", "The transport header is malformed or longer than the packet."},
 	DropNoSlowPath:   {"drop_no_slow_path", "No socket of the daemon serves this receive queue."},

@@ -15,10 +15,11 @@
 	X(1, PASS, ARP, "ARP is the host's own business.")                                                   \
 	X(2, PASS, LOCAL, "The destination is an address of this node.")                                     \
 	X(3, PASS, MULTICAST, "The destination is multicast, broadcast or link-local, which is never routed.") \
-	X(4, PASS, IPV6_LINK, "IPv6 to a link-local or multicast destination, such as neighbour discovery.") \
+	X(4, PASS, IPV6_LINK, "IPv6 to a link-local destination, unicast or multicast, such as neighbour discovery.") \
 	X(5, PASS, OTHER, "Neither IPv4, IPv6 nor ARP; the host drops what it has no use for.")              \
 	X(6, PASS, CCL_CONTROL, "A VXLAN frame of our VNI on the CCL that is not a forwarded data frame.")   \
 	X(7, PASS, CCL_OTHER, "Anything on the CCL that is not VXLAN to our VTEP.")                          \
+	X(8, PASS, IPV6_LOCAL, "The IPv6 destination is an address of this node.")                           \
 	X(16, FORWARD, OWNER, "Sent on by its owner, straight from the interface it came in on.")            \
 	X(17, FORWARD, OWNER_CCL, "Sent on by its owner after another node forwarded it over the CCL.")      \
 	X(18, FORWARD, CCL, "Encapsulated and sent over the CCL to its owner.")                              \
@@ -44,7 +45,7 @@
 	X(81, DROP, FENCED, "The node is in no view of the cluster and must not forward.")                   \
 	X(82, DROP, UNKNOWN_IFACE, "The program runs on an interface that is not configured.")               \
 	X(83, DROP, OTHER_HOST, "The Ethernet destination is another machine.")                              \
-	X(84, DROP, IPV6_TRANSIT, "Transit IPv6 is not forwarded.")                                          \
+	X(84, DROP, IPV6_TRANSIT, "IPv6 to somebody else: it is not forwarded.")                                          \
 	X(85, DROP, BAD_IP, "The IP header is malformed or longer than the packet.")                         \
 	X(86, DROP, BAD_L4, "The transport header is malformed or longer than the packet.")                  \
 	X(87, DROP, NO_SLOW_PATH, "No socket of the daemon serves this receive queue.")                      \

@@ -62,12 +62,12 @@ static __always_inline int is_vxlan6(const struct packet *p)
 	return (void *)(udp + 1) > p->data_end || udp->dest == bpf_htons(VXLAN_PORT);
 }
 
-/* Of IPv6 only what stays on its link reaches the host, and only a CCL over IPv6 has a socket for it. */
+/* Only a CCL over IPv6 has a socket that hears IPv6. */
 static __always_inline enum outcome refuse_vxlan(const struct packet *p, enum outcome o)
 {
 	if ((o == PASS_LOCAL || o == PASS_MULTICAST) && is_vxlan(p))
 		return DROP_STRAY_VXLAN;
-	if (ccl_ipv6 && o == PASS_IPV6_LINK && is_vxlan6(p))
+	if (ccl_ipv6 && (o == PASS_IPV6_LINK || o == PASS_IPV6_LOCAL) && is_vxlan6(p))
 		return DROP_STRAY_VXLAN;
 	return o;
 }

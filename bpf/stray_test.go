@@ -1,6 +1,7 @@
 package bpf_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"testing"
@@ -89,10 +90,18 @@ func TestCL1_VXLANOverIPv6BelongsOnTheLink(t *testing.T) {
 		{"nothing_behind", ipv6(all, 59, nil), bpf.PassIPv6Link},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := overIPv6.node(t, 1).runData(c.in).want(t, c.want)
-			wantBytes(t, r.packet, c.in)
+			six, four := overIPv6.node(t, 1), overIPv4.node(t, 1)
+			wantBytes(t, six.runData(c.in).want(t, c.want).packet, c.in)
 			// Over IPv4 the host has no such socket.
-			overIPv4.node(t, 1).runData(c.in).want(t, bpf.PassIPv6Link)
+			four.runData(c.in).want(t, bpf.PassIPv6Link)
+			// Nor by an address of the node that routers know.
+			routed, want := bytes.Clone(c.in), c.want
+			copy(routed[38:], localAddr6.AsSlice())
+			if want == bpf.PassIPv6Link {
+				want = bpf.PassIPv6Local
+			}
+			wantBytes(t, six.runData(routed).want(t, want).packet, routed)
+			four.runData(routed).want(t, bpf.PassIPv6Local)
 		})
 	}
 }

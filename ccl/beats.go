@@ -2,8 +2,10 @@ package ccl
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -66,6 +68,9 @@ func OpenBeats(cfg BeatsConfig) (*Beats, error) {
 	if b.sock, err = newSocket(cfg.Device, uint16(cfg.ControlPort+2), true); err != nil {
 		return nil, err
 	}
+	if err := b.sock.stamp(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
 	return b, nil
 }
 
@@ -114,13 +119,15 @@ func (b *Beats) send(to netip.Addr, payload []byte) {
 	}
 }
 
-// Receive hands one batch of waiting beats to f, by peer, and returns how many
-// datagrams there were: call it until that is 0. Handshakes are answered here.
-func (b *Beats) Receive(now int64, f func(i int, m wire.Beat)) (int, error) {
-	n, err := b.sock.receive()
+// Receive hands one batch of waiting beats to f, by peer and with the nanoseconds
+// since the kernel took it from the link, and returns how many datagrams there
+// were: call it until that is 0. Handshakes are answered here.
+func (b *Beats) Receive(now int64, f func(i int, m wire.Beat, age int64)) (int, error) {
+	n, err := b.sock.receive(receiveBatch)
 	if err != nil {
 		return 0, fmt.Errorf("ccl: beats: receive: %w", err)
 	}
+	wall := time.Now().UnixNano()
 	for k := range n {
 		from, d, _ := b.sock.datagram(k)
 		if from == b.self {
@@ -133,7 +140,7 @@ func (b *Beats) Receive(now int64, f func(i int, m wire.Beat)) (int, error) {
 			continue
 		}
 		if m, ok := b.open(now, i, d); ok {
-			f(i, m)
+			f(i, m, b.sock.age(k, wall))
 		}
 	}
 	return n, nil

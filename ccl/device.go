@@ -28,8 +28,8 @@ func prepareInterface(cfg *LinkConfig) (netlink.Link, error) {
 		}
 	}
 	if cfg.Address.Addr().Is6() {
-		if err := prepareIPv6(cfg.Interface); err != nil {
-			return nil, err
+		if err := PrepareIPv6(cfg.Interface); err != nil {
+			return nil, fmt.Errorf("ccl: %w", err)
 		}
 	}
 	if err := addAddress(link, cfg.Address); err != nil {
@@ -41,15 +41,15 @@ func prepareInterface(cfg *LinkConfig) (netlink.Link, error) {
 	return link, nil
 }
 
-// prepareIPv6 makes an interface ready for an IPv6 VTEP and nothing else: on,
-// with addresses that stay when it goes down, and deaf to whoever calls himself
-// its router.
-func prepareIPv6(name string) error {
+// PrepareIPv6 makes a network interface ready for the IPv6 addresses that are given
+// to it and nothing else: on, with addresses that stay when it goes down, and deaf
+// to whoever calls himself its router.
+func PrepareIPv6(name string) error {
 	for _, v := range [][2]string{
 		{"disable_ipv6", "0"}, {"keep_addr_on_down", "1"}, {"accept_ra", "0"}, {"autoconf", "0"}, {"accept_redirects", "0"},
 	} {
 		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/"+v[0], []byte(v[1]), 0o644); err != nil {
-			return fmt.Errorf("ccl: interface %s: %s: %w (does this kernel have IPv6?)", name, v[0], err)
+			return fmt.Errorf("interface %s: %s: %w (does this kernel have IPv6?)", name, v[0], err)
 		}
 	}
 	return nil

@@ -111,10 +111,11 @@ func (l *Link) Counters() LinkCounters { return l.count }
 // limit datagrams; the slice is valid during the call of f.
 func (l *Link) Receive(limit int, f func(from netip.Addr, b []byte)) (total int, err error) {
 	for total < limit {
-		n, err := l.drain(l.control, f)
-		if err == nil && n < receiveBatch {
+		most := min(limit-total, receiveBatch)
+		n, err := l.drain(l.control, most, f)
+		if err == nil && n < most {
 			var m int
-			m, err = l.drain(l.state, f)
+			m, err = l.drain(l.state, most-n, f)
 			n += m
 		}
 		total += n
@@ -125,9 +126,9 @@ func (l *Link) Receive(limit int, f func(from netip.Addr, b []byte)) (total int,
 	return total, nil
 }
 
-// drain receives one batch from a socket.
-func (l *Link) drain(s *socket, f func(from netip.Addr, b []byte)) (int, error) {
-	n, err := s.receive()
+// drain receives one batch of at most so many datagrams from a socket.
+func (l *Link) drain(s *socket, most int, f func(from netip.Addr, b []byte)) (int, error) {
+	n, err := s.receive(most)
 	if err != nil {
 		return 0, fmt.Errorf("ccl: device %s: receive: %w", l.cfg.Name, err)
 	}

@@ -489,6 +489,28 @@ func TestLinkDoesNotAllocatePerDatagram(t *testing.T) {
 	}
 }
 
+// What one call takes bounds how long packets wait for it.
+func TestCL5_ReceiveKeepsToItsLimit(t *testing.T) {
+	w := newWiring(t, 2, DefaultMTU)
+	links := []*Link{w.mustOpen(0, w.config(0)), w.mustOpen(1, w.config(1))}
+	links[0].Send(vtep(1), []byte{1}) // resolves what there is to resolve
+	collect(t, links[1:], func(by [][]got) bool { return len(by[0]) == 1 })
+	const sent, limit = 50, 7
+	for range sent {
+		links[0].Send(vtep(1), []byte{1})
+	}
+	total := 0
+	for deadline := time.Now().Add(5 * time.Second); total < sent && time.Now().Before(deadline); {
+		n, err := links[1].Receive(limit, func(netip.Addr, []byte) { total++ })
+		if err != nil || n > limit {
+			t.Fatalf("one call took %d datagrams, want at most %d; %v", n, limit, err)
+		}
+	}
+	if total != sent {
+		t.Errorf("%d of %d datagrams", total, sent)
+	}
+}
+
 // station is a sealed Endpoint on a real Link, in real time.
 type station struct {
 	*Endpoint

@@ -29,6 +29,7 @@ type socket struct {
 	vectors  [receiveBatch]unix.Iovec
 	names    [receiveBatch]unix.RawSockaddrInet4
 	buffers  [receiveBatch][]byte
+	stamps   []control // of the messages; nil: they have none
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -109,12 +110,15 @@ func (s *socket) send(inner [4]byte, b []byte) error {
 	}
 }
 
-// receive fills the buffers; 0 = nothing there.
-func (s *socket) receive() (n int, err error) {
-	for i := range s.messages {
+// receive fills at most so many buffers, of receiveBatch; 0 = nothing there.
+func (s *socket) receive(most int) (n int, err error) {
+	for i := range most {
 		s.messages[i].hdr.Namelen = unix.SizeofSockaddrInet4
+		if s.stamps != nil {
+			s.messages[i].hdr.SetControllen(int(unsafe.Sizeof(control{})))
+		}
 	}
-	r, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.messages[0])), receiveBatch,
+	r, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.messages[0])), uintptr(most),
 		unix.MSG_DONTWAIT, 0, 0)
 	switch e {
 	case 0:

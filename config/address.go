@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Range is a closed range of addresses of one family: IPv4, but for the VTEPs.
+// Range is a closed range of addresses of one family.
 type Range struct{ First, Last netip.Addr }
 
 // Contains reports whether a lies in the range.
@@ -108,6 +108,77 @@ func isHost(p netip.Prefix, a netip.Addr) bool {
 
 func isUnicast(a netip.Addr) bool {
 	return !a.IsMulticast() && !a.IsLoopback() && !a.IsUnspecified() && number(a)>>28 != 0xf
+}
+
+// IPv6 addresses are those of routers and hosts on a link: at least 64 bits name
+// the network, and 126 leave hosts in it.
+const (
+	minIPv6Bits = 64
+	maxIPv6Bits = 126
+)
+
+// isHostIPv6 reports whether a may be a host of the network of p: the address
+// with no bit behind the length belongs to all its routers (RFC 4291, 2.6.1).
+func isHostIPv6(p netip.Prefix, a netip.Addr) bool {
+	return p.Contains(a) && a != p.Masked().Addr()
+}
+
+func parseAddrIPv6(s string) (netip.Addr, string) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil || !a.Is6():
+		return netip.Addr{}, quote(s) + " is not an IPv6 address"
+	case a.Zone() != "":
+		return netip.Addr{}, quote(s) + " has a zone, which means nothing to the other nodes"
+	case a.Is4In6():
+		return netip.Addr{}, quote(s) + " is an IPv4 address in the form of IPv6"
+	}
+	return a, ""
+}
+
+// parseHostPrefixIPv6 wants the address of a host in a network of at least three.
+func parseHostPrefixIPv6(s string) (netip.Prefix, string) {
+	text, length, found := strings.Cut(s, "/")
+	if !found {
+		return netip.Prefix{}, quote(s) + " has no network length"
+	}
+	a, problem := parseAddrIPv6(text)
+	if problem != "" {
+		return netip.Prefix{}, problem
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, fmt.Sprintf("%s has %s for a network length", quote(s), quote(length))
+	case p.Bits() < minIPv6Bits || p.Bits() > maxIPv6Bits:
+		return netip.Prefix{}, fmt.Sprintf("%s has a network length outside %d-%d", quote(s), minIPv6Bits, maxIPv6Bits)
+	case a.IsLinkLocalUnicast():
+		return netip.Prefix{}, quote(s) + " is a link-local address, which means nothing beyond one link"
+	case !a.IsGlobalUnicast():
+		return netip.Prefix{}, quote(s) + " is not a unicast address"
+	case !isHostIPv6(p, a):
+		return netip.Prefix{}, fmt.Sprintf("%s is the address of all routers of %s", a, p.Masked())
+	}
+	return p, ""
+}
+
+func parseRangeIPv6(s string) (Range, string) {
+	from, to, found := strings.Cut(s, "-")
+	if !found {
+		to = from
+	}
+	first, problem := parseAddrIPv6(strings.TrimSpace(from))
+	if problem != "" {
+		return Range{}, problem
+	}
+	last, problem := parseAddrIPv6(strings.TrimSpace(to))
+	switch {
+	case problem != "":
+		return Range{}, problem
+	case last.Less(first):
+		return Range{}, fmt.Sprintf("%s is reversed", quote(s))
+	}
+	return Range{first, last}, ""
 }
 
 func parseRange(s string) (Range, string) {

@@ -96,8 +96,10 @@ func (c *Cluster) Fits(file string, n *Node) error {
 		if n.CCL.Address.Addr().Is6() && i.MTU > maxMTUIPv6 {
 			p.add(i.line, fmt.Sprintf("interfaces.%s.mtu %d is more than %d, which is all that fits a cluster control link over IPv6, as node %s has", i.Name, i.MTU, maxMTUIPv6, n.Name), fmt.Sprintf("write mtu: %d", maxMTUIPv6))
 		}
-		if i.ClusterAddress.Masked().Overlaps(n.CCL.Address.Masked()) {
-			p.add(i.line, fmt.Sprintf("interfaces.%s.cluster_address %s overlaps the cluster control link's network %s", i.Name, i.ClusterAddress, n.CCL.Address.Masked()), "give the link a network of its own")
+		for _, a := range i.ClusterAddresses() {
+			if a.Masked().Overlaps(n.CCL.Address.Masked()) {
+				p.add(i.line, fmt.Sprintf("interfaces.%s.cluster_address %s overlaps the cluster control link's network %s", i.Name, a, n.CCL.Address.Masked()), "give the link a network of its own")
+			}
 		}
 	}
 	return p.err()

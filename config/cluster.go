@@ -42,11 +42,15 @@ type Interface struct {
 	Name           string
 	Device         string       // Linux interface on each node
 	Trust          uint8        // 0-100
-	ClusterAddress netip.Prefix // follows the control node (EL7)
+	ClusterAddress netip.Prefix // IPv4; follows the control node (EL7)
 	Pool           Range        // the nodes' own addresses, inside the same network
 	Pins           []Pin        // sorted by node
 	MTU            uint16       // 1280-9044; default 1500
 	Monitored      bool         // a failure may take its node out (HL2); default true
+
+	// The same of IPv6: both or neither.
+	ClusterAddressIPv6 netip.Prefix
+	PoolIPv6           Range
 
 	// Targets are asked through the interface; when none answers, it has failed
 	// (HL6). Port 0: by ICMP echo.
@@ -55,10 +59,12 @@ type Interface struct {
 	line int // in the file, for later checks
 }
 
-// Pin fixes which address of the pool a node gets (EL7).
+// Pin fixes which address of the pool a node gets (EL7). At least one of the two
+// is there; the other may be zero, which is not pinned.
 type Pin struct {
-	Node    string
-	Address netip.Addr
+	Node        string
+	Address     netip.Addr // IPv4
+	AddressIPv6 netip.Addr
 }
 
 // Limits size a node's tables; they are allocated at start.
@@ -164,70 +170,23 @@ const interfaceExample = "inside: {device: in0, trust: 100, cluster_address: 10.
 func (i *Interface) read(v value) {
 	v.example = interfaceExample
 	var pool, pin *value
+	addressed := false
 	v.fields(
 		field{"device", true, "device: in0", func(v value) { i.Device = v.device() }},
 		field{"trust", true, "trust: 100", func(v value) { i.Trust = uint8(v.number(0, 100)) }},
-		field{"cluster_address", true, "cluster_address: 10.1.0.254/24", func(v value) { i.ClusterAddress = v.hostPrefix() }},
+		field{"cluster_address", true, "cluster_address: 10.1.0.254/24", func(v value) { addressed = i.readClusterAddress(v) }},
 		field{"pool", true, "pool: 10.1.0.1-10.1.0.16", func(v value) { pool = &v }},
 		field{"pin", false, "pin: {fw-a: 10.1.0.1}", func(v value) { pin = &v }},
 		field{"monitor", false, "monitor: yes", func(v value) { i.Monitored = v.choice("yes", "no") != "no" }},
 		field{"targets", false, "targets: [10.1.0.250, 10.1.0.250:179]", func(v value) { v.each(i.addTarget) }},
 		field{"mtu", false, "mtu: 1500", func(v value) { i.MTU = uint16(v.number(1280, 9044)) }},
 	)
-	if pool == nil || !i.ClusterAddress.IsValid() {
+	if pool == nil || !addressed || !i.readPool(*pool) {
 		return
-	}
-	pool.example = "pool: " + poolFor(i.ClusterAddress).String()
-	if i.Pool = pool.addrRange(); i.Pool.Size() == 0 {
-		return
-	}
-	for _, end := range []netip.Addr{i.Pool.First, i.Pool.Last} {
-		if !isHost(i.ClusterAddress, end) {
-			pool.wrong("%s is outside the hosts of cluster_address %s", end, i.ClusterAddress)
-			return
-		}
-	}
-	if i.Pool.Contains(i.ClusterAddress.Addr()) {
-		pool.wrong("%s contains the cluster address %s", i.Pool, i.ClusterAddress.Addr())
 	}
 	if pin != nil {
 		i.readPins(*pin)
 	}
-}
-
-// poolFor proposes up to 16 addresses beside the cluster address.
-func poolFor(cluster netip.Prefix) Range {
-	network := number(cluster.Masked().Addr())
-	broadcast := network | ^uint32(0)>>cluster.Bits()
-	own := number(cluster.Addr())
-	if own-network > broadcast-own {
-		return Range{addr(network + 1), addr(min(network+16, own-1))}
-	}
-	return Range{addr(own + 1), addr(min(own+16, broadcast-1))}
-}
-
-func (i *Interface) readPins(v value) {
-	v.pairs(func(key *yaml.Node, content value) {
-		if !isName(key.Value) {
-			v.p.add(key.Line, fmt.Sprintf("%s is not the name of a node", quote(key.Value)), "write pin: {fw-a: 10.1.0.1}")
-			return
-		}
-		content.example = fmt.Sprintf("%s: %s", key.Value, i.Pool.First)
-		a := content.address()
-		if !a.IsValid() {
-			return
-		}
-		if !i.Pool.Contains(a) {
-			content.wrong("%s is outside the pool %s", a, i.Pool)
-		}
-		for _, other := range i.Pins {
-			if other.Address == a {
-				content.p.add(content.n.Line, fmt.Sprintf("%s %s is pinned to %s already", content.path, a, other.Node), "give every node an address of its own")
-			}
-		}
-		i.Pins = append(i.Pins, Pin{Node: key.Value, Address: a})
-	})
-	slices.SortFunc(i.Pins, func(a, b Pin) int { return strings.Compare(a.Node, b.Node) })
 }
 
 // compare checks two interfaces against each other.
@@ -235,8 +194,12 @@ func (i *Interface) compare(v value, other *Interface) {
 	if i.Device != "" && i.Device == other.Device {
 		v.p.add(v.n.Line, fmt.Sprintf("%s.device %s is the device of %s (line %d) too", v.path, i.Device, other.Name, other.line), "give every interface a device of its own")
 	}
-	if i.ClusterAddress.IsValid() && other.ClusterAddress.IsValid() && i.ClusterAddress.Masked().Overlaps(other.ClusterAddress.Masked()) {
-		v.p.add(v.n.Line, fmt.Sprintf("%s.cluster_address %s overlaps the network of %s (line %d)", v.path, i.ClusterAddress, other.Name, other.line), "give every interface a network of its own")
+	for _, a := range i.ClusterAddresses() {
+		for _, b := range other.ClusterAddresses() {
+			if a.Masked().Overlaps(b.Masked()) {
+				v.p.add(v.n.Line, fmt.Sprintf("%s.cluster_address %s overlaps the network of %s (line %d)", v.path, a, other.Name, other.line), "give every interface a network of its own")
+			}
+		}
 	}
 }
 
@@ -257,6 +220,7 @@ func readTimeouts(v value, t *flowtable.Timeouts) {
 		seconds("tcp_half_closed", "4m", &t.TCPHalfClosed),
 		seconds("tcp_closing", "30s", &t.TCPClosing),
 		seconds("tcp_time_wait", "10s", &t.TCPTimeWait),
+		seconds("tcp_reset", "4m", &t.TCPReset),
 		seconds("udp", "2m", &t.UDP),
 		seconds("udp_stream", "5m", &t.UDPStream),
 		seconds("icmp", "30s", &t.ICMP),
@@ -268,7 +232,7 @@ func (l *Limits) read(v value) {
 	v.fields(
 		field{"connections", false, "connections: 1048576", func(v value) { l.Connections = v.number(1024, 1<<26) }},
 		field{"forwards", false, "forwards: 1048576", func(v value) { l.Forwards = v.number(1024, 1<<26) }},
-		field{"delegations", false, "delegations: 262144", func(v value) { l.Delegations = v.number(1024, 1<<26) }},
+		field{"delegations", false, "delegations: 262144", func(v value) { l.Delegations = v.number(1, 1<<26) }},
 	)
 }
 

@@ -89,7 +89,7 @@ func TestExampleCluster(t *testing.T) {
 				ID: 1, Name: "inside", Device: "in0", Trust: 100, MTU: 1500, Monitored: true,
 				ClusterAddress: netip.MustParsePrefix("10.1.0.254/24"),
 				Pool:           Range{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.1.0.16")},
-				Pins:           []Pin{{"fw-a", netip.MustParseAddr("10.1.0.1")}},
+				Pins:           []Pin{{Node: "fw-a", Address: netip.MustParseAddr("10.1.0.1")}},
 			},
 			{
 				ID: 2, Name: "outside", Device: "out0", Trust: 0, MTU: 1500, Monitored: true,

@@ -56,13 +56,14 @@ func FuzzNode(f *testing.F) {
 
 func FuzzCluster(f *testing.F) {
 	f.Add([]byte(ExampleCluster))
-	for _, m := range slices.Concat(clusterMistakes, natMistakes) {
+	for _, m := range slices.Concat(clusterMistakes, ifaddressMistakes, natMistakes) {
 		if m.old == "" {
 			f.Add([]byte(m.new))
 		} else {
 			f.Add([]byte(strings.Replace(ExampleCluster, m.old, m.new, 1)))
 		}
 	}
+	f.Add([]byte(strings.Replace(ExampleCluster, outsideIPv4, outsideBoth, 1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ParseCluster("cluster.yaml", data)
 		if err != nil {
@@ -72,6 +73,14 @@ func FuzzCluster(f *testing.F) {
 		for i, x := range c.Interfaces {
 			if int(x.ID) != i+1 || x.Trust > 100 || x.MTU < 1280 || x.Pool.Contains(x.ClusterAddress.Addr()) || x.Pool.Size() == 0 {
 				t.Fatalf("accepted: %+v", x)
+			}
+			if x.ClusterAddressIPv6.IsValid() != (x.PoolIPv6.Size() > 0) || x.PoolIPv6.Contains(x.ClusterAddressIPv6.Addr()) {
+				t.Fatalf("accepted: %+v", x)
+			}
+			for _, p := range x.Pins {
+				if p.Address.IsValid() && !x.Pool.Contains(p.Address) || p.AddressIPv6.IsValid() && !x.PoolIPv6.Contains(p.AddressIPv6) {
+					t.Fatalf("accepted pin %+v of %+v", p, x)
+				}
 			}
 		}
 		// What was accepted rule by rule compiles as a whole.

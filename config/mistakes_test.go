@@ -50,7 +50,7 @@ func TestNodeMistakesGetOneLineEach(t *testing.T) {
 }
 
 func TestClusterMistakesGetOneLineEach(t *testing.T) {
-	for _, m := range slices.Concat(clusterMistakes, natMistakes) {
+	for _, m := range slices.Concat(clusterMistakes, ifaddressMistakes, natMistakes) {
 		c, err := ParseCluster("cluster.yaml", m.apply(t, ExampleCluster))
 		m.compare(t, err)
 		if c != nil {

@@ -84,7 +84,7 @@ func (r *natReader) readPools(v value) {
 // readPool reads one pool.
 func (r *natReader) readPool(v value, pool *nat.Pool) {
 	v.example = poolExample
-	pool.BlockSize = nat.DefaultBlockSize
+	pool.BlockSize, pool.MaxInbound = nat.DefaultBlockSize, nat.DefaultMaxInbound
 	var at written // what only pools of ports have
 	ofPorts := func(name, example string, read func(value)) field {
 		return field{name, false, example, func(v value) { at.add(name, v); read(v) }}
@@ -100,12 +100,13 @@ func (r *natReader) readPool(v value, pool *nat.Pool) {
 		ofPorts("block_size", "block_size: 512", func(v value) { pool.BlockSize = uint16(v.number(nat.MinBlockSize, nat.MaxBlockSize)) }),
 		ofPorts("include_reserved", "include_reserved: false", func(v value) { pool.IncludeReserved = v.choice("true", "false") == "true" }),
 		ofPorts("max_blocks_per_host", "max_blocks_per_host: 4", func(v value) { pool.MaxBlocksPerHost = v.number(0, nat.MaxUnits) }),
+		ofPorts("max_inbound_per_mapping", "max_inbound_per_mapping: 1024", func(v value) { pool.MaxInbound = v.number(0, nat.MaxMaxInbound) }),
 	)
 	if pool.Kind == nat.PoolAddresses {
 		for _, v := range at {
 			r.p.add(v.n.Line, v.value.path+" has no meaning for type addresses, whose blocks are whole addresses", "remove it")
 		}
-		pool.BlockSize = 0
+		pool.BlockSize, pool.MaxInbound = 0, 0
 	}
 	if addresses != nil {
 		r.readAddresses(*addresses, pool)

@@ -29,7 +29,7 @@ func span(first string, n int) []packet.Addr {
 var exampleNAT = nat.Config{
 	HoldDown: 2 * time.Minute, HoldDownMax: 1 << 20,
 	Pools: []nat.Pool{
-		{Name: "egress", Addresses: append(span("203.0.113.10", 2), span("203.0.113.20", 1)...), BlockSize: 512},
+		{Name: "egress", Addresses: append(span("203.0.113.10", 2), span("203.0.113.20", 1)...), BlockSize: 512, MaxInbound: 1024},
 		{Name: "direct", Kind: nat.PoolAddresses, Addresses: span("203.0.113.64", 16)},
 	},
 	Rules: []nat.Rule{
@@ -81,14 +81,14 @@ func TestNT1_DefaultsOfNAT(t *testing.T) {
     - {name: own, type: dynamic, from: inside, to: any, source: any, destination: 0.0.0.0/0, protocol: any, pool: direct, log: blocks}
   pools:
     zz: {addresses: [192.0.2.0/31, 192.0.2.7]}
-    egress: {addresses: 192.0.2.16, include_reserved: true, max_blocks_per_host: 4, block_size: 64}
+    egress: {addresses: 192.0.2.16, include_reserved: true, max_blocks_per_host: 4, block_size: 64, max_inbound_per_mapping: 7}
     direct: {type: addresses, addresses: 192.0.2.32}
 `)
 	want := nat.Config{
 		HoldDown: nat.DefaultHoldDown, HoldDownMax: nat.DefaultHoldDownMax,
 		Pools: []nat.Pool{
-			{Name: "zz", Addresses: append(span("192.0.2.0", 2), span("192.0.2.7", 1)...), BlockSize: nat.DefaultBlockSize},
-			{Name: "egress", Addresses: span("192.0.2.16", 1), BlockSize: 64, IncludeReserved: true, MaxBlocksPerHost: 4},
+			{Name: "zz", Addresses: append(span("192.0.2.0", 2), span("192.0.2.7", 1)...), BlockSize: nat.DefaultBlockSize, MaxInbound: nat.DefaultMaxInbound},
+			{Name: "egress", Addresses: span("192.0.2.16", 1), BlockSize: 64, IncludeReserved: true, MaxBlocksPerHost: 4, MaxInbound: 7},
 			{Name: "direct", Kind: nat.PoolAddresses, Addresses: span("192.0.2.32", 1)},
 		},
 		Rules: []nat.Rule{
@@ -165,7 +165,7 @@ func TestNT10_OverlapsAreThoseOfPackageNAT(t *testing.T) {
 		var section strings.Builder
 		section.WriteString("nat:\n  pools: {a: {addresses: 192.0.2.4, block_size: 4096}, b: {type: addresses, addresses: 192.0.2.5}}\n  rules:\n")
 		config := nat.Config{Pools: []nat.Pool{
-			{Name: "a", Addresses: span("192.0.2.4", 1), BlockSize: 4096},
+			{Name: "a", Addresses: span("192.0.2.4", 1), BlockSize: 4096, MaxInbound: nat.DefaultMaxInbound},
 			{Name: "b", Kind: nat.PoolAddresses, Addresses: span("192.0.2.5", 1)},
 		}}
 		ids := map[string]uint8{"any": 0, "inside": 1, "outside": 2}

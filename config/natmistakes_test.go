@@ -115,6 +115,9 @@ var natMistakes = []mistake{
 		"cluster.yaml:42: nat.pools.egress.include_reserved 0 is not one of true, false; write include_reserved: false",
 	},
 	{
+		"max_inbound_per_mapping", "max_inbound_per_mapping: 1024", "max_inbound_per_mapping: 1048577",
+		"cluster.yaml:42: nat.pools.egress.max_inbound_per_mapping 1048577 is outside 0-1048576; write max_inbound_per_mapping: 1024",
+	}, {
 		"max_blocks_per_host", "max_blocks_per_host: 0", "max_blocks_per_host: -1",
 		"cluster.yaml:42: nat.pools.egress.max_blocks_per_host -1 is outside 0-32768; write max_blocks_per_host: 4",
 	},

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync/atomic"
@@ -85,16 +86,20 @@ func (m *Member) set(v Member) {
 	atomic.StoreUint32(&to[flags], from[flags])
 }
 
-// SetLocalAddrs makes addrs the addresses whose traffic belongs to the host.
-// Only the difference touches the map.
+// SetLocalAddrs makes addrs, of both families, the addresses whose traffic
+// belongs to the host: at most 1,024 of each. Only the difference touches the
+// maps. A family that fails does not keep the other from its addresses.
 func (d *Dataplane) SetLocalAddrs(addrs []netip.Addr) error {
-	want := make(map[[4]byte]uint32, len(addrs))
+	want, want6 := make(map[[4]byte]uint32, len(addrs)), make(map[[16]byte]uint32)
 	for _, a := range addrs {
-		if a.Unmap().Is4() {
+		if a = a.Unmap(); a.Is4() {
 			want[packet.AddrFrom(a)] = 1
+		} else {
+			want6[a.As16()] = 1
 		}
 	}
-	if err := setKeys(d.maps["local_addrs"], want); err != nil {
+	err := errors.Join(setKeys(d.maps["local_addrs"], want), setKeys(d.maps["local_addrs6"], want6))
+	if err != nil {
 		return fmt.Errorf("dataplane: local addresses: %w", err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -455,10 +456,16 @@ func TestLocalAddressesAreReplacedAsAWhole(t *testing.T) {
 		must(t, d.SetLocalAddrs(all))
 		var key [4]byte
 		var value uint32
+		var key6 [16]byte
 		n := 0
 		for it := d.maps["local_addrs"].Iterate(); it.Next(&key, &value); n++ {
-			if !strings.Contains(strings.Join(addrs, " "), netip.AddrFrom4(key).String()) {
+			if !slices.Contains(all, netip.AddrFrom4(key)) {
 				t.Errorf("%v is in the map of %v", netip.AddrFrom4(key), addrs)
+			}
+		}
+		for it := d.maps["local_addrs6"].Iterate(); it.Next(&key6, &value); n++ {
+			if !slices.Contains(all, netip.AddrFrom16(key6)) {
+				t.Errorf("%v is in the map of %v", netip.AddrFrom16(key6), addrs)
 			}
 		}
 		if n != len(addrs) {
@@ -466,7 +473,8 @@ func TestLocalAddressesAreReplacedAsAWhole(t *testing.T) {
 		}
 	}
 	set("10.1.0.1", "10.1.0.2")
-	set("10.1.0.2", "10.1.0.3", "10.1.0.4")
+	set("10.1.0.2", "10.1.0.3", "10.1.0.4", "2001:db8::1", "2001:db8::2")
+	set("10.1.0.2", "2001:db8::2", "fd00::3")
 	set()
 }
 

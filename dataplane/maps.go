@@ -14,7 +14,7 @@ import (
 // mapNames are the maps both programs share, in bpf/maps.h.
 var mapNames = []string{
 	"control", "members", "ifaces", "ifindex_to_iface", "nexthops", "index",
-	"flows", "forwards", "delegations", "local_addrs", "nat_addrs", "nat_units", "xsks", "counters",
+	"flows", "forwards", "delegations", "local_addrs", "local_addrs6", "nat_addrs", "nat_units", "xsks", "counters",
 }
 
 // mapPin starts the name of a pinned map, linkPin that of a pinned link.

@@ -82,7 +82,7 @@ func (t *Table) adoptForwards() {
 // adopt marks a slot as used; calls come in rising order.
 func (s *slots) adopt(slot uint32) {
 	for ; s.fresh < slot; s.fresh++ {
-		s.free = append(s.free, s.fresh)
+		s.free.push(s.fresh, &s.spare)
 	}
 	s.fresh = slot + 1
 }

@@ -239,8 +239,10 @@ func (s *BackupStore) Delete(k packet.FlowKey) bool {
 // Scan visits the entries of the n places from position from on (0 starts a
 // round) and returns where to go on, 0 at the end of the round. An entry whose
 // visit returns false is deleted. fn may only read the store. An entry that
-// another one's deletion or growth moves during a round may be missed or
-// visited twice in it.
+// another one's deletion or growth moves between two calls may be visited twice in a
+// round. It is missed only if a place that was free where a call stopped has been
+// taken and left again meanwhile: a call stops nowhere else, which may be a few places
+// after the n.
 func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint32) {
 	if s.n == 0 {
 		return 0
@@ -250,7 +252,7 @@ func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint
 	for ; si < len(s.shards); si, i = si+1, 0 {
 		sh := &s.shards[si]
 		for ; i < len(sh.places); n-- {
-			if n <= 0 {
+			if n <= 0 && (i == 0 || sh.places[i].free()) {
 				return uint32(si*shardPlaces+i) + 1
 			}
 			if !sh.places[i].free() && !fn(&sh.places[i]) {

@@ -262,3 +262,26 @@ func TestFR5_ACopyKeepsTheShift(t *testing.T) {
 		t.Errorf("%v; a new entry begins with %d", err, s.SeqDelta(key(1)))
 	}
 }
+
+// Copies come to an end while others are being walked: those that stay are all
+// visited, however small the slices are.
+func TestScanInSlicesMissesNothingThatStays(t *testing.T) {
+	for trial := range uint32(200) {
+		const entries = 700
+		s := NewBackupStore(testSeed, entries)
+		for i := range uint32(entries) {
+			if err := s.Put(Backup{Key: Pack(keyN(trial*entries + i)), Owner: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seen := map[PackedKey]bool{}
+		var last PackedKey
+		for at := s.Scan(0, 1, func(b *Backup) bool { last = b.Key; seen[b.Key] = true; return true }); at != 0; {
+			s.Delete(last.Unpack()) // has been visited
+			at = s.Scan(at, 1, func(b *Backup) bool { last = b.Key; seen[b.Key] = true; return true })
+		}
+		if len(seen) != entries {
+			t.Fatalf("trial %d: %d of %d entries visited", trial, len(seen), entries)
+		}
+	}
+}

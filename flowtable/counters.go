@@ -114,6 +114,11 @@ func (f *FlowSlot) Sent(dir int, flags uint8, seqEnd, ack uint32, window uint16)
 	swapWord(f.flagsWord(), func(w *[4]uint8) { w[dir] |= flags })
 }
 
+// Forget makes SeenFlags those of what comes from now on.
+func (f *FlowSlot) Forget() {
+	swapWord(f.flagsWord(), func(w *[4]uint8) { w[0], w[1] = 0, 0 })
+}
+
 // Learn records what direction dir has sent by way of another node: how far, and, if
 // that was the newest packet, its acknowledgement and window.
 func (f *FlowSlot) Learn(dir int, s TCPSent, newest bool) {

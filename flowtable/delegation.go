@@ -57,13 +57,15 @@ func (t *Table) DelegationAt(slot uint32) *DelegationSlot {
 }
 
 // UpdateDelegation lets fn change NextHop, Iface, Lease and View of the delegation
-// of a forward slot. As UpdateFlow.
+// of a forward slot, and sees nothing else of it but To. As UpdateFlow.
 func (t *Table) UpdateDelegation(forward uint32, fn func(*DelegationSlot)) {
 	d, _ := t.Delegation(forward)
 	if d == nil {
 		return
 	}
-	copied := *d // XDP's half may be torn: writeDelegation leaves it alone
+	var copied DelegationSlot // Go's half: XDP writes the other one meanwhile
+	to, from := (*[8]uint64)(unsafe.Pointer(&copied)), (*[8]uint64)(unsafe.Pointer(d))
+	copy(to[:delegationWords], from[:delegationWords])
 	fn(&copied)
 	copied.Flags |= FlowLive
 	t.writeDelegation(d, &copied)
@@ -150,7 +152,7 @@ func (d *DelegationSlot) Sent() TCPSent {
 
 // Account adds one packet, as XDP does: for models of it.
 func (d *DelegationSlot) Account(now uint32, bytes int, sent TCPSent) {
-	if int32(sent.SeqEnd-d.SeqEnd) > 0 || d.Packets == 0 {
+	if int32(sent.SeqEnd-atomic.LoadUint32(&d.SeqEnd)) > 0 || atomic.LoadUint64(&d.Packets) == 0 {
 		atomic.StoreUint32(&d.SeqEnd, sent.SeqEnd)
 	}
 	atomic.StoreUint32(&d.LastSeen, now)

@@ -50,6 +50,9 @@ func (f *FlowSlot) CheckRST(dir int, flags uint8, seq, ack uint32) RSTVerdict {
 	if TCPState(f.State) == TCPSynSent && dir == 1 && f.SeenFlags(1) == 0 {
 		return CheckSynRST(flags, ack, peer.SeqEnd)
 	}
+	if f.SeenFlags(1-dir)&TCPAck == 0 && TCPState(f.State) == TCPClosed {
+		return RSTChallenge // reset already, and not gone on since: this one may be the first that arrives
+	}
 	if f.SeenFlags(1-dir)&TCPAck == 0 { // the receiver has acknowledged nothing yet
 		if f.SeenFlags(dir) != 0 && seq == f.TCPSent(dir).SeqEnd {
 			return RSTAccept // the initiator gives up its own SYN

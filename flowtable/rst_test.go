@@ -36,6 +36,13 @@ func TestTR2_ResetIsJudgedByWhatTheFlowRemembers(t *testing.T) {
 		f.Sent(0, TCPSyn, 101, 0, 100)
 		return f
 	}
+	reset := func(seen0, seen1 uint8) *FlowSlot {
+		f := established()
+		f.State = uint8(TCPClosed)
+		f.Forget()
+		f.Seen = [2]uint8{seen0, seen1}
+		return f
+	}
 	for _, c := range []struct {
 		name     string
 		flow     *FlowSlot
@@ -55,6 +62,10 @@ func TestTR2_ResetIsJudgedByWhatTheFlowRemembers(t *testing.T) {
 		{"answer to the SYN that acknowledges nothing", asked(), 1, TCPRst, 0, 0, RSTDrop},
 		{"initiator takes its SYN back", asked(), 0, TCPRst, 101, 0, RSTAccept},
 		{"somebody else does", asked(), 0, TCPRst, 102, 0, RSTDrop},
+		{"in the window, after another", reset(TCPAck, TCPAck), 1, TCPRst, 9399, 0, RSTChallenge},
+		{"behind the window, after another", reset(TCPAck, TCPAck), 1, TCPRst, 9400, 0, RSTDrop},
+		{"exact, after another, and the receiver goes on", reset(TCPAck, 0), 1, TCPRst, 9000, 0, RSTAccept},
+		{"any, after another, and nothing since", reset(0, 0), 1, TCPRst, 1 << 30, 0, RSTChallenge},
 		{"nothing known", &FlowSlot{State: uint8(TCPEstablished)}, 0, TCPRst, 0, 0, RSTDrop},
 	} {
 		if got := c.flow.CheckRST(c.dir, c.flags, c.seq, c.ack); got != c.want {

@@ -10,22 +10,22 @@ const graceTicks = 2
 type slots struct {
 	end   uint32 // length of the array
 	fresh uint32 // the lowest number never used
-	free  []uint32
+	free  pile
 
-	dead    []uint32 // died since the last Reclaim that stamped
-	resting []uint32 // died before stamp
+	dead    pile // died since the last Reclaim that stamped
+	resting pile // died before stamp
 	stamp   uint32
+
+	spare [][]uint32 // empty chunks of the piles
 }
 
-func (s *slots) available() int { return int(s.end-s.fresh) + len(s.free) }
+func (s *slots) available() int { return int(s.end-s.fresh) + s.free.len() }
 
-func (s *slots) quarantined() int { return len(s.dead) + len(s.resting) }
+func (s *slots) quarantined() int { return s.dead.len() + s.resting.len() }
 
 // take returns 0 when nothing is free.
 func (s *slots) take() uint32 {
-	if n := len(s.free); n > 0 {
-		slot := s.free[n-1]
-		s.free = s.free[:n-1]
+	if slot, ok := s.free.pop(&s.spare); ok {
 		return slot
 	}
 	if s.fresh >= s.end {
@@ -35,18 +35,17 @@ func (s *slots) take() uint32 {
 	return s.fresh - 1
 }
 
-func (s *slots) bury(slot uint32) { s.dead = append(s.dead, slot) }
+func (s *slots) bury(slot uint32) { s.dead.push(slot, &s.spare) }
 
 // reclaim frees what has rested long enough and lets the newly dead rest. The
 // clock of a rest starts here and not at bury, so time that a caller forgot to
 // pass counts for nothing.
 func (s *slots) reclaim(now uint32) {
-	if len(s.resting) > 0 {
+	if s.resting.len() > 0 {
 		if Since(now, s.stamp) < graceTicks {
 			return
 		}
-		s.free = append(s.free, s.resting...)
-		s.resting = s.resting[:0]
+		s.free.take(&s.resting, &s.spare)
 	}
 	s.resting, s.dead = s.dead, s.resting
 	s.stamp = now

@@ -26,7 +26,7 @@ const (
 	TCPCloseWait                   // the responder has sent its FIN
 	TCPClosing                     // both have
 	TCPTimeWait                    // both have, and something after it was seen
-	TCPClosed                      // reset
+	TCPClosed                      // reset; established again if both sides go on
 )
 
 var tcpStateNames = [...]string{
@@ -142,13 +142,35 @@ func afterFin(s TCPState, dir int) (TCPState, bool) {
 	return s, true
 }
 
+// TakenOver returns the state of a connection after the flags that this node has seen
+// of both directions since it came to own it. An owner that has not seen the SYN has
+// it from another, with the state that was told last: the handshake may have been
+// over for long. A responder that acknowledges, and neither agrees nor resets, says
+// so, even if the initiator's packets go elsewhere or nowhere for now. Should it have
+// meant an older connection (RFC 5961, 4), the initiator resets that.
+func TakenOver(s TCPState, seen [2]uint8) TCPState {
+	if (s == TCPSynSent || s == TCPSynReceived) && seen[0]&TCPSyn == 0 && seen[1]&(TCPSyn|TCPRst|TCPAck) == TCPAck {
+		return TCPEstablished
+	}
+	return s
+}
+
 // Observe returns the state after the flags that XDP has noted for both
 // directions while it forwarded by itself: ageing calls it to learn of the ACK
 // that ended the handshake, of FINs and of resets that were never punted.
+//
+// A connection that was reset is established again when both sides have sent an ACK
+// since (FlowSlot.Forget), and neither a reset: so the reset was forged, or not
+// heeded (RFC 7857, 2.1: TRANS to ESTABLISHED). Of one side alone it says nothing:
+// what was under way when the other side reset it, or repeats what nobody answers.
 func Observe(s TCPState, seen [2]uint8) TCPState {
-	if s == TCPNone {
+	switch {
+	case s == TCPNone:
 		return s
+	case s == TCPClosed && (seen[0]|seen[1])&TCPRst == 0 && seen[0]&seen[1]&TCPAck != 0:
+		s = TCPEstablished
 	}
+	s = TakenOver(s, seen)
 	if seen[0]&TCPAck != 0 {
 		s, _ = Next(s, 0, TCPAck)
 	}

@@ -137,6 +137,22 @@ func TestObserveLearnsWhatTheFastPathForwarded(t *testing.T) {
 		{TCPTimeWait, [2]uint8{TCPFin | TCPAck, TCPFin | TCPAck}, TCPTimeWait},
 		{TCPEstablished, [2]uint8{TCPRst, ackOnly}, TCPClosed},
 		{TCPNone, [2]uint8{0xff, 0xff}, TCPNone},
+		// Taken over with what a copy said: the SYN was another owner's to see.
+		{TCPSynSent, [2]uint8{0, ackOnly}, TCPEstablished},
+		{TCPSynReceived, [2]uint8{0, ackOnly}, TCPEstablished},
+		{TCPSynSent, [2]uint8{0, TCPFin | TCPAck}, TCPCloseWait},
+		{TCPSynSent, [2]uint8{0, TCPSyn | TCPAck}, TCPSynSent},
+		{TCPSynSent, [2]uint8{0, TCPRst | TCPAck}, TCPClosed},
+		{TCPSynSent, [2]uint8{TCPSyn, ackOnly}, TCPSynSent}, // it may mean an older one (RFC 5961, 4)
+		{TCPSynSent, [2]uint8{0, 0}, TCPSynSent},
+		{TCPClosed, [2]uint8{}, TCPClosed},
+		{TCPClosed, [2]uint8{ackOnly, 0}, TCPClosed},
+		{TCPClosed, [2]uint8{0, ackOnly}, TCPClosed},
+		{TCPClosed, [2]uint8{ackOnly, ackOnly}, TCPEstablished},
+		{TCPClosed, [2]uint8{ackOnly, ackOnly | TCPRst}, TCPClosed},
+		{TCPClosed, [2]uint8{ackOnly | TCPRst, ackOnly}, TCPClosed},
+		{TCPClosed, [2]uint8{ackOnly, ackOnly | TCPFin}, TCPCloseWait},
+		{TCPTimeWait, [2]uint8{ackOnly, ackOnly}, TCPTimeWait},
 	} {
 		if got := Observe(c.state, c.seen); got != c.want {
 			t.Errorf("%v with %#x seen: %v, want %v", c.state, c.seen, got, c.want)
@@ -172,13 +188,48 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
+// RFC 7857, 2.2: four minutes after a reset, where it ended something and ports are
+// at stake.
+func TestNT9_TimeoutAfterAReset(t *testing.T) {
+	d := DefaultTimeouts()
+	for was := TCPNone; was <= TCPClosed; was++ {
+		want := d.TCPTimeWait
+		if was == TCPEstablished || was == TCPFinWait || was == TCPCloseWait {
+			want = 240
+		}
+		if got := d.After(was, TCPClosed, true); got != want {
+			t.Errorf("reset in %v: %d s, want %d", was, got, want)
+		}
+		if got := d.After(was, TCPClosed, false); got != d.TCPTimeWait {
+			t.Errorf("reset in %v, not translated: %d s", was, got)
+		}
+		for next := TCPNone; next < TCPClosed; next++ {
+			if got := d.After(was, next, true); got != d.TCP(next) {
+				t.Errorf("%v to %v: %d s, want %d", was, next, got, d.TCP(next))
+			}
+		}
+	}
+}
+
+func TestForgetLeavesTheWindowShifts(t *testing.T) {
+	f := FlowSlot{}
+	f.SetWScale(0, 7)
+	f.SetWScale(1, 9)
+	f.Sent(0, TCPAck|TCPFin, 1, 2, 3)
+	f.Sent(1, TCPRst, 1, 2, 3)
+	f.Forget()
+	if f.SeenFlags(0)|f.SeenFlags(1) != 0 || f.TCPSent(0).WScale != 7 || f.TCPSent(1).WScale != 9 || f.TCPSent(0).Ack != 2 {
+		t.Fatalf("%+v %+v", f.TCPSent(0), f.TCPSent(1))
+	}
+}
+
 // The idle times that a NAT must not fall below: RFC 5382, REQ-5 (two hours and
 // four minutes established), RFC 4787, REQ-5 (two minutes of UDP), RFC 5508, REQ-2
 // (one minute of an ICMP query). RFC 7857, 2.1 lets a handshake have less than
 // four minutes.
 func TestNT9_DefaultTimeoutsAreThoseOfTheRFCs(t *testing.T) {
 	d := DefaultTimeouts()
-	if d.TCPEstablished < 7440 || d.TCPHalfClosed < 240 || d.UDP < 120 || d.UDPStream < 120 || d.ICMP < 60 {
+	if d.TCPEstablished < 7440 || d.TCPHalfClosed < 240 || d.UDP < 120 || d.UDPStream < 120 || d.ICMP < 60 || d.TCPReset < 240 {
 		t.Fatalf("%+v", d)
 	}
 }

@@ -27,6 +27,13 @@ func Compile(c Config) (*Rules, error) {
 		return nil, err
 	}
 	r := &Rules{geometry: g, names: make([]string, 1, len(c.Rules)+1), rules: make([]compiled, 1, len(c.Rules)+1), sides: make([][]side, len(g.pools))}
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		if p.MaxInbound < 0 || p.MaxInbound > MaxMaxInbound {
+			return nil, poolError(p, "%d connections through a mapping is outside 0-%d; 0 means no limit", p.MaxInbound, MaxMaxInbound)
+		}
+		r.inbound = append(r.inbound, p.MaxInbound)
+	}
 	b := builders{newMatcherBuilder(), newMatcherBuilder(), newMatcherBuilder()}
 	for i := range c.Rules {
 		r.add(&c.Rules[i], uint16(i+1), pools, b)

@@ -18,6 +18,8 @@ const (
 	DefaultHoldDown    = 120 * time.Second // RFC 6888, REQ-8
 	DefaultHoldDownMax = 1 << 20           // ports in hold-down on one node, 32 MiB
 	DefaultBlockSize   = 512               // ports (NT2)
+	DefaultMaxInbound  = 1024              // connections through a mapping: a thousandth of the default table
+	MaxMaxInbound      = 1 << 20
 	MinBlockSize       = 64
 	MaxBlockSize       = 4096
 	MaxPoolAddresses   = 1024  // over all pools: the map of addresses in XDP
@@ -87,6 +89,12 @@ type Pool struct {
 	// MaxBlocksPerHost, when not 0, gives every inside host ports only from
 	// blocks that are its own, and at most this many in the cluster (NT6).
 	MaxBlocksPerHost int
+
+	// MaxInbound, when not 0, bounds the connections that the outside begins
+	// through one mapping at once, where a rule lets anybody in
+	// (EndpointIndependent filtering). Files that do not mention it get
+	// DefaultMaxInbound.
+	MaxInbound int
 }
 
 // RuleType says what a rule does with connections that match it.

@@ -104,8 +104,8 @@ func (g *Geometry) add(p *Pool, number int) error {
 		ports := int(entry.LastPort) - int(entry.FirstPort) + 1
 		perAddress = (ports + int(entry.BlockSize) - 1) / int(entry.BlockSize)
 	case p.Kind == PoolAddresses:
-		if p.BlockSize != 0 || p.IncludeReserved || p.MaxBlocksPerHost != 0 {
-			return poolError(p, "block size, reserved ports and blocks per host are for pools of ports")
+		if p.BlockSize != 0 || p.IncludeReserved || p.MaxBlocksPerHost != 0 || p.MaxInbound != 0 {
+			return poolError(p, "block size, reserved ports, blocks per host and connections per mapping are for pools of ports")
 		}
 		entry.FirstPort = 0
 	default:

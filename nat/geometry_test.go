@@ -172,19 +172,20 @@ func TestPortlessKeysBelongToTheFirstUnit(t *testing.T) {
 func TestNT10_GeometryRefuses(t *testing.T) {
 	a := []packet.Addr{ip("203.0.113.1")}
 	for want, pools := range map[string][]Pool{
-		"needs a name":        {{Addresses: a}},
-		"another pool":        {{Name: "x", Addresses: a}, {Name: "x", Addresses: []packet.Addr{ip("203.0.113.2")}}},
-		"no addresses":        {{Name: "x"}},
-		`already in pool "x"`: {{Name: "x", Addresses: a}, {Name: "y", Addresses: a}},
-		"0.0.0.0":             {{Name: "x", Addresses: []packet.Addr{{}}}},
-		"block size 63":       {{Name: "x", Addresses: a, BlockSize: 63}},
-		"block size 4097":     {{Name: "x", Addresses: a, BlockSize: 4097}},
-		"max blocks per host": {{Name: "x", Addresses: a, MaxBlocksPerHost: -1}},
-		"for pools of ports":  {{Name: "x", Addresses: a, Kind: PoolAddresses, BlockSize: 64}},
-		"unknown kind":        {{Name: "x", Addresses: a, Kind: 7}},
-		"1025 addresses":      {{Name: "x", Addresses: manyAddresses(MaxPoolAddresses + 1), Kind: PoolAddresses}},
-		"use larger blocks":   {{Name: "x", Addresses: manyAddresses(33), BlockSize: 64}},
-		`pool "y"`:            {{Name: "x", Addresses: manyAddresses(32), BlockSize: 64}, {Name: "y", Addresses: []packet.Addr{ip("1.1.1.1")}, BlockSize: 64}},
+		"needs a name":            {{Addresses: a}},
+		"another pool":            {{Name: "x", Addresses: a}, {Name: "x", Addresses: []packet.Addr{ip("203.0.113.2")}}},
+		"no addresses":            {{Name: "x"}},
+		`already in pool "x"`:     {{Name: "x", Addresses: a}, {Name: "y", Addresses: a}},
+		"0.0.0.0":                 {{Name: "x", Addresses: []packet.Addr{{}}}},
+		"block size 63":           {{Name: "x", Addresses: a, BlockSize: 63}},
+		"block size 4097":         {{Name: "x", Addresses: a, BlockSize: 4097}},
+		"connections per mapping": {{Name: "x", Addresses: a, Kind: PoolAddresses, MaxInbound: 1}},
+		"max blocks per host":     {{Name: "x", Addresses: a, MaxBlocksPerHost: -1}},
+		"for pools of ports":      {{Name: "x", Addresses: a, Kind: PoolAddresses, BlockSize: 64}},
+		"unknown kind":            {{Name: "x", Addresses: a, Kind: 7}},
+		"1025 addresses":          {{Name: "x", Addresses: manyAddresses(MaxPoolAddresses + 1), Kind: PoolAddresses}},
+		"use larger blocks":       {{Name: "x", Addresses: manyAddresses(33), BlockSize: 64}},
+		`pool "y"`:                {{Name: "x", Addresses: manyAddresses(32), BlockSize: 64}, {Name: "y", Addresses: []packet.Addr{ip("1.1.1.1")}, BlockSize: 64}},
 	} {
 		if _, err := NewGeometry(pools); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
 			t.Errorf("want an error with %q, got %v", want, err)

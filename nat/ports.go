@@ -24,6 +24,7 @@ type Ports struct {
 	units    []unitState
 	hosts    map[hostKey]uint32 // first unit of a host, + 1
 	assigned []uint32           // all units that belong to a host
+	resting  []int              // units that rest (Rest), and some that did
 	scratch  []ranked
 	homes    homes
 	asked    int // Need: the pool to begin with
@@ -72,7 +73,9 @@ type unitState struct {
 	first      uint16 // port
 	size       uint16 // ports; 0 = a whole address
 	held       bool
-	leased     bool            // held, and another node should have it
+	leased     bool  // held, and another node should have it
+	rests      int64 // when its rest ends (Rest), 0 = it does not; held is false till then
+	later      heldLater
 	portless   uint32          // uses by protocols without ports, counted as portSet does
 	used       [classes]uint16 // ports with at least one use
 	ports      [classes]*portSet
@@ -134,6 +137,12 @@ func (p *Ports) Stats() PortsStats {
 // node may, and package cluster/blocks knows). Uses of the unit stay.
 func (p *Ports) SetHeld(unit int, held bool) {
 	u := &p.units[unit]
+	if u.rests != 0 {
+		if u.later = (heldLater{held: held}); !held {
+			u.rests = 0
+		}
+		return
+	}
 	if u.held == held {
 		return
 	}
@@ -153,6 +162,10 @@ func (p *Ports) SetHeld(unit int, held bool) {
 // keep this one in use for as long as any connections begin.
 func (p *Ports) SetLeased(unit int, leased bool) {
 	u := &p.units[unit]
+	if u.rests != 0 {
+		u.later.leased = leased && u.later.held
+		return
+	}
 	if u.leased == leased || !u.held {
 		return
 	}
@@ -173,7 +186,7 @@ func (p *Ports) SetLeased(unit int, leased bool) {
 }
 
 // Held reports what SetHeld said last.
-func (p *Ports) Held(unit int) bool { return p.units[unit].held }
+func (p *Ports) Held(unit int) bool { return p.units[unit].held || p.units[unit].later.held }
 
 // Use says that a connection with this reply key exists here: an own flow, a
 // reservation (what Allocate returned, until the flow exists) or a stub of
@@ -240,10 +253,13 @@ func (p *Ports) Release(now int64, k1 packet.FlowKey, hold bool) {
 // up with 400,000 connections a second.
 const ticked = 4096
 
-// Tick ends hold-downs; bounded work a call. Nothing depends on its being called
-// in time: a hold-down that is over does not count, only its memory comes back
-// here.
-func (p *Ports) Tick(now int64) { p.waiting.expire(now, ticked) }
+// Tick ends hold-downs, and the rest of units; bounded work a call. Hold-downs do
+// not depend on its being called in time: one that is over does not count, only its
+// memory comes back here.
+func (p *Ports) Tick(now int64) {
+	p.waiting.expire(now, ticked)
+	p.endRests(now)
+}
 
 // place moves a unit to the part of its address' members where it belongs.
 func (p *Ports) place(unit int) {

@@ -74,6 +74,9 @@ func (p *Ports) Recut(g *Geometry, holdDown time.Duration, holdDownMax int) {
 		}
 	}
 	for unit, from := range g.From(old.g) {
+		for i := range from.Count {
+			p.restUntil(unit, old.units[from.First+i].rests)
+		}
 		if from.Count == 1 && g.Describe(unit).samePorts(old.g.Describe(from.First)) {
 			p.AssignHost(unit, old.units[from.First].host)
 		}

@@ -59,6 +59,7 @@ type Rules struct {
 	source      matcher
 	sourceTo    matcher  // the same without asking for the interface the packet leaves by
 	sides       [][]side // of each pool: the interface pairs of its rules
+	inbound     []int    // of each pool: MaxInbound
 }
 
 // compiled is a rule as lookups use it.
@@ -71,6 +72,10 @@ type compiled struct {
 
 // side is the pair of interfaces of a rule.
 type side struct{ from, to uint8 }
+
+// MaxInbound returns Pool.MaxInbound of a pool, by its index in the geometry. It is
+// no part of that: to change it numbers nothing anew.
+func (r *Rules) MaxInbound(pool int) int { return r.inbound[pool] }
 
 // Geometry returns the numbering of the pools' units.
 func (r *Rules) Geometry() *Geometry { return r.geometry }

@@ -161,3 +161,10 @@ func (n *Node) keepIntent() {
 		n.intent.put(want)
 	}
 }
+
+// intentKept hears, on the writer's goroutine, what is on disk.
+func (n *Node) intentKept(i *intent) { n.leaves.Store(i.Leaving) }
+
+// leavingKept implements core.Config.LeavingKept. Who leaves for this life only has
+// nothing to keep.
+func (n *Node) leavingKept() bool { return n.passing || n.leaves.Load() }

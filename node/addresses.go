@@ -11,6 +11,9 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"cohort/ccl"
+	"cohort/config"
 )
 
 // prepareInterfaces makes the data interfaces ready: up, their MTU, no kernel
@@ -33,21 +36,28 @@ func (n *Node) prepareInterfaces() error {
 		if err := netlink.LinkSetUp(l); err != nil {
 			return fmt.Errorf("interface %s: device %s: %w", c.Name, c.Device, err)
 		}
-		if err := addAddress(l, localAddress(c, n.cfg.Bootstrap.Name, 0)); err != nil {
-			return fmt.Errorf("interface %s: %w", c.Name, err)
+		if c.ClusterAddressIPv6.IsValid() {
+			if err := ccl.PrepareIPv6(c.Device); err != nil {
+				return fmt.Errorf("interface %s: %w", c.Name, err)
+			}
+		}
+		for _, a := range localAddresses(c, n.cfg.Bootstrap.Name, 0) {
+			if err := addAddress(l, ownAddress(a.prefix)); err != nil {
+				return fmt.Errorf("interface %s: %w", c.Name, err)
+			}
 		}
 	}
 	return nil
 }
 
-// assignAddresses gives the interfaces without an address of their pool the
-// one that belongs to this node's id (EL7).
+// assignAddresses gives the interfaces without an address of a pool the one that
+// belongs to this node's id (EL7).
 func (n *Node) assignAddresses(id int) {
 	for i := range n.cfg.Cluster.Interfaces {
 		c := &n.cfg.Cluster.Interfaces[i]
 		l, err := netlink.LinkByName(c.Device)
-		if err == nil && !hasAddressOf(l, c.Pool.First, c.Pool.Last) {
-			err = addAddress(l, localAddress(c, n.cfg.Bootstrap.Name, id))
+		if err == nil {
+			err = assign(l, localAddresses(c, n.cfg.Bootstrap.Name, id))
 		}
 		if err != nil {
 			n.log.Error("address", zap.String("interface", c.Name), zap.Error(err))
@@ -55,29 +65,58 @@ func (n *Node) assignAddresses(id int) {
 	}
 }
 
-// addAddress adds a when it is valid and missing.
-func addAddress(l netlink.Link, a netip.Prefix) error {
-	if !a.IsValid() {
-		return nil
+func assign(l netlink.Link, list []localAddress) error {
+	var errs []error
+	for _, a := range list {
+		if !hasAddressOf(l, a.pool) {
+			errs = append(errs, addAddress(l, ownAddress(a.prefix)))
+		}
 	}
-	addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), 32)}}
-	if err := netlink.AddrAdd(l, addr); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("address %v on %s: %w", a, l.Attrs().Name, err)
+	return errors.Join(errs...)
+}
+
+// ownAddress is an address of the node's own for netlink.
+//
+// The kernel shall not look for duplicates of one of IPv6 (DAD): that takes a
+// second or more in which the address does not answer, and it would find none,
+// because a node that is no member hears nothing on its data interfaces (HL5).
+// Pool and pins keep the nodes' addresses apart, as they do those of IPv4.
+func ownAddress(a netip.Prefix) *netlink.Addr {
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}}
+	if a.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	return addr
+}
+
+// addAddress adds an address that is missing.
+func addAddress(l netlink.Link, a *netlink.Addr) error {
+	if err := netlink.AddrAdd(l, a); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("address %v on %s: %w", a.IPNet, l.Attrs().Name, err)
 	}
 	return nil
 }
 
-func hasAddressOf(l netlink.Link, first, last netip.Addr) bool {
-	list, err := netlink.AddrList(l, netlink.FAMILY_V4)
+// hasAddressOf reports whether an interface has an address of a pool.
+func hasAddressOf(l netlink.Link, pool config.Range) bool {
+	list, err := netlink.AddrList(l, netlink.FAMILY_ALL)
 	if err != nil {
 		return false
 	}
 	for _, a := range list {
-		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok && inPool(ip, first, last) {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && pool.Contains(ip.Unmap()) {
 			return true
 		}
 	}
 	return false
+}
+
+// takeAddresses tells the fast path which addresses are the host's.
+func (n *Node) takeAddresses() {
+	if err := n.dp.SetLocalAddrs(n.fib.LocalAddrs()); err != nil {
+		n.log.Error("local addresses", zap.Error(err))
+	}
+	n.noteAddresses()
 }
 
 // sysctls is where the kernel's network switches are.

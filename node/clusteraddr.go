@@ -1,33 +1,54 @@
 package node
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
+	"math"
 	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
-
-	"cohort/config"
 )
 
 // announcements is how often a new control node says where the cluster addresses
-// are, and announceEvery the time between; the first is said at once (EL7).
+// are, at once and then after a pause (EL7). ARP leaves the pause to the sender;
+// neighbour discovery wants it to be the retransmission timer at least, and three
+// announcements at most (RFC 4861, 7.2.6 and 10).
 const (
 	announcements = 3
-	announceEvery = int64(300 * time.Millisecond)
+	arpEvery      = int64(300 * time.Millisecond)
+	adviseEvery   = int64(time.Second)
 )
 
 // clusterAddresses are the addresses that follow the control node, as this node
 // has them.
 type clusterAddresses struct {
-	here bool  // this node has them
-	left int   // announcements to make
-	next int64 // when
+	here    bool   // this node has them, or may have
+	arps    series // gratuitous ARP
+	advices series // unsolicited neighbour advertisements
+}
+
+// series is what is to be said several times.
+type series struct {
+	left  int
+	next  int64 // when
+	every int64 // the pause, ns
+}
+
+func newSeries(now, every int64) series {
+	return series{left: announcements, next: now, every: every}
+}
+
+// due reports whether it is time, and counts.
+func (s *series) due(now int64) bool {
+	if s.left == 0 || now < s.next {
+		return false
+	}
+	s.left--
+	s.next = now + s.every
+	return true
 }
 
 // moveClusterAddresses gives the cluster addresses to this node when it rules, and
@@ -36,74 +57,73 @@ func (n *Node) moveClusterAddresses(now int64, rules bool) {
 	for i := range n.cfg.Cluster.Interfaces {
 		c := &n.cfg.Cluster.Interfaces[i]
 		l, err := netlink.LinkByName(c.Device)
-		if err == nil && rules {
-			err = addAddress(l, c.ClusterAddress)
-		} else if err == nil {
-			err = delAddress(l, c.ClusterAddress)
+		for _, a := range c.ClusterAddresses() {
+			switch {
+			case err != nil:
+			case rules:
+				err = addAddress(l, sharedAddress(a))
+			default:
+				err = delAddress(l, a)
+			}
 		}
 		if err != nil {
 			n.log.Error("cluster address", zap.String("interface", c.Name), zap.Error(err))
 		}
 	}
+	// Before anybody is told: the fast path must let in what comes to them, or an
+	// answer to our own first neighbour solicitation from there is lost, and the
+	// next comes a second later.
+	if err := n.fib.ReadAddrs(); err != nil {
+		n.log.Error("local addresses", zap.Error(err))
+	}
+	n.takeAddresses()
 	n.cluster = clusterAddresses{here: rules}
 	if rules {
-		n.cluster.left, n.cluster.next = announcements, now
+		n.cluster.arps, n.cluster.advices = newSeries(now, arpEvery), newSeries(now, adviseEvery)
 		n.announceAddresses(now)
 	}
 }
 
-// announceAddresses makes neighbours learn where the cluster addresses are.
-func (n *Node) announceAddresses(now int64) {
-	if n.cluster.left == 0 || now < n.cluster.next {
-		return
+// sharedAddress is a cluster address for netlink.
+//
+// Nothing is looked for before one of IPv6 is used (DAD): it has to answer within
+// a second, the view says that it is this node's, and the control node before,
+// which may live on behind a partition, must not be able to deny it by answering.
+// It is deprecated from the start (RFC 4862, 5.5.4): the kernel answers for it, but
+// does not choose it for what the node begins itself, whose answers would go to
+// the next control node. Of IPv4 the kernel chooses the first address of a network,
+// which is the node's own.
+func sharedAddress(a netip.Prefix) *netlink.Addr {
+	addr := ownAddress(a)
+	if a.Addr().Is6() {
+		addr.ValidLft, addr.PreferedLft = math.MaxUint32, 0
 	}
-	n.cluster.left--
-	n.cluster.next = now + announceEvery
-	for i := range n.cfg.Cluster.Interfaces {
-		if err := n.announce(&n.cfg.Cluster.Interfaces[i]); err != nil {
-			n.errors.log(now, n.log, "announce the cluster address", err)
-		}
-	}
+	return addr
 }
 
 // delAddress removes a where it is there.
 func delAddress(l netlink.Link, a netip.Prefix) error {
-	addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), 32)}}
-	if err := netlink.AddrDel(l, addr); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+	if err := netlink.AddrDel(l, ownAddress(a)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("address %v on %s: %w", a, l.Attrs().Name, err)
 	}
 	return nil
 }
 
-// announce sends a gratuitous ARP request for the cluster address of an interface.
-// Its socket is kept: the kernel takes 10 ms and more to close one, and the loop
-// would stand still for that, before the others have the view.
-func (n *Node) announce(c *config.Interface) error {
-	dev, err := net.InterfaceByName(c.Device)
-	if err != nil {
-		return fmt.Errorf("interface %s: %w", c.Name, err)
+// announceAddresses makes neighbours learn where the cluster addresses are.
+func (n *Node) announceAddresses(now int64) {
+	arp, advise := n.cluster.arps.due(now), n.cluster.advices.due(now)
+	if !arp && !advise {
+		return
 	}
-	if len(dev.HardwareAddr) != 6 || dev.Flags&net.FlagRunning == 0 {
-		return nil // nobody hears it
-	}
-	if n.arp < 0 {
-		if n.arp, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
-			return fmt.Errorf("interface %s: %w", c.Name, err)
+	for i := range n.cfg.Cluster.Interfaces {
+		c := &n.cfg.Cluster.Interfaces[i]
+		for _, a := range c.ClusterAddresses() {
+			if a.Addr().Is4() && !arp || a.Addr().Is6() && !advise {
+				continue
+			}
+			if err := n.announce(c, a.Addr()); err != nil {
+				n.errors.log(now, n.log, "announce the cluster address", err)
+			}
 		}
 	}
-	to := &unix.SockaddrLinklayer{Protocol: 0x0608, Ifindex: dev.Index, Halen: 6} // ETH_P_ARP, in network order
-	return unix.Sendto(n.arp, gratuitousARP([6]byte(dev.HardwareAddr), c.ClusterAddress.Addr().As4()), 0, to)
-}
-
-// gratuitousARP is the announcement of RFC 5227, section 3: a broadcast request
-// whose sender and target address are both addr.
-func gratuitousARP(mac [6]byte, addr [4]byte) []byte {
-	b := make([]byte, 0, 42)
-	b = append(b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
-	b = append(b, mac[:]...)
-	for _, field := range []uint16{0x0806, 1, 0x0800, 6<<8 | 4, 1} { // ARP; Ethernet, IPv4, their lengths, request
-		b = binary.BigEndian.AppendUint16(b, field)
-	}
-	b = append(append(b, mac[:]...), addr[:]...)
-	return append(append(b, 0, 0, 0, 0, 0, 0), addr[:]...)
 }

@@ -1,28 +1,30 @@
 package node
 
 import (
-	"bytes"
-	"net"
-	"net/netip"
 	"testing"
-
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
+	"time"
 )
 
-func TestEL7_TheAnnouncementIsAGratuitousARP(t *testing.T) {
-	mac, addr := [6]byte{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("10.1.0.254").As4()
-	p := gopacket.NewPacket(gratuitousARP(mac, addr), layers.LayerTypeEthernet, gopacket.Default)
-	eth, _ := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
-	arp, _ := p.Layer(layers.LayerTypeARP).(*layers.ARP)
-	switch {
-	case p.ErrorLayer() != nil || eth == nil || arp == nil:
-		t.Fatalf("%v", p)
-	case eth.DstMAC.String() != "ff:ff:ff:ff:ff:ff" || !bytes.Equal(eth.SrcMAC, net.HardwareAddr(mac[:])):
-		t.Errorf("from %v to %v", eth.SrcMAC, eth.DstMAC)
-	case arp.Operation != layers.ARPRequest || arp.AddrType != layers.LinkTypeEthernet || arp.Protocol != layers.EthernetTypeIPv4 ||
-		!bytes.Equal(arp.SourceHwAddress, mac[:]) || !bytes.Equal(arp.DstHwAddress, make([]byte, 6)) ||
-		!bytes.Equal(arp.SourceProtAddress, addr[:]) || !bytes.Equal(arp.DstProtAddress, addr[:]):
-		t.Errorf("%+v", arp)
+// TestEL7_AnnouncementsKeepTheirPauses: three of each kind, the first at once;
+// RFC 4861, 7.2.6 wants a second between those of IPv6, and no more than three.
+func TestEL7_AnnouncementsKeepTheirPauses(t *testing.T) {
+	for _, c := range []struct {
+		every time.Duration
+		want  []time.Duration
+	}{
+		{time.Duration(arpEvery), []time.Duration{0, 300 * time.Millisecond, 600 * time.Millisecond}},
+		{time.Duration(adviseEvery), []time.Duration{0, time.Second, 2 * time.Second}},
+	} {
+		const begin = int64(1e12)
+		s := newSeries(begin, int64(c.every))
+		var got []time.Duration
+		for now := begin; now < begin+int64(time.Minute); now += tickEvery {
+			if s.due(now) {
+				got = append(got, time.Duration(now-begin))
+			}
+		}
+		if len(got) != len(c.want) || got[0] != c.want[0] || got[1] != c.want[1] || got[2] != c.want[2] {
+			t.Errorf("said after %v, want %v", got, c.want)
+		}
 	}
 }

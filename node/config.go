@@ -37,6 +37,14 @@ type Config struct {
 	PinRoot  string         // "" = /sys/fs/bpf/cohort
 	Mode     dataplane.Mode // of XDP
 	SlowPath bool           // no fast path: every packet through Go
+	Watch    Watch          // nil: nobody watches
+}
+
+// Watch measures the loop: a packet that comes while a turn is under way waits for
+// its end. Both are called by the loop's goroutine, in every turn.
+type Watch interface {
+	TurnBegins()
+	TurnEnds() // what the loop waits for after that is not part of it
 }
 
 func (c *Config) pinDir() string {
@@ -100,24 +108,49 @@ func Load(path string) (Config, error) {
 	return c, nil
 }
 
-// localAddress returns the address that this node should have on an interface:
-// the pinned one, or the pool's n-th for the node with id n (EL7). Zero while
-// neither is known.
-func localAddress(i *config.Interface, name string, id int) netip.Prefix {
-	bits := i.ClusterAddress.Bits()
+// localAddress is an address that a node has of a pool.
+type localAddress struct {
+	prefix netip.Prefix
+	pool   config.Range
+}
+
+// localAddresses returns the addresses, at most one of each family, that this node
+// should have on an interface: the pinned one, or the pool's n-th for the node with
+// id n (EL7). While neither is known the family is missing.
+func localAddresses(i *config.Interface, name string, id int) []localAddress {
+	var pin config.Pin
 	for _, p := range i.Pins {
 		if p.Node == name {
-			return netip.PrefixFrom(p.Address, bits)
+			pin = p
 		}
 	}
-	if id == 0 || !i.Pool.First.IsValid() {
-		return netip.Prefix{}
+	all := make([]localAddress, 0, 2)
+	for _, f := range []struct {
+		cluster netip.Prefix
+		pool    config.Range
+		pinned  netip.Addr
+	}{{i.ClusterAddress, i.Pool, pin.Address}, {i.ClusterAddressIPv6, i.PoolIPv6, pin.AddressIPv6}} {
+		a := f.pinned
+		if !a.IsValid() {
+			a = nth(f.pool, id)
+		}
+		if a.IsValid() {
+			all = append(all, localAddress{netip.PrefixFrom(a, f.cluster.Bits()), f.pool})
+		}
 	}
-	a := i.Pool.First
-	for n := 1; n < id && a != i.Pool.Last; n++ {
+	return all
+}
+
+// nth returns the n-th address of a pool, or its last; zero for n = 0.
+func nth(pool config.Range, n int) netip.Addr {
+	if n == 0 || !pool.First.IsValid() {
+		return netip.Addr{}
+	}
+	a := pool.First
+	for k := 1; k < n && a != pool.Last; k++ {
 		a = a.Next()
 	}
-	return netip.PrefixFrom(a, bits)
+	return a
 }
 
 var errNoKey = errors.New("node: no cluster key")

@@ -6,6 +6,7 @@ import (
 
 	"cohort/api"
 	"cohort/ccl/wire"
+	"cohort/cluster/ownership"
 	"cohort/flowtable"
 	"cohort/packet"
 )
@@ -69,7 +70,7 @@ func tcpState(s uint8) string {
 	return flowtable.TCPState(s).String()
 }
 
-func (n *Node) ownedEntry(f *flowtable.FlowSlot, tick uint32) entry {
+func (n *Node) ownedEntry(slot uint32, f *flowtable.FlowSlot, tick uint32) entry {
 	e := newEntry(f.Key[0], f.Key[1])
 	n.enter(&e, f.Iface[0], f.Iface[1])
 	c := &e.conn
@@ -89,6 +90,11 @@ func (n *Node) ownedEntry(f *flowtable.FlowSlot, tick uint32) entry {
 			c.Packets[d], c.Bytes[d] = f.Counters(d)
 		}
 	}
+	n.core.Owner().Loans(slot, func(l ownership.Loan) {
+		c.LentTo = append(c.LentTo, api.Delegation{
+			Node: memberName(v, l.Node), Direction: int(l.Dir), EndsInMS: ms(l.Left), CalledBack: l.CalledBack, Packets: l.Packets, Bytes: l.Bytes,
+		})
+	})
 	return e
 }
 
@@ -144,7 +150,7 @@ func livingOwner(v *wire.View, b *flowtable.Backup) string {
 }
 
 // forwardedEntry is of a forwarder, which knows one direction, as it comes.
-func (n *Node) forwardedEntry(f *flowtable.ForwardSlot, tick uint32) entry {
+func (n *Node) forwardedEntry(slot uint32, f *flowtable.ForwardSlot, tick uint32) entry {
 	e := newEntry(f.Key, f.Key.Reverse())
 	n.enter(&e, f.Iface, 0)
 	v, _ := n.core.View()
@@ -152,7 +158,22 @@ func (n *Node) forwardedEntry(f *flowtable.ForwardSlot, tick uint32) entry {
 	c.Roles, c.Owner, c.Gen = "F", memberName(v, wire.NodeID(f.Owner)), f.Gen
 	c.IdleMS = ms(flowtable.Since(tick, f.SeenAt()))
 	c.Packets[0], c.Bytes[0] = f.Counters()
+	if d, _ := n.table.Delegation(slot); d != nil {
+		c.DelegatedFrom = delegation(d, tick, v)
+		c.DelegatedFrom.Node = c.Owner
+		c.IdleMS = min(c.IdleMS, ms(flowtable.Since(tick, d.SeenAt())))
+	}
 	return e
+}
+
+// delegation is of a delegate. What is bound to another view is over before its time.
+func delegation(d *flowtable.DelegationSlot, tick uint32, v *wire.View) *api.Delegation {
+	out := &api.Delegation{}
+	out.Packets, out.Bytes = d.Counters()
+	if v != nil && d.InForce(tick, v.Tag()) {
+		out.EndsInMS = ms(flowtable.Since(d.Lease, tick))
+	}
+	return out
 }
 
 // responsible returns the director of a key, and who keeps the copy of what

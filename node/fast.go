@@ -7,13 +7,14 @@ import (
 	"cohort/api"
 	"cohort/ccl/seal"
 	"cohort/cluster/membership"
+	"cohort/cluster/pulse"
 	"cohort/dataplane"
 	"cohort/node/heart"
 )
 
 // drainPasses bounds how much of the control link is read before a membership is
 // asked about: what waited there is older than the question.
-const drainPasses = 64
+const drainPasses = 1024
 
 // openHeart prepares the process that beats in the fast profile (HL7).
 func (n *Node) openHeart() (err error) {
@@ -81,11 +82,25 @@ func (n *Node) pulse(m *membership.Status) *api.Pulse {
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	p := &api.Pulse{Realtime: s.Realtime, BeatMS: since(s.Beat), LatenessMS: ms(s.Lateness), WorstMS: ms(s.Worst)}
+	for i := range s.Stages {
+		w := &s.Stages[i]
+		stage := api.PulseStage{
+			Stage: pulse.Stage(i).String(), Late: s.LateAt[i], WorstMS: float64(w.Worst) / 1e6,
+			P50MS: float64(w.Quantile(0.5)) / 1e6, P99MS: float64(w.Quantile(0.99)) / 1e6, SumMS: float64(w.Sum) / 1e6,
+		}
+		for b, n := range w.Counts {
+			stage.Beats += n
+			if b < len(pulse.Bounds) {
+				stage.Buckets = append(stage.Buckets, api.PulseBucket{UpToMS: float64(pulse.Bounds[b]) / 1e6, Beats: stage.Beats})
+			}
+		}
+		p.Stages = append(p.Stages, stage)
+	}
 	peers := n.heart.Peers()
 	for i := range m.Peers {
 		if q := &m.Peers[i]; q.Member.Name != "" {
 			b := peers[q.Addr]
-			p.Peers = append(p.Peers, api.PulsePeer{Member: q.Member.Name, BeatMS: since(b.At), LoopMS: since(b.Progress), Hold: b.Hold})
+			p.Peers = append(p.Peers, api.PulsePeer{Member: q.Member.Name, BeatMS: since(b.At), LoopMS: since(b.Progress), LongestMS: float64(b.Longest/1e3) / 1e3, Hold: b.Hold})
 		}
 	}
 	return p
@@ -100,6 +115,11 @@ func (n *Node) beatCounters(add func(kind, name string, v uint64, text string)) 
 	add("link", "beats_sent", s.Sent, "beats to all (HL7)")
 	add("link", "beats_received", s.Received, "beats of other nodes")
 	add("link", "beats_late", s.Late, "of them more than 75 ms after the one before")
+	add("link", "beats_late_sender", s.LateAt[pulse.AtSender], "of beats_late: most of the time had gone in the sender, whose pulse did not run")
+	add("link", "beats_late_transit", s.LateAt[pulse.InTransit], "of beats_late: most of the time had gone on the link, or in the kernels at its ends")
+	add("link", "beats_late_receiver", s.LateAt[pulse.AtReceiver], "of beats_late: most of the time had gone here, where the pulse did not run")
+	add("link", "beats_late_lost", s.LateLost, "of beats_late: beats before it were lost")
+	add("link", "beats_lost", s.Lost, "beats that never came, or after a later one")
 	add("link", "beats_asked", s.Asked, "times that a silent node was asked for a beat")
 	add("link", "beats_answered", s.Answered, "times that this node was asked for one, and answered")
 	add("link", "beats_send_failed", s.SendFailed, "beats and handshakes of beats that could not be sent")

@@ -27,21 +27,26 @@ func (p provider) Forgettable(ctx context.Context, node string) (api.Forgotten, 
 	f := api.Forgotten{Node: node}
 	var err error
 	var s blocks.Status
-	if inLoop := n.inLoop(ctx, func(now int64) {
-		f.Already, err = n.core.Forgettable(now, node)
-		s = n.core.Units().Status()
-	}); inLoop != nil {
-		return f, inLoop
-	}
-	if err != nil {
-		return f, refusal(node, err, s.Missing)
-	}
-	for i := range s.Units {
-		if u := &s.Units[i]; u.Holder == 0 && u.State != blocks.Limbo {
-			f.Frozen++
-			if u.Last == node {
-				f.Held++
+	for first := 0; ; first += len(s.Units) {
+		if inLoop := n.inLoop(ctx, func(now int64) {
+			f.Already, err = n.core.Forgettable(now, node)
+			s = n.core.Units().StatusOf(first, statusBatch)
+		}); inLoop != nil {
+			return f, inLoop
+		}
+		if err != nil {
+			return f, refusal(node, err, s.Missing)
+		}
+		for i := range s.Units {
+			if u := &s.Units[i]; u.Holder == 0 && u.State != blocks.Limbo {
+				f.Frozen++
+				if u.Last == node {
+					f.Held++
+				}
 			}
+		}
+		if len(s.Units) == 0 {
+			break
 		}
 	}
 	f.WaitsFor = slices.DeleteFunc(s.Missing, func(name string) bool { return name == node })

@@ -12,11 +12,11 @@ const (
 	// looked for. A scan of a network behind us takes one for every address, and
 	// while it is in use its neighbour is asked for.
 	hopsLow = 256
-	// hopBatch is how many flows one tick asks for theirs.
-	hopBatch = 20480
+	// hopBatch is how many flows one turn asks for theirs.
+	hopBatch = 2048
 )
 
-// hopUse finds out, a slice a tick, which next hops no flow has.
+// hopUse finds out, a slice a turn, which next hops no flow has.
 type hopUse struct {
 	on     bool
 	cursor uint32

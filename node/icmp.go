@@ -1,8 +1,6 @@
 package node
 
 import (
-	"net/netip"
-
 	"cohort/dataplane"
 	"cohort/dataplane/fib"
 	"cohort/packet"
@@ -89,11 +87,9 @@ func (n *Node) noteAddresses() {
 	for _, i := range n.cfg.Cluster.Interfaces {
 		n.addresses[i.ID] = packet.Addr{}
 		for _, a := range local {
-			if inPool(a, i.Pool.First, i.Pool.Last) {
+			if i.Pool.Contains(a) {
 				n.addresses[i.ID] = packet.AddrFrom(a)
 			}
 		}
 	}
 }
-
-func inPool(a, first, last netip.Addr) bool { return first.Compare(a) <= 0 && a.Compare(last) <= 0 }

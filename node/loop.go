@@ -22,10 +22,13 @@ const (
 	tickEvery = int64(10 * time.Millisecond)
 	fastTick  = int64(5 * time.Millisecond) // in the fast profile
 	slowEvery = int64(time.Second)
+	// walkFor is how long after a tick next hops are looked for in the tables, between
+	// packets: it is work that may take seconds, and must not take all of the CPU.
+	walkFor = tickEvery / 2
 
 	// linkBatch bounds the datagrams of one pass, so that packets and time get
-	// their turn.
-	linkBatch = 256
+	// their turn: each may carry some seventy registrations.
+	linkBatch = 16
 	// holdFrames is how many packets may wait for a director or a neighbour.
 	holdFrames = 4096
 )
@@ -38,8 +41,12 @@ func (n *Node) loop(ctx context.Context) error {
 	defer stop()
 	n.polls.add(n.wake, n.link.FD())
 	n.polls.add(n.io.FDs()...)
+	watch := n.cfg.Watch
 	for ctx.Err() == nil {
 		n.now = dataplane.Now()
+		if watch != nil {
+			watch.TurnBegins()
+		}
 		if n.heart != nil {
 			n.heart.Progress(n.now)
 			if n.heart.Alarmed() {
@@ -50,16 +57,23 @@ func (n *Node) loop(ctx context.Context) error {
 		more := n.datagrams(n.now)
 		n.runPosted()
 		n.serveRequests(n.now)
-		if n.now >= n.nextTick {
+		switch {
+		case n.now >= n.nextTick:
 			n.tick(n.now)
+			n.working, n.walkUntil = true, n.now+walkFor
 			n.nextTick = n.now + tickEvery
 			if n.heart != nil {
 				n.nextTick = n.now + fastTick
 			}
+		case n.working:
+			n.working = n.work(n.now)
 		}
 		n.core.Flush(n.now)
 		n.io.Flush()
-		idle := packets == 0 && !more
+		if watch != nil {
+			watch.TurnEnds()
+		}
+		idle := packets == 0 && !more && !n.working
 		if err := n.polls.wait(idle, n.now, n.nextTick); err != nil {
 			return err
 		}
@@ -117,14 +131,12 @@ func (n *Node) tick(now int64) {
 	n.keepIntent()
 	n.announceAddresses(now)
 	n.kernelChanges(now)
-	n.reroute.step(n.table, n.nextHop, dataplane.Now)
-	n.hops.step(n.table, n.fib.Collect)
 	n.retryUnresolved(now)
 	if now >= n.nextSlow {
 		n.nextSlow = now + slowEvery
 		n.fib.Tick()
 		n.watchForwarding()
-		n.refused.log(n.log, n.core.Translator())
+		n.refused.log(n.log, n.refusalsNow())
 		n.foreign.watch(now, n.cfg.Bootstrap.CCL.Peers, n.sealer.Foreign, n.cfg.Keys.IDs(), n.log)
 		if n.fib.Stats().NextHopEntries > hopsLow {
 			n.hops.start()
@@ -136,6 +148,18 @@ func (n *Node) tick(now int64) {
 	}
 }
 
+// work goes on for one turn with what walks over tables, and reports whether that is to
+// go on in the next.
+func (n *Node) work(now int64) (more bool) {
+	more = n.core.Work(now)
+	if now < n.walkUntil {
+		n.reroute.step(n.table, n.nextHop, dataplane.Now)
+		n.hops.step(n.table, n.fib.Collect)
+		more = more || n.reroute.on || n.hops.on
+	}
+	return more
+}
+
 // kernelChanges takes what netlink told about routes, neighbours and links.
 func (n *Node) kernelChanges(now int64) {
 	select {
@@ -145,10 +169,7 @@ func (n *Node) kernelChanges(now int64) {
 	}
 	ch := n.fib.Take()
 	if ch.Addrs {
-		if err := n.dp.SetLocalAddrs(n.fib.LocalAddrs()); err != nil {
-			n.log.Error("local addresses", zap.Error(err))
-		}
-		n.noteAddresses()
+		n.takeAddresses()
 	}
 	if ch.Links {
 		for _, l := range n.fib.Links() {

@@ -39,6 +39,7 @@ type unitWalk struct {
 	units   []unitCopy
 	next    int // index into units
 	lost    int // units without a holder
+	told    int // index into units: of those before it explain has told
 	names   [wire.MaxNodes]string
 	now     int64
 	self    wire.NodeID
@@ -58,14 +59,15 @@ func (n *Node) copyUnits(ctx context.Context, rules *nat.Rules, first, count int
 			return nil, errRecut
 		}
 	}
-	if w.lost == 0 {
-		return w, nil
+	for w.lost > 0 && w.told < count {
+		if err := n.inLoop(ctx, w.explain); err != nil {
+			return nil, err
+		}
+		if w.recut {
+			return nil, errRecut
+		}
 	}
-	err := n.inLoop(ctx, w.explain)
-	if w.recut {
-		err = errRecut
-	}
-	return w, err
+	return w, nil
 }
 
 // visit goes on for one visit of the loop.
@@ -112,19 +114,21 @@ func (w *unitWalk) copy(unit int, u *unitCopy) {
 	}
 }
 
-// explain says of units without a holder what became of them.
+// statusBatch is of how many units the loop tells the status in one turn: some
+// hundredths of a millisecond.
+const statusBatch = 1024
+
+// explain says of some units without a holder what became of them.
 func (w *unitWalk) explain(int64) {
 	if w.recut = w.rules != w.n.natRules(); w.recut {
 		return
 	}
-	s := w.n.core.Units().Status()
+	part := w.units[w.told:min(w.told+statusBatch, len(w.units))]
+	s := w.n.core.Units().StatusOf(w.first+w.told, len(part))
 	w.missing, w.open = s.Missing, s.Open
-	if s.Units == nil {
-		return
-	}
-	for i := range w.units {
-		if u := &w.units[i]; u.holder == 0 {
-			now := &s.Units[w.first+i]
+	w.told += len(part)
+	for i := range s.Units {
+		if u, now := &part[i], &s.Units[i]; u.holder == 0 {
 			u.limbo, u.last = now.State == blocks.Limbo, now.Last
 		}
 	}

@@ -58,7 +58,7 @@ type Node struct {
 	resumed     bool
 
 	wake   int        // eventfd: the API has a request
-	arp    int        // socket of announcements; -1 until the first
+	caller int        // socket of announcements; -1 until the first
 	postMu sync.Mutex // guards posted
 	posted []func(now int64)
 
@@ -87,6 +87,8 @@ type Node struct {
 	polls     polls
 	now       int64 // of the loop's pass
 	nextTick  int64
+	walkUntil int64 // the tables are walked for next hops
+	working   bool  // the last tick has left something to do
 	nextSlow  int64
 	nextLink  int64
 	cluster   clusterAddresses
@@ -95,8 +97,9 @@ type Node struct {
 	refused   refusalLog
 	foreign   foreignPeers
 
-	wanted  intent // as it was written last
-	passing bool   // out by leave: a restart brings it back
+	wanted  intent      // as it was written last
+	passing bool        // out by leave: a restart brings it back
+	leaves  atomic.Bool // as it is on disk
 }
 
 // request is a function that an API goroutine wants run in the loop.
@@ -111,7 +114,8 @@ func New(cfg Config) (*Node, error) {
 	if len(cfg.Keys.Link) == 0 {
 		return nil, errNoKey
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1, arp: -1}
+	n := &Node{cfg: cfg, log: cfg.Log, requests: make(chan request), wake: -1, caller: -1}
+	n.cluster.here = true // a daemon before this one may have left them
 	if err := n.open(); err != nil {
 		n.close()
 		return nil, err
@@ -126,7 +130,7 @@ func (n *Node) open() error {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
 	n.state = openState[saved](boot.StateDir, "membership.json", nil, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
-	n.intent = openState[intent](boot.StateDir, "clustering.json", nil, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
+	n.intent = openState[intent](boot.StateDir, "clustering.json", n.intentKept, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err
 	}
@@ -254,7 +258,7 @@ func (n *Node) openCore() error {
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
 		},
-		MTUCheck: check, Health: watched(cl),
+		MTUCheck: check, Health: watched(cl), LeavingKept: n.leavingKept,
 	})
 	if err != nil {
 		return err
@@ -265,6 +269,7 @@ func (n *Node) openCore() error {
 	n.watchControlLink(now)
 	if want := n.intent.load(); want != nil {
 		n.wanted = *want
+		n.intentKept(want)
 	}
 	if n.resumed && !n.wanted.Disabled {
 		n.restoreUnits(now)
@@ -381,12 +386,12 @@ func (n *Node) close() {
 	if n.units != nil {
 		errs = append(errs, n.units.close())
 	}
-	for _, fd := range []int{n.wake, n.arp} {
+	for _, fd := range []int{n.wake, n.caller} {
 		if fd >= 0 {
 			errs = append(errs, unix.Close(fd))
 		}
 	}
-	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake, n.arp = nil, nil, nil, nil, nil, nil, nil, -1, -1
+	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake, n.caller = nil, nil, nil, nil, nil, nil, nil, -1, -1
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("closing", zap.Error(err))
 	}

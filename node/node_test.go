@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,22 +14,41 @@ import (
 )
 
 func TestEL7_LocalAddressIsPinnedOrFollowsTheID(t *testing.T) {
+	addr := netip.MustParseAddr
 	i := &config.Interface{
 		ClusterAddress: netip.MustParsePrefix("10.1.0.254/24"),
-		Pool:           config.Range{First: netip.MustParseAddr("10.1.0.1"), Last: netip.MustParseAddr("10.1.0.4")},
-		Pins:           []config.Pin{{Node: "fw-b", Address: netip.MustParseAddr("10.1.0.9")}},
+		Pool:           config.Range{First: addr("10.1.0.1"), Last: addr("10.1.0.4")},
+		Pins:           []config.Pin{{Node: "fw-b", Address: addr("10.1.0.9")}},
+	}
+	both := *i
+	both.ClusterAddressIPv6 = netip.MustParsePrefix("2001:db8::254/64")
+	both.PoolIPv6 = config.Range{First: addr("2001:db8::1"), Last: addr("2001:db8::2")}
+	both.Pins = []config.Pin{
+		{Node: "fw-b", Address: addr("10.1.0.9"), AddressIPv6: addr("2001:db8::b")},
+		{Node: "fw-c", AddressIPv6: addr("2001:db8::c")},
 	}
 	for _, c := range []struct {
-		name string
-		id   int
-		want string
+		name      string
+		id        int
+		ipv4, all string
 	}{
-		{"fw-b", 0, "10.1.0.9/24"}, {"fw-b", 3, "10.1.0.9/24"},
-		{"fw-a", 0, "invalid Prefix"}, {"fw-a", 1, "10.1.0.1/24"}, {"fw-a", 4, "10.1.0.4/24"},
-		{"fw-a", 9, "10.1.0.4/24"}, // never outside the pool
+		{"fw-b", 0, "10.1.0.9/24", "10.1.0.9/24 2001:db8::b/64"},
+		{"fw-b", 3, "10.1.0.9/24", "10.1.0.9/24 2001:db8::b/64"},
+		{"fw-a", 0, "", ""},
+		{"fw-a", 1, "10.1.0.1/24", "10.1.0.1/24 2001:db8::1/64"},
+		{"fw-a", 4, "10.1.0.4/24", "10.1.0.4/24 2001:db8::2/64"},
+		{"fw-a", 9, "10.1.0.4/24", "10.1.0.4/24 2001:db8::2/64"}, // never outside the pool
+		{"fw-c", 0, "", "2001:db8::c/64"},                        // of one family only
+		{"fw-c", 2, "10.1.0.2/24", "10.1.0.2/24 2001:db8::c/64"},
 	} {
-		if got := localAddress(i, c.name, c.id).String(); got != c.want {
-			t.Errorf("node %s with id %d: %s, want %s", c.name, c.id, got, c.want)
+		for i, want := range map[*config.Interface]string{i: c.ipv4, &both: c.all} {
+			var got []string
+			for _, a := range localAddresses(i, c.name, c.id) {
+				got = append(got, a.prefix.String())
+			}
+			if got := strings.Join(got, " "); got != want {
+				t.Errorf("node %s with id %d: %q, want %q", c.name, c.id, got, want)
+			}
 		}
 	}
 }

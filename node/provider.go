@@ -39,6 +39,10 @@ func (p provider) Info(ctx context.Context) (api.Info, error) {
 		Cluster: p.n.cfg.Bootstrap.Cluster, Self: s.Self.Name, State: membership.StateName(s.State),
 		Config: membership.ConfigName(s.Running), Waiting: s.Unready,
 	}
+	for i := range p.n.cfg.Cluster.Interfaces {
+		c := &p.n.cfg.Cluster.Interfaces[i]
+		info.Addresses = append(info.Addresses, api.ClusterAddresses{Interface: c.Name, Addresses: c.ClusterAddresses()})
+	}
 	if s.Prepared != 0 {
 		info.Prepared = membership.ConfigName(s.Prepared)
 	}
@@ -176,10 +180,11 @@ func describeLink(i api.Interface, modes map[string]string) api.Interface {
 		return i
 	}
 	i.MTU, i.Up = l.Attrs().MTU, l.Attrs().OperState == netlink.OperUp
-	addrs, _ := netlink.AddrList(l, netlink.FAMILY_V4)
+	addrs, _ := netlink.AddrList(l, netlink.FAMILY_ALL)
 	for _, a := range addrs {
 		ones, _ := a.Mask.Size()
-		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if ip = ip.Unmap(); ok && !(ip.Is6() && ip.IsLinkLocalUnicast()) {
 			i.Addresses = append(i.Addresses, netip.PrefixFrom(ip, ones))
 		}
 	}
@@ -200,13 +205,13 @@ func (p provider) Tables(ctx context.Context) (t api.Tables, err error) {
 	n := p.n
 	err = n.inLoop(ctx, func(int64) {
 		s := n.table.Stats()
-		t = api.Tables{Owned: s.Flows, Copies: n.copies.Len(), Forwards: s.Forwards}
+		t = api.Tables{Owned: s.Flows, Copies: n.copies.Len(), Forwards: s.Forwards, Lent: n.core.Owner().LentNow(), Delegated: s.Delegations}
 		if n.stubs != nil {
 			t.Stubs = n.stubs.Len()
 		}
 	})
 	l := n.cfg.Cluster.Limits
-	t.MaxOwned, t.MaxCopies, t.MaxForwards = l.Connections, 2*l.Connections, l.Forwards
+	t.MaxOwned, t.MaxCopies, t.MaxForwards, t.MaxDelegations = l.Connections, 2*l.Connections, l.Forwards, l.Delegations
 	return t, err
 }
 

@@ -7,12 +7,12 @@ import (
 	"cohort/packet"
 )
 
-// rerouteBudget is how long one tick may look up routes: an answer that is not
+// rerouteBudget is how long one turn may look up routes: an answer that is not
 // cached costs some fifty microseconds, and a table of distinct remote
-// addresses would hold the loop up, heartbeats and lease included, for seconds.
-const rerouteBudget = int64(5 * time.Millisecond)
+// addresses would hold the loop up, packets, heartbeats and lease included, for seconds.
+const rerouteBudget = int64(500 * time.Microsecond)
 
-// reroute gives flows the next hops of changed routes, a slice a tick.
+// reroute gives flows the next hops of changed routes, a slice a turn.
 type reroute struct {
 	on     bool
 	again  bool // the routes changed during the round
@@ -28,7 +28,7 @@ func (r *reroute) start() {
 	r.on = true
 }
 
-// step goes on for one tick.
+// step goes on for one turn.
 func (r *reroute) step(t *flowtable.Table, nextHop func(packet.Addr) uint16, clock func() int64) {
 	if !r.on {
 		return

@@ -47,14 +47,14 @@ func TestTR1_RouteChangeDoesNotHoldTheLoopUp(t *testing.T) {
 	hop := func(packet.Addr) uint16 { now += lookup; return 7 }
 	var r reroute
 	r.start()
-	for ticks := 0; r.on; ticks++ {
-		if ticks > 1000 {
+	for turns := 0; r.on; turns++ {
+		if turns > 1000 {
 			t.Fatal("the round does not end")
 		}
 		began := now
 		r.step(table, hop, clock)
 		if took := now - began; took > rerouteBudget+2*lookup {
-			t.Fatalf("one tick took %d ms", took/1e6)
+			t.Fatalf("one turn took %d µs", took/1e3)
 		}
 	}
 	if n := stale(table, 7); n != 0 {
@@ -68,14 +68,14 @@ func TestTR1_RoutesThatKeepChangingReachAllFlows(t *testing.T) {
 	clock := func() int64 { return now }
 	hop := func(packet.Addr) uint16 { now += 50_000; return 7 }
 	var r reroute
-	for range 100 {
+	for range 400 {
 		r.start()
 		r.step(table, hop, clock)
 	}
 	if n := stale(table, 7); n != 0 {
 		t.Fatalf("%d flows still have the next hop of long ago", n)
 	}
-	for range 100 {
+	for range 400 {
 		r.step(table, hop, clock)
 	}
 	if r.on {

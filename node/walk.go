@@ -85,8 +85,8 @@ func (w *tableWalk) done() bool { return w.table >= w.until }
 func (w *tableWalk) batch() (more bool) {
 	switch n := w.n; w.table {
 	case walkFlows:
-		w.cursor = n.table.ScanFlows(w.cursor, visitBatch, func(_ uint32, f *flowtable.FlowSlot) bool {
-			w.one = n.ownedEntry(f, w.now)
+		w.cursor = n.table.ScanFlows(w.cursor, visitBatch, func(slot uint32, f *flowtable.FlowSlot) bool {
+			w.one = n.ownedEntry(slot, f, w.now)
 			w.take(&w.one)
 			return true
 		})
@@ -101,8 +101,8 @@ func (w *tableWalk) batch() (more bool) {
 			w.cursor = n.stubs.Scan(w.cursor, visitBatch, w.stub)
 		}
 	case walkForwards:
-		w.cursor = n.table.ScanForwards(w.cursor, visitBatch, func(_ uint32, f *flowtable.ForwardSlot) bool {
-			w.one = n.forwardedEntry(f, w.now)
+		w.cursor = n.table.ScanForwards(w.cursor, visitBatch, func(slot uint32, f *flowtable.ForwardSlot) bool {
+			w.one = n.forwardedEntry(slot, f, w.now)
 			w.take(&w.one)
 			return true
 		})

@@ -1,6 +1,10 @@
 package sim
 
-import "slices"
+import (
+	"slices"
+
+	"cohort/cluster/ownership"
+)
 
 // Partition cuts the control link between two random sides.
 func Partition(w *World) {
@@ -102,15 +106,32 @@ func Flapping(w *World) {
 	side, oneWay := w.rng.Uint64(), w.rng.IntN(2) == 0
 	w.note("FAULT flapping %0*b, one way %v", len(w.nodes), side&(1<<len(w.nodes)-1), oneWay)
 	cut := func(a, b int) bool { return side>>a&1 != side>>b&1 && (!oneWay || side>>a&1 == 1) }
-	var flap func(times int)
-	flap = func(times int) {
-		if times == 0 || w.mended {
-			return
-		}
-		down := 5*ms + w.rng.Int64N(500*ms)
-		w.check.split()
-		w.cutWhile(down, cut)
-		w.clock.after(down+5*ms+w.rng.Int64N(500*ms), func() { flap(times - 1) })
+	w.flap(3+w.rng.IntN(8), 500*ms, 500*ms, cut)
+}
+
+// flap cuts the link so many times, for as long as said at most, with pauses.
+func (w *World) flap(times int, down, up int64, cut func(a, b int) bool) {
+	if times == 0 || w.mended {
+		return
 	}
-	flap(3 + w.rng.IntN(8))
+	d := 5*ms + w.rng.Int64N(down)
+	w.check.split()
+	w.cutWhile(d, cut)
+	w.clock.after(d+5*ms+w.rng.Int64N(up), func() { w.flap(times-1, down, up, cut) })
+}
+
+// FlappingYoung lets some connect, and flaps both ways as soon as most of them have: their
+// owners have had no time to tell anybody that the handshakes are over.
+func FlappingYoung(w *World) {
+	for range 24 {
+		c := w.client(ownership.KindTCP)
+		c.steps += 10
+		w.conns = append(w.conns, c)
+		w.clock.after(w.rng.Int64N(100*ms), c.start)
+	}
+	side := w.rng.Uint64()
+	w.clock.after(100*ms+w.rng.Int64N(200*ms), func() {
+		w.note("FAULT flapping %0*b", len(w.nodes), side&(1<<len(w.nodes)-1))
+		w.flap(3+w.rng.IntN(8), 2*second, second/2, func(a, b int) bool { return side>>a&1 != side>>b&1 })
+	})
 }

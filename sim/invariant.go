@@ -6,6 +6,7 @@ import (
 
 	"cohort/ccl/wire"
 	"cohort/cluster/order"
+	"cohort/cluster/ownership"
 	"cohort/flowtable"
 )
 
@@ -48,8 +49,24 @@ func (k *checker) split() {
 	k.torn = true
 	k.moved()
 	for _, c := range k.w.conns {
-		k.excuse(c, "the control link was cut")
+		if c.open = c.open || c.excused == "" && k.connected(c); !c.open {
+			k.excuse(c, "the control link was cut")
+		}
 	}
+}
+
+// connected reports whether the two ends of a TCP connection have shaken hands, and
+// one node owns it and nobody else believes so. A cut in which nobody dies costs it
+// time and nothing else (FR11).
+func (k *checker) connected(c *conn) bool {
+	owners, sure := 0, false
+	for _, n := range k.w.nodes {
+		if ref := n.table.Lookup(c.key); ref != 0 && !ref.IsForward() {
+			owners++
+			sure = n.running() && n.tag != 0 && n.table.Flow(ref.Slot()).Flags&flowtable.FlowProvisional == 0
+		}
+	}
+	return c.kind == ownership.KindTCP && c.seen > 1 && c.seen < c.steps && owners == 1 && sure
 }
 
 // step runs after every event: the walk over all connections once in a while. NT4
@@ -57,7 +74,9 @@ func (k *checker) split() {
 func (k *checker) step() {
 	if k.w.setups != nil && (len(k.w.net.cut) > 0 || k.apart()) {
 		for _, c := range k.w.conns {
-			k.excuse(c, "two sides of the cluster translated it, each for itself")
+			if !c.open {
+				k.excuse(c, "two sides of the cluster translated it, each for itself")
+			}
 		}
 	}
 	if now := k.w.clock.now; now >= k.nextFull {

@@ -96,7 +96,7 @@ func (n *node) boot() {
 		Health: core.Health{Rejoin: soon()},
 		Ownership: ownership.Config{
 			Sequences: w.sequences(), Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
-			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, Exposed: n.exposed, Lease: w.cfg.Lease, OwnerOnly: w.cfg.OwnerOnly, AgeEvery: w.cfg.AgeEvery, LentAbove: 1, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
+			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, Exposed: n.exposed, Lease: w.cfg.Lease, OwnerOnly: w.cfg.OwnerOnly, AgeEvery: w.cfg.AgeEvery, Slice: slice, LentAbove: 1, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},
 	})
@@ -115,11 +115,33 @@ func (n *node) schedule(life int, d int64) {
 		}
 		if !n.stopped {
 			n.core.Tick(n.w.clock.now)
+			n.work(life)
 			if n.tag != 0 {
 				n.lease = n.core.Member().LeaseUntil(n.w.clock.now)
 			}
 		}
 		n.schedule(life, tickEvery)
+	})
+}
+
+// workEvery is the time between two turns of a node that has work left, and slice how
+// many entries each looks at: few, so that packets, messages and crashes come between
+// any two, as between those of tables with millions of entries.
+const (
+	workEvery = int64(100 * time.Microsecond)
+	slice     = 5
+)
+
+// work goes on with what the last tick has left.
+func (n *node) work(life int) {
+	n.w.clock.after(workEvery, func() {
+		if n.life != life || !n.powered || n.dead || n.stopped {
+			return
+		}
+		if n.core.Work(n.w.clock.now) {
+			n.work(life)
+		}
+		n.core.Flush(n.w.clock.now)
 	})
 }
 

@@ -42,6 +42,7 @@ type conn struct {
 	seen     int    // requests that it has got
 	reached  bool   // the responder has got a packet
 	exposed  bool   // one left before the copy was stored, with durability sync
+	open     bool   // its handshake was over, and its owner sure, when the link was first cut
 	excused  string // why losing it is no violation
 
 	// tuple is what the server knows the client by: with NAT the mapped one. The
@@ -65,6 +66,15 @@ type conn struct {
 // detection plus takeover, and than a partition.
 const giveUp = 12 * second
 
+// patience is giveUp of this run's clients: with Backoff twice that, for they try six
+// times only.
+func (c *Config) patience() int64 {
+	if c.Backoff {
+		return 2 * giveUp
+	}
+	return giveUp
+}
+
 func (c *conn) start() {
 	c.started, c.progress = c.w.clock.now, c.w.clock.now
 	c.send()
@@ -76,11 +86,15 @@ func (c *conn) send() {
 	w.enter(c.packet(c.step, false, c.key))
 	c.timer++
 	timer := c.timer
-	w.clock.after(150*ms+c.draw(timer<<16, 100*ms), func() {
+	again := 150*ms + c.draw(timer<<16, 100*ms)
+	if w.cfg.Backoff {
+		again = max(again, w.clock.now-c.progress+again/2)
+	}
+	w.clock.after(again, func() {
 		if c.timer != timer || c.done || c.failed {
 			return
 		}
-		if w.clock.now-c.progress > giveUp {
+		if w.clock.now-c.progress > w.cfg.patience() {
 			c.failed = true
 			if c.excused == "" && !(c.step == 0 && c.refused != 0 && c.district != nil) {
 				w.fail("FR11: connection %d (%v) lost at step %d", c.id, c.key, c.step)
@@ -189,7 +203,11 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 		return
 	}
 	c.timer++
-	w.clock.after(c.draw(c.step, w.cfg.Think), func() {
+	think := w.cfg.Think
+	if w.cfg.Backoff && c.step == 1 {
+		think /= 10 // it has something to ask when it connects
+	}
+	w.clock.after(c.draw(c.step, think), func() {
 		if !c.done && !c.failed {
 			c.progress = w.clock.now
 			c.send()

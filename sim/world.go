@@ -26,6 +26,7 @@ type Config struct {
 	Lease     time.Duration // of delegations, 0 = the default
 	AgeEvery  time.Duration // 0 = the default
 	Think     int64         // ns between a reply and the next request at most (200 ms)
+	Backoff   bool          // clients ask as soon as they are connected, and repeat ever more rarely, as TCP does
 	Link      Link
 	NAT       bool          // everything leaves through one PAT address
 	Town      bool          // rules and conversations of every kind instead, see town.go
@@ -80,7 +81,7 @@ func (c *Config) defaults() {
 		c.HoldDown = 2 * time.Second
 	}
 	if c.Timeouts == (flowtable.Timeouts{}) {
-		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
+		c.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 10, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, TCPReset: 3, UDP: 10, UDPStream: 10, ICMP: 10, Other: 10}
 	}
 }
 
@@ -94,6 +95,7 @@ type Result struct {
 	Orphaned   int // such connections
 	Delegated  int // packets that left by a delegation
 	Billed     int // connections whose counters at the owner are exact to the packet, delegates having forwarded part of it
+	Open       int // conversations over TCP that had shaken hands when the link was first cut
 	Exposed    int // connections of which a packet left before the copy was stored, with durability sync
 	Adopted    uint64
 	InUse      uint64 // units that thawed with connections in them, at nodes that live in the end
@@ -174,7 +176,7 @@ func Run(cfg Config) Result {
 	w.mend()
 	w.advance(settleBound + second)
 	w.check.settled()
-	w.advanceUntil(2*giveUp+3*second, w.check.finished) // one that is served at last is as slow as its start was late
+	w.advanceUntil(2*w.cfg.patience()+3*second, w.check.finished) // one that is served at last is as slow as its start was late
 	w.check.converged()
 	if w.result.Delegated > 0 {
 		w.advance(max(int64(w.cfg.Lease), 3*second) + second) // the last reports
@@ -191,7 +193,8 @@ func Run(cfg Config) Result {
 // owner's connection and then of the stub that it has bound; the tomb and its
 // ageing, hold-down; then a block is taken from its host, and handed to its target.
 func (w *World) drain() {
-	last := 2*int64(time.Duration(w.cfg.Timeouts.UDP)*time.Second) + 5*second + int64(w.cfg.HoldDown) + 4*second
+	idle := max(w.cfg.Timeouts.UDP, w.cfg.Timeouts.TCPEstablished)
+	last := 2*int64(time.Duration(idle)*time.Second) + 5*second + int64(w.cfg.HoldDown) + 4*second
 	if w.cfg.Town {
 		last += mappingIdle
 	}
@@ -233,24 +236,31 @@ func (w *World) plan() {
 // planConns is a crowd of clients behind the inside that talk to one server.
 func (w *World) planConns() {
 	kinds := []ownership.Kind{ownership.KindTCP, ownership.KindTCP, ownership.KindUDP, ownership.KindEchoRequest}
-	for i := range w.cfg.Conns {
-		c := &conn{w: w, id: i + 1, in: inside, kind: kinds[w.traffic.IntN(len(kinds))], steps: 2 + w.traffic.IntN(w.cfg.Steps)}
-		c.key = packet.FlowKey{Src: packet.Addr{10, 0, 0, byte(i%4 + 1)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(2000 + i), DstPort: 80, Proto: packet.ProtoTCP}
-		if w.cfg.NAT {
-			// Hosts prefer the same few ports: what one gives up another takes.
-			c.key.Src, c.key.SrcPort = packet.Addr{10, 0, byte(1 + i/256), byte(i + 1)}, uint16(2000+i%3)
-		}
+	for range w.cfg.Conns {
+		kind := kinds[w.traffic.IntN(len(kinds))]
 		if w.cfg.OnlyTCP {
-			c.kind = ownership.KindTCP
+			kind = ownership.KindTCP
 		}
-		switch c.kind {
-		case ownership.KindUDP:
-			c.key.Proto = packet.ProtoUDP
-		case ownership.KindEchoRequest:
-			c.key.Proto, c.key.DstPort = packet.ProtoICMP, 0
-		}
-		w.begin(c)
+		w.begin(w.client(kind))
 	}
+}
+
+// client is one more of the crowd, with a conversation of this kind.
+func (w *World) client(kind ownership.Kind) *conn {
+	i := len(w.conns)
+	c := &conn{w: w, id: i + 1, in: inside, kind: kind, steps: 2 + w.traffic.IntN(w.cfg.Steps)}
+	c.key = packet.FlowKey{Src: packet.Addr{10, 0, byte(i >> 8), byte(i%4 + 1)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(2000 + i), DstPort: 80, Proto: packet.ProtoTCP}
+	if w.cfg.NAT {
+		// Hosts prefer the same few ports: what one gives up another takes.
+		c.key.Src, c.key.SrcPort = packet.Addr{10, 0, byte(1 + i>>8), byte(i + 1)}, uint16(2000+i%3)
+	}
+	switch c.kind {
+	case ownership.KindUDP:
+		c.key.Proto = packet.ProtoUDP
+	case ownership.KindEchoRequest:
+		c.key.Proto, c.key.DstPort = packet.ProtoICMP, 0
+	}
+	return c
 }
 
 // begin lets a conversation start some time during the run.
@@ -289,6 +299,9 @@ func (w *World) sum() {
 		w.result.Outcomes = append(w.result.Outcomes, c.outcome())
 		if c.exposed {
 			w.result.Exposed++
+		}
+		if c.open {
+			w.result.Open++
 		}
 		switch {
 		case c.done:

@@ -31,6 +31,21 @@ type Node struct {
 
 var _ api.NATProvider = (*Node)(nil)
 
+// pulse is that of Example.
+var pulse = api.Pulse{
+	Realtime: true, BeatMS: 18, LatenessMS: 6.2, WorstMS: 11.8,
+	Peers: []api.PulsePeer{
+		{Member: "fw-a", BeatMS: 21, LoopMS: 24, LongestMS: 96.4},
+		{Member: "fw-c", BeatMS: -1, LoopMS: -1},
+		{Member: "fw-d", BeatMS: 45, LoopMS: 61, LongestMS: 58.1, Hold: true},
+	},
+	Stages: []api.PulseStage{
+		{Stage: "sender", Late: 2, P50MS: 1, P99MS: 1, WorstMS: 46, Beats: 1000, SumMS: 91, Buckets: []api.PulseBucket{{UpToMS: 1, Beats: 998}, {UpToMS: 128, Beats: 1000}}},
+		{Stage: "transit", P50MS: 1, P99MS: 2, WorstMS: 2.5, Beats: 1000, SumMS: 310, Buckets: []api.PulseBucket{{UpToMS: 1, Beats: 980}, {UpToMS: 128, Beats: 1000}}},
+		{Stage: "receiver", P50MS: 0.3, P99MS: 0.3, WorstMS: 0.3, Beats: 1000, SumMS: 40, Buckets: []api.PulseBucket{{UpToMS: 1, Beats: 1000}, {UpToMS: 128, Beats: 1000}}},
+	},
+}
+
 // Start is the moment at which the events of Example begin.
 var Start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
@@ -44,6 +59,10 @@ func Example() *Node {
 	n := &Node{
 		Cluster: api.Info{
 			Cluster: "edge", Self: "fw-b", State: "in sync", View: "3.1/17", Term: 3, Epoch: 17, Config: "1a2b3c4d", Control: "fw-a",
+			Addresses: []api.ClusterAddresses{
+				{Interface: "inside", Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.254/24"), netip.MustParsePrefix("2001:db8:1::254/64")}},
+				{Interface: "outside", Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.254/24")}},
+			},
 			Members: []api.Member{
 				{ID: 1, Name: "fw-a", Serial: "A1", Priority: 10, Role: api.RoleControl, State: "in sync", VTEP: netip.MustParseAddr("10.99.0.1"), Incarnation: "5c0ffee5c0ffee01", LastHeardMS: 120},
 				{ID: 2, Name: "fw-b", Serial: "B2", Priority: 20, Role: api.RoleData, State: "in sync", VTEP: netip.MustParseAddr("10.99.0.2"), Incarnation: "00000000000000b2", LastHeardMS: -1},
@@ -56,7 +75,7 @@ func Example() *Node {
 			{Time: Start.Add(2 * time.Second), From: "joining", To: "in sync", Cause: "view 3.16", Node: "fw-b"},
 			{Time: Start.Add(20 * time.Second), To: "removed", Cause: "silent for 3s", Node: "fw-d"},
 		},
-		Condition: api.Health{State: "in sync", HoldTimeMS: 3000, Profile: "normal", LeaseMS: 2100, Checks: []api.Check{
+		Condition: api.Health{State: "in sync", HoldTimeMS: 3000, Profile: "fast", LeaseMS: 62, Pulse: &pulse, Checks: []api.Check{
 			{Member: "fw-a", Name: "heartbeat", OK: true, Since: Start},
 			{Member: "fw-d", Name: "heartbeat", Cause: "silent for 3s", Since: Start.Add(20 * time.Second), Next: &next},
 		}},
@@ -72,7 +91,7 @@ func Example() *Node {
 			{Kind: "drop", Name: "bad_ip", Value: 0, Description: "The IP header is malformed."},
 			{Kind: "cluster", Name: "claims", Value: 9, Description: "Connections claimed."},
 		},
-		Fill: api.Tables{Owned: 2, Copies: 1, Forwards: 1, MaxOwned: 1 << 20, MaxCopies: 1 << 21, MaxForwards: 1 << 20},
+		Fill: api.Tables{Owned: 2, Copies: 1, Forwards: 1, MaxOwned: 1 << 20, MaxCopies: 1 << 21, MaxForwards: 1 << 20, Lent: 2, Delegated: 1, MaxDelegations: 1 << 18},
 	}
 	n.Exposed = api.Exposure{
 		Self: "fw-b",
@@ -91,6 +110,10 @@ func Example() *Node {
 		},
 	}
 	c := api.Conn{Protocol: "tcp", In: "inside", Out: "outside", Roles: "O", Owner: "fw-b", Backup: "fw-a", State: "established", Rule: "default", Gen: 1, IdleMS: 1500, AgeMS: 61_000, Timeout: 3600, Packets: [2]uint64{10, 12}, Bytes: [2]uint64{1200, 987654321}}
+	c.LentTo = []api.Delegation{
+		{Node: "fw-long-name", Direction: 1, EndsInMS: 2700, Packets: 9, Bytes: 987654000}, {Node: "fw-a", EndsInMS: 1300, CalledBack: true},
+		{Node: "fw-a", Direction: 1, EndsInMS: 400, Packets: 2, Bytes: 120}, {Node: "fw-d"},
+	}
 	c.Source, c.Destination = tcp("10.1.0.77:50123", "192.0.2.80:443")
 	n.Held = append(n.Held, c)
 	c = api.Conn{Protocol: "udp", In: "inside", Out: "outside", Roles: "OD", Owner: "fw-b", Rule: "dns", Gen: 1, IdleMS: 20, AgeMS: 250, Timeout: 120, Packets: [2]uint64{1, 0}, Bytes: [2]uint64{70, 0}}
@@ -99,7 +122,7 @@ func Example() *Node {
 	c = api.Conn{Protocol: "tcp", In: "inside", Out: "outside", Roles: "DB", Owner: "fw-a", State: "established", Rule: "default", Gen: 2, IdleMS: 90_000, Timeout: 3600}
 	c.Source, c.Destination = tcp("10.1.0.78:50999", "192.0.2.80:443")
 	n.Held = append(n.Held, c)
-	c = api.Conn{Protocol: "tcp", Roles: "F", Owner: "fw-a", Gen: 1, IdleMS: 3, Packets: [2]uint64{99, 0}, Bytes: [2]uint64{4096, 0}}
+	c = api.Conn{Protocol: "tcp", Roles: "F", Owner: "fw-a", Gen: 1, IdleMS: 3, DelegatedFrom: &api.Delegation{Node: "fw-a", EndsInMS: 2100, Packets: 17, Bytes: 900}, Packets: [2]uint64{99, 0}, Bytes: [2]uint64{4096, 0}}
 	c.Source, c.Destination = tcp("192.0.2.80:443", "10.1.0.79:51000")
 	n.Held = append(n.Held, c)
 	n.addNAT()

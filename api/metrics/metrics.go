@@ -32,6 +32,7 @@ type collector struct {
 	interfaceUp, interfaceNativeXDP *prometheus.Desc
 	nat                             natDescs
 	exposed                         exposureDescs
+	pulses                          pulseDescs
 }
 
 // New returns a collector that asks p. It may be registered once per registry.
@@ -56,6 +57,7 @@ func New(p api.Provider) prometheus.Collector {
 		interfaceNativeXDP: desc("interface_xdp_native", "1 if the fast path runs in the driver, 0 if it is generic or absent.", "interface", "device"),
 		nat:                newNATDescs(),
 		exposed:            newExposureDescs(),
+		pulses:             newPulseDescs(),
 	}
 }
 
@@ -76,6 +78,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	c.nat.describe(ch)
 	c.exposed.describe(ch)
+	c.pulses.describe(ch)
 }
 
 // Collect implements prometheus.Collector. A question that fails leaves its
@@ -139,6 +142,9 @@ func (c *collector) health(ctx context.Context, e emit) error {
 	for _, k := range h.Checks {
 		e.gauge(c.check, truth(k.OK), k.Member, k.Name)
 	}
+	if h.Pulse != nil {
+		c.pulses.pulse(h.Pulse, e)
+	}
 	return nil
 }
 
@@ -150,7 +156,8 @@ func (c *collector) tables(ctx context.Context, e emit) error {
 	for _, row := range []struct {
 		role      string
 		used, max int
-	}{{"owner", t.Owned, t.MaxOwned}, {"director_backup", t.Copies, t.MaxCopies}, {"forwarder", t.Forwards, t.MaxForwards}} {
+	}{{"owner", t.Owned, t.MaxOwned}, {"director_backup", t.Copies, t.MaxCopies}, {"forwarder", t.Forwards, t.MaxForwards},
+		{"lent", t.Lent, t.MaxDelegations}, {"delegate", t.Delegated, t.MaxDelegations}} {
 		e.gauge(c.entries, float64(row.used), row.role)
 		e.gauge(c.capacity, float64(row.max), row.role)
 	}

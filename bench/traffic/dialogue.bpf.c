@@ -30,6 +30,7 @@
 
 #define PORTS 0x4000    /* ports of the clients that tell connections apart, from this number on */
 #define PAYLOAD 12      /* bytes of data in a packet */
+#define ODD 66          /* bytes of the largest packet, with its Ethernet header */
 #define MAX_OUTS 16
 #define CLIENT_ISN 1000
 #define SERVER_ISN 5000
@@ -66,6 +67,7 @@ const volatile __be16 mark;           /* IP identification of all our packets */
 __u64 random_state = 88172645463325252ULL;
 __u32 turn;            /* the next connection */
 volatile __u32 closes; /* clients close when they have been answered; Go changes it */
+__u8 odd[ODD];         /* the beginning of the last packet that was damaged or strange */
 
 enum counted { DIALLED, OPENED, ANSWERED, CLOSED, REFUSED, DAMAGED, STRANGE, SPEECHLESS, NUM_COUNTED };
 
@@ -83,6 +85,19 @@ static __always_inline int count(__u32 what, int verdict)
 	if (n)
 		*n += 1;
 	return verdict;
+}
+
+/* Counts a packet that should not be, and keeps it for whoever asks what it was. */
+static __always_inline int reject(struct xdp_md *ctx, __u32 what)
+{
+	__u32 len = bpf_xdp_get_buff_len(ctx);
+
+	__builtin_memset(odd, 0, ODD);
+	if (len > ODD)
+		len = ODD;
+	if (len)
+		bpf_xdp_load_bytes(ctx, 0, odd, len);
+	return count(what, XDP_DROP);
 }
 
 static __always_inline __u32 any(__u32 below)
@@ -178,19 +193,19 @@ static __always_inline int read_packet(struct xdp_md *ctx, struct words *w)
 	header = w->proto == IPPROTO_UDP ? sizeof(*u) : sizeof(*tcp);
 	len = bpf_ntohs(ip->tot_len) - (int)sizeof(*ip) - header;
 	if (*(__u8 *)ip != 0x45 || (w->proto != IPPROTO_TCP && w->proto != IPPROTO_UDP) || (len != 0 && len != PAYLOAD))
-		return count(STRANGE, XDP_DROP);
+		return reject(ctx, STRANGE);
 	w->len = len;
 	if (!undamaged(ip, end, header, len))
-		return count(DAMAGED, XDP_DROP);
+		return reject(ctx, DAMAGED);
 	if (w->proto == IPPROTO_UDP) {
 		if ((void *)(u + 1) > end)
-			return count(DAMAGED, XDP_DROP);
+			return reject(ctx, DAMAGED);
 		w->sport = u->source;
 		w->dport = u->dest;
 		return 0;
 	}
 	if ((void *)(tcp + 1) > end || tcp->doff != sizeof(*tcp) / 4)
-		return count(STRANGE, XDP_DROP);
+		return reject(ctx, STRANGE);
 	w->sport = tcp->source;
 	w->dport = tcp->dest;
 	w->seq = bpf_ntohl(tcp->seq);
@@ -355,7 +370,7 @@ int answer(struct xdp_md *ctx)
 	if (err)
 		return err;
 	if (w.dport != server_port)
-		return count(STRANGE, XDP_DROP);
+		return reject(ctx, STRANGE);
 	turn_around(&w);
 	if (w.proto == IPPROTO_UDP) {
 		count(ANSWERED, 0);
@@ -394,7 +409,7 @@ int listen(struct xdp_md *ctx)
 	if (err)
 		return err;
 	if (w.sport != server_port)
-		return count(STRANGE, XDP_DROP);
+		return reject(ctx, STRANGE);
 	turn_around(&w);
 	if (w.proto == IPPROTO_UDP)
 		return count(ANSWERED, XDP_DROP);
@@ -418,7 +433,7 @@ int listen(struct xdp_md *ctx)
 		w.len = 0;
 		w.flags = FIN | ACK;
 	} else {
-		return count(STRANGE, XDP_DROP);
+		return reject(ctx, STRANGE);
 	}
 	return say(ctx, &w, ctx->ingress_ifindex);
 }

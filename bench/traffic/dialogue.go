@@ -133,6 +133,16 @@ func (s *side) Said() (said Said, err error) {
 	return Said{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]}, nil
 }
 
+// Odd returns the beginning of the last packet that was damaged or strange, zeros
+// if there was none.
+func (s *side) Odd() ([]byte, error) {
+	var b [dialFrame]byte
+	if err := s.objs.Odd.Get(&b); err != nil {
+		return nil, fmt.Errorf("traffic: odd packet: %w", err)
+	}
+	return b[:], nil
+}
+
 // Close takes the side from its ports.
 func (s *side) Close() error {
 	var errs []error

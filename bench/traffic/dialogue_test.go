@@ -144,6 +144,9 @@ func TestDialogueCountsWhatIsWrong(t *testing.T) {
 	if got, _ := client.Said(); got.Strange != 1 {
 		t.Errorf("clients: %+v", got)
 	}
+	if odd, err := client.Odd(); err != nil || !bytes.Equal(odd[:len(frame)], frame) {
+		t.Errorf("the strange packet was %x (%v), want %x", odd, err, frame)
+	}
 	if got, _ := server.Said(); got.Damaged+got.Strange != 14 || got.Opened != 0 {
 		t.Errorf("servers: %+v", got)
 	}

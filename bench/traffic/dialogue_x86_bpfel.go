@@ -38,6 +38,7 @@ const (
 	dialogueVarInOrder     = "in_order"
 	dialogueVarMark        = "mark"
 	dialogueVarNumOuts     = "num_outs"
+	dialogueVarOdd         = "odd"
 	dialogueVarOuts        = "outs"
 	dialogueVarRandomState = "random_state"
 	dialogueVarServerBase  = "server_base"
@@ -115,6 +116,7 @@ type dialogueVariableSpecs struct {
 	InOrder     *ebpf.VariableSpec `ebpf:"in_order"`
 	Mark        *ebpf.VariableSpec `ebpf:"mark"`
 	NumOuts     *ebpf.VariableSpec `ebpf:"num_outs"`
+	Odd         *ebpf.VariableSpec `ebpf:"odd"`
 	Outs        *ebpf.VariableSpec `ebpf:"outs"`
 	RandomState *ebpf.VariableSpec `ebpf:"random_state"`
 	ServerBase  *ebpf.VariableSpec `ebpf:"server_base"`
@@ -167,6 +169,7 @@ type dialogueVariables struct {
 	InOrder     *ebpf.Variable `ebpf:"in_order"`
 	Mark        *ebpf.Variable `ebpf:"mark"`
 	NumOuts     *ebpf.Variable `ebpf:"num_outs"`
+	Odd         *ebpf.Variable `ebpf:"odd"`
 	Outs        *ebpf.Variable `ebpf:"outs"`
 	RandomState *ebpf.Variable `ebpf:"random_state"`
 	ServerBase  *ebpf.Variable `ebpf:"server_base"`

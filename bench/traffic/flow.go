@@ -26,7 +26,7 @@ const (
 )
 
 // Key returns the key of connection i as its initiator sends it, from hosts in
-// 10.128.0.0/9. With UDP in the Shape odd connections are UDP.
+// 10.128.0.0/9. With UDP in the Shape odd connections are UDP, with AllUDP all.
 func (s *Shape) Key(i int) packet.FlowKey {
 	all := *s
 	all.Mapped = netip.Addr{}
@@ -34,7 +34,7 @@ func (s *Shape) Key(i int) packet.FlowKey {
 		Src: all.hosts().of(uint32(i)), Dst: s.servers().of(uint32(i / ports)),
 		SrcPort: uint16(ports | i>>s.portShift()&(ports-1)), DstPort: ServerPort, Proto: packet.ProtoTCP,
 	}
-	if s.UDP && i&1 != 0 {
+	if s.AllUDP || s.UDP && i&1 != 0 {
 		k.Proto = packet.ProtoUDP
 	}
 	return k

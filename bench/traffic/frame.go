@@ -40,6 +40,7 @@ type Shape struct {
 	Flows      int
 	Hosts      int  // that open them, a power of two of at least 512; 0 = every connection has its own
 	UDP        bool // odd connections are UDP, else all are TCP
+	AllUDP     bool // all are
 	Reply      bool // packets of the server instead of the client
 	Spread     bool // over so many servers that port and server alone tell connections apart; at most MaxSpread
 	Flags      uint8

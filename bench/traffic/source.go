@@ -66,7 +66,7 @@ func (s *Shape) configure(spec *ebpf.CollectionSpec, out int) error {
 	for name, value := range map[string]any{
 		"frames": frames, "ip_sum": ip, "l4_sum": l4, "check_at": at,
 		"frame_len": uint32(s.frameLen()), "l3_off": uint32(s.l3()), "flows": uint32(s.Flows),
-		"mixed": flag(s.UDP), "reply": flag(s.Reply), "sequential": flag(s.Sequential),
+		"mixed": flag(s.UDP && !s.AllUDP), "reply": flag(s.Reply), "sequential": flag(s.Sequential),
 		"out": uint32(out), "pause": pause, "host_base": hosts.base, "host_mask": hosts.mask, "port_shift": s.portShift(),
 		"server_base": servers.base, "server_mask": servers.mask,
 		"mark": binary.NativeEndian.Uint16(m[:]),

@@ -147,7 +147,9 @@ func appendMembership(b []byte, m Message) (Type, []byte) {
 		return TypeOrder, binary.AppendUvarint(b, uint64(m.Epoch))
 	case Beat:
 		b = binary.BigEndian.AppendUint64(b, uint64(m.Life))
-		return TypeBeat, append(binary.AppendUvarint(b, uint64(m.Stale)), byte(m.Flags))
+		b = append(binary.AppendUvarint(b, uint64(m.Stale)), byte(m.Flags))
+		b = binary.AppendUvarint(b, uint64(m.Number))
+		return TypeBeat, binary.AppendUvarint(binary.AppendUvarint(b, m.Sent), uint64(m.Late))
 	case Exposure:
 		return TypeExposure, appendExposure(b, &m)
 	case Probe:

@@ -9,6 +9,11 @@ type Beat struct {
 	Life  Incarnation // of the sender
 	Stale uint32      // milliseconds since its event loop went round last
 	Flags PulseFlags
+
+	// For whoever wants to know where a late beat lost its time.
+	Number uint32 // of the beats to all since its process began; a beat to one node repeats the newest
+	Sent   uint64 // microseconds, by the sender's own clock, which starts anywhere: only differences mean anything
+	Late   uint32 // microseconds between when it was due and Sent; of an answer 0
 }
 
 // PulseFlags are what a Beat says with a bit.
@@ -43,5 +48,8 @@ func DecodeBeat(b []byte) (Beat, error) {
 }
 
 func (r *reader) beat() Beat {
-	return Beat{Life: Incarnation(r.u64()), Stale: r.gen(), Flags: PulseFlags(r.u8())}
+	return Beat{
+		Life: Incarnation(r.u64()), Stale: r.gen(), Flags: PulseFlags(r.u8()),
+		Number: r.gen(), Sent: r.uvarint(1<<64 - 1), Late: r.gen(),
+	}
 }

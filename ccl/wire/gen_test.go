@@ -228,7 +228,8 @@ var generators = map[Type]func(*rapid.T) Message{
 		return Probe{ID: rapid.Uint32().Draw(t, "id"), Size: rapid.Uint16().Draw(t, "size"), From: genVTEP(t)}
 	},
 	TypeBeat: func(t *rapid.T) Message {
-		return Beat{Life: Incarnation(rapid.Uint64().Draw(t, "life")), Stale: rapid.Uint32().Draw(t, "stale"), Flags: PulseFlags(rapid.Byte().Draw(t, "flags"))}
+		return Beat{Life: Incarnation(rapid.Uint64().Draw(t, "life")), Stale: rapid.Uint32().Draw(t, "stale"), Flags: PulseFlags(rapid.Byte().Draw(t, "flags")),
+			Number: rapid.Uint32().Draw(t, "number"), Sent: rapid.Uint64().Draw(t, "sent"), Late: rapid.Uint32().Draw(t, "late")}
 	},
 	TypeProbeReply: func(t *rapid.T) Message {
 		return ProbeReply{ID: rapid.Uint32().Draw(t, "id"), Size: rapid.Uint16().Draw(t, "size")}

@@ -62,7 +62,7 @@ var samples = []Message{
 	Kept{Key: sampleKey, Gen: 2, State: 1},
 	Roster{Entries: []RosterEntry{{Name: "fw-b", Seen: 1<<32 | 300, Forgotten: 1<<32 | 20}}},
 	Removed{Life: 0x1122334455667788, Term: 1, Epoch: 301, Cause: CauseInterface, Reason: "interface inside failed"},
-	Beat{Life: 0x1122334455667788, Stale: 12, Flags: PulseHold},
+	Beat{Life: 0x1122334455667788, Stale: 12, Flags: PulseHold, Number: 300, Sent: 0x123456789a, Late: 1500},
 	Order{Verb: OrderPromote, Node: 2, Term: 1, Epoch: 300},
 	Delegate{Op: DelegateGrant, Key: sampleTranslated.Reply, ID: 7, Gen: 2, View: 0x01000002, Stamp: 0x99, Lease: 2384, In: 2, To: sampleTranslated.Key.Reverse()},
 	Report{Op: ReportUse, Key: sampleKey, Stamp: 0x99, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},

@@ -8,7 +8,7 @@ import (
 
 // Version of the wire format. It stands in every datagram, under its seal: messages of
 // another version are never decoded, and whoever sends them is named (EL8).
-const Version = 7
+const Version = 8
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8

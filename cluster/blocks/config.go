@@ -29,6 +29,10 @@ type Ports interface {
 	// then connections begin there only where there is no room elsewhere, so that
 	// it can become idle and return. A unit is not when SetHeld has said it is held.
 	SetLeased(unit int, leased bool)
+	// Rest says, before SetHeld, that a unit comes in use from a holder that is
+	// over: what rests there (hold-down) is not known, so nothing is allocated from
+	// it before that is over.
+	Rest(unit int)
 	// Idle reports whether no connection that this node knows of, its own or
 	// one it directs, uses a port of the unit, and no hold-down is left there.
 	// The machine believes it only between Settled and the next view.

@@ -149,7 +149,8 @@
 // rests after its connection's end is known to former holders that live: its
 // director waits for RemakeAfter, which is as long as that can take.
 //
-// An idle unit does not wait, as little as that of a holder who is over: a hold-down
+// Any other unit that is thawed in use rests at its new holder for a whole hold-down
+// (Ports.Rest). An idle unit does not wait: a hold-down
 // that its director does not know of is cut short. Those are the former holder's, and
 // also those that run at a member who owned a connection there that ended, or who was
 // the unit's director until the present one joined: hold-downs are not handed over. No

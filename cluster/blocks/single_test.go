@@ -17,6 +17,7 @@ type single struct {
 	full   bool // the link takes nothing
 	held   map[int]bool
 	leased map[int]bool
+	rested []int
 	busy   map[int]bool
 	memory []Memory
 	log    []string // what happens, in order
@@ -81,6 +82,8 @@ func (s *single) SetLeased(u int, leased bool) {
 	}
 	s.leased[u] = leased
 }
+
+func (s *single) Rest(u int) { s.rested = append(s.rested, u) }
 
 func (s *single) Idle(u int) bool {
 	s.asked++

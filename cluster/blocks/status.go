@@ -40,16 +40,20 @@ type Status struct {
 }
 
 // Status describes all units.
-func (m *Machine) Status() Status {
+func (m *Machine) Status() Status { return m.StatusOf(0, m.units) }
+
+// StatusOf is Status with n units from the first on, or those that there are: who asks
+// about tens of thousands while packets wait asks for a part at a time.
+func (m *Machine) StatusOf(first, n int) Status {
 	s := Status{Lineage: m.lineage, Settled: m.settled, Held: m.held.count(), Stats: m.stats, Open: true}
 	if m.view == nil {
 		return s
 	}
 	s.Missing, s.Open = m.roster.missing(m.view), !m.agreed()
 	m.look()
-	s.Units = make([]UnitStatus, m.units)
-	for u := range s.Units {
-		x := &s.Units[u]
+	s.Units = make([]UnitStatus, max(min(n, m.units-first), 0))
+	for i := range s.Units {
+		x, u := &s.Units[i], first+i
 		x.Holder, x.Target = m.Holder(u), m.target[u]
 		_, x.Backup, _ = m.Order(u)
 		switch {

@@ -402,3 +402,15 @@ func TestNT4_AfterAPowerFailureTheMissingNodeIsAnOperatorsWord(t *testing.T) {
 		t.Fatal(h, w.failed)
 	}
 }
+
+// A unit that is thawed in use rests at its new holder; one that is found idle, where
+// this node knows what it needs to, does not, nor does one of a founding.
+func TestNT5_AUnitThawedInUseRests(t *testing.T) {
+	if s := frozen(t, func(s *single) { s.m.Settled(s.now) }); s.m.stats.Thawed == 0 || len(s.rested) != 0 {
+		t.Fatalf("%d thawed, %v rest", s.m.stats.Thawed, s.rested)
+	}
+	s := frozen(t, func(s *single) { s.busy = busy(s); s.m.Settled(s.now) })
+	if len(s.rested) == 0 || len(s.rested) != int(s.m.stats.InUse) {
+		t.Fatalf("%d thawed in use, %v rest", s.m.stats.InUse, s.rested)
+	}
+}

@@ -335,6 +335,13 @@ func (n *node) SetLeased(u int, leased bool) {
 	n.leased[u] = leased
 }
 
+// Rest implements Ports.
+func (n *node) Rest(u int) {
+	if n.held[u] {
+		n.w.fail("%s: unit %d is to rest, from which it allocates", n.name, u)
+	}
+}
+
 // Idle implements Ports: a node knows its own connections, and when the view
 // has settled those of all members.
 func (n *node) Idle(u int) bool {

@@ -87,7 +87,7 @@ func (h *heart) beat(to int, flags wire.PulseFlags) {
 			return
 		}
 		take := func() {
-			if o.heart.p.Heard(n.now, h.t.index(), b) {
+			if o.heart.p.Heard(n.now, h.t.index(), b, 0) {
 				o.heart.beat(h.t.index(), 0)
 			}
 		}

@@ -8,17 +8,38 @@ import (
 	"cohort/packet"
 )
 
-// ageing walks the tables a slice per tick, one round per AgeEvery.
+// ageing walks the tables, one round per AgeEvery. Each tick owes a part of every
+// table, which is paid by slices.
 type ageing struct {
-	flows, forwards, copies, stubs uint32 // cursors
+	flows, forwards, copies, stubs walk
 	round                          uint32 // passes over all flows
+}
+
+// walk is where ageing is in one table.
+type walk struct {
+	cursor uint32
+	owed   int // entries
+}
+
+// pay lets scan look at a slice of what is owed. The end of a round ends that too: who
+// is late owes no second one.
+func (w *walk) pay(slice int, scan func(from uint32, n int) (next uint32)) (ended bool) {
+	n := min(w.owed, slice)
+	if n == 0 {
+		return false
+	}
+	w.owed -= n
+	if w.cursor = scan(w.cursor, n); w.cursor == 0 {
+		w.owed = 0
+	}
+	return w.cursor == 0
 }
 
 // reclaim is after how long an unanswered claim is repeated.
 const reclaimAfter = 250 * time.Millisecond
 
 // Tick advances time: it expires questions, ages a slice of every table and
-// carries a re-registration on. Call it every TickEvery.
+// carries a re-registration on. Call it every TickEvery, and Work after it.
 func (c *Core) Tick(now int64) {
 	c.now = now
 	c.table.Reclaim(c.tick())
@@ -31,11 +52,35 @@ func (c *Core) Tick(now int64) {
 	c.tickPending()
 	c.tickParked()
 	c.recentSync()
+	a := &c.ageing
+	a.flows.owed += c.share(c.table.Slots())
+	a.forwards.owed += c.share(c.table.ForwardSlots())
+	a.copies.owed += c.share(c.dir.Slots())
+	if c.cfg.NAT != nil {
+		a.stubs.owed += c.share(c.cfg.Stubs.Slots())
+	}
 	c.ageFlows()
 	c.ageForwards()
 	c.tickEndings()
 	c.ageCopies()
 	c.ageStubs()
+}
+
+// Work goes on with what the last Tick has left to do, a slice of everything, and
+// reports whether something is left. Call it between packets until nothing is: ageing
+// and re-registration of large tables come to a standstill without it.
+func (c *Core) Work(now int64) (more bool) {
+	c.now = now
+	if c.view == nil {
+		return false
+	}
+	c.stepSync()
+	c.ageFlows()
+	c.ageForwards()
+	c.ageCopies()
+	c.ageStubs()
+	a := &c.ageing
+	return c.sync.walking() && c.sync.budget > 0 || a.flows.owed+a.forwards.owed+a.copies.owed+a.stubs.owed > 0
 }
 
 // Times in ticks compare within 26 days (flowtable.Since), and a view, a connection
@@ -80,39 +125,44 @@ func (c *Core) recentFlow(slot uint32, f *flowtable.FlowSlot, now uint32) {
 	}
 }
 
-// share is how many of n slots one tick visits.
+// share is how many of n slots one tick has to visit.
 func (c *Core) share(n int) int {
 	return n*int(c.cfg.TickEvery)/int(c.cfg.AgeEvery) + 1
 }
 
 func (c *Core) ageFlows() {
-	now := c.tick()
-	c.ageing.flows = c.table.ScanFlows(c.ageing.flows, c.share(c.table.Slots()), func(slot uint32, f *flowtable.FlowSlot) bool {
-		c.recentFlow(slot, f, now)
-		c.note(slot, f)
-		c.lend(slot, f)
-		switch {
-		case f.Expired(now) && c.lentInForce(slot, f):
-			c.revoke(slot) // they may have seen more than they have reported
-		case f.Expired(now):
-			c.closeFlow(slot)
-			return true
-		case f.Flags&flowtable.FlowProvisional != 0 && flowtable.Since(now, f.Created) > int32(flowtable.TickOf(int64(reclaimAfter))):
-			c.claimAgain(slot, f)
-			if f.Flags&flowtable.FlowLive == 0 {
-				return true // another owns it
-			}
-		}
-		c.count(f)
-		if c.renews(slot) {
-			c.renewMapping(f)
-		}
-		return true
-	})
-	if c.ageing.flows == 0 {
+	if c.ageing.flows.pay(c.cfg.Slice, c.scanFlows) {
 		c.ageing.round++
 		c.exposed.passed(c.now)
 	}
+}
+
+func (c *Core) scanFlows(from uint32, n int) (next uint32) {
+	return c.table.ScanFlows(from, n, c.ageFlowFn)
+}
+
+func (c *Core) ageFlow(slot uint32, f *flowtable.FlowSlot) bool {
+	now := c.tick()
+	c.recentFlow(slot, f, now)
+	c.note(slot, f)
+	c.lend(slot, f)
+	switch {
+	case f.Expired(now) && c.lentInForce(slot, f):
+		c.revoke(slot) // they may have seen more than they have reported
+	case f.Expired(now):
+		c.closeFlow(slot)
+		return true
+	case f.Flags&flowtable.FlowProvisional != 0 && flowtable.Since(now, f.Created) > int32(flowtable.TickOf(int64(reclaimAfter))):
+		c.claimAgain(slot, f)
+		if f.Flags&flowtable.FlowLive == 0 {
+			return true // another owns it
+		}
+	}
+	c.count(f)
+	if c.renews(slot) {
+		c.renewMapping(f)
+	}
+	return true
 }
 
 // claimAgain repeats the claim of a flow whose owner this node is only as far
@@ -153,8 +203,11 @@ func (c *Core) note(slot uint32, f *flowtable.FlowSlot) {
 	switch {
 	case isMapping(f):
 	case state != flowtable.TCPNone:
-		if next := flowtable.Observe(state, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}); next != state {
+		seen := [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}
+		if next := flowtable.Observe(state, seen); next != state {
 			c.setState(slot, f, next)
+		} else if state == flowtable.TCPClosed && (seen[0]|seen[1])&RST != 0 {
+			f.Forget() // reset again
 		}
 	case f.Key[0].Proto == packet.ProtoUDP && f.Timeout < c.cfg.Timeouts.UDPStream:
 		if packets, _ := f.Counters(1); packets != 0 {
@@ -164,28 +217,35 @@ func (c *Core) note(slot uint32, f *flowtable.FlowSlot) {
 }
 
 func (c *Core) ageForwards() {
+	c.ageing.forwards.pay(c.cfg.Slice, c.scanForwards)
+}
+
+func (c *Core) scanForwards(from uint32, n int) (next uint32) {
+	return c.table.ScanForwards(from, n, c.ageForwardFn)
+}
+
+func (c *Core) ageForward(slot uint32, f *flowtable.ForwardSlot) bool {
+	seen := f.SeenAt()
+	if d, _ := c.table.Delegation(slot); d != nil {
+		if at := d.SeenAt(); flowtable.Since(at, seen) > 0 {
+			seen = at
+		}
+		c.ageDelegation(slot, f, d)
+	}
 	idle := int32(flowtable.TickOf(int64(c.cfg.ForwardIdle)))
-	now := c.tick()
-	c.ageing.forwards = c.table.ScanForwards(c.ageing.forwards, c.share(c.table.ForwardSlots()), func(slot uint32, f *flowtable.ForwardSlot) bool {
-		seen := f.SeenAt()
-		if d, _ := c.table.Delegation(slot); d != nil {
-			if at := d.SeenAt(); flowtable.Since(at, seen) > 0 {
-				seen = at
-			}
-			c.ageDelegation(slot, f, d)
-		}
-		if flowtable.Since(now, seen) > idle || !c.alive(wire.NodeID(f.Owner), f.Incarnation) {
-			c.removeForward(slot)
-		}
-		return true
-	})
+	if flowtable.Since(c.tick(), seen) > idle || !c.alive(wire.NodeID(f.Owner), f.Incarnation) {
+		c.removeForward(slot)
+	}
+	return true
 }
 
 // ageCopies drops director and backup entries that no longer belong here. An
 // entry of a living owner has no timer of its own: the owner's Close ends it.
 func (c *Core) ageCopies() {
-	c.ageing.copies = c.dir.Scan(c.ageing.copies, c.share(c.dir.Slots()), c.belongsFn)
+	c.ageing.copies.pay(c.cfg.Slice, c.scanCopies)
 }
+
+func (c *Core) scanCopies(from uint32, n int) (next uint32) { return c.dir.Scan(from, n, c.belongsFn) }
 
 // belongs reports whether a copy or a stub, kept where the order of k says, is
 // to stay. One whose owner has
@@ -207,7 +267,18 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 	if c.handedOver() && c.director(k) != c.self {
 		return false
 	}
-	return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(e.Timeout))
+	return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(c.orphanTime(e)))
+}
+
+// orphanTime is how long an orphan is kept. A copy says "handshake" of what has been
+// established since: its owner died, or was fenced, before it could tell. So that has
+// the longer transitory time (four minutes, RFC 5382, REQ-5), within which TCP tries
+// again, and not the short one of a handshake that its owner watches.
+func (c *Core) orphanTime(e *flowtable.Backup) uint16 {
+	if e.Key.Unpack().Proto == packet.ProtoTCP && e.Timeout == c.cfg.Timeouts.TCPSyn {
+		return max(e.Timeout, c.cfg.Timeouts.TCPHalfClosed)
+	}
+	return e.Timeout
 }
 
 // void reports whether a copy, or a stub, is of a connection that had ended when

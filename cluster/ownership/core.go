@@ -94,6 +94,9 @@ type Config struct {
 	LentAbove uint64        // packets between two reports that a renewal takes (4)
 	AgeEvery  time.Duration // one pass of ageing over the whole table (1 s)
 	TickEvery time.Duration // how often Tick is called (10 ms)
+	// Slice is how many entries of each table one call of Tick or Work looks at (512):
+	// with millions of them a tick's part would keep packets waiting for milliseconds.
+	Slice int
 }
 
 func (c *Config) defaults() {
@@ -112,6 +115,7 @@ func (c *Config) defaults() {
 	set(&c.HoldPerKey, 16)
 	set(&c.MaxParked, 16384)
 	set(&c.MaxLent, 1<<18)
+	set(&c.Slice, 512)
 	if c.LentAbove == 0 {
 		c.LentAbove = 4
 	}
@@ -181,7 +185,10 @@ type Core struct {
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
 
-	belongsFn func(*flowtable.Backup) bool // c.belongs of a copy, made once
+	belongsFn    func(*flowtable.Backup) bool // c.belongs of a copy, made once like the others
+	ageFlowFn    func(uint32, *flowtable.FlowSlot) bool
+	ageForwardFn func(uint32, *flowtable.ForwardSlot) bool
+	ageStubFn    func(*flowtable.Backup) bool
 }
 
 // scratch keeps outgoing messages off the heap: Send reads them at once.
@@ -217,7 +224,9 @@ func New(cfg Config) *Core {
 		k, _ := e.Key.Canonical()
 		return c.belongs(e, k)
 	}
+	c.ageFlowFn, c.ageForwardFn, c.ageStubFn = c.ageFlow, c.ageForward, c.ageStub
 	c.useAll()
+	c.countStrangers()
 	return c
 }
 

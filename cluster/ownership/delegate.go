@@ -193,6 +193,9 @@ func (c *Core) forwardFor(owner wire.NodeID, m *wire.Delegate) (slot uint32, ok 
 	}
 	c.installForward(m.Key, m.In, owner, m.Gen)
 	ref := c.table.Lookup(m.Key)
+	if ref == 0 {
+		c.stats.TakenFull++
+	}
 	return ref.Slot(), ref != 0 && ref.IsForward()
 }
 

@@ -244,6 +244,8 @@ func (c *cluster) run(d int64) {
 			for id := wire.NodeID(1); id < wire.MaxNodes; id++ {
 				if n := c.nodes[id]; n != nil && !n.dead {
 					n.core.Tick(c.now)
+					for n.core.Work(c.now) {
+					}
 				}
 			}
 			tick += 10 * ms

@@ -422,6 +422,3 @@ func (c *Core) settleReports(w *wait) {
 func (c *Core) tell(to wire.NodeID, m wire.Message) bool {
 	return c.view.Member(to) != nil && c.emit(to, m) == nil
 }
-
-// LentNow is how many delegations this node has given to others.
-func (c *Core) LentNow() int { return c.lending.n }

@@ -188,6 +188,8 @@ func (c *Core) inbound(p *Packet) (conn *wire.Conn, v Verdict, ok bool) {
 			return nil, drop(ReasonPolicyDenied), true
 		}
 		rule = v.Rule
+	} else if !c.admits(m) {
+		return nil, drop(ReasonNATInbound), true
 	}
 	conn = &c.pending.proposal
 	*conn = wire.Conn{Key: p.Key, Gen: 1, In: p.In, Out: out, Rule: rule, Flags: f.Replication &^ wire.ConnOpen}

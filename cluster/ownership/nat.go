@@ -43,6 +43,9 @@ type NAT interface {
 	// Mapped returns the reply key of the mapping that a packet to an address
 	// of a pool would belong to.
 	Mapped(k packet.FlowKey) (reply packet.FlowKey, ok bool)
+	// MaxInbound returns how many connections that the outside begins may go
+	// through a mapping of a port at once, by its reply key; 0 = any number.
+	MaxInbound(mapping packet.FlowKey) int
 
 	// Refused says that a packet is dropped as ReasonNATPorts: the one for which
 	// Source or Map said that, or ReasonWait, last.

@@ -27,6 +27,7 @@ type testNAT struct {
 	apart bool        // a node is missing
 	held  int         // releases with hold-down
 	gone  bool        // a reload took the address away
+	most  int         // connections from outside through a mapping
 	full  int         // packets refused for want of a port
 }
 
@@ -107,6 +108,8 @@ func (n *testNAT) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func
 func (n *testNAT) Mapped(k packet.FlowKey) (packet.FlowKey, bool) {
 	return packet.FlowKey{Dst: k.Dst, DstPort: k.DstPort, Proto: k.Proto}, k.Dst == public && !n.gone
 }
+
+func (n *testNAT) MaxInbound(packet.FlowKey) int { return n.most }
 
 func (n *testNAT) holder(u int) wire.NodeID { return wire.NodeID(u%4 + 1) }
 func (n *testNAT) Holds(u int) bool         { return n.holder(u) == n.self }

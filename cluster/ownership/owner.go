@@ -72,6 +72,7 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 		return 0, ReasonTableFull
 	}
 	if conn.Translated() {
+		c.pending.strangers.came(c.table.Flow(slot))
 		c.cfg.NAT.Use(reply)
 		c.logXlate(c.table.Flow(slot), true)
 		c.renewMapping(c.table.Flow(slot))
@@ -97,6 +98,7 @@ func (c *Core) remove(slot uint32, hold bool) {
 	f := c.table.Flow(slot)
 	keys, created, gen := f.Key, f.Created, f.Gen
 	translated := keys[1] != keys[0].Reverse()
+	c.pending.strangers.went(f)
 	c.renewMapping(f) // idle from now on
 	c.logXlate(f, false)
 	hold = c.recall(slot, f) || hold
@@ -143,14 +145,19 @@ func (c *Core) claim(f *flowtable.FlowSlot, conn *wire.Conn, reregister bool) {
 }
 
 // setState stores a new TCP state and tells the backup when the connection
-// would be lost, or live too long, without it.
+// would be lost, or live too long, without it: of one that was reset and keeps its
+// ports for minutes, but not of the end of every short one.
 func (c *Core) setState(slot uint32, f *flowtable.FlowSlot, next flowtable.TCPState) {
 	was := flowtable.TCPState(f.State)
+	met := flowtable.Observe(was, [2]uint8{f.SeenFlags(0) &^ RST, f.SeenFlags(1) &^ RST}) // what a reset ended
+	timeout := c.cfg.Timeouts.After(met, next, f.Key[1] != f.Key[0].Reverse())
 	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
-		f.State = uint8(next)
-		f.Timeout = c.cfg.Timeouts.TCP(next)
+		f.State, f.Timeout = uint8(next), timeout
 	})
-	if next == flowtable.TCPEstablished && was != next {
+	if next == flowtable.TCPClosed {
+		f.Forget() // what comes from now on tells whether they go on
+	}
+	if was != next && (next == flowtable.TCPEstablished || next == flowtable.TCPClosed && timeout > c.cfg.Timeouts.TCPTimeWait) {
 		c.replicate(f)
 	}
 	if next != flowtable.TCPEstablished {

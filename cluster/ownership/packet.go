@@ -109,6 +109,7 @@ const (
 	ReasonDuplicate
 	ReasonNATHost
 	ReasonMartian
+	ReasonNATInbound
 	reasonEnd
 )
 
@@ -134,6 +135,7 @@ var reasonText = [reasonEnd][2]string{
 	ReasonNATHost:      {"nat_host_limit", "the host has as many port blocks as it may have, and their ports are in use"},
 	ReasonMartian:      {"martian", "from or to 0.0.0.0, or an ICMP error about such a packet: no host has this address"},
 	ReasonNATFiltered:  {"nat_filtered", "the mapping of this address and port does not let strangers in"},
+	ReasonNATInbound:   {"nat_inbound_limit", "the mapping of this address and port has as many connections from outside as it may have"},
 	ReasonNATProtocol:  {"nat_protocol", "a port pool cannot translate a protocol without ports"},
 }
 

@@ -43,20 +43,22 @@ type wait struct {
 // pendingTable keeps waits in order of arrival, so that every walk is
 // deterministic.
 type pendingTable struct {
-	byKey    map[packet.FlowKey]*wait
-	byAlias  map[packet.FlowKey]*wait // by the canonical key that an Alias named
-	first    *wait
-	last     *wait
-	free     []*wait
-	born     uint64
-	held     int
-	refused  int       // of them
-	proposal wire.Conn // of the packet at hand
-	hops     [2]uint16 // its next hops: to the responder, to the initiator
+	byKey     map[packet.FlowKey]*wait
+	byAlias   map[packet.FlowKey]*wait // by the canonical key that an Alias named
+	first     *wait
+	last      *wait
+	free      []*wait
+	born      uint64
+	held      int
+	refused   int // of them
+	strangers strangers
+	proposal  wire.Conn // of the packet at hand
+	hops      [2]uint16 // its next hops: to the responder, to the initiator
 }
 
 func (t *pendingTable) init(cfg Config) {
 	t.byKey, t.byAlias = make(map[packet.FlowKey]*wait, 1024), map[packet.FlowKey]*wait{}
+	t.strangers.of = map[packet.FlowKey]uint32{}
 }
 
 func (t *pendingTable) get(k packet.FlowKey) *wait { return t.byKey[k] }
@@ -106,6 +108,7 @@ func (t *pendingTable) add(k packet.FlowKey, kind waitKind) *wait {
 func (t *pendingTable) take(w *wait) {
 	delete(t.byKey, w.key)
 	t.unalias(w)
+	t.strangers.settled(w)
 	t.held -= len(w.held)
 	for i := range w.held {
 		if w.held[i].refused != ReasonNone {
@@ -177,6 +180,7 @@ func (c *Core) askFor(p *Packet, k, about packet.FlowKey, kind waitKind, conn *w
 	w.about = about
 	if conn != nil {
 		w.conn = *conn
+		c.pending.strangers.claimed(w)
 	}
 	w.deadline, w.askedAt = c.now+int64(c.cfg.AnswerTimeout), c.now
 	c.pending.keep(w, p)

@@ -127,6 +127,7 @@ func (c *Core) trackTCP(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) Re
 		f.SetWScale(d, p.WScale)
 	}
 	f.Sent(d, p.Flags, p.Seq+p.SeqLen, ack, p.Window)
+	next = flowtable.TakenOver(next, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)})
 	if next != state {
 		c.setState(slot, f, next)
 	}
@@ -205,7 +206,7 @@ func startsConnection(p *Packet) bool {
 // which this node alone would find no port.
 func mayBelong(r Reason) bool {
 	switch r {
-	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost, ReasonNATConflict, ReasonDuplicate:
+	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost, ReasonNATConflict, ReasonNATInbound, ReasonDuplicate:
 		return true
 	}
 	return false

@@ -27,6 +27,7 @@ type resync struct {
 	full   bool // this round confirms every connection
 	again  bool // a full round is wanted after this one
 	cursor uint32
+	budget int    // entries that this tick may still look at
 	gate   int64  // start registering at the latest
 	fullAt int64  // when the newest full round began
 	viewAt uint32 // tick of the view's application
@@ -331,6 +332,32 @@ func (c *Core) tickSync() {
 		}
 		s.step, s.cursor = syncFlows, 0
 	}
+	s.budget = batch
+	c.stepSync()
+}
+
+// walking reports whether tables are being walked.
+func (s *resync) walking() bool { return s.step >= syncFlows }
+
+// slice is how many entries the next step may look at.
+func (s *resync) slice(most int) int {
+	n := min(s.budget, most)
+	s.budget -= n
+	return n
+}
+
+// blocked ends the tick's part: the link is backed up.
+func (s *resync) blocked() (ended bool) {
+	s.budget = 0
+	return false
+}
+
+// stepSync carries the walk of the tables on, for a slice of each.
+func (c *Core) stepSync() {
+	s := &c.sync
+	if !s.walking() || s.budget == 0 {
+		return
+	}
 	if s.step == syncFlows && c.registerFlows() {
 		s.step, s.cursor = syncCopies, 0
 	}
@@ -397,15 +424,15 @@ func (c *Core) endRound() {
 	}
 }
 
-// batch is how many entries one tick may look at: a million flows are walked
-// in half a second (FR12).
+// batch is how many entries one tick may look at, by slices: a million flows are
+// walked in half a second (FR12).
 const batch = 20480
 
 // registerFlows sends what the new order places elsewhere; true at the end.
 func (c *Core) registerFlows() bool {
 	s := &c.sync
 	blocked := false
-	next := c.table.ScanFlows(s.cursor, batch, func(slot uint32, f *flowtable.FlowSlot) bool {
+	next := c.table.ScanFlows(s.cursor, s.slice(c.cfg.Slice), func(slot uint32, f *flowtable.FlowSlot) bool {
 		k, _ := f.Key[0].Canonical()
 		if !c.registerStub(slot, f) {
 			blocked, s.cursor = true, slot
@@ -425,7 +452,7 @@ func (c *Core) registerFlows() bool {
 		return true
 	})
 	if blocked {
-		return false
+		return s.blocked()
 	}
 	s.cursor = next
 	return next == 0
@@ -462,7 +489,7 @@ func (c *Core) trySend(k packet.FlowKey, conn *wire.Conn, holder wire.NodeID, gr
 func (c *Core) handOver() bool {
 	s := &c.sync
 	blocked := false
-	next := c.dir.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
+	next := c.dir.Scan(s.cursor, s.slice(c.cfg.Slice), func(e *flowtable.Backup) bool {
 		k, _ := e.Key.Canonical()
 		if blocked || c.ownerLives(e) || c.void(e, k) {
 			return true
@@ -479,7 +506,7 @@ func (c *Core) handOver() bool {
 		return true
 	})
 	if blocked {
-		return false // the batch again: the receiver ignores what it has
+		return s.blocked() // the slice again: the receiver ignores what it has
 	}
 	s.cursor = next
 	return next == 0

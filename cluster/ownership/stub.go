@@ -87,6 +87,7 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	if e, known := c.stub(m.Key); known {
 		live := c.ownerLives(e)
 		if live && (owner == nobody || e.Gen > m.Gen) || owner == nobody && e.Gen >= m.Gen {
+			c.keepStub(e, m)
 			return
 		}
 		if first, _ := c.cfg.Stubs.Other(m.Key); live && first != m.Conn && wire.NodeID(e.Owner) != from {
@@ -110,6 +111,15 @@ func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 	if !c.putStub(b, m.Conn) {
 		c.stats.CopiesFull++
 	}
+}
+
+// keepStub lets the stub of a dead owner's connection live as long as the copy that m is
+// of. The owner bound the key when the connection began, for the time of that.
+func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
+	if first, _ := c.cfg.Stubs.Other(m.Key); e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) || e.Gen != m.Gen || first != m.Conn {
+		return
+	}
+	e.Timeout, e.Confirmed = max(e.Timeout, m.Timeout), c.tick()
 }
 
 // putStub stores a stub or a tomb and counts its key as used. One of the reverse
@@ -213,8 +223,10 @@ func (c *Core) bindCopy(e *flowtable.Backup) bool {
 		c.msg.bind = m
 		return c.emit(d, &c.msg.bind) == nil
 	case c.table.Lookup(m.Key) == 0:
-		if _, known := c.stub(m.Key); !known {
+		if e, known := c.stub(m.Key); !known {
 			c.storeStub(nobody, &m)
+		} else {
+			c.keepStub(e, &m)
 		}
 	}
 	return true
@@ -228,7 +240,7 @@ func (c *Core) handOverStubs() bool {
 		return true
 	}
 	blocked := false
-	next := c.cfg.Stubs.Scan(s.cursor, batch, func(e *flowtable.Backup) bool {
+	next := c.cfg.Stubs.Scan(s.cursor, s.slice(c.cfg.Slice), func(e *flowtable.Backup) bool {
 		if blocked || e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) {
 			return true
 		}
@@ -241,7 +253,7 @@ func (c *Core) handOverStubs() bool {
 		return true
 	})
 	if blocked {
-		return false
+		return s.blocked()
 	}
 	s.cursor = next
 	return next == 0
@@ -249,26 +261,30 @@ func (c *Core) handOverStubs() bool {
 
 // ageStubs ages like ageCopies.
 func (c *Core) ageStubs() {
-	if c.cfg.NAT == nil {
-		return
+	if c.cfg.NAT != nil {
+		c.ageing.stubs.pay(c.cfg.Slice, c.scanStubs)
 	}
-	stubs := c.cfg.Stubs
-	c.ageing.stubs = stubs.Scan(c.ageing.stubs, c.share(stubs.Slots()), func(e *flowtable.Backup) bool {
-		switch {
-		case e.Flags&wire.ConnTomb != 0:
-			if c.tombStays(e) {
-				e.Confirmed = recent(c.tick(), e.Confirmed)
-				return true
-			}
-		case c.belongs(e, e.Key.Unpack()):
-			return true
-		default:
-			c.makeTomb(e)
+}
+
+func (c *Core) scanStubs(from uint32, n int) (next uint32) {
+	return c.cfg.Stubs.Scan(from, n, c.ageStubFn)
+}
+
+func (c *Core) ageStub(e *flowtable.Backup) (stays bool) {
+	switch {
+	case e.Flags&wire.ConnTomb != 0:
+		if c.tombStays(e) {
+			e.Confirmed = recent(c.tick(), e.Confirmed)
 			return true
 		}
-		c.cfg.NAT.Release(c.now, e.Key.Unpack(), e.State&tombHold != 0)
-		return false
-	})
+	case c.belongs(e, e.Key.Unpack()):
+		return true
+	default:
+		c.makeTomb(e)
+		return true
+	}
+	c.cfg.NAT.Release(c.now, e.Key.Unpack(), e.State&tombHold != 0)
+	return false
 }
 
 // resetStubs forgets all stubs.

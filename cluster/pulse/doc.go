@@ -40,4 +40,11 @@
 // it was woken, and that time is not counted as silence of others; it reads all
 // that waits before it judges; and silence is counted up to the moment when it had
 // last read everything (Attended), not up to now.
+//
+// # Where the time went
+//
+// A beat says its number, when it left by its sender's clock, and how late; the
+// receiver knows how long its kernel had it. From that a Machine keeps, for all
+// beats that came, how much time they lost at each Stage, and which one made a beat
+// late. It decides nothing by it.
 package pulse

@@ -9,6 +9,8 @@ type Machine struct {
 	wake     int64 // when it wanted to run
 	next     int64 // own beat
 	attended int64
+	number   uint32 // of the newest beat to all
+	overdue  int64  // how late that was
 	peers    []Peer
 	stats    Stats
 }
@@ -18,6 +20,11 @@ type Stats struct {
 	Sent, Received, Late uint64 // beats; late: more than one and a half periods after the one before
 	Asked, Answered      uint64
 	Lateness, Worst      int64 // of the newest wake-up that was late, and of all
+
+	Stages   [NumStages]Spread // of all beats that were received
+	LateAt   [NumStages]uint64 // of Late: the stage at which most of the time went
+	LateLost uint64            // of Late: beats before were lost, which was more than any stage
+	Lost     uint64            // beats to all that never came, or after a later one
 }
 
 // Peer is what is known of one configured address.
@@ -26,8 +33,12 @@ type Peer struct {
 	Life     wire.Incarnation
 	Progress int64 // when its event loop went round last, by our clock
 	Hold     bool  // silence is judged by the hold time
+	Longest  int64 // time between two beats, as they came
 
 	last            int64 // newest beat, as it came
+	number          uint32
+	sent            int64 // by its clock
+	floor           floor
 	asked, answered int64
 	told            bool // Alarm has said that it is silent
 }
@@ -56,13 +67,14 @@ func (m *Machine) Begin(now int64) {
 	}
 }
 
-// Heard takes an authenticated beat of peer i and reports whether it is to be
-// answered with one for it alone.
-func (m *Machine) Heard(now int64, i int, b wire.Beat) (answer bool) {
+// Heard takes an authenticated beat of peer i that the kernel had for age, and
+// reports whether it is to be answered with one for it alone.
+func (m *Machine) Heard(now int64, i int, b wire.Beat, age int64) (answer bool) {
 	p := &m.peers[i]
-	if p.last != never && now-p.last > tardy {
-		m.stats.Late++
+	if p.Life != b.Life {
+		p.floor, p.number, p.last = floor{}, b.Number, never // maybe another clock, too
 	}
+	m.clock(now, p, b, age)
 	m.stats.Received++
 	p.At, p.last, p.Life, p.Progress = now, now, b.Life, now-int64(b.Stale)*1e6
 	p.Hold, p.told = b.Flags&wire.PulseHold != 0, false
@@ -83,10 +95,21 @@ func (m *Machine) Due(now int64) bool {
 		return false
 	}
 	m.stats.Sent++
+	m.number++
+	m.overdue = now - m.next
 	if m.next += Period; m.next <= now { // late: no two at once
 		m.next = now + Period
 	}
 	return true
+}
+
+// Mark writes into a beat that is sent now which one it is and how late: all is true
+// for the one that Due asked for.
+func (m *Machine) Mark(now int64, b *wire.Beat, all bool) {
+	b.Number, b.Sent = m.number, uint64(now)/1e3
+	if all {
+		b.Late = uint32(min(m.overdue/1e3, 1<<32-1))
+	}
 }
 
 // Ask reports whether peer i is to be asked, as it is silent: a beat that was lost

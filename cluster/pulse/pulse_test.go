@@ -13,7 +13,7 @@ const ms = int64(time.Millisecond)
 func pass(m *Machine, now int64, waiting ...wire.Beat) {
 	m.Begin(now)
 	for _, b := range waiting {
-		m.Heard(now, 0, b)
+		m.Heard(now, 0, b, 0)
 	}
 	m.End(now)
 }
@@ -62,6 +62,28 @@ func TestHL7_ThreeMissingBeatsAreADeath(t *testing.T) {
 	}
 }
 
+// HL7: silence is noticed when it is three beats long, and not with the next beat of
+// one's own or the next question.
+func TestHL7_SilenceIsNoticedAtOnce(t *testing.T) {
+	m := New(0, 1)
+	m.Due(0)
+	const heard = 20 * ms // own beats are due at 0, 50, 100 ms and so on
+	pass(m, heard, wire.Beat{Life: 7})
+	for at := heard; at < 300*ms; {
+		m.Due(at)
+		m.Ask(at, 0)
+		if m.Alarm() {
+			if at != heard+Deadline {
+				t.Errorf("noticed at %v", time.Duration(at))
+			}
+			return
+		}
+		at = m.Next()
+		pass(m, at)
+	}
+	t.Error("not noticed")
+}
+
 // HL7: a busy machine. Time that this process overslept is not the silence of
 // others, and what waited in the queue is read before anybody is judged.
 func TestHL7_OwnLatenessIsNotTheSilenceOfOthers(t *testing.T) {
@@ -107,20 +129,20 @@ func TestHL7_QuestionsAreAnsweredAndRationed(t *testing.T) {
 	ask := wire.Beat{Life: 7, Flags: wire.PulseAsk}
 	for at, want := range map[int64]bool{0: true, 5 * ms: false, 10 * ms: true} {
 		m := New(0, 1)
-		m.Heard(-10*ms, 0, wire.Beat{Life: 7})
-		first := m.Heard(0, 0, ask)
-		if at == 0 && !first || at > 0 && m.Heard(at, 0, ask) != want {
+		m.Heard(-10*ms, 0, wire.Beat{Life: 7}, 0)
+		first := m.Heard(0, 0, ask, 0)
+		if at == 0 && !first || at > 0 && m.Heard(at, 0, ask, 0) != want {
 			t.Errorf("asked again after %v: not %v", time.Duration(at), want)
 		}
 	}
-	m.Heard(0, 0, wire.Beat{Life: 7})
+	m.Heard(0, 0, wire.Beat{Life: 7}, 0)
 	for at := int64(0); at < 2000*ms; at += ms {
 		m.Ask(at, 0)
 	}
 	if n := m.Stats().Asked; n < 2 || n > 10 {
 		t.Errorf("a dead node is asked %d times", n)
 	}
-	m.Heard(3000*ms, 0, wire.Beat{Life: 7, Flags: wire.PulseHold})
+	m.Heard(3000*ms, 0, wire.Beat{Life: 7, Flags: wire.PulseHold}, 0)
 	if m.End(3500 * ms); m.Ask(3110*ms, 0) || m.Alarm() || !m.Peer(0).Hold {
 		t.Error("a node that is to be judged by the hold time is asked, or is an alarm")
 	}
@@ -144,8 +166,8 @@ func TestHL7_ABeatEvery50ms(t *testing.T) {
 
 func TestHL7_ProgressIsTakenFromTheBeat(t *testing.T) {
 	m := New(0, 1)
-	m.Heard(1000*ms, 0, wire.Beat{Life: 7, Stale: 300})
-	m.Heard(1100*ms, 0, wire.Beat{Life: 7, Stale: 400})
+	m.Heard(1000*ms, 0, wire.Beat{Life: 7, Stale: 300}, 0)
+	m.Heard(1100*ms, 0, wire.Beat{Life: 7, Stale: 400}, 0)
 	if p := m.Peer(0); p.Progress != 700*ms || p.At != 1100*ms || m.Stats().Late != 1 {
 		t.Errorf("%+v, late %d", p, m.Stats().Late)
 	}
@@ -221,7 +243,7 @@ func TestHL7_PassesDoNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		m.Begin(at)
 		for i := range 63 {
-			m.Heard(at, i, wire.Beat{Life: 7})
+			m.Heard(at, i, wire.Beat{Life: 7}, 0)
 			m.Ask(at, i)
 		}
 		m.End(at)

@@ -41,6 +41,7 @@ type hostKey struct {
 func (t *Translator) hostShort(now int64, pool int, host packet.Addr) ownership.Reason {
 	k := hostKey{pool, host}
 	if until, full := t.full[k]; full && now < until {
+		t.fullHost = host
 		return ownership.ReasonNATHost
 	}
 	delete(t.full, k)

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -289,5 +290,39 @@ func TestNT7_RepeatedPacketMeetsTheNewRules(t *testing.T) {
 	w.tr.Recut(rules, 0, 0)
 	if w.tr.Translates(inside, outside, k) {
 		t.Error("translated by a rule that is gone")
+	}
+}
+
+// The bound of connections from outside is its pool's, and changes with the rules
+// without numbering anything anew (NT7, NT9).
+func TestNT9_MaxInboundIsThePools(t *testing.T) {
+	cfg := nat.Config{Pools: []nat.Pool{
+		{Name: "a", Addresses: []packet.Addr{{203, 0, 113, 10}}, MaxInbound: 7},
+		{Name: "b", Addresses: []packet.Addr{{203, 0, 113, 11}}},
+	}}
+	w := newWorld(t, cfg)
+	want := func(most [3]int) {
+		t.Helper()
+		for i, n := range most {
+			if got := w.tr.MaxInbound(packet.FlowKey{Dst: packet.Addr{203, 0, 113, byte(10 + i)}, DstPort: 4001, Proto: packet.ProtoUDP}); got != n {
+				t.Errorf("address %d: %d, want %d", i, got, n)
+			}
+		}
+	}
+	want([3]int{7, 0, 0})
+	cfg.Pools[1].MaxInbound = 9
+	rules, err := nat.Compile(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.tr.Recut(rules, 0, 0) {
+		t.Error("units are numbered anew")
+	}
+	want([3]int{7, 9, 0})
+	for _, wrong := range []int{-1, nat.MaxMaxInbound + 1} {
+		cfg.Pools[0].MaxInbound = wrong
+		if _, err := nat.Compile(cfg); !errors.Is(err, nat.ErrConfig) {
+			t.Errorf("%d: %v", wrong, err)
+		}
 	}
 }

@@ -47,6 +47,7 @@ type Translator struct {
 	stats    Stats
 	refused  []uint64 // by pool
 	lacked   int      // the pool that had no port last
+	fullHost packet.Addr
 }
 
 // decided is the rules' decision about the source of one packet. Mapping and
@@ -134,6 +135,10 @@ func (t *Translator) Stats() Stats { return t.stats }
 // Recut because a pool, by its index in the geometry, had no port for them on any
 // node.
 func (t *Translator) Refusals(pool int) uint64 { return t.refused[pool] }
+
+// FullHost returns the host that was refused a port last because it has all the
+// blocks it may have (ReasonNATHost). For the log.
+func (t *Translator) FullHost() packet.Addr { return t.fullHost }
 
 // Refused implements ownership.NAT.
 func (t *Translator) Refused() { t.refused[t.lacked]++ }
@@ -258,6 +263,15 @@ func (t *Translator) Mapped(k packet.FlowKey) (packet.FlowKey, bool) {
 		m.DstPort, m.Proto = k.DstPort, k.Proto
 	}
 	return m, true
+}
+
+// MaxInbound implements ownership.NAT.
+func (t *Translator) MaxInbound(mapping packet.FlowKey) int {
+	pool, ok := t.geometry.Pool(mapping.Dst)
+	if !ok {
+		return 0
+	}
+	return t.rules.MaxInbound(pool)
 }
 
 // Use implements ownership.NAT.

@@ -2,7 +2,7 @@
 // namespaces of one machine, with a running cluster between them, and takes
 // them down again:
 //
-//	cohort-lab up --nodes 4 --spray
+//	cohort-lab up --nodes 4 --spray --ccl-ipv6
 //	cohort-lab status
 //	cohort-lab exec c1 -- ping 192.0.2.1
 //	cohort-lab exec fw-b -- cohort show cluster info

@@ -66,6 +66,29 @@ func TestLab_FromUpToDown(t *testing.T) {
 	}
 }
 
+// TestLab_ControlLinkOverIPv6: the choice reaches the keeper, the link has the
+// addresses and the MTU that VTEPs of IPv6 need, and status says so (CL9).
+func TestLab_ControlLinkOverIPv6(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	name := fmt.Sprintf("x%d", os.Getpid())
+	out, err := run(t, "up", "--lab", name, "--nodes", "2", "--forwarders", "--ccl-ipv6")
+	t.Cleanup(func() { lab.Down(context.Background(), name) })
+	if err != nil || !strings.Contains(out, "control link over IPv6") {
+		t.Fatalf("up: %v\n%s", err, out)
+	}
+	if out, err := run(t, "exec", "--lab", name, "fw-a", "--", "ping", "-6", "-c", "2", "fd00:99::2"); err != nil || !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("the other end of the link: %v\n%s", err, out)
+	}
+	if out, err := run(t, "exec", "--lab", name, "fw-a", "--", "ip", "-o", "addr", "show", "ccl0"); err != nil || !strings.Contains(out, "fd00:99::1/64") || strings.Contains(out, "10.99.0.1/") {
+		t.Errorf("addresses of the link: %v\n%s", err, out)
+	}
+	if out, err := run(t, "exec", "--lab", name, "fw-a", "--", "ip", "-o", "link", "show", "ccl0"); err != nil || !strings.Contains(out, " mtu 1674 ") {
+		t.Errorf("MTU of the link: %v\n%s, want 1500 + 174", err, out)
+	}
+}
+
 func TestShape_WantsADaemonUnlessNodesForward(t *testing.T) {
 	missing := shape{}
 	missing.cfg.Daemon = filepath.Join(t.TempDir(), "cohortd")

@@ -46,6 +46,9 @@ func showInfo(o *options) *cobra.Command {
 		}
 		fmt.Fprintf(w, "Cluster %s, %s, controlled by %s\n", i.Cluster, view, control)
 		fmt.Fprintf(w, "This node: %s, %s, configuration %s\n", i.Self, i.State, i.Config)
+		if len(i.Addresses) > 0 {
+			fmt.Fprintf(w, "Cluster address: %s\n", clusterAddresses(i.Addresses))
+		}
 		if i.Prepared != "" {
 			fmt.Fprintf(w, "Prepared: %s, waiting for %s\n", i.Prepared, strings.Join(i.Waiting, ", "))
 		}
@@ -63,6 +66,19 @@ func showInfo(o *options) *cobra.Command {
 		}
 		return t.print(w)
 	})
+}
+
+// clusterAddresses prints "inside 10.1.0.254 2001:db8:1::254, outside 198.51.100.254".
+func clusterAddresses(list []api.ClusterAddresses) string {
+	texts := make([]string, 0, len(list))
+	for _, i := range list {
+		text := i.Interface
+		for _, a := range i.Addresses {
+			text += " " + a.Addr().String()
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ", ")
 }
 
 func showHistory(o *options) *cobra.Command {
@@ -107,6 +123,9 @@ func showPulse(w io.Writer, p *api.Pulse) {
 		how = "WITHOUT real-time priority: a busy machine may look dead"
 	}
 	fmt.Fprintf(w, "Fast profile: beats every 50 ms, %s; last late by %.1f ms, at worst by %.1f ms\n", how, p.LatenessMS, p.WorstMS)
+	for _, s := range p.Stages {
+		fmt.Fprintf(w, "  %-8s  beats of others late by %.1f ms (99 %%), at worst by %.1f ms\n", s.Stage, s.P99MS, s.WorstMS)
+	}
 	for _, q := range p.Peers {
 		switch {
 		case q.BeatMS < 0:
@@ -114,7 +133,7 @@ func showPulse(w io.Writer, p *api.Pulse) {
 		case q.Hold:
 			fmt.Fprintf(w, "  %s is being started again: it is judged by the hold time\n", q.Member)
 		default:
-			fmt.Fprintf(w, "  %s beat %s ago, its event loop went round %s ago\n", q.Member, ago(q.BeatMS), ago(q.LoopMS))
+			fmt.Fprintf(w, "  %s beat %s ago, its event loop went round %s ago, longest silence %.0f ms\n", q.Member, ago(q.BeatMS), ago(q.LoopMS), q.LongestMS)
 		}
 	}
 	fmt.Fprintln(w)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +22,9 @@ roles as letters:
   B   backup owner beside a director that owns the connection
   F   forwarder: sends such packets to the owner
   S   stub: knows the connection by its translated addresses only, and its owner
+
+DELEGATION names the nodes that forward packets of the connection by themselves
+for its owner (to), or the owner for whom this node does (from), for how long yet.
 
 An end that NAT changes is shown twice, a->b: as the initiator sees it and as
 the responder does.
@@ -125,7 +130,7 @@ func printCount(ctx context.Context, client *api.Client, o *options, filter api.
 	return t.print(o.out)
 }
 
-var connHeads = []string{"ROLE", "PROTO", "SOURCE", "DESTINATION", "OWNER", "BACKUP", "STATE", ">IDLE", ">AGE", ">PACKETS", ">BYTES", "RULE", ">GEN"}
+var connHeads = []string{"ROLE", "PROTO", "SOURCE", "DESTINATION", "OWNER", "BACKUP", "STATE", ">IDLE", ">AGE", ">PACKETS", ">BYTES", "RULE", ">GEN", "DELEGATION"}
 
 func connRow(c *api.Conn) []string {
 	age := ""
@@ -134,8 +139,30 @@ func connRow(c *api.Conn) []string {
 	}
 	return []string{
 		string(c.Roles), c.Protocol, place(c.Source, c.MappedSource, c.In), place(c.Destination, c.MappedDestination, c.Out), c.Owner, c.Backup, c.State,
-		ago(c.IdleMS), age, thousands(c.Packets[0] + c.Packets[1]), size(c.Bytes[0] + c.Bytes[1]), c.Rule, fmt.Sprint(c.Gen),
+		ago(c.IdleMS), age, thousands(c.Packets[0] + c.Packets[1]), size(c.Bytes[0] + c.Bytes[1]), c.Rule, fmt.Sprint(c.Gen), delegation(c),
 	}
+}
+
+// delegation says to which nodes an owner has lent the connection, or of whom a
+// forwarder has it, and for how long yet.
+func delegation(c *api.Conn) string {
+	if d := c.DelegatedFrom; d != nil {
+		if d.EndsInMS == 0 {
+			return "from " + d.Node + ", over"
+		}
+		return "from " + d.Node + ", lease ends in " + ago(d.EndsInMS)
+	}
+	var to []string
+	for _, d := range c.LentTo {
+		if d.EndsInMS > 0 && !slices.Contains(to, d.Node) {
+			to = append(to, d.Node)
+		}
+	}
+	if len(to) == 0 {
+		return ""
+	}
+	slices.Sort(to)
+	return "to " + strings.Join(to, ", ")
 }
 
 // place prints an end of a connection with its interface and what NAT makes of

@@ -3,6 +3,7 @@ package fib
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -243,8 +244,9 @@ func (t *Table) Generation() uint64 {
 	return t.gen
 }
 
-// LocalAddrs returns the host's IPv4 addresses on all interfaces but loopback
-// addresses (127/8), unordered: traffic to them belongs to the host.
+// LocalAddrs returns the host's addresses on all interfaces, of both families,
+// but loopback addresses (127/8, ::1) and IPv6 link-local ones, which need no
+// list; unordered: traffic to them belongs to the host.
 func (t *Table) LocalAddrs() []netip.Addr {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -253,6 +255,21 @@ func (t *Table) LocalAddrs() []netip.Addr {
 		all = append(all, a)
 	}
 	return all
+}
+
+// ReadAddrs reads the host's addresses now, for a caller who has just changed them
+// and cannot wait for the event: LocalAddrs is what they are.
+func (t *Table) ReadAddrs() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return fmt.Errorf("fib: read addresses: %w", net.ErrClosed)
+	}
+	locals, err := t.kernel.addrs()
+	if err == nil {
+		t.locals = locals
+	}
+	return err
 }
 
 // Links returns the state of the data interfaces, unordered.

@@ -443,6 +443,36 @@ func TestLocalAddressesFollowTheHost(t *testing.T) {
 	nstest.Until(t, "the address is gone", func() bool { return !have("10.1.0.200") })
 }
 
+// An IPv6 address is one of the host too, and changes no route of IPv4: the flows
+// need not be looked at again.
+func TestEL7_LocalIPv6AddressesFollowTheHost(t *testing.T) {
+	w := newWorld(t)
+	have := func(s string) bool { return slices.Contains(w.table.LocalAddrs(), netip.MustParseAddr(s)) }
+	must(t, os.WriteFile("/proc/sys/net/ipv6/conf/in0/disable_ipv6", []byte("0"), 0o644)) // begins with a link-local address
+	a, err := netlink.ParseAddr("2001:db8:1::254/64")
+	must(t, err)
+	a.Flags = unix.IFA_F_NODAD
+	w.table.Take()
+	must(t, netlink.AddrAdd(w.in, a))
+	must(t, w.table.ReadAddrs())
+	if !have("2001:db8:1::254") {
+		t.Errorf("read now: %v", w.table.LocalAddrs())
+	}
+	w.await("the address", func(c Changes) bool {
+		if c.Routes {
+			t.Errorf("routes changed: %+v", c)
+		}
+		return c.Addrs && have("2001:db8:1::254")
+	})
+	for _, got := range w.table.LocalAddrs() {
+		if got.Is6() && got != netip.MustParseAddr("2001:db8:1::254") {
+			t.Errorf("%v is listed", got)
+		}
+	}
+	must(t, netlink.AddrDel(w.in, a))
+	nstest.Until(t, "the address is gone", func() bool { return !have("2001:db8:1::254") })
+}
+
 func TestHL5_RestartedDaemonKeepsEntryNumbers(t *testing.T) {
 	w := newWorld(t)
 	w.ok("10.1.0.8")

@@ -29,7 +29,7 @@ type watcher struct {
 }
 
 func subscribe() (*watcher, error) {
-	f, err := openEvents(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR,
+	f, err := openEvents(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_NEXTHOP, unix.RTNLGRP_IPV4_NETCONF)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,9 @@ func (t *Table) apply(b []byte) {
 			if locals, err := t.kernel.addrs(); err == nil {
 				t.locals = locals
 			}
-			c.Addrs, c.Routes = true, true
+			c.Addrs = true
+			// An IPv6 address brings no route of ours. Its family is the first byte.
+			c.Routes = c.Routes || len(body) > 0 && body[0] == unix.AF_INET
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			t.noteRoute(body, h.Flags, h.Type == unix.RTM_DELROUTE)
 			c.Routes = true
@@ -257,16 +259,17 @@ func (t *Table) resync() error {
 	return nil
 }
 
-// addrs reads the host's IPv4 addresses without loopback.
+// addrs reads the host's addresses; see LocalAddrs.
 func (k *kernel) addrs() (map[netip.Addr]int, error) {
-	list, err := k.handle.AddrList(nil, unix.AF_INET)
+	list, err := k.handle.AddrList(nil, unix.AF_UNSPEC)
 	if err != nil {
 		return nil, fmt.Errorf("fib: read addresses: %w", err)
 	}
 	all := make(map[netip.Addr]int)
 	for _, a := range list {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok && !ip.IsLoopback() {
-			all[ip.Unmap()]++
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if ip = ip.Unmap(); ok && !ip.IsLoopback() && !(ip.Is6() && ip.IsLinkLocalUnicast()) {
+			all[ip]++
 		}
 	}
 	return all, nil

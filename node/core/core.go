@@ -48,6 +48,11 @@ type Config struct {
 	NAT        *NAT // nil: nothing is translated
 	Health     Health
 	IO         IO
+
+	// LeavingKept says whether what Leaving returns outlives this process. Until it
+	// does, a second at most, no other node hears of a drain: a successor could not go
+	// on with it, and would tell all that it is over. nil: nothing has to be kept.
+	LeavingKept func() bool
 }
 
 // Core is one node's logic.
@@ -79,6 +84,7 @@ type Core struct {
 	health    vigil
 	exposure  exposure
 	departure departure
+	kept      func() bool // Config.LeavingKept
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -103,6 +109,7 @@ func New(cfg Config) (*Core, error) {
 	c := &Core{
 		io: cfg.IO, name: cfg.Membership.Self.Name, table: cfg.Ownership.Table, running: cfg.Membership.Running,
 		settle: cmp.Or(cfg.Ownership.SettleTime, 3*time.Second), // its default
+		kept:   cfg.LeavingKept,
 		mtu:    cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
 	}
 	var err error
@@ -178,7 +185,8 @@ func (c *Core) Flush(now int64) {
 	c.flush(now)
 }
 
-// Tick advances time; call it every ownership.Config.TickEvery. It flushes.
+// Tick advances time; call it every ownership.Config.TickEvery, and Work after it. It
+// flushes.
 func (c *Core) Tick(now int64) {
 	c.now = now
 	if c.forgotten {
@@ -197,6 +205,13 @@ func (c *Core) Tick(now int64) {
 	c.tickExposure()
 	c.link.Tick(now)
 	c.flush(now)
+}
+
+// Work goes on with what the last Tick has left to do, and reports whether there is
+// more: see ownership.Core.Work. It does not flush.
+func (c *Core) Work(now int64) (more bool) {
+	c.now = now
+	return c.own.Work(now)
 }
 
 func (c *Core) flush(now int64) {

@@ -15,8 +15,14 @@ type departure struct {
 	on    bool
 	why   string
 	until int64
-	left  int // connections that it still had when it went
+	told  bool  // the others hear of it
+	tell  int64 // at the latest
+	left  int   // connections that it still had when it went
 }
+
+// keepFor is how long a drain waits for the disk: one that is full does not keep a
+// node from going.
+const keepFor = time.Second
 
 // Patience is how long a node waits for its connections to move whose operator has time.
 const Patience = 5 * time.Minute
@@ -36,11 +42,7 @@ func (c *Core) Drain(now int64, bound time.Duration, why string) error {
 	case c.health.ladder.Status().Phase == health.Disabled:
 		return ErrDisabled
 	}
-	*d = departure{on: true, why: why, until: now + int64(bound)}
-	c.member.Drain(now, true)
-	if c.units != nil && c.view != nil {
-		c.units.Leave(now)
-	}
+	*d = departure{on: true, why: why, until: now + int64(bound), tell: now + int64(keepFor)}
 	c.tickDrain()
 	c.flush(now)
 	return nil
@@ -63,6 +65,19 @@ func (c *Core) Leaving() string {
 	return ""
 }
 
+// tellDrain begins what the others hear of, when it is kept.
+func (c *Core) tellDrain() {
+	d := &c.departure
+	if !d.on || d.told || c.now < d.tell && c.kept != nil && !c.kept() {
+		return
+	}
+	d.told = true
+	c.member.Drain(c.now, true)
+	if c.units != nil && c.view != nil {
+		c.units.Leave(c.now)
+	}
+}
+
 // tickDrain goes when there is nothing to wait for any more.
 func (c *Core) tickDrain() {
 	d := &c.departure
@@ -70,6 +85,7 @@ func (c *Core) tickDrain() {
 		_ = c.Drain(c.now, Patience, "drained: an operator said so at another node") // a member is not disabled
 		return
 	}
+	c.tellDrain()
 	if !d.on || c.now < d.until && c.heirs() && !c.drained() {
 		return
 	}

@@ -56,3 +56,49 @@ func TestEL10_ADrainOutlivesItsDaemon(t *testing.T) {
 		})
 	}
 }
+
+// Nobody hears of a drain that a successor of this process could not go on with; but a
+// disk that does not answer keeps no node from going. A connection in the middle of its
+// handshake keeps it from being over.
+func TestEL10_OthersHearOfADrainWhenItIsKept(t *testing.T) {
+	for name, kept := range map[string]bool{"kept": true, "disk is full": false} {
+		t.Run(name, func(t *testing.T) {
+			g := newGroup(t, 2, nil, 64)
+			a, b := g.nodes[0], g.nodes[1]
+			onDisk := false
+			b.core.kept = func() bool { return onDisk }
+			b.core.Packet(g.now, &ownership.Packet{
+				Kind: ownership.KindTCP, In: 1, Len: 40, Flags: ownership.SYN, WScale: 0xff, SeqLen: 1, Handle: 1,
+				Key: packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 4000, DstPort: 443, Proto: packet.ProtoTCP},
+			})
+			if err := b.core.Drain(g.now, Patience, "drained"); err != nil {
+				t.Fatal(err)
+			}
+			_, self := b.core.View()
+			heard := func() bool { v, _ := a.core.View(); return v.Drains(self) }
+			for range 50 {
+				g.tick()
+			}
+			if b.core.Leaving() == "" || heard() {
+				t.Fatalf("leaving %q, the other has heard of it: %v", b.core.Leaving(), heard())
+			}
+			onDisk = kept
+			ticks := 2
+			if !kept {
+				ticks = 60
+			}
+			for range ticks {
+				g.tick()
+			}
+			if !heard() {
+				t.Fatal("the other has not heard of it")
+			}
+			for range 400 {
+				g.tick()
+			}
+			if b.core.Ladder().Phase != health.Disabled {
+				t.Fatal("the drain does not end")
+			}
+		})
+	}
+}

@@ -150,6 +150,7 @@ type unitPorts struct {
 	now *int64
 }
 
+func (p unitPorts) Rest(unit int)      { p.Ports.Rest(*p.now, unit) }
 func (p unitPorts) Idle(unit int) bool { return p.Ports.Idle(*p.now, unit) }
 
 // unitSource is the Core as the translator sees it.

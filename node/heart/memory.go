@@ -33,6 +33,8 @@ type memory struct {
 	lateness atomic.Int64 // Stats
 	worst    atomic.Int64
 	counts   [numCounts]atomic.Uint64
+	lateAt   [pulse.NumStages]atomic.Uint64
+	stages   [pulse.NumStages]spread
 	refused  [seal.NumReasons]atomic.Uint64
 	peers    [maxPeers]row
 }
@@ -47,6 +49,8 @@ const (
 	countUnknown
 	countMalformed
 	countFailed
+	countLost
+	countLateLost
 	numCounts
 )
 
@@ -57,6 +61,30 @@ type row struct {
 	progress atomic.Int64
 	life     atomic.Uint64
 	hold     atomic.Uint64
+	longest  atomic.Int64
+}
+
+// spread is a pulse.Spread. It is not read as a whole: its buckets may be one beat
+// apart from its sum.
+type spread struct {
+	counts     [len(pulse.Bounds) + 1]atomic.Uint64
+	sum, worst atomic.Int64
+}
+
+func (s *spread) write(p *pulse.Spread) {
+	for i, n := range p.Counts {
+		s.counts[i].Store(n)
+	}
+	s.sum.Store(p.Sum)
+	s.worst.Store(p.Worst)
+}
+
+func (s *spread) read() (p pulse.Spread) {
+	for i := range p.Counts {
+		p.Counts[i] = s.counts[i].Load()
+	}
+	p.Sum, p.Worst = s.sum.Load(), s.worst.Load()
+	return p
 }
 
 func (r *row) write(p pulse.Peer) {
@@ -69,6 +97,7 @@ func (r *row) write(p pulse.Peer) {
 		hold = 1
 	}
 	r.hold.Store(hold)
+	r.longest.Store(p.Longest)
 	r.seq.Add(1)
 }
 
@@ -77,7 +106,7 @@ func (r *row) write(p pulse.Peer) {
 func (r *row) read() (p pulse.Peer, ok bool) {
 	for range 100 {
 		before := r.seq.Load()
-		p = pulse.Peer{At: r.at.Load(), Life: wire.Incarnation(r.life.Load()), Progress: r.progress.Load(), Hold: r.hold.Load() != 0}
+		p = pulse.Peer{At: r.at.Load(), Life: wire.Incarnation(r.life.Load()), Progress: r.progress.Load(), Hold: r.hold.Load() != 0, Longest: r.longest.Load()}
 		if before&1 == 0 && r.seq.Load() == before {
 			return p, before != 0
 		}

@@ -18,6 +18,7 @@ import (
 	"cohort/ccl/wire"
 	"cohort/cluster/pulse"
 	"cohort/dataplane"
+	"cohort/node/realtime"
 )
 
 // Arg is the argument with which the daemon's program is a heart.
@@ -60,7 +61,7 @@ type heart struct {
 	orders int
 	buffer []byte
 	now    int64
-	heard  func(i int, b wire.Beat)
+	heard  func(i int, b wire.Beat, age int64)
 	peers  int
 	polls  [2]unix.PollFd
 }
@@ -108,8 +109,8 @@ func open() (*heart, error) {
 	}
 	h.peers = len(o.Peers)
 	h.polls = [2]unix.PollFd{{Fd: int32(h.beats.FD()), Events: unix.POLLIN}, {Fd: int32(h.orders), Events: unix.POLLIN}}
-	h.heard = func(i int, b wire.Beat) {
-		if h.m.Heard(h.now, i, b) {
+	h.heard = func(i int, b wire.Beat, age int64) {
+		if h.m.Heard(h.now, i, b, age) {
 			h.beats.Send(i, h.beat(0))
 		}
 		h.mem.peers[i].write(h.m.Peer(i))
@@ -117,16 +118,13 @@ func open() (*heart, error) {
 	return h, nil
 }
 
-// urgent asks the system to let this thread run whenever it wants to, with its
+// urgent asks the system to let this process run whenever it wants to, with its
 // memory where it is. Without the right to that it runs like any other.
 func (h *heart) urgent() {
 	runtime.LockOSThread()
 	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
-	err := unix.SchedSetAttr(0, &unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: priority,
-	}, 0)
-	if err != nil {
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+	if err := realtime.Take(priority); err != nil {
+		_ = realtime.Nice(-20) // may fail for the same reason
 		return
 	}
 	h.mem.realtime.Store(1)
@@ -187,12 +185,16 @@ func (h *heart) beat(flags wire.PulseFlags) wire.Beat {
 		flags |= wire.PulseHold
 	}
 	stale := max(h.now-h.mem.progress.Load(), 0) / 1e6
-	return wire.Beat{Life: wire.Incarnation(h.mem.life.Load()), Stale: uint32(min(stale, 1<<32-1)), Flags: flags}
+	b := wire.Beat{Life: wire.Incarnation(h.mem.life.Load()), Stale: uint32(min(stale, 1<<32-1)), Flags: flags}
+	h.m.Mark(dataplane.Now(), &b, false)
+	return b
 }
 
 // pulse beats to all and renews the lease by it.
 func (h *heart) pulse() {
-	h.beats.Broadcast(h.beat(0))
+	b := h.beat(0)
+	h.m.Mark(dataplane.Now(), &b, true)
+	h.beats.Broadcast(b)
 	h.mem.sent.Store(h.now)
 	was := h.lease.Load()
 	if until, renew := pulse.Renew(h.now, h.now, was, h.mem.permit.Load()); renew {
@@ -224,8 +226,15 @@ func (h *heart) publish() {
 	for i, v := range [numCounts]uint64{
 		countSent: s.Sent, countReceived: s.Received, countLate: s.Late, countAsked: s.Asked, countAnswered: s.Answered,
 		countUnknown: c.UnknownPeer, countMalformed: c.Malformed, countFailed: c.SendFailed,
+		countLost: s.Lost, countLateLost: s.LateLost,
 	} {
 		h.mem.counts[i].Store(v)
+	}
+	for i, v := range s.LateAt {
+		h.mem.lateAt[i].Store(v)
+	}
+	for i := range s.Stages {
+		h.mem.stages[i].write(&s.Stages[i])
 	}
 	for r, v := range c.Seal {
 		h.mem.refused[r].Store(v)

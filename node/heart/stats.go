@@ -14,7 +14,11 @@ type Stats struct {
 	Lateness, Worst time.Duration // how late it was woken: the newest time that counts, and the longest
 	Beat            int64         // when the newest beat left
 
+	Stages [pulse.NumStages]pulse.Spread // how late beats were that came here, by stage
+	LateAt [pulse.NumStages]uint64       // as pulse.Stats
+
 	Sent, Received, Late, Asked, Answered uint64
+	Lost, LateLost                        uint64
 	UnknownPeer, Malformed, SendFailed    uint64
 	Seal                                  seal.Counters
 }
@@ -27,6 +31,10 @@ func (p *Process) Stats() Stats {
 		Realtime: m.realtime.Load() != 0, Lateness: time.Duration(m.lateness.Load()), Worst: time.Duration(m.worst.Load()), Beat: m.sent.Load(),
 		Sent: n(countSent), Received: n(countReceived), Late: n(countLate), Asked: n(countAsked), Answered: n(countAnswered),
 		UnknownPeer: n(countUnknown), Malformed: n(countMalformed), SendFailed: n(countFailed),
+		Lost: n(countLost), LateLost: n(countLateLost),
+	}
+	for i := range s.Stages {
+		s.Stages[i], s.LateAt[i] = m.stages[i].read(), m.lateAt[i].Load()
 	}
 	for r := range s.Seal {
 		s.Seal[r] = m.refused[r].Load()

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"cohort/api"
+	"cohort/testenv/line"
 	"cohort/testenv/netns"
 	"cohort/testenv/topology"
 	"cohort/testenv/track"
@@ -31,6 +32,8 @@ var (
 
 func TestMain(m *testing.M) {
 	traffic.BecomeApart()
+	line.BecomeApart()
+	becomeWitness()
 	flag.Parse()
 	if err := buildDaemon(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

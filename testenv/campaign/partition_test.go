@@ -21,6 +21,7 @@ import (
 const (
 	partitionNAT  = "{hold_down: 2s, pools: {egress: {addresses: 203.0.113.10}}, rules: [{name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}]}"
 	partitionHold = time.Second
+	exchangePort  = 8                       // of the server, for the UDP exchanges that begin all the time
 	openFor       = 1500 * time.Millisecond // an opening that takes longer has failed: a SYN lost is sent again after 1 s
 )
 
@@ -120,7 +121,7 @@ func newPartition(t *testing.T, l *lab, spray bool, quiet sniff.Quiet) *partitio
 	t.Helper()
 	p := &partition{l: l, spray: spray, tuples: sniff.NewTuples()}
 	p.tuples.Quiet = quiet
-	udp, err := traffic.ServeUDPEcho(l.server.Namespace, l.at(8))
+	udp, err := traffic.ServeUDPEcho(l.server.Namespace, l.at(exchangePort))
 	if err != nil {
 		t.Fatal(err)
 	}

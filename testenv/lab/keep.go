@@ -28,7 +28,7 @@ func Keep(ctx context.Context, name string, cfg topology.Config, form time.Durat
 		return err
 	}
 	// Written before anything is built, so that Down finds it after a crash.
-	s := &State{Name: name, Keeper: tag, Phase: Building, Daemons: cfg.Mode == topology.Daemons, Spray: cfg.Spray, MTU: cfg.MTU}
+	s := &State{Name: name, Keeper: tag, Phase: Building, Daemons: cfg.Mode == topology.Daemons, Spray: cfg.Spray, CCLOverIPv6: cfg.CCLOverIPv6, MTU: cfg.MTU}
 	if err := s.write(); err != nil {
 		return err
 	}

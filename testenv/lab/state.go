@@ -38,15 +38,16 @@ type Node struct {
 
 // State is the content of a lab's state file.
 type State struct {
-	Name       string            `json:"name"`
-	Keeper     netns.Tag         `json:"keeper"` // also starts all names
-	Phase      Phase             `json:"phase"`
-	Error      string            `json:"error,omitempty"`
-	Daemons    bool              `json:"daemons"` // false: nodes are plain forwarders
-	Spray      bool              `json:"spray"`
-	MTU        int               `json:"mtu"`
-	Namespaces map[string]string `json:"namespaces"` // by role: c1, rin, fw-a ...
-	Nodes      []Node            `json:"nodes"`
+	Name        string            `json:"name"`
+	Keeper      netns.Tag         `json:"keeper"` // also starts all names
+	Phase       Phase             `json:"phase"`
+	Error       string            `json:"error,omitempty"`
+	Daemons     bool              `json:"daemons"` // false: nodes are plain forwarders
+	Spray       bool              `json:"spray"`
+	CCLOverIPv6 bool              `json:"ccl_over_ipv6,omitempty"`
+	MTU         int               `json:"mtu"`
+	Namespaces  map[string]string `json:"namespaces"` // by role: c1, rin, fw-a ...
+	Nodes       []Node            `json:"nodes"`
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,15}$`)

@@ -19,7 +19,7 @@ func (s *State) WriteStatus(ctx context.Context, w io.Writer) error {
 	if !s.Keeper.Alive() {
 		life = "crashed (clear up with: cohort-lab down)"
 	}
-	fmt.Fprintf(w, "lab %s: %s, MTU %d, %s\n", s.Name, life, s.MTU, s.spreading())
+	fmt.Fprintf(w, "lab %s: %s, MTU %d, %s%s\n", s.Name, life, s.MTU, s.spreading(), s.overIPv6())
 	if s.Error != "" {
 		fmt.Fprintln(w, s.Error)
 	}
@@ -42,6 +42,13 @@ func (s *State) spreading() string {
 		return "every packet through a random node"
 	}
 	return "ECMP by address and port"
+}
+
+func (s *State) overIPv6() string {
+	if s.CCLOverIPv6 {
+		return ", control link over IPv6"
+	}
+	return ""
 }
 
 // ask returns four columns about one node.

@@ -33,6 +33,8 @@ type Line struct {
 
 	mu   sync.Mutex // guards dirs
 	dirs [2]*direction
+
+	apart *apart // relays in its own process, and all but close and err is there
 }
 
 // maxFrame is more than any frame of a control link.
@@ -42,31 +44,56 @@ const maxFrame = 10 << 10
 // belong to nobody else: no bridge, no address. Without a Fault everything
 // crosses as it comes.
 func Open(ns *netns.Namespace, a, b string, seed uint64) (*Line, error) {
-	l := &Line{done: make(chan struct{}), dirs: [2]*direction{newDirection(seed), newDirection(seed + 1)}}
-	var fds []int
-	fail := func(err error) (*Line, error) {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
+	ends, err := sockets(ns, a, b)
+	if err != nil {
 		return nil, fmt.Errorf("line %s-%s in %s: %w", a, b, ns.Name(), err)
 	}
+	l, err := start(ends, seed)
+	if err != nil {
+		return nil, fmt.Errorf("line %s-%s in %s: %w", a, b, ns.Name(), errors.Join(err, closeEnds(ends)))
+	}
+	return l, nil
+}
+
+// sockets opens both ends.
+func sockets(ns *netns.Namespace, a, b string) (ends [2]int, err error) {
+	ends = [2]int{-1, -1}
 	for i, name := range []string{a, b} {
 		link, err := ns.Netlink().LinkByName(name)
-		if err != nil {
-			return fail(err)
+		if err == nil {
+			err = ns.Do(func() (err error) {
+				ends[i], err = packetSocket(link.Attrs().Index)
+				return err
+			})
 		}
-		err = ns.Do(func() (err error) {
-			l.ends[i], err = packetSocket(link.Attrs().Index)
-			return err
-		})
 		if err != nil {
-			return fail(err)
+			return ends, errors.Join(err, closeEnds(ends))
 		}
-		fds = append(fds, l.ends[i])
+	}
+	return ends, nil
+}
+
+func closeEnds(ends [2]int) (err error) {
+	for _, fd := range ends {
+		if fd >= 0 {
+			err = errors.Join(err, unix.Close(fd))
+		}
+	}
+	return err
+}
+
+// start begins to relay between two packet sockets, which are the Line's from here
+// on unless there is an error.
+func start(ends [2]int, seed uint64) (*Line, error) {
+	l := &Line{ends: ends, done: make(chan struct{}), dirs: [2]*direction{newDirection(seed), newDirection(seed + 1)}}
+	for i := range l.wake {
+		var err error
 		if l.wake[i], err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-			return fail(err)
+			if i > 0 {
+				unix.Close(l.wake[0])
+			}
+			return nil, os.NewSyscallError("eventfd", err)
 		}
-		fds = append(fds, l.wake[i])
 	}
 	for way := range l.dirs {
 		l.relay.Go(func() { l.run(Way(way)) })
@@ -100,6 +127,10 @@ func (l *Line) Set(way Way, f Fault) error {
 	if err := f.check(); err != nil {
 		return err
 	}
+	if l.apart != nil {
+		_, err := l.apart.call(request{Way: way, Fault: &f})
+		return err
+	}
 	l.mu.Lock()
 	l.dirs[way].set(now(), f)
 	l.mu.Unlock()
@@ -107,8 +138,12 @@ func (l *Line) Set(way Way, f Fault) error {
 	return nil
 }
 
-// Counters returns the totals of one way.
+// Counters returns the totals of one way; zero of a line apart that has died.
 func (l *Line) Counters(way Way) Counters {
+	if l.apart != nil {
+		c, _ := l.apart.call(request{Way: way})
+		return c
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.dirs[way].count
@@ -117,6 +152,10 @@ func (l *Line) Counters(way Way) Counters {
 // Close ends the relay; what is on its way is lost. Idempotent.
 func (l *Line) Close() error {
 	l.close.Do(func() {
+		if l.apart != nil {
+			l.err = l.apart.stop()
+			return
+		}
 		close(l.done)
 		l.kick(AtoB)
 		l.kick(BtoA)

@@ -53,7 +53,11 @@ func (n *Node) LineCCL(seed uint64) (*line.Line, error) {
 	if err := nl.LinkSetNoMaster(l); err != nil {
 		return nil, remove(err)
 	}
-	if n.line, err = line.Open(a.far, near, far, seed); err != nil {
+	open := line.Open
+	if n.topo.cfg.LinesApart {
+		open = line.OpenApart
+	}
+	if n.line, err = open(a.far, near, far, seed); err != nil {
 		return nil, remove(err)
 	}
 	if err := port(a.far, on, br.Attrs().Name); err != nil {

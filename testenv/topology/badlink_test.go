@@ -45,7 +45,13 @@ func pings(t *testing.T, from *Node, to netip.Addr, n, size int) (distinct, repe
 var callsOfPings atomic.Uint32
 
 func TestLineCCL_DoesWhatTheFaultSaysToEachWay(t *testing.T) {
-	top := start(t, Config{Nodes: 2, Mode: Bare, Track: patient})
+	for name, apart := range map[string]bool{"in this process": false, "apart": true} {
+		t.Run(name, func(t *testing.T) { doesWhatTheFaultSays(t, apart) })
+	}
+}
+
+func doesWhatTheFaultSays(t *testing.T, apart bool) {
+	top := start(t, Config{Nodes: 2, Mode: Bare, Track: patient, LinesApart: apart})
 	a, b := top.Nodes[0], top.Nodes[1]
 	l, err := a.LineCCL(1)
 	if err != nil {
@@ -94,6 +100,9 @@ func TestLineCCL_DoesWhatTheFaultSaysToEachWay(t *testing.T) {
 	set(NodeReceives, line.Fault{})
 	if got, _ := pings(t, a, b.CCL, 20, 64); got != 20 {
 		t.Errorf("%d of 20 crossed after all", got)
+	}
+	if err := l.Set(NodeReceives, line.Fault{Loss: -1}); err == nil {
+		t.Error("a loss of less than nothing, and no error")
 	}
 }
 

@@ -33,6 +33,10 @@ type Config struct {
 	MTU         int  // of data interfaces, 1280-9044; 1500. The link has 154 more (CL2)
 	CCLOverIPv6 bool // the link's VTEPs have IPv6 addresses, and its MTU is 20 more (CL9)
 
+	// LinesApart makes the cables of LineCCL processes of real-time priority
+	// (line.OpenApart): for tests that fill the CPUs and judge times.
+	LinesApart bool
+
 	Queues int // receive and transmit queues of the nodes' interfaces; 1
 
 	Mode  Mode
@@ -46,6 +50,7 @@ type Config struct {
 	Election    time.Duration // health.election_timeout; 45 s
 	Health      string        // more keys of health, as in "join_grace: 0s"
 	Connections int           // limits.connections and forwards; 131072
+	Delegations int           // limits.delegations; the daemon's own default
 	Rules       []string      // policy rules, each a YAML mapping in braces
 	OwnerOnly   bool          // forwarding: owner-only
 	Sequences   bool          // tcp.sequence_randomization

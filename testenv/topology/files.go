@@ -78,7 +78,11 @@ func (t *Topology) clusterYAML() string {
 		more = ", " + t.cfg.Health
 	}
 	fmt.Fprintf(&b, "health: {hold_time: %v, election_timeout: %v%s}\n", t.cfg.HoldTime, t.cfg.Election, more)
-	fmt.Fprintf(&b, "limits: {connections: %d, forwards: %[1]d}\n", t.cfg.Connections)
+	delegations := ""
+	if t.cfg.Delegations > 0 {
+		delegations = fmt.Sprintf(", delegations: %d", t.cfg.Delegations)
+	}
+	fmt.Fprintf(&b, "limits: {connections: %d, forwards: %[1]d%s}\n", t.cfg.Connections, delegations)
 	return b.String()
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cohort/testenv/line"
 	"cohort/testenv/track"
 )
 
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	line.BecomeApart()
 	goleak.VerifyTestMain(m)
 }
 

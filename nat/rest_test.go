@@ -1,0 +1,88 @@
+package nat
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"cohort/packet"
+)
+
+// resting is a Ports whose units 0 and 1 came in use from a dead holder at second 1,
+// with a connection that goes on in each.
+func resting(t *testing.T, hold time.Duration) (p *Ports, lives packet.FlowKey) {
+	t.Helper()
+	g, err := NewGeometry([]Pool{portPool("egress", 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = NewPorts(g, hold, rand.New(rand.NewPCG(1, 2)))
+	for u := range 2 {
+		d := g.Describe(u)
+		lives = ReplyKey(to(packet.ProtoTCP, 9, 9, "192.0.2.9", 80).To, d.Addr, d.First)
+		p.Use(lives)
+		p.Rest(1e9, u)
+		p.SetHeld(u, true)
+		p.SetLeased(u, u == 1)
+	}
+	return p, lives
+}
+
+// What looks unused in a unit of a dead holder may rest there: nothing begins in it
+// before a whole hold-down has passed (NT5). It is held all the time, and not idle.
+func TestNT5_NothingBeginsInAUnitThatRests(t *testing.T) {
+	p, lives := resting(t, 2*time.Second)
+	k := to(packet.ProtoTCP, 1, 1030, "192.0.2.1", 80)
+	try := func(now int64) Result {
+		p.Tick(now)
+		_, _, r := p.Allocate(now, k, nil)
+		return r
+	}
+	for _, now := range []int64{1e9, 2e9, 3e9 - 1} {
+		if r := try(now); r != Short {
+			t.Fatalf("at %d: %v", now, r)
+		}
+		if !p.Held(0) || !p.Held(1) || p.Idle(now, 0) || p.Spare(0) != 0 {
+			t.Fatal("held, and not idle")
+		}
+	}
+	p.Release(2e9, lives, false) // the connection in unit 1 ends
+	if p.Idle(3e9-1, 1) {
+		t.Fatal("a unit that rests is handed over")
+	}
+	if r := try(3e9); r != Allocated {
+		t.Fatal(r)
+	}
+	if !p.Held(0) || !p.Idle(3e9, 1) || p.address[0].leased.held != 1 || len(p.resting) != 0 {
+		t.Fatal("what was said of it while it rested is forgotten")
+	}
+}
+
+// A unit that is given up while it rests does not come back by itself; without
+// hold-down none rests; and a reload that leaves the ports leaves the rest.
+func TestNT5_RestEndsAndGoesOn(t *testing.T) {
+	p, _ := resting(t, 2*time.Second)
+	p.SetHeld(0, false)
+	p.Tick(9e9)
+	if p.Held(0) || p.units[0].held || !p.units[1].held || !p.units[1].leased {
+		t.Fatal("a unit that was given up is held")
+	}
+
+	p, _ = resting(t, 0)
+	if !p.units[0].held {
+		t.Fatal("it rests, without hold-down")
+	}
+
+	p, _ = resting(t, 2*time.Second)
+	p.Recut(p.g, 2*time.Second, 0)
+	for u := range 3 {
+		p.SetHeld(u, true)
+	}
+	if p.units[0].held || p.units[1].held || !p.units[2].held {
+		t.Fatal("the rest is forgotten")
+	}
+	p.Tick(3e9)
+	if !p.units[0].held || !p.units[1].held || p.units[1].leased {
+		t.Fatal("the rest does not end")
+	}
+}
