@@ -39,10 +39,8 @@ type DataDelegation struct {
 		Daddr uint32
 		Sport uint16
 		Dport uint16
-		Proto uint8
-		Zone  uint8
-		Zero  uint16
 	}
+	SeqDelta uint32
 	Seq      uint32
 	NextHop  uint16
 	Iface    uint8
@@ -79,7 +77,7 @@ type DataFlowSlot struct {
 	Rule        uint16
 	Timeout     uint16
 	Created     uint32
-	Policy      uint32
+	SeqDelta    uint32
 	Backup      uint8
 	Replication uint8
 	Stub        uint8

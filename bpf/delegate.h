@@ -14,7 +14,7 @@
 
 /* What Go wrote, copied while seq stood still. */
 struct order {
-	struct tuple to;
+	struct tuple to; /* in its upper half not protocol and zone but the delta of sequence numbers */
 	__u32 lease;
 	__u32 view;
 	__u16 nh;
@@ -25,10 +25,11 @@ struct order {
 /* 0 if Go was writing meanwhile. */
 static __always_inline int read_delegation(const struct delegation *g, struct order *d)
 {
+	const __u64 *w = (const __u64 *)&g->to;
 	__u32 seq = READ_ONCE(g->seq);
 
 	barrier();
-	d->to = load_key(&g->to);
+	d->to = (struct tuple){ READ_ONCE(w[0]), READ_ONCE(w[1]) };
 	d->nh = READ_ONCE(g->next_hop);
 	d->iface = READ_ONCE(g->iface);
 	d->flags = READ_ONCE(g->flags);
@@ -51,7 +52,13 @@ static __always_inline int in_force(const struct packet *p, const struct order *
 	       d->view == READ_ONCE(p->control->view);
 }
 
-static __always_inline void account_delegation(struct packet *p, struct delegation *g)
+/* Protocol and zone are those that it came with. */
+static __always_inline struct tuple leaves_as(const struct packet *p, const struct order *d)
+{
+	return (struct tuple){ d->to.addrs, (p->key.rest & ~0xffffffffULL) | (__u32)d->to.rest };
+}
+
+static __always_inline void account_delegation(struct packet *p, struct delegation *g, __u32 shift)
 {
 	struct tcphdr *tcp = (void *)(p->ip + 1);
 	int first = !READ_ONCE(g->packets);
@@ -62,7 +69,7 @@ static __always_inline void account_delegation(struct packet *p, struct delegati
 	__sync_fetch_and_add(&g->bytes, p->ip_len);
 	if (p->ip->protocol != IPPROTO_TCP || (void *)(tcp + 1) > p->data_end)
 		return;
-	end = bpf_ntohl(tcp->seq) + p->payload;
+	end = bpf_ntohl(tcp->seq) - shift + p->payload;
 	if (first || (__s32)(end - g->seq_end) > 0)
 		WRITE_ONCE(g->seq_end, end);
 	WRITE_ONCE(g->ack, bpf_ntohl(tcp->ack_seq));
@@ -76,14 +83,18 @@ static __always_inline enum outcome send_as_delegate(struct packet *p, __u32 slo
 	struct order d;
 	struct hop h;
 	enum outcome o;
+	__u32 seq_delta;
 
 	if (!g || !is_plain(p) || !read_delegation(g, &d) || !in_force(p, &d))
 		return CONTINUE;
 	if (d.iface != p->iface || read_nexthop(d.nh, &h) != CONTINUE || p->ip_len > h.mtu)
 		return CONTINUE;
-	if ((o = rewrite_tuple(p, d.to)) != CONTINUE)
+	seq_delta = d.to.rest >> 32;
+	if ((o = rewrite_tuple(p, leaves_as(p, &d))) != CONTINUE)
 		return o;
-	account_delegation(p, g);
+	if (seq_delta && !shift_sequence(p->ctx, seq_delta, d.flags & FLOW_REPLY))
+		return DROP_BAD_L4;
+	account_delegation(p, g, own_shift(seq_delta, d.flags & FLOW_REPLY));
 	decrement_ttl(p->ip);
 	write_macs(p, &h);
 	p->out = h.ifindex;

@@ -24,7 +24,7 @@ func (n *node) addDelegation(k, to packet.FlowKey, owner, iface uint8, nh uint16
 	n.addForward(k, owner)
 	forward = n.table.Lookup(k).Slot()
 	must(n.t, n.table.Delegate(forward, flowtable.DelegationSlot{
-		To: to, NextHop: nh, Iface: iface, Lease: nowTicks(n.t) + flowtable.Ticks(60), View: testView, ID: 9,
+		To: flowtable.EndpointsOf(to), NextHop: nh, Iface: iface, Lease: nowTicks(n.t) + flowtable.Ticks(60), View: testView, ID: 9,
 	}))
 	d, _ = n.table.Delegation(forward)
 	return forward, d

@@ -20,7 +20,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 6
 
 #define MAX_NODES 64
 #define MAX_IFACES 32
@@ -58,6 +58,7 @@ struct index_bucket {
 #define FLOW_PUNT 0x02        /* every packet goes to Go */
 #define FLOW_PROVISIONAL 0x04 /* the claim has not been answered */
 #define FLOW_DELEGATED 0x08   /* owner: others may forward parts of it; forwarder: delegation says how */
+#define FLOW_REPLY 0x10       /* delegation: of the responder's direction */
 
 /* The owner's entry of one connection: one flow, two directions. */
 struct flow_slot {
@@ -71,7 +72,7 @@ struct flow_slot {
 	__u16 rule;
 	__u16 timeout;      /* idle timeout, seconds */
 	__u32 created;      /* ticks */
-	__u32 policy;       /* configuration generation that judged it */
+	__u32 seq_delta;    /* TCP: added to the initiator's sequence numbers (sequence.h), 0 = none */
 	__u8 backup;        /* who was sent the newest state, see flowtable/copied.go; not for XDP */
 	__u8 replication;
 	__u8 stub;          /* node that was given the second key, 0 = none */
@@ -80,8 +81,8 @@ struct flow_slot {
 	__u32 last_seen[2]; /* ticks: CLOCK_MONOTONIC ns >> 20 */
 	__u64 packets[2];   /* of them the top byte: VIA_SHIFT */
 	__u64 bytes[2];     /* IP total length */
-	__u32 seq_end[2];   /* highest sequence number sent, + 1 past payload and flags */
-	__u32 ack[2];       /* last acknowledgement sent */
+	__u32 seq_end[2];   /* highest sequence number sent, + 1 past payload and flags; as the initiator knows it */
+	__u32 ack[2];       /* last acknowledgement sent; as the initiator knows it */
 	__u16 window[2];    /* last window sent, unscaled */
 	__u8 seen[2];       /* TCP flags seen, ORed */
 	__u8 wscale[2];     /* window shift, 0xff = unknown; Go writes it once */
@@ -111,17 +112,26 @@ struct forward_slot {
 	__u64 bytes;
 };
 
+/* A tuple without what translation leaves alone: protocol and zone. */
+struct endpoints {
+	__be32 saddr;
+	__be32 daddr;
+	__u16 sport;
+	__u16 dport;
+};
+
 /*
  * What the owner has told a forwarder to do with a direction by itself (DESIGN 5).
  * It is in force until lease, in the view with this tag, and dead without
  * FLOW_LIVE. One cache line.
  */
 struct delegation {
-	struct flow_key to; /* the tuple it leaves with */
+	struct endpoints to; /* what it leaves with */
+	__u32 seq_delta;    /* as in flow_slot */
 	__u32 seq;
 	__u16 next_hop;
 	__u8 iface;         /* logical interface where the direction enters */
-	__u8 flags;         /* FLOW_LIVE */
+	__u8 flags;         /* FLOW_LIVE, FLOW_REPLY */
 	__u32 lease;        /* ticks: in force before that */
 	__u32 view;         /* view tag */
 

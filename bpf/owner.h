@@ -7,12 +7,13 @@
 #define COHORT_OWNER_H
 
 #include "lookup.h"
-#include "rewrite.h"
+#include "sequence.h"
 
 /* What Go decided about one direction, copied while seq stood still. */
 struct decision {
 	struct tuple key;
 	struct tuple new; /* the tuple it leaves with */
+	__u32 seq_delta;
 	__u16 nh;
 	__u8 iface;
 	__u8 flags;
@@ -29,6 +30,7 @@ static __always_inline int read_flow(const struct flow_slot *f, __u32 dir, struc
 	d->nh = READ_ONCE(f->nh[dir]);
 	d->iface = READ_ONCE(f->iface[dir]);
 	d->flags = READ_ONCE(f->flags);
+	d->seq_delta = READ_ONCE(f->seq_delta);
 	barrier();
 	return !(seq & 1) && READ_ONCE(f->seq) == seq;
 }
@@ -65,14 +67,15 @@ static __always_inline void see_flags(struct flow_slot *f, __u32 dir, __u8 flags
 		__sync_fetch_and_or(word, (__u32)flags << (8 * dir));
 }
 
-static __always_inline void track_tcp(struct packet *p, struct flow_slot *f, __u32 dir)
+/* shift is what the packet's own number has been shifted by: the slot has what the initiator knows. */
+static __always_inline void track_tcp(struct packet *p, struct flow_slot *f, __u32 dir, __u32 shift)
 {
 	struct tcphdr *tcp = (void *)(p->ip + 1);
 	__u32 end;
 
 	if ((void *)(tcp + 1) > p->data_end)
 		return;
-	end = bpf_ntohl(tcp->seq) + p->payload + (p->tcp_flags & TCP_FIN);
+	end = bpf_ntohl(tcp->seq) - shift + p->payload + (p->tcp_flags & TCP_FIN);
 	if ((__s32)(end - f->seq_end[dir]) > 0 || !f->seen[dir])
 		WRITE_ONCE(f->seq_end[dir], end);
 	if (p->tcp_flags & TCP_ACK) {
@@ -94,11 +97,11 @@ static __always_inline void mark_via(const struct packet *p, struct flow_slot *f
 		WRITE_ONCE(*via, p->entry);
 }
 
-static __always_inline void account_flow(struct packet *p, struct flow_slot *f, __u32 dir)
+static __always_inline void account_flow(struct packet *p, struct flow_slot *f, __u32 dir, __u32 shift)
 {
 	WRITE_ONCE(f->last_seen[dir], ticks(p));
 	if (p->ip->protocol == IPPROTO_TCP)
-		track_tcp(p, f, dir);
+		track_tcp(p, f, dir, shift);
 	if (p->from)
 		mark_via(p, f, dir);
 	__sync_fetch_and_add(&f->packets[dir], 1);
@@ -192,7 +195,9 @@ static __always_inline enum outcome send_as_owner(struct packet *p)
 		return o;
 	if ((o = rewrite_tuple(p, d.new)) != CONTINUE)
 		return o;
-	account_flow(p, f, dir);
+	if (d.seq_delta && !shift_sequence(p->ctx, d.seq_delta, dir))
+		return DROP_BAD_L4;
+	account_flow(p, f, dir, own_shift(d.seq_delta, dir));
 	decrement_ttl(p->ip);
 	write_macs(p, &h);
 	p->out = h.ifindex;

@@ -21,6 +21,7 @@ type pkt struct {
 	flags      string // TCP: letters of FSRPAU
 	seq, ack   uint32
 	window     uint16
+	tcpOptions []layers.TCPOption
 	icmpType   uint8
 	noUDPSum   bool
 	payload    []byte
@@ -80,7 +81,7 @@ func (p pkt) transport(t testing.TB, ip *layers.IPv4) []gopacket.SerializableLay
 	t.Helper()
 	switch p.key.Proto {
 	case packet.ProtoTCP:
-		tcp := &layers.TCP{SrcPort: layers.TCPPort(p.key.SrcPort), DstPort: layers.TCPPort(p.key.DstPort), Seq: p.seq, Ack: p.ack, Window: p.window}
+		tcp := &layers.TCP{SrcPort: layers.TCPPort(p.key.SrcPort), DstPort: layers.TCPPort(p.key.DstPort), Seq: p.seq, Ack: p.ack, Window: p.window, Options: p.tcpOptions}
 		for _, f := range p.flags {
 			switch f {
 			case 'F':

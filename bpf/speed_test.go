@@ -45,6 +45,8 @@ func otherOf(n *node, i uint32) {
 	n.addFlow(k)
 }
 
+func sequencedOf(n *node, i uint32) { n.addFlow(keyOf(i), sequenced) }
+
 // patOf gives connection i a mapped address and port of its own.
 func patOf(n *node, i uint32) {
 	mapped := netip.AddrFrom4([4]byte{203, 0, 113, byte(i >> 15)})
@@ -56,6 +58,7 @@ var roles = []role{
 	{"forwarder", bpf.ForwardCCL, false, overIPv4, forwarderOf},
 	{"forwarder_ipv6", bpf.ForwardCCL, false, overIPv6, forwarderOf},
 	{"owner_pat", bpf.ForwardOwner, false, overIPv4, patOf},
+	{"owner_sequenced", bpf.ForwardOwner, false, overIPv4, sequencedOf},
 	{"owner_ccl", bpf.ForwardOwnerCCL, true, overIPv4, ownerOf},
 	{"owner_ccl_ipv6", bpf.ForwardOwnerCCL, true, overIPv6, ownerOf},
 	{"miss", bpf.PuntMiss, false, overIPv4, otherOf},

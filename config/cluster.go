@@ -30,6 +30,10 @@ type Cluster struct {
 	// OwnerOnly: packets of a connection go to its owner for all its life, and
 	// nothing is delegated to the nodes where they enter (forwarding: owner-only).
 	OwnerOnly bool
+
+	// Sequences: owners give the initiators of TCP connections other sequence numbers,
+	// which carry the owner (FR5; tcp.sequence_randomization).
+	Sequences bool
 }
 
 // Interface is one logical interface, the same on every node.
@@ -103,6 +107,9 @@ func ParseCluster(file string, data []byte) (*Cluster, error) {
 		field{"timeouts", false, "timeouts: {udp: 2m}", func(v value) { readTimeouts(v, &c.Timeouts) }},
 		field{"health", false, "health: {hold_time: 3s}", c.Health.read},
 		field{"forwarding", false, "forwarding: delegate", func(v value) { c.OwnerOnly = v.choice("delegate", "owner-only") == "owner-only" }},
+		field{"tcp", false, "tcp: {sequence_randomization: true}", func(v value) {
+			v.fields(field{"sequence_randomization", false, "sequence_randomization: true", func(v value) { c.Sequences = v.choice("true", "false") == "true" }})
+		}},
 		field{"limits", false, "limits: {connections: 1048576}", c.Limits.read},
 	)
 	if rules != nil {

@@ -37,6 +37,8 @@ func (c *Cluster) Reloads(file string, next *Cluster) error {
 		key = "timeouts"
 	case c.Health != next.Health:
 		key = "health"
+	case c.Sequences != next.Sequences:
+		key = "tcp.sequence_randomization"
 	case c.Limits != next.Limits:
 		key = "limits"
 	case c.Translates() != next.Translates():

@@ -94,6 +94,7 @@ type shard struct {
 	places []Backup // a power of two
 	tags   []uint8  // beside places; 0 = free
 	others []tuple  // beside places; nil until an entry has another key
+	deltas []uint32 // beside places; nil until an entry has shifted sequence numbers
 	n      int
 }
 
@@ -123,7 +124,7 @@ func (s *BackupStore) Slots() int { return s.places }
 func (s *BackupStore) Bytes() int {
 	n := s.places * int(unsafe.Sizeof(Backup{}))
 	for i := range s.shards {
-		n += len(s.shards[i].others)*int(unsafe.Sizeof(tuple{})) + len(s.shards[i].tags)
+		n += len(s.shards[i].others)*int(unsafe.Sizeof(tuple{})) + len(s.shards[i].tags) + len(s.shards[i].deltas)*4
 	}
 	return n
 }
@@ -177,6 +178,33 @@ func (s *BackupStore) Other(k packet.FlowKey) (packet.FlowKey, bool) {
 	return packet.FlowKey{Src: o.src, Dst: o.dst, SrcPort: o.srcPort, DstPort: o.dstPort, Proto: k.Proto, Zone: k.Zone}, true
 }
 
+// SetSeqDelta stores beside the entry of k by how much its initiator's sequence
+// numbers are shifted (FlowSlot.SeqDelta). Put begins with 0. Without an entry it
+// does nothing.
+func (s *BackupStore) SetSeqDelta(k packet.FlowKey, delta uint32) {
+	if s.n == 0 {
+		return
+	}
+	sh, i, ok := s.look(k)
+	if !ok {
+		return
+	}
+	if sh.deltas == nil && delta != 0 {
+		sh.deltas = make([]uint32, len(sh.places)) // 4 bytes more for every place
+	}
+	if sh.deltas != nil {
+		sh.deltas[i] = delta
+	}
+}
+
+// SeqDelta returns what SetSeqDelta stored for the entry of k, 0 if nothing.
+func (s *BackupStore) SeqDelta(k packet.FlowKey) uint32 {
+	if sh, i, ok := s.look(k); ok && sh.deltas != nil {
+		return sh.deltas[i]
+	}
+	return 0
+}
+
 func (s *BackupStore) put(b Backup, other tuple) error {
 	if b.free() {
 		return fmt.Errorf("put backup of %v: %w", b.Key.Unpack(), ErrNoAddress)
@@ -215,6 +243,9 @@ func (sh *shard) set(i int, b Backup, other tuple) {
 	}
 	if sh.others != nil {
 		sh.others[i] = other
+	}
+	if sh.deltas != nil {
+		sh.deltas[i] = 0
 	}
 }
 
@@ -314,6 +345,9 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 			if sh.others != nil {
 				sh.others[gap] = sh.others[j]
 			}
+			if sh.deltas != nil {
+				sh.deltas[gap] = sh.deltas[j]
+			}
 			gap = j
 		}
 	}
@@ -323,11 +357,14 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 }
 
 func (sh *shard) grow(seed *[10]uint64) {
-	old, others := sh.places, sh.others
+	old, others, deltas := sh.places, sh.others, sh.deltas
 	sh.places = make([]Backup, max(2*len(old), shardStart))
 	sh.tags = make([]uint8, len(sh.places))
 	if others != nil {
 		sh.others = make([]tuple, len(sh.places))
+	}
+	if deltas != nil {
+		sh.deltas = make([]uint32, len(sh.places))
 	}
 	mask := uint32(len(sh.places) - 1)
 	for i := range old {
@@ -341,6 +378,9 @@ func (sh *shard) grow(seed *[10]uint64) {
 		sh.places[at], sh.tags[at] = old[i], tag
 		if others != nil {
 			sh.others[at] = others[i]
+		}
+		if deltas != nil {
+			sh.deltas[at] = deltas[i]
 		}
 	}
 }

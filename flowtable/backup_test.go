@@ -281,6 +281,39 @@ func TestBackupStoreRemembersNothingWrong(t *testing.T) {
 	}
 }
 
+// TestFR5_ACopyKeepsTheShift of its connection through growth and the deletion of
+// others, and loses it with the next Put.
+func TestFR5_ACopyKeepsTheShift(t *testing.T) {
+	s := NewBackupStore([10]uint64{1, 3, 5, 7, 9, 11, 13, 15, 17, 19}, 5000)
+	key := func(i int) packet.FlowKey {
+		return packet.FlowKey{Src: packet.Addr{10, 0, byte(i >> 8), byte(i)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(i), DstPort: 80, Proto: packet.ProtoTCP}
+	}
+	const n = 3000
+	for i := range n {
+		if err := s.Put(Backup{Key: Pack(key(i)), Owner: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if i%3 != 0 {
+			s.SetSeqDelta(key(i), uint32(i)+7)
+		}
+	}
+	for i := 0; i < n; i += 5 {
+		s.Delete(key(i))
+	}
+	for i := range n {
+		want := uint32(i) + 7
+		if i%3 == 0 || i%5 == 0 {
+			want = 0
+		}
+		if got := s.SeqDelta(key(i).Reverse()); got != want {
+			t.Fatalf("entry %d: %d, want %d", i, got, want)
+		}
+	}
+	if err := s.Put(Backup{Key: Pack(key(1)), Owner: 2}); err != nil || s.SeqDelta(key(1)) != 0 {
+		t.Errorf("%v; a new entry begins with %d", err, s.SeqDelta(key(1)))
+	}
+}
+
 // Copies come to an end while others are being walked: those that stay are all
 // visited, however small the slices are.
 func TestScanInSlicesMissesNothingThatStays(t *testing.T) {

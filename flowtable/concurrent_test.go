@@ -63,7 +63,7 @@ func (x *xdpReader) read(slot uint32) (line [16]uint64, ok bool) {
 // stampFlow makes every field of Go's line follow from the key number and gen,
 // so that a reader can tell a torn line.
 func stampFlow(f *FlowSlot, n, gen uint32) {
-	f.Gen, f.Created, f.Policy = gen, gen^n, ^gen
+	f.Gen, f.Created, f.SeqDelta = gen, gen^n, ^gen
 	f.NextHop = [2]uint16{uint16(gen), uint16(gen >> 1)}
 	f.Iface = [2]uint8{uint8(gen), uint8(gen >> 3)}
 	f.Rule, f.Timeout = uint16(gen+1), uint16(gen+2)

@@ -113,7 +113,6 @@ func (t *Table) point(f *ForwardSlot, slot uint32) {
 }
 
 func (t *Table) writeDelegation(dst, src *DelegationSlot) {
-	clearPadding(&src.To)
 	to, from := (*[8]uint64)(unsafe.Pointer(dst)), (*[8]uint64)(unsafe.Pointer(src))
 	seq := dst.Seq
 	t.store32(&dst.Seq, seq+1)

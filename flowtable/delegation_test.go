@@ -8,7 +8,7 @@ import (
 // stampDelegation makes all that Go writes follow from gen, so that a reader can tell
 // a torn line.
 func stampDelegation(d *DelegationSlot, gen uint32) {
-	d.To = keyN(gen % 1000)
+	d.To = EndpointsOf(keyN(gen % 1000))
 	d.NextHop, d.Iface = uint16(gen), uint8(gen)
 	d.Lease, d.View = gen, ^gen
 }
@@ -166,7 +166,7 @@ func TestDESIGN5_AdoptDelegationsAfterCrashAtEveryStore(t *testing.T) {
 						t.Fatalf("%s, store %d: slot %d is live and nobody's", name, n, i)
 					}
 				}
-			} else if gen := d.Lease; d.Seq&1 != 0 || gen != 4 && gen != 5 || d.To != keyN(gen) || d.View != ^gen || d.NextHop != uint16(gen) {
+			} else if gen := d.Lease; d.Seq&1 != 0 || gen != 4 && gen != 5 || d.To != EndpointsOf(keyN(gen)) || d.View != ^gen || d.NextHop != uint16(gen) {
 				t.Fatalf("%s, store %d: %+v", name, n, *d)
 			}
 			s := next.Stats()

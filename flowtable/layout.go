@@ -8,7 +8,7 @@ import (
 
 // LayoutVersion changes whenever a struct below does. Pinned maps of another
 // version are rebuilt, never reinterpreted.
-const LayoutVersion = 5
+const LayoutVersion = 6
 
 // BucketEntries is the width of an index bucket: one cache line.
 const BucketEntries = 8
@@ -19,6 +19,7 @@ const (
 	FlowPunt        = 0x02 // every packet goes to Go
 	FlowProvisional = 0x04 // the claim has not been answered
 	FlowDelegated   = 0x08 // owner: others may forward parts of it; forwarder: its delegation says how
+	FlowReply       = 0x10 // delegation: of the responder's direction
 )
 
 // TickShift turns nanoseconds of CLOCK_MONOTONIC into ticks: one tick is
@@ -43,7 +44,7 @@ type FlowSlot struct {
 	Rule        uint16
 	Timeout     uint16 // idle timeout, seconds
 	Created     uint32 // ticks
-	Policy      uint32 // configuration generation that judged it
+	SeqDelta    uint32 // TCP: added to the initiator's sequence numbers, 0 = none (FR5): see Shift
 	Backup      uint8  // who was sent the newest state: see SetBackup
 	Replication uint8
 	Stub        uint8 // node that was given the second key of a translated connection, 0 = none
@@ -52,8 +53,8 @@ type FlowSlot struct {
 	LastSeen [2]uint32 // ticks
 	Packets  [2]uint64 // the top byte: FlowSlot.Via
 	Bytes    [2]uint64 // IP total length
-	SeqEnd   [2]uint32 // TCP: one past the highest sequence number sent
-	Ack      [2]uint32 // TCP: last acknowledgement sent
+	SeqEnd   [2]uint32 // TCP: one past the highest sequence number sent, as the initiator knows it
+	Ack      [2]uint32 // TCP: last acknowledgement sent, as the initiator knows it
 	Window   [2]uint16 // TCP: last window sent, unscaled
 	Seen     [2]uint8  // TCP flags seen, ORed
 	WScale   [2]uint8  // TCP window shift, 0xff unknown; Go writes it once
@@ -74,16 +75,26 @@ type ForwardSlot struct {
 	Bytes       uint64
 }
 
+// Endpoints is a tuple without what translation leaves alone: protocol and zone.
+type Endpoints struct {
+	Src, Dst         packet.Addr
+	SrcPort, DstPort uint16
+}
+
+// EndpointsOf returns those of k.
+func EndpointsOf(k packet.FlowKey) Endpoints { return Endpoints{k.Src, k.Dst, k.SrcPort, k.DstPort} }
+
 // DelegationSlot is what the owner has told a forwarder to do with a direction by
 // itself: one cache line, found by a forward slot. See bpf/layout.h.
 type DelegationSlot struct {
-	To      packet.FlowKey // the tuple that packets leave with
-	Seq     uint32         // odd while Go rewrites the first half
-	NextHop uint16
-	Iface   uint8  // logical interface where the direction enters
-	Flags   uint8  // FlowLive
-	Lease   uint32 // ticks: in force before that
-	View    uint32 // tag of the view that it is bound to
+	To       Endpoints // what packets leave with
+	SeqDelta uint32    // as in FlowSlot
+	Seq      uint32    // odd while Go rewrites the first half
+	NextHop  uint16
+	Iface    uint8  // logical interface where the direction enters
+	Flags    uint8  // FlowLive, FlowReply
+	Lease    uint32 // ticks: in force before that
+	View     uint32 // tag of the view that it is bound to
 
 	Packets  uint64
 	Bytes    uint64 // IP total length

@@ -24,6 +24,7 @@ import (
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
 	"cohort/cluster/pulse"
+	"cohort/cluster/sequence"
 	"cohort/dataplane"
 	"cohort/dataplane/fib"
 	"cohort/flowtable"
@@ -249,7 +250,7 @@ func (n *Node) openCore() error {
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
-			Timeouts: cl.Timeouts, OrderKey: orderKey(n.cfg.Keys.Seed), MaxHeld: holdFrames / 2,
+			Timeouts: cl.Timeouts, Sequences: sequences(cl.Sequences, n.cfg.Keys.Seed), OrderKey: orderKey(n.cfg.Keys.Seed), MaxHeld: holdFrames / 2,
 			OwnerOnly: cl.OwnerOnly, MaxLent: cl.Limits.Delegations,
 			// A member that died unnoticed is waited for until it is removed.
 			SettleTime: max(3*time.Second, cl.Health.HoldTime),
@@ -305,6 +306,17 @@ func reasonField(why string) zap.Field {
 		return zap.Skip()
 	}
 	return zap.String("why", why)
+}
+
+// sequences are the numbers of TCP initiators (FR5), nil where they keep their own.
+// They come from the cluster's seed, as the director order does: every node must read
+// what any other has written, and keys of the link change.
+func sequences(on bool, k [32]byte) *sequence.Space {
+	if !on {
+		return nil
+	}
+	sum := sha256.Sum256(append([]byte("cohort sequence numbers 1"), k[:]...))
+	return sequence.New([16]byte(sum[:16]))
 }
 
 // orderKey derives the key of the director order from the cluster's seed: the

@@ -274,6 +274,8 @@ func (n *Node) loopCounters() []api.Counter {
 	add("role", "duplicate_owners", s.Duplicates, "provisional owners that lost to an earlier claim (FR14)")
 	add("role", "claims_sent", s.Claims, "claims sent to directors")
 	add("role", "queries_sent", s.Queries, "queries sent to directors")
+	add("role", "syn_acks_sequenced", s.Sequenced, "SYN-ACKs led to their owner by what they acknowledge, with no query (FR5)")
+	add("role", "sequences_followed", s.Followed, "connections that go on with the sequence number another node gave their initiator (FR14)")
 	add("role", "questions_answered", s.Answered, "claims and queries answered as director")
 	add("role", "questions_parked", s.Parked, "questions that waited at this director")
 	add("role", "reregistered", s.Reregister, "connections registered again after a change of view (FR12)")

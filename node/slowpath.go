@@ -83,7 +83,8 @@ func (n *Node) describe(f *dataplane.Frame, h ownership.Handle) {
 	if p.Proto == packet.ProtoTCP {
 		n.owned.SeqLen = p.SeqLen()
 		if p.Flags&packet.SYN != 0 {
-			n.owned.WScale = p.TCPOptions().WScale
+			o := p.TCPOptions()
+			n.owned.WScale, n.owned.Signed = o.WScale, o.Signed
 		}
 	}
 }

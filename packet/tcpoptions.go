@@ -13,6 +13,7 @@ type TCPOptions struct {
 	MSS    uint16 // 0: not announced
 	WScale uint8  // NoWScale: not offered
 	SACK   bool   // selective acknowledgements permitted
+	Signed bool   // by MD5 (RFC 2385) or TCP-AO (RFC 5925): nothing in the segments can change
 }
 
 // TCPOptions reads the options of a TCP segment; only those of a SYN mean
@@ -41,6 +42,8 @@ func (p *Packet) TCPOptions() TCPOptions {
 			o.WScale = min(value[0], maxWScale)
 		case kind == 4 && len(value) == 0:
 			o.SACK = true
+		case kind == 19 || kind == 29:
+			o.Signed = true
 		}
 		b = b[b[1]:]
 	}

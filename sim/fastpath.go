@@ -58,7 +58,9 @@ func (n *node) ownerHit(p pkt, ref flowtable.Ref) {
 			n.punt(p)
 			return
 		}
-		f.Sent(ref.Dir(), p.Flags, p.Seq+p.SeqLen, p.Ack, p.Window)
+		seqEnd := p.Seq + p.SeqLen
+		p.shift(f.Shift(ref.Dir()))
+		f.Sent(ref.Dir(), p.Flags, seqEnd, p.Ack, p.Window)
 	}
 	f.Account(ref.Dir(), n.tick(), int(p.Len))
 	if p.from != 0 {
@@ -77,9 +79,11 @@ func (n *node) delegateHit(p pkt, forward uint32) bool {
 	if p.Kind == ownership.KindTCP && p.Flags&(ownership.SYN|ownership.RST|ownership.FIN|ownership.ACK) != ownership.ACK {
 		return false
 	}
-	d.Account(n.tick(), int(p.Len), flowtable.TCPSent{SeqEnd: p.Seq + p.SeqLen, Ack: p.Ack, Window: p.Window})
-	n.w.check.delegated(n, &p, d.To)
-	n.w.leave(p, d.To)
+	seqEnd := p.Seq + p.SeqLen
+	p.shift(d.Shift())
+	d.Account(n.tick(), int(p.Len), flowtable.TCPSent{SeqEnd: seqEnd, Ack: p.Ack, Window: p.Window})
+	n.w.check.delegated(n, &p, d.To.Key(p.Key))
+	n.w.leave(p, d.To.Key(p.Key))
 	return true
 }
 
@@ -132,6 +136,7 @@ func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
 	switch v.Op {
 	case ownership.OpForward:
 		n.w.owned(n, &p)
+		p.shift(n.table.Flow(v.Slot).Shift(int(v.Dir)))
 		n.w.leave(p, n.table.Flow(v.Slot).Key[1-v.Dir].Reverse())
 	case ownership.OpSend:
 		n.toNode(v.Node, p)

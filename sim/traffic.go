@@ -51,6 +51,10 @@ type conn struct {
 
 	sent bill // what has left, and through whom
 
+	// taken is how much further on the responder believes the initiator's numbers, by
+	// what it knows the initiator as: the first SYN says so.
+	taken map[packet.FlowKey]uint32
+
 	district *district // nil outside the town
 	ruling   ruling    // what its rules say
 	refused  Reasons   // why its first packet was dropped, each time it was
@@ -126,6 +130,12 @@ func (c *conn) packet(step int, reply bool, tuple packet.FlowKey) pkt {
 	}
 	if c.kind == ownership.KindTCP {
 		p.Seq, p.Ack, p.SeqLen = uint32(1000+100*step), uint32(1000+100*step), 100
+		if step == 0 {
+			p.SeqLen = 1
+		}
+		if reply {
+			p.Ack = p.Seq + p.SeqLen
+		}
 		switch {
 		case step == 0 && reply:
 			p.Flags = ownership.SYN | ownership.ACK
@@ -150,6 +160,10 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 		return
 	}
 	if !p.reply {
+		taken, ok := c.take(&p, as)
+		if !ok {
+			return
+		}
 		if !c.reached || p.step >= c.seen {
 			c.reached, c.seen = true, p.step+1
 			w.reached(c)
@@ -158,7 +172,9 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 		if c.tuple != (packet.FlowKey{}) && as != c.tuple && c.moved(p, as) {
 			return
 		}
-		w.clock.after(200*us, func() { w.enter(c.packet(p.step, true, as)) })
+		answer := c.packet(p.step, true, as)
+		answer.Ack += taken
+		w.clock.after(200*us, func() { w.enter(answer) })
 		if p.step == 1 && !c.warned && c.district != nil && c.district.errs {
 			c.warned = true
 			e := c.packet(1, true, as)
@@ -172,6 +188,9 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 	}
 	if p.step != c.step || c.done || c.failed {
 		return
+	}
+	if c.kind == ownership.KindTCP && p.Ack != c.packet(p.step, true, p.tuple).Ack {
+		return // of what the client never sent; it repeats its request
 	}
 	if c.tuple == (packet.FlowKey{}) || c.kind != ownership.KindTCP {
 		c.tuple = p.tuple
@@ -194,6 +213,35 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 			c.send()
 		}
 	})
+}
+
+// shift is what happens to sequence numbers on the way out (packet.ShiftSequence).
+func (p *pkt) shift(seq, ack uint32) {
+	if p.Kind != ownership.KindTCP {
+		return
+	}
+	p.Seq += seq
+	if p.Flags&ownership.ACK != 0 {
+		p.Ack += ack
+	}
+}
+
+// take compares a request's sequence number with those before. The first SYN decides;
+// another one is answered as the first while the handshake is not over, as a
+// responder repeats its SYN-ACK. What is not from where the client is is ignored.
+func (c *conn) take(p *pkt, as packet.FlowKey) (taken uint32, ok bool) {
+	if c.kind != ownership.KindTCP {
+		return 0, true
+	}
+	by := p.Seq - c.packet(p.step, false, c.key).Seq
+	taken, known := c.taken[as]
+	if !known {
+		if c.taken == nil {
+			c.taken = map[packet.FlowKey]uint32{}
+		}
+		c.taken[as], taken = by, by
+	}
+	return taken, by == taken || p.step == 0
 }
 
 // moved is a request that the server does not recognise: it came from another

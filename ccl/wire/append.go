@@ -27,6 +27,9 @@ const (
 	headMark = 0x80 // Claim: Reregister; Grant: Adopted
 )
 
+// stateSeq in the state byte: four bytes of SeqDelta follow it.
+const stateSeq = 0x80
+
 // What of a translated connection's reply key differs from the reversed key.
 const (
 	natSrc = 0x01 // address and port of the responder follow
@@ -205,7 +208,11 @@ func appendConn(b []byte, c *Conn, mark bool) []byte {
 		b = appendKey(b, c.Key, head)
 	}
 	b = append(b, c.In, c.Out)
-	if c.State != 0 {
+	switch {
+	case c.State == 0:
+	case c.SeqDelta != 0:
+		b = binary.BigEndian.AppendUint32(append(b, c.State|stateSeq), c.SeqDelta)
+	default:
 		b = append(b, c.State)
 	}
 	if c.Flags != 0 {

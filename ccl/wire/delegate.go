@@ -24,6 +24,7 @@ func appendDelegate(b []byte, m *Delegate) []byte {
 	}
 	if m.Op == DelegateGrant {
 		b = appendKey(append(b, m.In), m.To, 0)
+		b = appendShift(b, m)
 	}
 	return b
 }
@@ -47,6 +48,31 @@ func (r *reader) delegate(m *Delegate) {
 	if m.Op == DelegateGrant {
 		m.In = r.u8()
 		r.key(&m.To)
+		r.shift(m)
+	}
+}
+
+// appendShift ends a grant whose sequence numbers are shifted: which side's they
+// are, and by how much. Other grants end before that.
+func appendShift(b []byte, m *Delegate) []byte {
+	if m.SeqDelta == 0 {
+		return b
+	}
+	side := byte(0)
+	if m.Reply {
+		side = 1
+	}
+	return binary.BigEndian.AppendUint32(append(b, side), m.SeqDelta)
+}
+
+func (r *reader) shift(m *Delegate) {
+	if len(r.b) == 0 {
+		return
+	}
+	side := r.u8()
+	m.Reply, m.SeqDelta = side == 1, r.u32()
+	if side > 1 || m.SeqDelta == 0 {
+		r.fail(ErrValue)
 	}
 }
 

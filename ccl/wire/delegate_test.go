@@ -23,6 +23,9 @@ func genDelegate(t *rapid.T) Message {
 	}
 	if m.Op == DelegateGrant {
 		m.In, m.To = rapid.Byte().Draw(t, "in"), genKey(t)
+		if m.SeqDelta = rapid.Uint32().Draw(t, "delta"); m.SeqDelta != 0 {
+			m.Reply = rapid.Bool().Draw(t, "reply")
+		}
 	}
 	return m
 }

@@ -25,12 +25,16 @@ func genKey(t *rapid.T) packet.FlowKey {
 
 func genConn(t *rapid.T) Conn {
 	k := genKey(t)
-	return Conn{
+	c := Conn{
 		Key: k, Reply: genReply(t, k), Gen: rapid.Uint32().Draw(t, "gen"),
 		In: rapid.Byte().Draw(t, "in"), Out: rapid.Byte().Draw(t, "out"),
-		State: rapid.Byte().Draw(t, "state"), Flags: rapid.Byte().Draw(t, "flags"),
+		State: rapid.ByteMax(127).Draw(t, "state"), Flags: rapid.Byte().Draw(t, "flags"),
 		Rule: rapid.Uint16().Draw(t, "rule"), Timeout: rapid.Uint16().Draw(t, "timeout"),
 	}
+	if c.State != 0 && rapid.Bool().Draw(t, "shifted") {
+		c.SeqDelta = rapid.Uint32().Draw(t, "delta")
+	}
+	return c
 }
 
 // genLast draws the last owner of an orphan; nothing else has one.

@@ -71,8 +71,16 @@ var samples = []Message{
 	Delegate{Op: DelegateRevoke, Key: sampleKey, ID: 7},
 	Report{Op: ReportAsk, Key: sampleKey, Stamp: 0x99, Gen: 2, View: 0x01000002},
 	Report{Op: ReportEnd, Key: sampleKey, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
+	Claim{Conn: shiftedConn},
+	Delegate{Op: DelegateGrant, Key: sampleKey, ID: 7, Gen: 2, View: 0x01000002, Stamp: 0x99, Lease: 2384, In: 2, To: sampleKey, SeqDelta: 0x12345678, Reply: true},
 	Exposure{Owned: 1000, NoCopy: 3, Async: 5, Sync: 1, Behind: 2, Oldest: 1500, P50: 130, P99: 2047, Held: []HeldBy{{1, 500}, {3, 493}}},
 }
+
+var shiftedConn = func() Conn {
+	c := sampleClaim.Conn
+	c.SeqDelta = 0x12345678
+	return c
+}()
 
 func orphan(c Conn) Conn {
 	c.Flags |= ConnOrphan

@@ -8,7 +8,7 @@ import (
 
 // Version of the wire format. It stands in every datagram, under its seal: messages of
 // another version are never decoded, and whoever sends them is named (EL8).
-const Version = 7
+const Version = 8
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -59,10 +59,14 @@ type Conn struct {
 	Reply   packet.FlowKey
 	Gen     uint32 // ownership generation; a takeover adds one (FR11)
 	In, Out uint8  // logical interfaces: where the initiator and the responder enter
-	State   uint8  // flowtable.TCPState
+	State   uint8  // flowtable.TCPState, below 128
 	Flags   uint8  // ConnX
 	Rule    uint16
 	Timeout uint16 // idle timeout, seconds
+
+	// SeqDelta is added to the initiator's sequence numbers, 0 = nothing (FR5). Only
+	// what has a State has it.
+	SeqDelta uint32
 }
 
 // Conn flags.
@@ -153,6 +157,11 @@ type Delegate struct {
 	Lease uint32         // ticks of about 1.05 ms; the same two
 	In    uint8          // logical interface where the direction enters; DelegateGrant
 	To    packet.FlowKey // the tuple that it leaves with; DelegateGrant
+
+	// Conn.SeqDelta, and whether this is the responder's direction; DelegateGrant. Only
+	// with a delta does Reply travel.
+	SeqDelta uint32
+	Reply    bool
 }
 
 // DelegateOp says what a Delegate is.

@@ -131,9 +131,9 @@ func (r *reader) conn(c *Conn) (mark bool) {
 	if head&connNAT != 0 {
 		r.reply(c)
 	}
-	c.In, c.Out, c.State, c.Flags = r.u8(), r.u8(), 0, 0
+	c.In, c.Out, c.State, c.Flags, c.SeqDelta = r.u8(), r.u8(), 0, 0, 0
 	if head&connTCP != 0 {
-		c.State = r.u8()
+		r.state(c)
 	}
 	if head&connFlag != 0 {
 		c.Flags = r.u8()
@@ -142,6 +142,18 @@ func (r *reader) conn(c *Conn) (mark bool) {
 	c.Rule = uint16(r.uvarint(1<<16 - 1))
 	c.Timeout = uint16(r.uvarint(1<<16 - 1))
 	return head&headMark != 0
+}
+
+// state reads a TCP state, and what its upper bit announces.
+func (r *reader) state(c *Conn) {
+	c.State = r.u8()
+	if c.State&stateSeq == 0 {
+		return
+	}
+	c.State &^= stateSeq
+	if c.SeqDelta = r.u32(); c.SeqDelta == 0 || c.State == 0 {
+		r.fail(ErrValue) // nobody says that
+	}
 }
 
 // reply reads what appendReply wrote.

@@ -102,6 +102,13 @@ func TestBatchKeepsOrderAndSkipsWhatItDoesNotKnow(t *testing.T) {
 	})
 }
 
+// poked is an encoded message with other bytes from at on.
+func poked(m Message, at int, with ...byte) []byte {
+	b := Append(nil, m)
+	copy(b[at:], with)
+	return b
+}
+
 func TestHostileBytesGetANamedError(t *testing.T) {
 	claim := Append(nil, sampleClaim)
 	cut := bytes.Clone(claim[:len(claim)-1])
@@ -125,6 +132,8 @@ func TestHostileBytesGetANamedError(t *testing.T) {
 		{"unknown type", []byte{99, 2, 1, 2}, ErrUnknown},
 		{"unknown type cut off", []byte{99, 2, 1}, ErrTruncated},
 		{"node id 64", Append(nil, Owner{Owner: 64}), ErrValue},
+		{"shift of nothing", poked(Claim{Conn: shiftedConn}, 18, 0, 0, 0, 0), ErrValue},
+		{"shift of no TCP connection", poked(Claim{Conn: shiftedConn}, 17, 0x80), ErrValue},
 		{"view with members out of order", Append(nil, ViewMsg{View{Members: []Member{{ID: 2}, {ID: 1}}}}), ErrValue},
 		{"view with a member twice", Append(nil, ViewMsg{View{Members: []Member{{ID: 2}, {ID: 2}}}}), ErrValue},
 		{"view with member 0", Append(nil, ViewMsg{View{Members: []Member{{}}}}), ErrValue},
@@ -185,12 +194,15 @@ var sampleClaim = Claim{Conn: Conn{Key: sampleKey, Gen: 1, In: 1, Out: 2, State:
 func TestCL8SizesOfStateMessages(t *testing.T) {
 	udp := sampleClaim
 	udp.Conn.Key.Proto, udp.Conn.State, udp.Conn.Flags, udp.Conn.Timeout = packet.ProtoUDP, 0, 0, 120
+	shifted := sampleClaim
+	shifted.Conn.SeqDelta = 0x12345678
 	tests := []struct {
 		name string
 		m    Message
 		max  int
 	}{
 		{"tcp claim", sampleClaim, 28},
+		{"tcp claim with shifted sequence numbers", shifted, 32},
 		{"udp claim", udp, 23},
 		{"update", Update{Conn: sampleClaim.Conn}, 28},
 		{"close", Close{Key: sampleKey, Gen: 1}, 16},

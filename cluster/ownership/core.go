@@ -5,6 +5,7 @@ import (
 
 	"cohort/ccl/wire"
 	"cohort/cluster/order"
+	"cohort/cluster/sequence"
 	"cohort/flowtable"
 	"cohort/packet"
 	"cohort/policy"
@@ -41,6 +42,11 @@ type Config struct {
 	Stubs    *flowtable.BackupStore // second keys of translated connections; with NAT
 	Output   Output
 	Timeouts flowtable.Timeouts
+
+	// Sequences gives the initiators of TCP connections numbers that carry their owner
+	// (FR5); nil: they keep their own, and a SYN-ACK at a forwarder is asked about.
+	Sequences *sequence.Space
+
 	OrderKey [16]byte // cluster-wide key of the director order
 
 	// Round is called when a round of re-registration begins: everybody has
@@ -132,6 +138,8 @@ type Stats struct {
 	Duplicates uint64 // provisional owners that lost to an earlier claim (FR14)
 	Claims     uint64 // claims sent
 	Queries    uint64 // queries sent
+	Sequenced  uint64 // SYN-ACKs whose owner was read from what they acknowledge, with no query (FR5)
+	Followed   uint64 // connections that go on with the number that another node gave the initiator (FR14)
 	Answered   uint64 // claims and queries answered as director
 	Parked     uint64 // questions that had to wait at this director
 	Inherited  uint64 // connections this node took from one that drains (EL10)

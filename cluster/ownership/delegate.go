@@ -158,8 +158,13 @@ func (c *Core) beginDelegation(from wire.NodeID, m *wire.Delegate) bool {
 	if !ok {
 		return false
 	}
+	flags := uint8(0)
+	if m.Reply {
+		flags = flowtable.FlowReply
+	}
 	err := c.table.Delegate(slot, flowtable.DelegationSlot{
-		To: m.To, NextHop: nh, Iface: m.In, Lease: m.Stamp + m.Lease, View: m.View, LastSeen: now, ID: m.ID,
+		Flags: flags, SeqDelta: m.SeqDelta,
+		To: flowtable.EndpointsOf(m.To), NextHop: nh, Iface: m.In, Lease: m.Stamp + m.Lease, View: m.View, LastSeen: now, ID: m.ID,
 	})
 	if err != nil {
 		c.stats.TakenFull++

@@ -296,10 +296,10 @@ func begunAnew(conn *wire.Conn, e *flowtable.Backup) bool {
 }
 
 // another reports whether a copy is of another connection with the same key: a
-// connection that is handed over keeps its translation.
+// connection that is handed over keeps its translation and its sequence numbers.
 func (c *Core) another(conn *wire.Conn, e *flowtable.Backup) bool {
 	copied := c.connOfCopy(e)
-	return conn.ReplyKey() != copied.ReplyKey()
+	return conn.ReplyKey() != copied.ReplyKey() || conn.SeqDelta != copied.SeqDelta
 }
 
 // leftover reports whether a copy of a dead owner is from an earlier view or
@@ -350,7 +350,9 @@ func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 	}
 	if err != nil {
 		c.stats.CopiesFull++
+		return
 	}
+	c.dir.SetSeqDelta(conn.Key, conn.SeqDelta)
 }
 
 // entry is what copies and stubs have in common.
@@ -377,6 +379,7 @@ func (c *Core) connOfCopy(e *flowtable.Backup) wire.Conn {
 	conn := wire.Conn{
 		Key: e.Key.Unpack(), Gen: e.Gen, In: e.In, Out: e.Out,
 		State: e.State, Flags: e.Flags &^ (wire.ConnGranted | wire.ConnOrphan), Rule: e.Rule, Timeout: e.Timeout,
+		SeqDelta: c.dir.SeqDelta(e.Key.Unpack()),
 	}
 	if c.cfg.NAT != nil {
 		conn.Reply, _ = c.dir.Other(conn.Key)
@@ -396,6 +399,9 @@ func (c *Core) isOwner(e *flowtable.Backup, id wire.NodeID) bool {
 }
 
 func (c *Core) grant(to wire.NodeID, conn wire.Conn, adopted bool) {
+	if !adopted {
+		conn.SeqDelta = 0 // the claimant has chosen it
+	}
 	c.msg.grant = wire.Grant{Conn: conn, Adopted: adopted}
 	c.send(to, &c.msg.grant)
 }

@@ -9,6 +9,7 @@ import (
 
 	"cohort/ccl/wire"
 	"cohort/cluster/order"
+	"cohort/cluster/sequence"
 	"cohort/flowtable"
 	"cohort/packet"
 	"cohort/policy"
@@ -31,6 +32,7 @@ type cluster struct {
 	delay func() int64
 	refus map[wire.NodeID]bool            // links to these are backed up
 	nat   bool                            // nodes boot with a testNAT
+	seqs  *sequence.Space                 // of all nodes; nil: initiators keep their numbers
 	lose  func(from, to wire.NodeID) bool // of delegation: the rest is reliable
 	went  map[[2]wire.NodeID]Progress     // messages from one node to another
 }
@@ -187,7 +189,7 @@ func (c *cluster) boot(id wire.NodeID) *testNode {
 		c.t.Fatal(err)
 	}
 	n := &testNode{c: c, id: id, table: table, copies: flowtable.NewBackupStore(seed, 8192), inc: wire.Incarnation(c.rng.Uint64()), released: map[Handle]Verdict{}}
-	cfg := Config{Table: table, Copies: n.copies, Router: n, Policy: n, Output: n, Timeouts: flowtable.DefaultTimeouts(), OrderKey: orderKey}
+	cfg := Config{Table: table, Copies: n.copies, Router: n, Policy: n, Output: n, Timeouts: flowtable.DefaultTimeouts(), OrderKey: orderKey, Sequences: c.seqs}
 	cfg.Progress = func(to wire.NodeID) Progress { return c.went[[2]wire.NodeID{id, to}] }
 	if c.nat {
 		n.stubs = flowtable.NewBackupStore(seed, 8192)

@@ -342,7 +342,7 @@ func (c *Core) grantDelegation(to wire.NodeID, ref flowtable.Ref, f *flowtable.F
 	e := lent{node: to, life: c.incarnation(to), slot: slot, dir: uint8(d), id: l.id, view: c.view.Tag(), until: c.tick() + counted}
 	c.msg.delegate = wire.Delegate{
 		Op: wire.DelegateGrant, Key: f.Key[d], ID: e.id, Gen: f.Gen, View: e.view, Stamp: stamp, Lease: lease,
-		In: f.Iface[d], To: f.Key[1-d].Reverse(),
+		In: f.Iface[d], To: f.Key[1-d].Reverse(), SeqDelta: f.SeqDelta, Reply: d == 1 && f.SeqDelta != 0,
 	}
 	i := l.add(e)
 	c.markLent(slot, f)

@@ -186,12 +186,14 @@ func (c *Core) taken(reply packet.FlowKey) bool {
 	return false
 }
 
-// ungranted marks a translated flow whose claim has never been answered.
+// ungranted marks a flow whose claim has never been answered, and whose packets leave
+// otherwise than they would from another node: translated, or with shifted sequence
+// numbers.
 const ungranted = flowtable.FlowProvisional | flowtable.FlowPunt
 
-// awaitGrant holds everything but the SYN of a translated connection until the
+// awaitGrant holds everything but the SYN of such a connection until the
 // director has decided that this node owns it. The initiator may have repeated
-// its SYN through another node, which chose another translation: it must not see
+// its SYN through another node, which chose another translation or other numbers: it must not see
 // the answers of both, for only one of the two goes on; and what it sends when it
 // has seen one answer must not leave by the other translation (FR14).
 func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
@@ -204,6 +206,7 @@ func (c *Core) awaitGrant(p *Packet, f *flowtable.FlowSlot) Verdict {
 	}
 	w := c.pending.add(k, waitGrant)
 	w.conn.Key = f.Key[0]
+	w.conn.SetReply(f.Key[1])
 	w.deadline, w.askedAt = c.now+int64(c.cfg.AnswerTimeout), c.now
 	c.pending.keep(w, p)
 	return Verdict{Op: OpHold}

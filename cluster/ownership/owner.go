@@ -42,12 +42,13 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 		Created:  c.tick(),
 		LastSeen: [2]uint32{c.tick(), c.tick()},
 		WScale:   [2]uint8{0xff, 0xff},
+		SeqDelta: conn.SeqDelta,
 	}
 	f.Replication = conn.Flags
 	if isMapping(&f) {
 		f.Flags |= flowtable.FlowPunt // no packet has its keys
 	}
-	if f.Flags&flowtable.FlowProvisional != 0 && conn.Translated() {
+	if f.Flags&flowtable.FlowProvisional != 0 && (conn.Translated() || conn.SeqDelta != 0) {
 		f.Flags |= ungranted
 	}
 	if conn.Flags&wire.ConnSync != 0 && !c.established(conn) {
@@ -118,7 +119,7 @@ func (c *Core) logXlate(f *flowtable.FlowSlot, began bool) {
 func (c *Core) connOf(f *flowtable.FlowSlot) wire.Conn {
 	conn := wire.Conn{
 		Key: f.Key[0], Gen: f.Gen, In: f.Iface[0], Out: f.Iface[1],
-		State: f.State, Flags: f.Replication, Rule: f.Rule, Timeout: f.Timeout,
+		State: f.State, Flags: f.Replication, Rule: f.Rule, Timeout: f.Timeout, SeqDelta: f.SeqDelta,
 	}
 	conn.SetReply(f.Key[1])
 	return conn
@@ -244,6 +245,8 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		flags := beginning(&conn)
 		if adopted {
 			flags = 0
+		} else if w.kind == waitClaim {
+			conn.SeqDelta = w.conn.SeqDelta // a grant of what was asked for does not repeat it
 		}
 		at, r := c.install(&conn, flags)
 		if r != ReasonNone {
@@ -312,6 +315,9 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bo
 // confirm ends the provisional time of an owned flow.
 func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
 	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
+		if adopted && (f.Flags&flowtable.FlowProvisional != 0 || conn.Gen > f.Gen) {
+			f.SeqDelta = conn.SeqDelta // the other end knows no other numbers
+		}
 		if f.Flags&flowtable.FlowProvisional != 0 {
 			f.Flags &^= flowtable.FlowProvisional | flowtable.FlowPunt
 			if conn := c.connOf(f); conn.Flags&wire.ConnSync != 0 && !c.established(&conn) {
@@ -438,14 +444,15 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 }
 
 // giveUpGrant ends the wait of a provisional owner that has lost. Answers to its
-// translation are of no use to anybody. What the initiator sends belongs to the
+// translation are of no use to anybody; to its sequence numbers, the winner may
+// follow (sequence.go). What the initiator sends belongs to the
 // winner: it has seen the answers of no other, for those of this node have waited.
 func (c *Core) giveUpGrant(w *wait, owner wire.NodeID, gen uint32) {
 	c.pending.take(w)
 	for i := range w.held {
 		p := &w.held[i]
 		v := drop(ReasonDuplicate)
-		if p.Key == w.conn.Key && p.From != owner {
+		if (p.Key == w.conn.Key || !w.conn.Translated()) && p.From != owner {
 			v = Verdict{Op: OpSend, Node: owner, Gen: gen}
 		}
 		c.out.Release(p.Handle, v)

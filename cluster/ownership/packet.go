@@ -37,6 +37,7 @@ type Packet struct {
 	Seq    uint32      // TCP
 	Ack    uint32      // TCP
 	SeqLen uint32      // TCP: sequence space used: payload + SYN + FIN
+	Signed bool        // SYN only: segments are signed (RFC 2385, RFC 5925), so their numbers must stay
 	Handle Handle
 
 	reused bool // its connection was over here: a SYN that was forwarded begins the next

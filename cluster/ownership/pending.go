@@ -25,7 +25,7 @@ const maxAsked = 16
 type wait struct {
 	key      packet.FlowKey // canonical
 	kind     waitKind
-	conn     wire.Conn // waitClaim, waitKept; waitGrant: its key only
+	conn     wire.Conn // waitClaim, waitKept; waitGrant: its keys only
 	missing  awaited   // waitKept
 	deadline int64
 	retryAt  int64 // 0 = not scheduled

@@ -79,6 +79,7 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 			p.reused = true
 			return c.miss(p)
 		}
+		c.follow(p, slot, f, d)
 		if r := c.trackTCP(p, slot, f, d); r != ReasonNone {
 			return drop(r)
 		}
@@ -107,8 +108,10 @@ func (c *Core) moved(p *Packet, slot uint32, d int) bool {
 
 // trackTCP moves the connection's TCP state, or says why the packet must go.
 func (c *Core) trackTCP(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) Reason {
+	_, by := f.Shift(d)
+	ack := p.Ack + by // as the initiator knows it
 	if p.Flags&RST != 0 {
-		switch c.checkRST(p, f, d) {
+		switch c.checkRST(p, f, d, ack) {
 		case flowtable.RSTDrop:
 			return ReasonRSTWindow
 		case flowtable.RSTChallenge:
@@ -123,7 +126,7 @@ func (c *Core) trackTCP(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) Re
 	if p.Flags&SYN != 0 {
 		f.SetWScale(d, p.WScale)
 	}
-	f.Sent(d, p.Flags, p.Seq+p.SeqLen, p.Ack, p.Window)
+	f.Sent(d, p.Flags, p.Seq+p.SeqLen, ack, p.Window)
 	next = flowtable.TakenOver(next, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)})
 	if next != state {
 		c.setState(slot, f, next)
@@ -134,11 +137,11 @@ func (c *Core) trackTCP(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) Re
 // checkRST applies RFC 5961 section 3.2. An owner that has just taken over has
 // seen nothing to compare with: it passes the reset on and lets the endpoint
 // judge it.
-func (c *Core) checkRST(p *Packet, f *flowtable.FlowSlot, d int) flowtable.RSTVerdict {
+func (c *Core) checkRST(p *Packet, f *flowtable.FlowSlot, d int, ack uint32) flowtable.RSTVerdict {
 	if f.SeenFlags(0)|f.SeenFlags(1) == 0 {
 		return flowtable.RSTChallenge
 	}
-	return f.CheckRST(d, p.Flags, p.Seq, p.Ack)
+	return f.CheckRST(d, p.Flags, p.Seq, ack)
 }
 
 // miss is a packet of a connection this node knows nothing about.
@@ -156,6 +159,9 @@ func (c *Core) miss(p *Packet) Verdict {
 	}
 	if to, ok := c.steered(p); ok {
 		return Verdict{Op: OpSend, Node: to}
+	}
+	if to, ok := c.sequenced(p); ok {
+		return Verdict{Op: OpSend, Node: to, Gen: firstGen}
 	}
 	if startsConnection(p) && !c.bound(p.Key) && c.draining() {
 		if to := c.successor(k); to != 0 {
@@ -230,7 +236,7 @@ func (c *Core) propose(p *Packet) (*wire.Conn, Verdict) {
 		return nil, drop(ReasonPolicyDenied)
 	}
 	conn := &c.pending.proposal
-	*conn = wire.Conn{Key: p.Key, Gen: 1, In: p.In, Out: out, Rule: v.Rule}
+	*conn = wire.Conn{Key: p.Key, Gen: firstGen, In: p.In, Out: out, Rule: v.Rule}
 	switch v.Durability {
 	case policy.None:
 		conn.Flags = wire.ConnNoCopy
@@ -281,6 +287,7 @@ func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict 
 // begin starts the proposed connection. TCP leaves at once with the claim beside it
 // (FR14); everything else claims first (FR7), and so does durability sync (FR13).
 func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
+	c.shift(p, conn)
 	here := c.director(k) == c.self
 	switch {
 	case here && c.unknown(k):

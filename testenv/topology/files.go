@@ -64,6 +64,9 @@ func (t *Topology) clusterYAML() string {
 	if t.cfg.NAT != "" {
 		fmt.Fprintf(&b, "nat: %s\n", t.cfg.NAT)
 	}
+	if t.cfg.Sequences {
+		fmt.Fprintln(&b, "tcp: {sequence_randomization: true}")
+	}
 	if t.cfg.OwnerOnly {
 		fmt.Fprintln(&b, "forwarding: owner-only")
 	}

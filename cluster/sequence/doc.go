@@ -1,0 +1,33 @@
+// Package sequence chooses the initial sequence numbers that TCP connections show
+// to their responder, and reads the owner out of them (SPEC FR5).
+//
+// The owner replaces the initial sequence number (ISN) of the initiator by one that
+// nobody can foresee who lacks the cluster's key, and that says to everybody who has
+// it which node owns the connection. A responder acknowledges it in its SYN-ACK. So
+// any node that gets the SYN-ACK knows where it goes, and asks nobody.
+//
+// The 32 bits:
+//
+//	16 bits  upper half of the initiator's ISN, moved by a keyed hash of tuple and node
+//	 6 bits  node that owns the connection  } exclusive or
+//	10 bits  zero                           } keyed hash of tuple and upper half
+//
+// The tuple is that of the responder's packets as they are received, so that the
+// SYN-ACK alone is enough. What follows:
+//
+//   - An acknowledgement of any other number passes for that of one of n nodes with
+//     a chance of n/65,536. Then the packet goes to a node that does not own it, and
+//     that one asks the director.
+//   - The ISNs of one initiator that lie further apart than 65,536 keep their order
+//     for one tuple and owner; nearer ones (4 ms of Linux's clock) may become the same. So a responder that still has the last connection in
+//     TIME-WAIT takes the next one as it would have without us (RFC 6528, RFC 6191).
+//   - Two nodes that get copies of one SYN (FR14) choose numbers that are far apart.
+//     A responder that knows one takes the other for something outside its window and
+//     answers with an acknowledgement (RFC 9293, 3.10.7.4), which resets nothing.
+//     Numbers close together would be worse: a SYN inside the window ends a handshake.
+//   - The owner that remains can tell what another node would have chosen, so it
+//     knows the other's number when the responder has taken that one.
+//
+// The functions are pure and never allocate. A Space is immutable: any number of
+// goroutines may use it.
+package sequence
