@@ -171,7 +171,7 @@ func (d *DelegationSlot) InForce(now, view uint32) bool {
 // adoptDelegations keeps those that a forward slot leads to and drops the rest: a
 // writer was killed between the two stores, or one was ending.
 func (t *Table) adoptDelegations() {
-	s := slots{end: uint32(len(t.mem.Delegations)), fresh: 1}
+	s := slots{end: uint32(len(t.mem.Delegations)), fresh: 1, grace: graceOfDelegations}
 	used := make([]bool, len(t.mem.Delegations))
 	t.ScanForwards(0, len(t.mem.Forwards), func(_ uint32, f *ForwardSlot) bool {
 		if f.Flags&FlowDelegated == 0 {

@@ -7,10 +7,17 @@ import "math/bits"
 // are at least one millisecond, whatever the phase.
 const graceTicks = 2
 
+// graceOfDelegations is the same for delegations. A flow and a forward entry carry the
+// key that XDP compares after it has found them; a delegation is found by the number in
+// its forward entry and has none, so its slot must not be another connection's while a
+// program stands between the two reads. A hypervisor may hold a CPU there for long.
+const graceOfDelegations = 1 << 10 // about a second
+
 // slots hands out the slot numbers of one array: never used ones in order, so
 // that a small table stays in few pages, and reclaimed ones before those.
 type slots struct {
 	end   uint32   // length of the array
+	grace uint32   // ticks, 0 = graceTicks
 	fresh uint32   // the lowest number never used
 	live  []uint64 // bitmap: what a scan visits, so that it costs what lives and not what has lived
 	free  pile
@@ -86,7 +93,7 @@ func (s *slots) scan(from uint32, n int, visit func(slot uint32) bool) (next uin
 // pass counts for nothing.
 func (s *slots) reclaim(now uint32) {
 	if s.resting.len() > 0 {
-		if Since(now, s.stamp) < graceTicks {
+		if Since(now, s.stamp) < int32(max(s.grace, graceTicks)) {
 			return
 		}
 		s.free.take(&s.resting, &s.spare)
