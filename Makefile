@@ -2,7 +2,7 @@
 # themselves (scripts/setup), which needs root the first time.
 
 GO       ?= go
-FUZZTIME ?= 30s
+FUZZTIME ?= 15s
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
