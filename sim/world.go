@@ -196,7 +196,7 @@ func (w *World) drain() {
 	idle := max(w.cfg.Timeouts.UDP, w.cfg.Timeouts.TCPEstablished)
 	last := 2*int64(time.Duration(idle)*time.Second) + 5*second + int64(w.cfg.HoldDown) + 4*second
 	if w.cfg.Town {
-		last += mappingIdle
+		last += 2 * mappingIdle // its copy, and the stub that was bound again while that lived
 	}
 	w.advanceUntil(last, w.check.allEmpty)
 	w.check.empty()
