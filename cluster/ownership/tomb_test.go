@@ -181,3 +181,20 @@ func TestNT4_AStaticTranslationIsNoConflictWithItsOwnTomb(t *testing.T) {
 		}
 	}
 }
+
+// A claim that the link has not taken is granted by nobody: its port is free at once,
+// or a backed up link would use the pool up.
+func TestNT3_AClaimThatNeverLeftKeepsNoPort(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	k := inside(1, packet.ProtoUDP)
+	for c.order().Director(k) != 2 {
+		k.SrcPort++
+	}
+	c.refus[2] = true
+	_, v := c.at(1, udp(k))
+	wantDrop(t, v, ReasonLinkBacklog)
+	n := c.nodes[1]
+	if len(n.fake.uses) != 0 || len(n.core.reserved) != 0 || n.stubs.Len() != 0 {
+		t.Fatalf("uses %v, %d tombs", n.fake.uses, n.stubs.Len())
+	}
+}
