@@ -367,7 +367,14 @@ func (sh *shard) grow(seed *[10]uint64) {
 		sh.deltas = make([]uint32, len(sh.places))
 	}
 	mask := uint32(len(sh.places) - 1)
-	for i := range old {
+	// From a free place on, so that entries keep their order of probing: none that a
+	// Scan has yet to visit goes on at the beginning, which that has passed (Scan).
+	first := 0
+	for first < len(old) && !old[first].free() {
+		first++
+	}
+	for n := range old {
+		i := (first + n) & (len(old) - 1)
 		if old[i].free() {
 			continue
 		}

@@ -94,6 +94,7 @@ func (c *Core) granted(w *wait, from wire.NodeID, conn *wire.Conn) {
 		return
 	}
 	c.unreserve(&w.conn)
+	c.pending.strangers.settled(w) // it counts as a connection now
 	w.kind, w.conn, w.missing, w.retryAt = waitKept, *conn, need, 0
 	w.deadline = c.now + int64(c.cfg.SyncWait)
 }

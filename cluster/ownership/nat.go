@@ -140,10 +140,19 @@ func (c *Core) steersHere(k packet.FlowKey) bool {
 }
 
 // conflicts reports whether a fixed translation leads to a tuple that somebody
-// else has; ports of units are chosen free.
+// else has; ports of units are chosen free. What is left of the last connection between
+// the same ports, a tomb or a dead owner's stub, is nobody else's: whoever goes on with
+// that has both tuples of this one.
 func (c *Core) conflicts(conn *wire.Conn) bool {
-	_, ours := c.cfg.NAT.Unit(conn.Reply)
-	return !ours && c.taken(conn.Reply)
+	if _, ours := c.cfg.NAT.Unit(conn.Reply); ours {
+		return false
+	}
+	if e, known := c.stub(conn.Reply); known && !c.ownerLives(e) && c.table.Lookup(conn.Reply) == 0 {
+		first, _ := c.cfg.Stubs.Other(conn.Reply)
+		_, reserved := c.reserved[conn.Reply]
+		return first != conn.Key || reserved
+	}
+	return c.taken(conn.Reply)
 }
 
 // reserve keeps a reply key from others until unreserve: while the connection

@@ -218,8 +218,10 @@ func (c *Core) question(w *wait) {
 	if w.kind == waitClaim {
 		c.stats.Claims++
 		c.msg.claim = wire.Claim{Conn: w.conn}
-		w.unheard, w.away = w.away, w.away || director != c.self
-		sent = c.send(director, &c.msg.claim)
+		w.unheard = w.away
+		if sent = c.send(director, &c.msg.claim); sent && director != c.self {
+			w.away = true // what the link did not take, nobody grants
+		}
 	} else {
 		c.stats.Queries++
 		c.msg.query = wire.Query{Key: key}

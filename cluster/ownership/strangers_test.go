@@ -6,6 +6,7 @@ import (
 	"cohort/ccl/wire"
 	"cohort/flowtable"
 	"cohort/packet"
+	"cohort/policy"
 )
 
 // open makes the mappings of all nodes let anybody in, so many at most, and returns
@@ -202,4 +203,33 @@ func TestNT9_AFullMappingLetsTakenOverStrangersGoOn(t *testing.T) {
 		_, v := c.at(first, stranger(mapped, n))
 		wantForward(t, v)
 	}
+}
+
+// What waits for its copy (FR13) was counted as a claim, and counts as a connection
+// from then on: not as both.
+func TestNT9_StrangersOfDurabilitySyncCountOnce(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	for _, n := range c.nodes {
+		n.core.cfg.Policy = durable{*n, policy.Sync}
+	}
+	mapped := c.openMapping(4, 5)
+	c.kill(4)
+	c.apply(1, 2, 1, 2, 3)
+	c.run(5000 * ms)
+	unit, _ := c.nodes[1].fake.Unit(mapped)
+	first, _, _ := c.nodes[1].fake.Order(unit)
+	owner := first%3 + 1 // which has to claim what the outside begins
+	_, v := c.at(owner, udp(eim(1)))
+	wantForward(t, v)
+	if m, _ := c.nodes[owner].fake.Mapped(mapped); c.oneOwner(m) != owner {
+		t.Fatalf("node %d has not taken the mapping over", owner)
+	}
+	for n := byte(1); n <= 5; n++ {
+		_, v := c.at(owner, stranger(mapped, n))
+		wantForward(t, v)
+		c.run(50 * ms)
+	}
+	c.wantStrangers(owner, mapped, 5)
+	c.run(700_000 * ms)
+	c.wantStrangers(owner, mapped, 0)
 }

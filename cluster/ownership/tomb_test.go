@@ -144,3 +144,57 @@ func TestRFC4787_REQ9_ReverseKeysAreTwoStubs(t *testing.T) {
 		t.Fatalf("uses %v after the reverse key took the place", n.fake.uses)
 	}
 }
+
+// A static translation has no other key to choose: the next connection between the
+// same ports may have that of the last, however long this is kept from others.
+func TestNT4_AStaticTranslationIsNoConflictWithItsOwnTomb(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoTCP, packet.ProtoUDP} {
+		for id := wire.NodeID(1); id <= 3; id++ {
+			c := natCluster(t, 1, 2, 3)
+			for _, n := range c.nodes {
+				n.fake.fixed = packet.Addr{198, 51, 100, 80}
+				n.fake.apart = true
+			}
+			k := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 2000, DstPort: 80, Proto: proto}
+			first := udp(k)
+			if proto == packet.ProtoTCP {
+				first = tcp(k, SYN)
+			}
+			_, v := c.at(1, first)
+			wantForward(t, v)
+			c.run(20 * ms)
+			n := c.nodes[1]
+			slot := n.table.Lookup(k).Slot()
+			if proto == packet.ProtoTCP {
+				n.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.State = uint8(flowtable.TCPTimeWait) })
+			}
+			n.core.closeFlow(slot)
+			c.run(20 * ms)
+			_, v = c.at(id, first)
+			if v.Op != OpForward {
+				t.Errorf("%s again at node %d: %+v (%v)", packet.ProtoName(proto), id, v, v.Reason)
+			}
+			other := first
+			other.Key.Src = packet.Addr{10, 0, 0, 2}
+			_, v = c.at(c.oneOwner(k), other)
+			wantDrop(t, v, ReasonNATConflict)
+		}
+	}
+}
+
+// A claim that the link has not taken is granted by nobody: its port is free at once,
+// or a backed up link would use the pool up.
+func TestNT3_AClaimThatNeverLeftKeepsNoPort(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	k := inside(1, packet.ProtoUDP)
+	for c.order().Director(k) != 2 {
+		k.SrcPort++
+	}
+	c.refus[2] = true
+	_, v := c.at(1, udp(k))
+	wantDrop(t, v, ReasonLinkBacklog)
+	n := c.nodes[1]
+	if len(n.fake.uses) != 0 || len(n.core.reserved) != 0 || n.stubs.Len() != 0 {
+		t.Fatalf("uses %v, %d tombs", n.fake.uses, n.stubs.Len())
+	}
+}

@@ -1,0 +1,150 @@
+package ownership
+
+import (
+	"maps"
+	"math/rand/v2"
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+	"cohort/policy"
+)
+
+// wantBooked fails unless a node's uses and strangers are those of what it has.
+func (c *cluster) wantBooked(id wire.NodeID) {
+	c.t.Helper()
+	n := c.nodes[id]
+	uses, of := map[packet.FlowKey]int{}, map[packet.FlowKey]uint32{}
+	count := func(key, reply packet.FlowKey, flags uint8) {
+		if m, ok := strangersOf(key, reply, flags); ok {
+			of[m]++
+		}
+	}
+	n.table.ScanFlows(0, 1<<20, func(_ uint32, f *flowtable.FlowSlot) bool {
+		if f.Key[1] != f.Key[0].Reverse() {
+			uses[f.Key[1]]++
+		}
+		count(f.Key[0], f.Key[1], f.Replication)
+		return true
+	})
+	n.stubs.Scan(0, 1<<20, func(e *flowtable.Backup) bool {
+		uses[e.Key.Unpack()]++
+		return true
+	})
+	for k := range n.core.reserved {
+		uses[k]++
+	}
+	for w := n.core.pending.first; w != nil; w = w.next {
+		if w.kind == waitClaim {
+			count(w.conn.Key, w.conn.ReplyKey(), w.conn.Flags)
+		}
+	}
+	if !maps.Equal(uses, n.fake.uses) {
+		c.t.Fatalf("node %d counts the uses %v, has %v", id, n.fake.uses, uses)
+	}
+	if got := n.core.pending.strangers.of; !maps.Equal(of, got) {
+		c.t.Fatalf("node %d counts the strangers %v, has %v", id, got, of)
+	}
+}
+
+// Whatever comes, also of views, cuts and links that are backed up: every flow, stub,
+// tomb and claim uses its key once, and everything from outside counts once.
+func TestNT4_UsesAndStrangersAreThoseOfWhatThereIs(t *testing.T) {
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		c := newBareCluster(t)
+		c.nat = true
+		if seed%2 == 1 {
+			c.seqs = testSpace
+		}
+		all := []wire.NodeID{1, 2, 3, 4}
+		for _, id := range all {
+			n := c.boot(id)
+			n.fake.open, n.fake.most = true, 6
+			if seed%3 != 0 {
+				n.core.cfg.Policy = durable{*n, policy.Sync}
+			}
+			if seed%5 == 0 {
+				n.fake.fixed = packet.Addr{198, 51, 100, 80}
+			}
+		}
+		c.apply(1, 1, all...)
+		c.run(50 * ms)
+		epoch, in := uint32(1), all
+		var mapped []packet.FlowKey
+		for range 250 {
+			id := all[rng.IntN(4)]
+			n := c.nodes[id]
+			var p Packet
+			switch rng.IntN(8) {
+			case 0, 1:
+				p = udp(inside(byte(rng.IntN(6)), packet.ProtoUDP))
+			case 2, 3:
+				p = tcp(inside(byte(rng.IntN(6)), packet.ProtoTCP), []uint8{SYN, SYN, ACK, FIN | ACK, RST}[rng.IntN(5)])
+			case 4:
+				p = udp(eim(byte(rng.IntN(6))))
+			case 5, 6:
+				if len(mapped) == 0 {
+					continue
+				}
+				p = stranger(mapped[rng.IntN(len(mapped))], byte(rng.IntN(12)))
+			default:
+				if len(mapped) == 0 {
+					continue
+				}
+				p = tcp(mapped[rng.IntN(len(mapped))], []uint8{SYN | ACK, ACK, FIN | ACK, RST}[rng.IntN(4)])
+				p.In = 2
+				if p.Key.Proto == packet.ProtoUDP {
+					p.Kind = KindUDP
+				}
+			}
+			n.handle++
+			p.Handle = n.handle
+			for at, hops := id, 0; hops < 4; hops++ {
+				v := c.nodes[at].core.Packet(c.now, &p)
+				if v.Op == OpForward {
+					f := c.nodes[at].table.Flow(v.Slot)
+					if f.Key[1] != f.Key[0].Reverse() && len(mapped) < 40 && f.Key[0].Src[0] == 10 {
+						mapped = append(mapped, f.Key[1])
+					}
+				}
+				if v.Op != OpSend {
+					break
+				}
+				p.From, at = at, v.Node
+			}
+			switch r := rng.IntN(60); {
+			case r < 3:
+				c.refus[all[rng.IntN(4)]] = true
+			case r < 8:
+				clear(c.refus)
+			case r == 8:
+				epoch++
+				in = nil
+				for _, id := range all {
+					if rng.IntN(4) != 0 {
+						in = append(in, id)
+					} else if rng.IntN(2) == 0 {
+						c.nodes[id].core.Reset(c.now)
+					} else {
+						c.nodes[id].core.Fence(c.now)
+					}
+				}
+				if len(in) != 0 {
+					c.apply(epoch, epoch, in...)
+				}
+			case r == 9:
+				c.run(int64(rng.IntN(8000)) * ms)
+			case r == 10:
+				for _, n := range c.nodes {
+					n.fake.apart = !n.fake.apart
+				}
+			}
+			c.run(int64(rng.IntN(4)) * ms / 4)
+			for _, id := range all {
+				c.wantBooked(id)
+			}
+		}
+	}
+}
