@@ -158,6 +158,7 @@ func (n *Node) keepIntent() {
 	}
 	if n.wanted != want {
 		n.wanted = want
+		n.leaves.Store(false) // what is on disk is another one's
 		n.intent.put(want)
 	}
 }
