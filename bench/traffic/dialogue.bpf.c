@@ -187,6 +187,9 @@ static __always_inline int read_packet(struct xdp_md *ctx, struct words *w)
 
 	if ((void *)(ip + 1) > end || ((struct ethhdr *)data)->h_proto != bpf_htons(ETH_P_IP) || ip->id != mark)
 		return XDP_PASS;
+	/* The answer to a ping of a router has our mark once in 65,536 times. */
+	if (ip->protocol == IPPROTO_ICMP)
+		return XDP_PASS;
 	w->saddr = ip->saddr;
 	w->daddr = ip->daddr;
 	w->proto = ip->protocol;

@@ -120,7 +120,7 @@ func TestDialogueStaysOpenUnlessItCloses(t *testing.T) {
 }
 
 // TestDialogueCountsWhatIsWrong: a packet that a node damaged is not taken for
-// an answer, a foreign one passes.
+// an answer; a foreign one, and the answer to a ping, pass.
 func TestDialogueCountsWhatIsWrong(t *testing.T) {
 	talk := Talk{Flows: 4}
 	client, server := newSide(t, talk, First), newSide(t, talk, First)
@@ -137,6 +137,11 @@ func TestDialogueCountsWhatIsWrong(t *testing.T) {
 	foreign[ethernet+4] ^= 1
 	if verdict, _ := heard(t, server.objs.Answer, foreign); verdict != xdpPass {
 		t.Errorf("a foreign packet: verdict %d", verdict)
+	}
+	ping := bytes.Clone(frame)
+	ping[ethernet+9] = 1 // ICMP; the mark is any IP id
+	if verdict, _ := heard(t, client.objs.Listen, ping); verdict != xdpPass {
+		t.Errorf("the answer to a ping, with our mark: verdict %d", verdict)
 	}
 	if verdict, _ := heard(t, client.objs.Listen, frame); verdict != xdpDrop {
 		t.Errorf("a client that hears a SYN: verdict %d", verdict)
