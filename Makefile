@@ -112,7 +112,7 @@ campaign: setup build
 
 # Seeds of each of the simulator's scenarios (six of them): 10^5 runs in all,
 # about a quarter of an hour on two cores. A failing run prints how to replay it.
-# With everything translated (half an hour): make seeds SIM=TestNT4_NT5
+# With everything translated (about fifty minutes): make seeds SIM='TestNT4_NT5$$'
 SEEDS ?= 16700
 FIRST ?= 1000001
 SIM   ?= TestFR1
