@@ -18,5 +18,6 @@
 // In the town (town.go) there are rules of every kind, pools that run out, and
 // clients who are refused. Its oracle (oracle.go) is one node with the same rules,
 // which meets the same clients; and one node is compared with the rules as a person
-// reads them (book.go).
+// reads them (book.go). And calm clusters of up to 63 nodes are held against the model
+// of docs/scaling.md (scale.go).
 package sim
