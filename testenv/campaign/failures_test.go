@@ -59,6 +59,7 @@ var failures = []failure{
 	{name: "data-link", what: "one data interface of an owner down", victims: withRole("owner"), strike: each(dataLinks(false, topology.OutsideIface)), mend: each(dataLinks(true, topology.OutsideIface)), lasts: failureHold, slice: true},
 	{name: "data-links", what: "all data interfaces of all nodes but one down", victims: some(3), strike: each(dataLinks(false, topology.InsideIface, topology.OutsideIface)), mend: each(dataLinks(true, topology.InsideIface, topology.OutsideIface)), lasts: failureHold, dies: true, patience: 8 * time.Second},
 	{name: "cpu", what: "all CPUs of the machine busy, with twice as many processes", strike: busyCPUs, mend: idleCPUs, lasts: 5 * failureHold, blocks: true, proof: busyProof},
+	{name: "disk-slow", what: fmt.Sprintf("disks of all nodes slow (each change in state_dir takes %v), and the power of an owner off", slowness), victims: withRole("owner"), prepare: diskEach, strike: slowDisks, mend: fastDisks, lasts: 3 * failureHold, dies: true, proof: slowProof},
 	{name: "disk-full", what: "state_dir of all nodes full, and the power of an owner off", victims: withRole("owner"), strike: fullDisks, mend: freeDisks, lasts: failureHold, dies: true},
 }
 
@@ -115,6 +116,7 @@ type scene struct {
 	arrivals *Arrivals
 	undo     []func() // of what a strike began beside the nodes
 	begin    time.Time
+	struck   []*topology.Node
 	watches  []*watch
 	idle     uint64 // ticks, when the CPUs became busy
 }
@@ -196,7 +198,7 @@ func (s *scene) round() (r FailureRound) {
 	exposed := s.counters(t)["exposed_packets"]
 	was := s.census(t)
 	s.o.mark()
-	s.begin = time.Now()
+	s.begin, s.struck = time.Now(), victims
 	defer func() {
 		for _, f := range s.undo {
 			f()

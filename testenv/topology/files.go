@@ -119,6 +119,7 @@ func (n *Node) PinDir() string { return filepath.Join(pinRoot, n.topo.clusterNam
 func (n *Node) unpin() error {
 	return errors.Join(
 		os.RemoveAll(n.PinDir()),
+		n.takeSlowDisk(),
 		unmountBelow(n.Dir))
 }
 
