@@ -107,6 +107,7 @@ func TestNT6(t *testing.T) {
 // TestEL10_FR13_DrainsBesideEverything drains nodes while their copies must be stored
 // first, while others die and leave orphans, while the control role moves or is lost, and
 // while the link is cut (a side that knows all of a port must not say so of the other's).
+// It plays an eighth of the seeds, of each of twelve.
 func TestEL10_FR13_DrainsBesideEverything(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"sync":       {Sync: true, Faults: []Fault{Drain}},
@@ -123,11 +124,13 @@ func TestEL10_FR13_DrainsBesideEverything(t *testing.T) {
 				cfg.NAT = nat
 				var sum Result
 				n := (*seeds + 7) / 8
-				for s := range n {
+				// A strike that finds a node missing drains nobody: in up to a third of the
+				// seeds of a scenario all do. It goes on until one has drained.
+				for s := 0; s < n || sum.Drains == 0 && s < n+40; s++ {
 					r := play(t, name, cfg, *first+uint64(s))
 					sum.Completed, sum.Excused, sum.Drains, sum.Inherited = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Drains+r.Drains, sum.Inherited+r.Inherited
 				}
-				t.Logf("%d seeds: %d conversations complete, %d excused, %d drains moved %d connections", n, sum.Completed, sum.Excused, sum.Drains, sum.Inherited)
+				t.Logf("%d seeds at least: %d conversations complete, %d excused, %d drains moved %d connections", n, sum.Completed, sum.Excused, sum.Drains, sum.Inherited)
 				if sum.Completed == 0 || sum.Drains == 0 {
 					t.Error("nothing completed, or nobody drained")
 				}

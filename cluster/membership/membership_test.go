@@ -18,11 +18,18 @@ import (
 // formed is a healthy cluster of count nodes.
 func formed(t *testing.T, count int) *network {
 	t.Helper()
+	return formedWith(t, count, func(*network) {})
+}
+
+// formedWith is the same of nodes that have been prepared before they boot.
+func formedWith(t *testing.T, count int, prepare func(*network)) *network {
+	t.Helper()
 	n := newNetwork(1)
 	for i := range count {
 		n.add(fmt.Sprintf("n%d", i+1), uint8(i+1))
 	}
 	n.connect()
+	prepare(n)
 	for _, node := range n.nodes {
 		node.boot()
 	}
@@ -31,6 +38,9 @@ func formed(t *testing.T, count int) *network {
 		t.Fatal(why)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("\n" + n.log.String())
+		}
 		for _, b := range n.broken {
 			t.Error(b)
 		}

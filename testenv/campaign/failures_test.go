@@ -145,7 +145,7 @@ func (s *scene) flows(since time.Time) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
-	if err := poll(ctx, func() (bool, error) { return s.o.allSince(since), nil }); err != nil {
+	if err := topology.Poll(ctx, func() (bool, error) { return s.o.allSince(since), nil }); err != nil {
 		s.t.Fatalf("not everything flows: %v", err)
 	}
 }
@@ -244,7 +244,7 @@ func (s *scene) removal(r *FailureRound, victims, survivors []*topology.Node) (l
 	ctx, cancel := context.WithTimeout(s.ctx, 15*time.Second)
 	defer cancel()
 	var gone *Removals
-	err := poll(ctx, func() (ok bool, err error) {
+	err := topology.Poll(ctx, func() (ok bool, err error) {
 		if gone, err = TakeRemovals(ctx, survivors, s.Nodes, s.begin); err != nil {
 			return false, err
 		}
