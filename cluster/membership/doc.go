@@ -65,6 +65,9 @@
 //   - A member does not hear the control node, others do: its heartbeats show
 //     that; after another hold time it is removed, and learns it from another
 //     member. It stays out (election) as long as it hears members.
+//   - The control node hears nobody, and is heard: it drops all by one view and goes
+//     on alone. They see that they are more than it keeps, count it as gone, and
+//     elect (EL4). Of two nodes the control node stays. See deaf.go.
 //   - A control node that hears others but is heard by nobody: the others elect.
 //     It removes them and serves alone, as in a partition, and after the heal
 //     the better of the two rules.
