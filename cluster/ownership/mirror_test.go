@@ -50,6 +50,37 @@ func TestFR6_AStubOfAStaticTranslationLeadsAnAnswerToItsConnection(t *testing.T)
 	}
 }
 
+// Each side of a cut made a mapping of its own. When the inside's connection is bound,
+// the director of its second key owns the image, and no stub tells of one: it has the
+// image's flow alone. The image ends.
+func TestFR14_ABindEndsAnImageThatIsKnownByItsFlowAlone(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	k := inside(1, packet.ProtoUDP)
+	in := k.Reverse()
+	in.Dst, in.DstPort = public, 1100
+	for c.order().Director(in) == c.order().Director(k) {
+		in.DstPort++
+	}
+	holder := c.order().Director(in)
+	image := wire.Conn{Key: in, Reply: k, Gen: 1, In: 2, Out: 1, Timeout: 120}
+	n := c.nodes[holder]
+	if _, r := n.core.install(&image, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	owner := holder%4 + 1
+	conn := wire.Conn{Key: k, Reply: in, Gen: 1, In: 1, Out: 2, Timeout: 120}
+	if _, r := c.nodes[owner].core.install(&conn, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	n.core.Message(c.now, owner, &wire.Bind{Key: in, Conn: k, Gen: 1, Timeout: 120})
+	if ref, f := n.core.owning(in); ref != 0 {
+		t.Fatalf("node %d still owns the image %v of what node %d has bound", holder, f.Key, owner)
+	}
+	if n.core.Stats().Duplicates != 1 {
+		t.Errorf("%d duplicates were resolved, want the image", n.core.Stats().Duplicates)
+	}
+}
+
 func canonical(k packet.FlowKey) packet.FlowKey {
 	k, _ = k.Canonical()
 	return k
