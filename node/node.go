@@ -49,7 +49,7 @@ type Node struct {
 	live   atomic.Pointer[live]
 	next   *live // prepared last; the loop's
 	state  *stateFile[saved]
-	intent *stateFile[intent]
+	intent *intentFile
 	units  *unitState // nil without NAT
 	census census
 	xlog   *xlateLog // nil when nothing of NAT asks for one
@@ -98,9 +98,7 @@ type Node struct {
 	refused   refusalLog
 	foreign   foreignPeers
 
-	wanted  intent      // as it was written last
-	passing bool        // out by leave: a restart brings it back
-	leaves  atomic.Bool // as it is on disk
+	passing bool // out by leave: a restart brings it back
 }
 
 // request is a function that an API goroutine wants run in the loop.
@@ -130,8 +128,8 @@ func (n *Node) open() error {
 	if n.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
-	n.state = openVolatile[saved](boot.StateDir, "membership.json", func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
-	n.intent = openState[intent](boot.StateDir, "clustering.json", n.intentKept, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
+	n.state = openMembership(boot.StateDir, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
+	n.intent = openIntent(boot.StateDir, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err
 	}
@@ -269,15 +267,12 @@ func (n *Node) openCore() error {
 	n.started, n.now = now, now
 	n.reportLinks(now)
 	n.watchControlLink(now)
-	if want := n.intent.load(); want != nil {
-		n.wanted = *want
-		n.intentKept(want)
-	}
-	if n.resumed && !n.wanted.Disabled {
+	wanted := n.intent.want
+	if n.resumed && !wanted.Disabled {
 		n.restoreUnits(now)
 		leaving := ""
-		if n.wanted.Leaving {
-			leaving = n.wanted.Why
+		if wanted.Leaving {
+			leaving = wanted.Why
 		}
 		if err := n.core.Resume(now, was.View, was.ID, leaving, core.Patience); err == nil {
 			n.log.Info("took over the fast path of the daemon before", zap.Int("flows", n.table.Stats().Flows))
@@ -290,10 +285,10 @@ func (n *Node) openCore() error {
 	n.core.Owner().Reset(now)
 	n.loseUnits(now)
 	switch {
-	case n.wanted.Leaving: // what it had it has lost: there is nothing to wait for
-		n.core.StartDisabled(now, n.wanted.Why+"; its daemon ended on the way")
-	case n.wanted.Disabled:
-		n.core.StartDisabled(now, n.wanted.Why)
+	case wanted.Leaving: // what it had it has lost: there is nothing to wait for
+		n.core.StartDisabled(now, wanted.Why+"; its daemon ended on the way")
+	case wanted.Disabled:
+		n.core.StartDisabled(now, wanted.Why)
 	default:
 		n.core.Start(now)
 	}

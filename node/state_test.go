@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -15,33 +16,45 @@ func TestNT4_StateIsWrittenWhenItsNameIs(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.json")
 	broken := errors.New("no such luck")
-	var synced []string
+	var synced []string // what was synced, and what the file said then
 	var results []error
-	s := &stateFile[int]{path: path, sync: func(d string) error {
-		b, err := os.ReadFile(path)
-		if err != nil || d != dir {
-			t.Errorf("synced %s when the file was %q, %v", d, b, err)
+	s := &stateFile[int]{path: path, sync: func(f *os.File) error {
+		b, _ := os.ReadFile(path)
+		name, err := filepath.Rel(dir, f.Name())
+		if err != nil {
+			t.Error(err)
 		}
-		synced = append(synced, string(b))
-		if len(synced) == 2 {
+		if synced = append(synced, name+" "+string(b)); len(synced) == 4 {
 			return broken
 		}
-		return syncDir(d)
+		return f.Sync()
 	}}
 	for i := range 3 {
 		results = append(results, s.write(&i))
 	}
-	if len(synced) != 3 || synced[0] != "0" || synced[1] != "1" || synced[2] != "2" {
-		t.Errorf("synced with %q", synced)
+	if want := []string{"x.json.new ", ". 0", "x.json.new 0", ". 1", "x.json.new 1", ". 2"}; !slices.Equal(synced, want) {
+		t.Errorf("synced %q, want %q", synced, want)
 	}
 	if results[0] != nil || !errors.Is(results[1], broken) || results[2] != nil {
 		t.Errorf("written: %v", results)
 	}
-	if err := syncDir(filepath.Join(dir, "nowhere")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a directory that does not exist: %v", err)
-	}
 	if v := s.load(); v == nil || *v != 2 {
 		t.Errorf("read back %v", v)
+	}
+}
+
+// HL5: what a daemon needs to be taken over by the next is written without waiting
+// for a disk, which may be slower than a daemon is killed.
+func TestHL5_TheMembershipWaitsForNoDisk(t *testing.T) {
+	dir := t.TempDir()
+	s := openMembership(dir, func(err error) { t.Error(err) })
+	if s.sync != nil {
+		t.Error("it is synced")
+	}
+	s.put(saved{ID: 7})
+	s.close()
+	if v := s.load(); v == nil || v.ID != 7 || s.path != filepath.Join(dir, "membership.json") {
+		t.Errorf("%s says %+v", s.path, v)
 	}
 }
 
