@@ -353,7 +353,15 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 			c.claim(f, &conn, true)
 			return
 		}
+		overtook := c.overtook(f)
+		if overtook {
+			c.note(ref.Slot(), f)
+		}
+		conn := c.connOf(f)
 		c.surrender(ref, owner, gen)
+		if overtook {
+			c.handOn(owner, &conn)
+		}
 	}
 	c.pointAll(k, owner, gen)
 }
