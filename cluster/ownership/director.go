@@ -72,13 +72,6 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	case c.ownerLives(e):
 		old := wire.NodeID(e.Owner)
 		kept := c.connOfCopy(e)
-		if c.surer(&kept, &conn) && conn.Gen >= e.Gen && (!reregister || c.confirmed(e)) {
-			kept.Gen = conn.Gen + 1
-			c.keepGranted(old, &kept)
-			c.grant(old, kept, true)
-			c.redirect(from, conn.Key, old, kept.Gen)
-			return
-		}
 		lesser := conn.Gen < e.Gen && !(reregister && !c.confirmed(e) && c.another(&conn, e))
 		if !c.surer(&conn, &kept) && (lesser || conn.Gen == e.Gen && (!reregister || c.confirmed(e))) {
 			c.redirect(from, conn.Key, old, e.Gen)

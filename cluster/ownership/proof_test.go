@@ -180,6 +180,7 @@ func TestFR5_FR11_WhoTakesAHandshakeOverProvesIt(t *testing.T) {
 				}
 				_, v := c.at(3, p)
 				wantForward(t, v)
+				c.run(1100 * ms) // ageing has nothing to add
 				if f := c.flow(3, k); f.State != uint8(s.state) || f.SeqDelta != delta || (f.Flags&flowtable.FlowPunt != 0) != (s.state == flowtable.TCPSynSent) {
 					t.Fatalf("after step %d: %v, shifts by %d, flags %x", i, flowtable.TCPState(f.State), f.SeqDelta, f.Flags)
 				}
@@ -213,6 +214,28 @@ func orphanedHandshake(t *testing.T) (*cluster, packet.FlowKey, uint32) {
 	c.apply(1, 2, 2, 3)
 	c.run(100 * ms)
 	return c, k, delta
+}
+
+// TestFR5_FR11_AGrantDoesNotOverruleWhatIsProven: it may have crossed the word that the
+// owner follows another number. The granter's copy is put right.
+func TestFR5_FR11_AGrantDoesNotOverruleWhatIsProven(t *testing.T) {
+	c := newSequenced(t, 1, 2)
+	k := c.keyDirectedBy(packet.ProtoTCP, 2)
+	_, v := c.at(1, syn(k, 5000))
+	wantForward(t, v)
+	c.run(20 * ms)
+	f := c.flow(1, k)
+	want := f.SeqDelta
+	_, v = c.at(1, synAck(k.Reverse(), 5000+want))
+	wantForward(t, v)
+	conn := c.nodes[1].core.connOf(f)
+	conn.State, conn.SeqDelta, conn.Gen = uint8(flowtable.TCPSynSent), want+1<<20, 4
+	c.nodes[2].core.keepGranted(1, &conn)
+	c.nodes[2].core.grant(1, conn, true)
+	c.run(20 * ms)
+	if f := c.flow(1, k); f.SeqDelta != want || f.Gen != 4 || c.nodes[2].copies.SeqDelta(k) != want {
+		t.Errorf("shifts by %d in generation %d, the copy by %d, want %d", f.SeqDelta, f.Gen, c.nodes[2].copies.SeqDelta(k), want)
+	}
 }
 
 // TestFR5_FR13_AGrantOfAClaimThatWasGivenUpHasItsNumbers: the packet that waits when
