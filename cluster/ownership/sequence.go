@@ -3,6 +3,7 @@ package ownership
 import (
 	"cohort/ccl/wire"
 	"cohort/flowtable"
+	"cohort/packet"
 )
 
 // TCP sequence numbers that carry the owner (FR5). The owner of a connection gives its
@@ -76,6 +77,7 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 	case p.Flags&ACK == 0:
 		return true, ReasonNone // no TCP sends these
 	case d == 0:
+		c.outlast(slot, f)
 		if f.SeenFlags(0)&SYN != 0 {
 			return false, ReasonNone // its ISN is worth more
 		}
@@ -84,6 +86,7 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 			return false, ReasonNone
 		}
 	case f.SeenFlags(0) == 0 && p.Flags&SYN == 0:
+		c.outlast(slot, f)
 		f.Sent(1, ACK, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window) // nothing to compare it with yet
 		return false, ReasonNone
 	case f.SeenFlags(0) == 0:
@@ -101,6 +104,15 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 		c.setState(slot, f, flowtable.TCPEstablished)
 	}
 	return true, ReasonNone
+}
+
+// outlast gives an unproven flow the time of an established one: somebody speaks as if it
+// were, and the other may be silent, or go elsewhere, for longer than a handshake may take.
+func (c *Core) outlast(slot uint32, f *flowtable.FlowSlot) {
+	if lasts := c.cfg.Timeouts.Of(packet.ProtoTCP, flowtable.TCPEstablished); f.Timeout < lasts {
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Timeout = lasts })
+		c.replicate(f)
+	}
 }
 
 func isNear(a, b uint32) bool { return a-b+near < 2*near }
@@ -151,9 +163,11 @@ func (c *Core) proofFor(from wire.NodeID, conn *wire.Conn, slot uint32, f *flowt
 	mine := c.connOf(f)
 	switch {
 	case f.Key[0] != conn.Key || from == c.self:
-	case c.surer(conn, &mine):
-		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.SeqDelta = conn.SeqDelta })
-		c.stats.Followed++
+	case c.surer(conn, &mine), c.unproven(f) && mine.SeqDelta == conn.SeqDelta && proven(conn.State):
+		if mine.SeqDelta != conn.SeqDelta {
+			c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.SeqDelta = conn.SeqDelta })
+			c.stats.Followed++
+		}
 		c.setState(slot, f, flowtable.TCPState(conn.State))
 		c.replicate(f)
 	case c.surer(&mine, conn) && conn.Gen >= f.Gen:
