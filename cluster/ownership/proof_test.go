@@ -200,6 +200,41 @@ func TestFR5_FR11_WhoTakesAHandshakeOverProvesIt(t *testing.T) {
 	}
 }
 
+// TestFR5_FR11_AnUnprovenConnectionLasts: one side speaks, now and then, and the other is
+// silent or beyond a cut. Whoever took the handshake over keeps it for as long as an
+// established connection; and the former owner's word, when it is back, is proof.
+func TestFR5_FR11_AnUnprovenConnectionLasts(t *testing.T) {
+	for _, reply := range []bool{false, true} {
+		c := newSequenced(t, 1, 2, 3)
+		k := c.keyDirectedBy(packet.ProtoTCP, 3)
+		_, v := c.at(1, syn(k, 5000))
+		wantForward(t, v)
+		delta := c.flow(1, k).SeqDelta
+		_, v = c.at(1, synAck(k.Reverse(), 5000+delta))
+		wantForward(t, v)
+		c.apply(2, 2, 1)
+		c.apply(3, 2, 2, 3)
+		c.run(100 * ms)
+		c.at(1, segmentOf(k, ACK, 5001, 7001, 0)) // the other side goes on, too
+		p := segmentOf(k, ACK, 5001, 7001, 0)
+		if reply {
+			p = segmentOf(k.Reverse(), ACK, 7001, 5001+delta, 0)
+		}
+		_, v = c.at(3, p)
+		wantForward(t, v)
+		c.run(60 * second) // a handshake lasts 30 s
+		f := c.flow(3, k)
+		if f.State != uint8(flowtable.TCPSynSent) || c.nodes[2].copies.Len() != 1 {
+			t.Fatalf("reply %v: %v, %d copies", reply, flowtable.TCPState(f.State), c.nodes[2].copies.Len())
+		}
+		c.apply(4, 3, 1, 2, 3)
+		c.run(5 * second)
+		if owner := c.oneOwner(k); c.flow(owner, k).State < uint8(flowtable.TCPSynReceived) || c.flow(owner, k).Flags&flowtable.FlowPunt != 0 {
+			t.Errorf("reply %v: node %d has it in %v", reply, owner, flowtable.TCPState(c.flow(owner, k).State))
+		}
+	}
+}
+
 // orphanedHandshake is a connection whose owner has died when nobody knew more of it
 // than its SYN; node 3 directs it.
 func orphanedHandshake(t *testing.T) (*cluster, packet.FlowKey, uint32) {
