@@ -10,6 +10,7 @@ import (
 
 	"cohort/bpf"
 	"cohort/bpf/internal/speed"
+	"cohort/flowtable"
 	"cohort/packet"
 
 	"github.com/cilium/ebpf"
@@ -47,6 +48,17 @@ func otherOf(n *node, i uint32) {
 
 func sequencedOf(n *node, i uint32) { n.addFlow(keyOf(i), sequenced) }
 
+// repliesOf makes the packets those of the responder: acknowledgements are shifted, and a
+// selective one is looked for.
+func repliesOf(n *node, i uint32) { n.addFlow(keyOf(i).Reverse(), mirrored) }
+
+func sequencedRepliesOf(n *node, i uint32) { n.addFlow(keyOf(i).Reverse(), mirrored, sequenced) }
+
+// mirrored is a flow that the outside has begun.
+func mirrored(f *flowtable.FlowSlot) {
+	f.NextHop, f.Iface = [2]uint16{toInside, toOutside}, [2]uint8{outside, inside}
+}
+
 // patOf gives connection i a mapped address and port of its own.
 func patOf(n *node, i uint32) {
 	mapped := netip.AddrFrom4([4]byte{203, 0, 113, byte(i >> 15)})
@@ -59,6 +71,8 @@ var roles = []role{
 	{"forwarder_ipv6", bpf.ForwardCCL, false, overIPv6, forwarderOf},
 	{"owner_pat", bpf.ForwardOwner, false, overIPv4, patOf},
 	{"owner_sequenced", bpf.ForwardOwner, false, overIPv4, sequencedOf},
+	{"owner_replies", bpf.ForwardOwner, false, overIPv4, repliesOf},
+	{"owner_sequenced_replies", bpf.ForwardOwner, false, overIPv4, sequencedRepliesOf},
 	{"owner_ccl", bpf.ForwardOwnerCCL, true, overIPv4, ownerOf},
 	{"owner_ccl_ipv6", bpf.ForwardOwnerCCL, true, overIPv6, ownerOf},
 	{"miss", bpf.PuntMiss, false, overIPv4, otherOf},

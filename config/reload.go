@@ -37,6 +37,8 @@ func (c *Cluster) Reloads(file string, next *Cluster) error {
 		key = "timeouts"
 	case c.Health != next.Health:
 		key = "health"
+	case c.OwnerOnly != next.OwnerOnly:
+		key = "forwarding"
 	case c.Sequences != next.Sequences:
 		key = "tcp.sequence_randomization"
 	case c.Limits != next.Limits:

@@ -304,14 +304,11 @@ func reasonField(why string) zap.Field {
 }
 
 // sequences are the numbers of TCP initiators (FR5), nil where they keep their own.
-// They come from the cluster's seed, as the director order does: every node must read
-// what any other has written, and keys of the link change.
-func sequences(on bool, k [32]byte) *sequence.Space {
+func sequences(on bool, seed [32]byte) *sequence.Space {
 	if !on {
 		return nil
 	}
-	sum := sha256.Sum256(append([]byte("cohort sequence numbers 1"), k[:]...))
-	return sequence.New([16]byte(sum[:16]))
+	return sequence.Of(seed)
 }
 
 // orderKey derives the key of the director order from the cluster's seed: the

@@ -3,7 +3,6 @@ package sim
 import (
 	"flag"
 	"fmt"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ var (
 	seeds   = flag.Int("seeds", 40, "seeds to play of every scenario")
 	first   = flag.Uint64("first", 1, "first seed")
 	history = flag.Bool("history", false, "print the history of every run (use with -seeds 1)")
+	numbers = flag.Bool("sequences", false, "every seed with sequence numbers that carry the owner (FR5), and not only half of them")
 	watch   = flag.Int("watch", 0, "with -history: the conversation whose roles and messages are shown, from 1")
 )
 
@@ -52,22 +52,11 @@ func playTown(t *testing.T, cfg Config, seed uint64) Result {
 // settle gives a scenario what depends on the seed and on the flags.
 func settle(cfg Config, seed uint64) Config {
 	cfg.Seed, cfg.Watch, cfg.Nodes = seed, *watch, sizes[seed%uint64(len(sizes))]
-	// Sizes change with the lower bits. Partitions: see docs/ownership.md, sequence numbers.
-	cfg.Sequences = seed>>3&1 == 0 && !slices.ContainsFunc(cfg.Faults, splits)
+	cfg.Sequences = *numbers || seed>>3&1 == 0 // sizes change with the lower bits
 	if *history {
 		cfg.Trace = func(at int64, line string) { fmt.Printf("%10.3f ms  %s\n", float64(at-1000*second)/1e6, line) }
 	}
 	return cfg
-}
-
-// splits reports whether a fault may leave nodes on both sides of a cut.
-func splits(f Fault) bool {
-	for _, s := range []Fault{Partition, DeadlyHeal, LongPartition, OneWay, Halves, Alone, Deaf, Mute, Flapping} {
-		if reflect.ValueOf(f).Pointer() == reflect.ValueOf(s).Pointer() {
-			return true
-		}
-	}
-	return false
 }
 
 func report(t *testing.T, seed uint64, r Result) {

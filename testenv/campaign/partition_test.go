@@ -121,6 +121,10 @@ func newPartition(t *testing.T, l *lab, spray bool, quiet sniff.Quiet) *partitio
 	t.Helper()
 	p := &partition{l: l, spray: spray, tuples: sniff.NewTuples()}
 	p.tuples.Quiet = quiet
+	var err error
+	if p.tuples.Sequences, err = l.Sequences(); err != nil {
+		t.Fatal(err)
+	}
 	udp, err := traffic.ServeUDPEcho(l.server.Namespace, l.at(exchangePort))
 	if err != nil {
 		t.Fatal(err)
