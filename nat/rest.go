@@ -4,7 +4,8 @@ package nat
 // passed, although it is held. For a unit that changes hands while connections use
 // it: what rests there at its former holder nobody else knows, and every port that
 // looks unused may be one of these (NT5). Call it before SetHeld; without hold-down
-// it does nothing. Uses count as ever.
+// it does nothing. Uses count as ever. Protocols without ports do not rest: see
+// Allocate.
 func (p *Ports) Rest(now int64, unit int) {
 	if p.hold > 0 && !p.units[unit].held {
 		p.restUntil(unit, now+p.hold)

@@ -86,3 +86,31 @@ func TestNT5_RestEndsAndGoesOn(t *testing.T) {
 		t.Fatal("the rest does not end")
 	}
 }
+
+// A protocol without ports has nowhere to go but the first unit of an address. What
+// rests there are ports: so it begins, but not with a key that is known to wait, and
+// not in a unit that was given up (NT3, NT5).
+func TestNT3_NT5_ProtocolsWithoutPortsDoNotRest(t *testing.T) {
+	p, _ := resting(t, 2*time.Second)
+	gre := to(47, 1, 0, "192.0.2.1", 0)
+	addr, port, r := p.Allocate(1e9, gre, nil)
+	if r != Allocated || port != 0 {
+		t.Fatalf("%v, port %d", r, port)
+	}
+	k1 := ReplyKey(gre.To, addr, port)
+	p.Use(k1)
+	p.Release(1e9, k1, true)
+	if _, _, r := p.Allocate(2e9, gre, nil); r != Short {
+		t.Fatalf("a key that waits is given out: %v", r)
+	}
+	if _, _, r := p.Allocate(2e9, to(47, 1, 0, "192.0.2.2", 0), nil); r != Allocated {
+		t.Fatalf("towards another remote: %v", r)
+	}
+	if _, _, r := p.Allocate(2e9, to(packet.ProtoICMP, 1, 7, "192.0.2.1", 0), nil); r != Short {
+		t.Fatalf("a query of ICMP has a port, which rests: %v", r)
+	}
+	p.SetHeld(0, false)
+	if _, _, r := p.Allocate(2e9, to(47, 1, 0, "192.0.2.2", 0), nil); r != Short {
+		t.Fatalf("a unit that was given up: %v", r)
+	}
+}
