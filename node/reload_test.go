@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"cohort/api"
+	"cohort/ccl/wire"
 	"cohort/config"
+	"cohort/nat"
 	"cohort/node/core"
 )
 
@@ -170,5 +172,20 @@ func TestCL10_KeyFileOfAnotherClusterIsRefused(t *testing.T) {
 	}
 	if n.cfg.Keys.Seed != own.Seed || n.cfg.Keys.Link[0] != own.Link[0] {
 		t.Error("the keys changed all the same")
+	}
+}
+
+// Membership reads off a checksum whether a configuration translates (EL8).
+func TestEL8_AChecksumSaysWhetherThereIsNAT(t *testing.T) {
+	with, err := config.ParseCluster("cluster.yaml", []byte(config.ExampleCluster))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := *with
+	without.NAT = nat.Config{}
+	for c, want := range map[*config.Cluster]bool{with: true, &without: false} {
+		if c.Translates() != want || c.Checksum()&wire.ConfigTranslates != 0 != want {
+			t.Errorf("translates: %v; the checksum %x, want %v", c.Translates(), c.Checksum(), want)
+		}
 	}
 }

@@ -291,6 +291,36 @@ func TestEL8_FullCluster(t *testing.T) {
 	}
 }
 
+// A reload does not switch NAT on or off: who has it and meets a cluster without, or
+// the other way round, is told which of the two, and to restart.
+func TestEL8_NATOnOneSide(t *testing.T) {
+	a := formed(t, 1).nodes[0]
+	for _, c := range []struct {
+		has, want uint64
+		advice    string
+	}{
+		{0xa00000002, 0xb00000002, "bring policy and nat in its cluster.yaml up to date and reload it"},
+		{0xa00000003, 0xb00000003, "bring policy and nat in its cluster.yaml up to date and reload it"},
+		{0xa00000003, 0xb00000002, "its cluster.yaml has rules or pools in nat, the cluster has none: take nat out and restart the node"},
+		{0xa00000002, 0xb00000003, "its cluster.yaml has no rules or pools in nat, the cluster has: put nat in as the others have it and restart the node"},
+	} {
+		a.m.running = c.want
+		j := wire.Join{
+			From:    wire.Member{Name: "late", VTEP: vtep(99), Incarnation: 1, Priority: 1},
+			Cluster: "edge", Version: "1", DataMTU: 1500, Interfaces: []string{"outside", "inside"}, Config: c.has,
+		}
+		if got, want := a.m.objection(&j), "configuration 0000000a, the cluster runs 0000000b: "+c.advice; got != want {
+			t.Errorf("objection %q, want %q", got, want)
+		}
+		a.m.running = c.has
+		v := *a.m.view
+		v.Config = c.want
+		if got, want := a.m.unfit(&v), "here it is 0000000a: "+strings.ReplaceAll(c.advice, "its cluster.yaml", "cluster.yaml"); !strings.HasSuffix(got, want) {
+			t.Errorf("a view with it: %q, want the end %q", got, want)
+		}
+	}
+}
+
 func TestMG1_Status(t *testing.T) {
 	n := formed(t, 3)
 	n.nodes[2].kill()
