@@ -353,6 +353,53 @@ func TestHistoryKeepsTheNewest(t *testing.T) {
 	}
 }
 
+// All nodes of a cluster restart at once, the former control node alone first. No view
+// is named as one before: a straggler that still is in that one must not take what is
+// said in the new one for its own. It is the memory that sees to it: without, the very
+// first view comes again.
+func TestFR13_EL5_ViewsAreNotNamedTwice(t *testing.T) {
+	for _, remembers := range []bool{true, false} {
+		n := formed(t, 3)
+		before := map[uint32]bool{}
+		var last *wire.View
+		for _, node := range n.nodes {
+			for _, h := range node.history {
+				before[h.v.Tag()] = true
+				if last = h.v; !remembers {
+					node.term, node.epoch = 0, 0
+				}
+			}
+			node.history = nil
+			node.kill()
+		}
+		n.nodes[0].boot()
+		n.run(time.Minute)
+		n.nodes[1].boot()
+		n.nodes[2].boot()
+		n.run(time.Minute)
+		again := 0
+		for _, node := range n.nodes {
+			if len(node.history) == 0 {
+				t.Fatalf("%s is in no view", node.cfg.Self.Name)
+			}
+			for _, h := range node.history {
+				if before[h.v.Tag()] {
+					again++
+				}
+				if remembers && !h.v.Newer(last) {
+					t.Errorf("%s is not newer than %s", ViewName(h.v.Term, h.v.Epoch), ViewName(last.Term, last.Epoch))
+				}
+			}
+		}
+		if !remembers {
+			n.broken = nil // two views of one name are among what is checked everywhere
+		}
+		if (again > 0) == remembers {
+			t.Errorf("with a memory: %v; %d views are named as one before", remembers, again)
+		}
+	}
+}
+
 func TestTermsOfTwoNodesDiffer(t *testing.T) {
 	a, b := formed(t, 2).nodes[0].m, &Machine{}
 	b.self.VTEP = vtep(2)
