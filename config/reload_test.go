@@ -54,6 +54,9 @@ func TestNT7_OnlyPolicyAndNATReload(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if next.Checksum()&translates == 0 {
+			t.Errorf("%s -> %s: the checksum says that there is no NAT", c.old, c.new)
+		}
 		if changes := next.Checksum() != base.Checksum(); changes != c.changes {
 			t.Errorf("%s -> %s: checksum changes: %v, want %v", c.old, c.new, changes, c.changes)
 		}

@@ -49,6 +49,7 @@ type Node struct {
 	live   atomic.Pointer[live]
 	next   *live // prepared last; the loop's
 	state  *stateFile[saved]
+	views  *stateFile[viewNumber]
 	intent *intentFile
 	units  *unitState // nil without NAT
 	census census
@@ -93,6 +94,7 @@ type Node struct {
 	nextSlow  int64
 	nextLink  int64
 	cluster   clusterAddresses
+	newest    viewNumber     // in views
 	heart     *heart.Process // nil without the fast profile
 	keeper    pulse.Keeper
 	refused   refusalLog
@@ -129,6 +131,8 @@ func (n *Node) open() error {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
 	n.state = openMembership(boot.StateDir, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
+	n.views = openState[viewNumber](boot.StateDir, "views.json", nil, func(err error) { n.log.Warn("the number of the view is not saved", zap.Error(err)) })
+	n.newest = n.lastView()
 	n.intent = openIntent(boot.StateDir, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err
@@ -243,8 +247,8 @@ func (n *Node) openCore() error {
 			},
 			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: n.cfg.interfaceNames(),
 			Tier:    n.cfg.tier(),
-			Running: runs.config,
-			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, Fast: cl.Health.Fast, ElectionWait: cl.Health.ElectionTimeout,
+			Running: runs.config, LastTerm: n.newest.Term, LastEpoch: n.newest.Epoch,
+			Peers: boot.CCL.Peers, Hold: cl.Health.HoldTime, Fast: cl.Health.Fast, ElectionWait: cl.Health.ElectionTimeout,
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
@@ -374,6 +378,9 @@ func (n *Node) close() {
 	if n.state != nil {
 		n.state.close()
 	}
+	if n.views != nil {
+		n.views.close()
+	}
 	if n.intent != nil {
 		n.intent.close()
 	}
@@ -385,7 +392,7 @@ func (n *Node) close() {
 			errs = append(errs, unix.Close(fd))
 		}
 	}
-	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake, n.caller = nil, nil, nil, nil, nil, nil, nil, -1, -1
+	n.io, n.fib, n.dp, n.link, n.state, n.views, n.intent, n.heart, n.wake, n.caller = nil, nil, nil, nil, nil, nil, nil, nil, -1, -1
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("closing", zap.Error(err))
 	}

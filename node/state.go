@@ -9,7 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"cohort/ccl/wire"
+	"cohort/cluster/membership"
 )
 
 // saved is what a restarted daemon needs to go on as the same member (HL5). It
@@ -25,6 +28,31 @@ type saved struct {
 // usable reports whether a loaded state says what it must.
 func (v *saved) usable() bool {
 	return v != nil && v.View != nil && v.ID != 0 && v.Incarnation != 0
+}
+
+// viewNumber is the newest view that this node has applied, in whatever life. It
+// outlives them all, and the machine's power: term and epoch begin beyond it, or views
+// of a cluster that begins anew would be named, and tagged, as those that a straggler
+// of the former one may still be in (FR13, EL5). See cluster/membership, Terms.
+type viewNumber struct{ Term, Epoch uint32 }
+
+// newer puts v into the number, as numbers of views grow.
+func (n viewNumber) newer(v *wire.View) viewNumber {
+	return viewNumber{max(n.Term, v.Term), max(n.Epoch, v.Epoch)}
+}
+
+// lastView reads what the lives before have left. A damaged file is not worth staying
+// out for: a straggler has to meet the node within its hold time.
+func (n *Node) lastView() viewNumber {
+	switch v, err := n.views.read(); {
+	case err != nil:
+		n.log.Warn("the number of the last view is lost; views are numbered from one again, unless others know better", zap.Error(err))
+	case v != nil && membership.Sane(v.Term, v.Epoch):
+		return *v
+	case v != nil:
+		n.log.Warn("the number of the last view makes no sense; views are numbered from one again, unless others know better", zap.Uint32("term", v.Term), zap.Uint32("epoch", v.Epoch))
+	}
+	return viewNumber{}
 }
 
 // stateFile keeps the newest T in a file, written in the background: the loop

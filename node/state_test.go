@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"go.uber.org/zap"
+
+	"cohort/ccl/wire"
 )
 
 // What is said to be written is the file's content under the file's name, both
@@ -81,5 +85,39 @@ func TestDamagedStateIsAnError(t *testing.T) {
 	}
 	if _, err := s.read(); err == nil {
 		t.Error("a directory is no file")
+	}
+}
+
+// The number of the newest view outlives lives and fences, each part for itself: what a
+// later life makes is beyond it. A file that makes no sense is none (FR13, EL5).
+func TestFR13_EL5_TheNumberOfTheViewOutlivesTheNode(t *testing.T) {
+	dir := t.TempDir()
+	n := &Node{log: zap.NewNop()}
+	open := func() {
+		n.views = openState[viewNumber](dir, "views.json", nil, func(err error) { t.Error(err) })
+		n.newest = n.lastView()
+	}
+	open()
+	if n.newest != (viewNumber{}) {
+		t.Fatalf("out of nothing: %+v", n.newest)
+	}
+	for _, v := range []wire.View{{Term: 1 << 12, Epoch: 7}, {Term: 2 << 12, Epoch: 8}, {Term: 2 << 12, Epoch: 3}} {
+		n.newest = n.newest.newer(&v)
+		n.views.put(n.newest)
+	}
+	n.views.close()
+	open()
+	if want := (viewNumber{2 << 12, 8}); n.newest != want {
+		t.Fatalf("%+v, want %+v", n.newest, want)
+	}
+	n.views.close()
+	for _, bad := range []string{"", "{", `{"Term":4294967295,"Epoch":1}`, `{"Term":-1}`} {
+		if err := os.WriteFile(filepath.Join(dir, "views.json"), []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if open(); n.newest != (viewNumber{}) {
+			t.Errorf("%q was taken for %+v", bad, n.newest)
+		}
+		n.views.close()
 	}
 }

@@ -35,6 +35,7 @@ const (
 	TypeKept            Type = 17 // holder of a copy or a second key -> owner: I have it (durability sync)
 	TypeDelegate        Type = 18 // owner -> forwarder: forward this direction yourself, or do not any more
 	TypeReport          Type = 19 // forwarder -> owner: what it has forwarded, and what it wants to
+	TypeRests           Type = 20 // member -> who thaws a unit: hold-downs in it that only the sender knows
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34

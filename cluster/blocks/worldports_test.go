@@ -108,11 +108,16 @@ func (n *node) SetLeased(u int, leased bool) {
 }
 
 // Rest implements Ports.
-func (n *node) Rest(u int) {
+func (n *node) Rest(u int, _ int64) int64 {
 	if n.held[u] {
 		n.w.fail("%s: unit %d is to rest, from which it allocates", n.name, u)
 	}
+	return n.w.now + 1
 }
+
+// Quiet and Heard implement Ports.
+func (n *node) Quiet(int) int64  { return 0 }
+func (n *node) Heard(int, int64) {}
 
 // Idle implements Ports: a node knows its own connections, and when the view
 // has settled those of all members.

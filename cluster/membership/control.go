@@ -62,8 +62,8 @@ func (m *Machine) objection(j *wire.Join) string {
 	case mismatch(j.Tier, m.cfg.Tier) != "":
 		return mismatch(j.Tier, m.cfg.Tier)
 	case j.Config != m.running && j.Prepared != m.running:
-		return fmt.Sprintf("configuration %s, the cluster runs %s: bring policy and nat in its cluster.yaml up to date and reload it",
-			ConfigName(j.Config), ConfigName(m.running))
+		return fmt.Sprintf("configuration %s, the cluster runs %s: %s",
+			ConfigName(j.Config), ConfigName(m.running), advise("its cluster.yaml", j.Config, m.running))
 	}
 	for i := range m.view.Members {
 		if reason := clash(&j.From, &m.view.Members[i]); reason != "" {

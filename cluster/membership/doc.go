@@ -27,8 +27,9 @@
 // of a partition serve (EL5). Hence two nodes may open a term at the same time.
 // A term therefore carries the host part of the address of the control node
 // that opened it: one term has one control node, always, and (term, epoch)
-// names one view. Only a node that loses its state directory and meets nobody
-// can repeat itself; Config.LastTerm prevents even that.
+// names one view, also after all nodes have begun anew: each knows the newest of its
+// former lives (Config.LastTerm). Only a node that loses its state directory, or dies
+// before its disk has the view, and meets nobody can repeat itself.
 //
 // # Death
 //

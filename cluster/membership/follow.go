@@ -45,7 +45,7 @@ func (m *Machine) hello(now int64) wire.Heartbeat {
 
 // onHeartbeat is where a node learns of views and of control nodes.
 func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
-	if !sane(h.Term, h.Epoch) || !m.identify(now, p, h.From) {
+	if !Sane(h.Term, h.Epoch) || !m.identify(now, p, h.From) {
 		return
 	}
 	news := p.beatAt == never || p.beat.Down != h.Down || p.beat.Flags != h.Flags || p.beat.Narrow != h.Narrow

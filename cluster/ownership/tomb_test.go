@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"slices"
 	"testing"
 
 	"cohort/ccl/wire"
@@ -214,5 +215,44 @@ func TestNT3_AClaimThatNeverLeftKeepsNoPort(t *testing.T) {
 	n := c.nodes[1]
 	if len(n.fake.uses) != 0 || len(n.core.reserved) != 0 || n.stubs.Len() != 0 {
 		t.Fatalf("uses %v, %d tombs", n.fake.uses, n.stubs.Len())
+	}
+}
+
+// A round says of which keys the hold-down has not begun, before it ends; and it does
+// not end while the link is backed up: who thaws a unit must have heard it (NT5).
+func TestNT5_ARoundSaysWhatIsAboutToRest(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	n := c.nodes[1]
+	k := inside(1, packet.ProtoUDP)
+	c.at(1, udp(k))
+	c.run(20 * ms)
+	k1 := c.flow(1, k).Key[1]
+	c.apply(2, 2, 1)
+	n.fake.apart = true // else the tomb does not last
+	c.run(400_000 * ms)
+	var heard []packet.FlowKey
+	n.core.Entombed(func(reply packet.FlowKey) { heard = append(heard, reply) })
+	if !slices.Equal(heard, []packet.FlowKey{k1}) {
+		t.Fatalf("%v await their hold-down, want %v", heard, k1)
+	}
+	heard = nil
+	backed, ends := true, 0
+	n.core.cfg.Entombed = func(reply packet.FlowKey) { heard = append(heard, reply) }
+	n.core.cfg.RoundEnds = func() bool {
+		if !slices.Contains(heard, k1) {
+			t.Errorf("the round ends, and has told %v", heard)
+		}
+		ends++
+		return !backed
+	}
+	c.apply(4, 3, 1, 2)
+	c.run(100 * ms)
+	if ends < 2 || !c.nodes[2].core.sync.waiting.has(1) {
+		t.Fatalf("asked %d times; the other waits for %v", ends, c.nodes[2].core.sync.waiting)
+	}
+	backed, ends = false, 0
+	c.run(100 * ms)
+	if ends != 1 || c.nodes[2].core.sync.waiting.has(1) {
+		t.Fatalf("asked %d times, and the other waits for %v", ends, c.nodes[2].core.sync.waiting)
 	}
 }
