@@ -12,6 +12,17 @@
 
 #include "owner.h"
 
+/* What Go decided about a direction of another node's, copied while seq stood still. */
+struct destination {
+	struct tuple key;
+	__u32 seq;
+	__u32 gen;
+	__u32 delegation;
+	__u8 owner;
+	__u8 incarnation;
+	__u8 flags;
+};
+
 /* What Go wrote, copied while seq stood still. */
 struct order {
 	struct tuple to; /* in its upper half not protocol and zone but the delta of sequence numbers */
@@ -76,16 +87,29 @@ static __always_inline void account_delegation(struct packet *p, struct delegati
 	WRITE_ONCE(g->window, bpf_ntohs(tcp->window));
 }
 
-/* CONTINUE: the packet is as it came, and for the owner. */
-static __always_inline enum outcome send_as_delegate(struct packet *p, __u32 slot)
+/*
+ * A delegation has no key: it is found by its number. If the number had been given
+ * to another direction before it was read, the forward entry, which led to it,
+ * would have been written before that, and later than it was read here.
+ */
+static __always_inline int still_leads_there(const struct forward_slot *f, const struct destination *to)
 {
+	barrier();
+	return READ_ONCE(f->seq) == to->seq;
+}
+
+/* CONTINUE: the packet is as it came, and for the owner. */
+static __always_inline enum outcome send_as_delegate(struct packet *p, const struct forward_slot *f,
+						     const struct destination *to)
+{
+	__u32 slot = to->delegation;
 	struct delegation *g = bpf_map_lookup_elem(&delegations, &slot);
 	struct order d;
 	struct hop h;
 	enum outcome o;
 	__u32 seq_delta;
 
-	if (!g || !is_plain(p) || !read_delegation(g, &d) || !in_force(p, &d))
+	if (!g || !is_plain(p) || !read_delegation(g, &d) || !still_leads_there(f, to) || !in_force(p, &d))
 		return CONTINUE;
 	if (d.iface != p->iface || read_nexthop(d.nh, &h) != CONTINUE || p->ip_len > h.mtu)
 		return CONTINUE;

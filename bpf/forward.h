@@ -12,21 +12,10 @@
 #include "lookup.h"
 #include "steer.h"
 
-/* What Go decided, copied while seq stood still. */
-struct destination {
-	struct tuple key;
-	__u32 gen;
-	__u32 delegation;
-	__u8 owner;
-	__u8 incarnation;
-	__u8 flags;
-};
-
 /* 0 if Go was writing meanwhile. */
 static __always_inline int read_forward(const struct forward_slot *f, struct destination *d)
 {
-	__u32 seq = READ_ONCE(f->seq);
-
+	d->seq = READ_ONCE(f->seq);
 	barrier();
 	d->key = load_key(&f->key);
 	d->gen = READ_ONCE(f->gen);
@@ -35,7 +24,7 @@ static __always_inline int read_forward(const struct forward_slot *f, struct des
 	d->flags = READ_ONCE(f->flags);
 	d->delegation = READ_ONCE(f->delegation);
 	barrier();
-	return !(seq & 1) && READ_ONCE(f->seq) == seq;
+	return !(d->seq & 1) && READ_ONCE(f->seq) == d->seq;
 }
 
 /* The owner, if it is still the one that the entry was made for. */
@@ -83,7 +72,7 @@ static __always_inline enum outcome send_to_owner(struct packet *p, int from_wir
 	if (p->control->flags & CONTROL_SLOW_ONLY)
 		return PUNT_SLOW_ONLY;
 	/* Only what comes from the wire: a frame of another node is for the owner to see. */
-	if (from_wire && (d.flags & FLOW_DELEGATED) && (o = send_as_delegate(p, d.delegation)) != CONTINUE)
+	if (from_wire && (d.flags & FLOW_DELEGATED) && (o = send_as_delegate(p, f, &d)) != CONTINUE)
 		return o;
 	owner = living_owner(&d);
 	if (p->from && !(owner && may_relay(p, &d)))

@@ -100,6 +100,12 @@ type course struct {
 
 func newCourse(t testing.TB, r role, connections int) *course {
 	t.Helper()
+	return newCourseOf(t, r, connections, from(keyOf(0)))
+}
+
+// newCourseOf is newCourse with the first connection's packet.
+func newCourseOf(t testing.TB, r role, connections int, first pkt) *course {
+	t.Helper()
 	needRoot(t)
 	c := &course{node: &node{t: t, id: 1, over: r.over}}
 	n := c.node
@@ -112,7 +118,7 @@ func newCourse(t testing.TB, r role, connections int) *course {
 	for i := range uint32(connections) {
 		r.fill(n, i)
 	}
-	c.in, c.prog = unpadded(t, from(keyOf(0))), n.data
+	c.in, c.prog = unpadded(t, first), n.data
 	l3 := uint32(14)
 	if r.ccl {
 		c.in, c.prog, l3 = r.over.carries(2, 1, c.in).bytes(t), n.ccl, uint32(r.over.payload())

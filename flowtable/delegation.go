@@ -9,8 +9,8 @@ import (
 // A delegation lives beside the forward slot of its direction: the slot's flag
 // FlowDelegated and its word Delegation lead there. It begins at one store, into
 // the forward slot, and XDP stops using it at one: the same, or the loss of its
-// own FlowLive. What XDP has counted is final when the grace period has passed
-// since (DelegationSettled), and only then is it read for the last time.
+// own FlowLive. What XDP has counted is final when a rest that begins after that is
+// over (Rested), and only then is it read for the last time.
 
 // Delegate lets XDP forward the direction of a forward slot as d says. Seq is the
 // table's own and ignored in d; FlowLive is set. Errors: ErrFull (no slot free, or
@@ -92,10 +92,6 @@ func (t *Table) FreeDelegation(slot uint32) {
 	t.delegated--
 }
 
-// DelegationSettled reports whether the counters of a delegation that ended at tick
-// ended are final at tick now.
-func DelegationSettled(now, ended uint32) bool { return Since(now, ended) > graceTicks }
-
 // delegationWords is how many 64-bit words of a delegation are Go's.
 const delegationWords = 4
 
@@ -171,7 +167,7 @@ func (d *DelegationSlot) InForce(now, view uint32) bool {
 // adoptDelegations keeps those that a forward slot leads to and drops the rest: a
 // writer was killed between the two stores, or one was ending.
 func (t *Table) adoptDelegations() {
-	s := slots{end: uint32(len(t.mem.Delegations)), fresh: 1, grace: graceOfDelegations}
+	s := slots{end: uint32(len(t.mem.Delegations)), fresh: 1}
 	used := make([]bool, len(t.mem.Delegations))
 	t.ScanForwards(0, len(t.mem.Forwards), func(_ uint32, f *ForwardSlot) bool {
 		if f.Flags&FlowDelegated == 0 {

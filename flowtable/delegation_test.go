@@ -74,7 +74,7 @@ func TestDESIGN5_LifeOfADelegation(t *testing.T) {
 	if s := table.Stats(); before.Delegations != 1 || s.Delegations != 0 || s.FreeDelegations != before.FreeDelegations {
 		t.Errorf("%d delegations, %d after it was freed; %d slots are free, were %d", before.Delegations, s.Delegations, s.FreeDelegations, before.FreeDelegations)
 	}
-	for _, rested := range []uint32{0, 2 * graceTicks, graceOfDelegations - 1, graceOfDelegations} {
+	for _, rested := range []uint32{0, graceTicks - 1, graceTicks} {
 		if table.Stats().FreeDelegations != before.FreeDelegations {
 			t.Errorf("its slot does not rest: free before tick %d", rested)
 		}

@@ -104,7 +104,7 @@ func TestDESIGN5_DelegationsUnderConcurrentForwarding(t *testing.T) {
 			counted, bytes = counted+packets, bytes+b
 			table.FreeDelegation(slot)
 			for range 3 {
-				now += graceOfDelegations
+				now += graceTicks
 				table.Reclaim(now)
 			}
 		case i%5 < 3:
