@@ -53,11 +53,19 @@ func patOf(n *node, i uint32) {
 	n.addFlow(keyOf(i), translated(keyOf(i), mapped, 1024+uint16(i&0x7fff)))
 }
 
+// delegatedOf is patOf for a node that another one has lent the direction to.
+func delegatedOf(n *node, i uint32) {
+	to := keyOf(i)
+	to.Src, to.SrcPort = packet.Addr{203, 0, 113, byte(i >> 15)}, 1024+uint16(i&0x7fff)
+	n.addDelegation(keyOf(i), to, 2, inside, toOutside)
+}
+
 var roles = []role{
 	{"owner", bpf.ForwardOwner, false, overIPv4, ownerOf},
 	{"forwarder", bpf.ForwardCCL, false, overIPv4, forwarderOf},
 	{"forwarder_ipv6", bpf.ForwardCCL, false, overIPv6, forwarderOf},
 	{"owner_pat", bpf.ForwardOwner, false, overIPv4, patOf},
+	{"delegated_pat", bpf.ForwardDelegated, false, overIPv4, delegatedOf},
 	{"owner_sequenced", bpf.ForwardOwner, false, overIPv4, sequencedOf},
 	{"owner_ccl", bpf.ForwardOwnerCCL, true, overIPv4, ownerOf},
 	{"owner_ccl_ipv6", bpf.ForwardOwnerCCL, true, overIPv6, ownerOf},
@@ -110,7 +118,7 @@ func newCourseOf(t testing.TB, r role, connections int, first pkt) *course {
 	c := &course{node: &node{t: t, id: 1, over: r.over}}
 	n := c.node
 	size := tableSize{flows: connections, forwards: 1}
-	if r.want == bpf.ForwardCCL {
+	if r.want == bpf.ForwardCCL || r.want == bpf.ForwardDelegated {
 		size = tableSize{flows: 1, forwards: connections}
 	}
 	n.load(size, func(s *ebpf.CollectionSpec) { must(t, s.Variables["only_iface"].Set(uint32(inside))) })
