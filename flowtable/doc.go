@@ -34,9 +34,6 @@
 //     is not reused until Reclaim has seen a grace period pass: an XDP program
 //     that found the slot just before may still be counting into it. The period
 //     is the kernel's own (Grace), so it is exact however long a CPU stands still.
-//   - A delegation has no key. The forward slot that leads to it is compared once
-//     more after its words were copied: had the delegation become another
-//     direction's meanwhile, the forward slot's Seq would have changed before.
 //   - The words that XDP writes are read through the atomic accessors in
 //     counters.go and never through the fields.
 //
