@@ -279,6 +279,21 @@ func TestDESIGN5_OwnerNotesWhereForwardedPacketsEnter(t *testing.T) {
 	}
 }
 
+// TestDESIGN5_TheFifthPacketBringsTheOffer: a handshake does not, and nobody waits for
+// sixteen packets.
+func TestDESIGN5_TheFifthPacketBringsTheOffer(t *testing.T) {
+	n := newNode(t, 1)
+	_, f := n.addFlow(tcpKey)
+	frame := carries(2, 1, unpadded(t, from(tcpKey)))
+	frame.entry = 3
+	for i := 1; i <= 40; i++ {
+		n.runCCL(frame.bytes(t)).want(t, bpf.ForwardOwnerCCL)
+		if got, want := f.Via(0), map[bool]uint8{true: 3}[i%16 == 5]; got != want {
+			t.Errorf("packet %d left the mark %d, want %d", i, got, want)
+		}
+	}
+}
+
 // TestDESIGN5_ResetOfADelegatedConnectionGoesToGo, although its number is what the
 // owner has seen acknowledged last: others may have seen more.
 func TestDESIGN5_ResetOfADelegatedConnectionGoesToGo(t *testing.T) {

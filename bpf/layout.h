@@ -98,7 +98,8 @@ struct flow_slot {
  * 100 million packets a second.
  */
 #define VIA_SHIFT 56
-#define VIA_SAMPLE 15 /* one packet in 16 leaves its mark */
+#define VIA_SAMPLE 15 /* one packet in 16 leaves its mark, */
+#define VIA_FIRST 4   /* beginning with the fifth of a direction: it has more to say than a handshake */
 
 /* What a forwarder caches: who owns this direction. */
 struct forward_slot {
