@@ -65,11 +65,19 @@ func patOf(n *node, i uint32) {
 	n.addFlow(keyOf(i), translated(keyOf(i), mapped, 1024+uint16(i&0x7fff)))
 }
 
+// delegatedOf is patOf for a node that another one has lent the direction to.
+func delegatedOf(n *node, i uint32) {
+	to := keyOf(i)
+	to.Src, to.SrcPort = packet.Addr{203, 0, 113, byte(i >> 15)}, 1024+uint16(i&0x7fff)
+	n.addDelegation(keyOf(i), to, 2, inside, toOutside)
+}
+
 var roles = []role{
 	{"owner", bpf.ForwardOwner, false, overIPv4, ownerOf},
 	{"forwarder", bpf.ForwardCCL, false, overIPv4, forwarderOf},
 	{"forwarder_ipv6", bpf.ForwardCCL, false, overIPv6, forwarderOf},
 	{"owner_pat", bpf.ForwardOwner, false, overIPv4, patOf},
+	{"delegated_pat", bpf.ForwardDelegated, false, overIPv4, delegatedOf},
 	{"owner_sequenced", bpf.ForwardOwner, false, overIPv4, sequencedOf},
 	{"owner_replies", bpf.ForwardOwner, false, overIPv4, repliesOf},
 	{"owner_sequenced_replies", bpf.ForwardOwner, false, overIPv4, sequencedRepliesOf},
@@ -114,11 +122,17 @@ type course struct {
 
 func newCourse(t testing.TB, r role, connections int) *course {
 	t.Helper()
+	return newCourseOf(t, r, connections, from(keyOf(0)))
+}
+
+// newCourseOf is newCourse with the first connection's packet.
+func newCourseOf(t testing.TB, r role, connections int, first pkt) *course {
+	t.Helper()
 	needRoot(t)
 	c := &course{node: &node{t: t, id: 1, over: r.over}}
 	n := c.node
 	size := tableSize{flows: connections, forwards: 1}
-	if r.want == bpf.ForwardCCL {
+	if r.want == bpf.ForwardCCL || r.want == bpf.ForwardDelegated {
 		size = tableSize{flows: 1, forwards: connections}
 	}
 	n.load(size, func(s *ebpf.CollectionSpec) { must(t, s.Variables["only_iface"].Set(uint32(inside))) })
@@ -126,7 +140,7 @@ func newCourse(t testing.TB, r role, connections int) *course {
 	for i := range uint32(connections) {
 		r.fill(n, i)
 	}
-	c.in, c.prog = unpadded(t, from(keyOf(0))), n.data
+	c.in, c.prog = unpadded(t, first), n.data
 	l3 := uint32(14)
 	if r.ccl {
 		c.in, c.prog, l3 = r.over.carries(2, 1, c.in).bytes(t), n.ccl, uint32(r.over.payload())

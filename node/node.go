@@ -175,6 +175,10 @@ func (n *Node) openDataplane() error {
 	if n.table, err = flowtable.New(n.dp.Table(), n.dp.HashSeed()); err != nil {
 		return err
 	}
+	n.table.Watch(n.dp.Grace())
+	if !n.dp.Grace().Exact() {
+		n.log.Warn("the kernel does not tell when programs have ended (membarrier): slots rest for a second of the clock")
+	}
 	seed, err := flowtable.NewSeed(rand.Reader)
 	if err != nil {
 		return err
