@@ -2,6 +2,7 @@ package membership
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,37 @@ func (m *Machine) onJoin(now int64, p *peer, j *wire.Join) {
 		return
 	}
 	p.join = j
-	m.control.due = min(m.control.due, now+gather)
+	wait := gather
+	if m.awaited() {
+		wait += m.period
+	}
+	m.control.due = min(m.control.due, now+wait)
+}
+
+// awaited reports whether somebody who asks for admission belongs to another side (it
+// brings an id) of which others live and have not asked yet. A side asks at the control
+// node's next heartbeat; who is taken alone leaves those behind that still follow
+// another control node, and is removed by them.
+func (m *Machine) awaited() bool {
+	for _, p := range m.order {
+		if p.join == nil || p.join.From.ID == 0 {
+			continue
+		}
+		h := p.says()
+		if h == nil || h.State != wire.StateInSync || h.Term == m.view.Term {
+			return true // it has not said yet who is there
+		}
+		asked := 0
+		for _, o := range m.order {
+			if b := o.says(); o.join != nil && b != nil && b.Term == h.Term {
+				asked++
+			}
+		}
+		if asked < bits.OnesCount64(h.Alive&^membersOf(m.view)) { // ids mean the same nodes on all sides, nearly always
+			return true
+		}
+	}
+	return false
 }
 
 func (m *Machine) refuse(now int64, p *peer, j *wire.Join, reason string) {

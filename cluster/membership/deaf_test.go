@@ -66,7 +66,15 @@ func TestEL4_EL5_EL9_ADeafControlNodeGoesAlone(t *testing.T) {
 		}
 		n.loss = 0
 		n.heal()
+		healed := n.now
 		n.run(6 * hold)
+		for _, t := range n.nodes {
+			for _, h := range t.history {
+				if h.at >= healed && len(h.v.Members) < len(n.nodes)-1 {
+					n.violated("%s has a view of %d members at the heal", t.cfg.Self.Name, len(h.v.Members))
+				}
+			}
+		}
 		if _, why := n.agreed(); why != "" {
 			n.violated("after the heal: %s", why)
 		}

@@ -13,7 +13,7 @@ type follow struct {
 	orphan int64 // since when the cluster goes on elsewhere without us
 	behind int64 // since when a newer view of our control node exists
 	merge  *peer // better control node that we ask for admission (EL5)
-	next   int64 // next Join to it
+	next   int64 // next look at it
 }
 
 // heartbeat says that this node lives, what it has applied and whom it hears
@@ -151,7 +151,13 @@ func (m *Machine) counted(now int64, p *peer, h *wire.Heartbeat) {
 // rival is another control node. The better one keeps the role; the nodes of
 // the other side ask it for admission and go on until they have it (EL5).
 func (m *Machine) rival(now int64, p *peer) {
-	if m.doubt.on || p == m.follow.merge || !better(&p.member, m.view.Member(m.view.Control)) {
+	switch {
+	case m.doubt.on:
+		return
+	case p == m.follow.merge:
+		m.askMerge(p)
+		return
+	case !better(&p.member, m.view.Member(m.view.Control)):
 		return
 	}
 	if t := m.follow.merge; t != nil && t.ruling() && !m.silent(now, t) && !better(&p.member, &t.member) {
@@ -166,8 +172,17 @@ func (m *Machine) mergeInto(now int64, p *peer) {
 	m.tell(now, "merging into the side of %s", p.member.Name)
 	m.heartbeat(now) // p learns our term before it makes its next view
 	m.tickMerge(now)
+	if m.follow.merge == p {
+		m.askMerge(p)
+	}
 }
 
+// askMerge asks for admission, again at every heartbeat of the better control node: so
+// that all of a side ask in the same moment, and none of them is taken alone from
+// those that still follow its control node.
+func (m *Machine) askMerge(p *peer) { m.out.Send(p.addr, m.joinRequest()) }
+
+// tickMerge looks whether there still is somebody to merge into.
 func (m *Machine) tickMerge(now int64) {
 	t := m.follow.merge
 	if t == nil || now < m.follow.next {
@@ -178,7 +193,6 @@ func (m *Machine) tickMerge(now int64) {
 		return
 	}
 	m.follow.next = now + m.resend
-	m.out.Send(t.addr, m.joinRequest())
 }
 
 // watchControl compares our control node's heartbeat with our view.
