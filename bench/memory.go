@@ -6,6 +6,7 @@ import (
 
 	"cohort/bench/traffic"
 	"cohort/flowtable"
+	"cohort/packet"
 )
 
 // EntryResult is the memory of one entry of a role, in bytes, at a table size.
@@ -24,16 +25,28 @@ func entryBytes(entries int) ([]EntryResult, error) {
 		total := uintptr(entries+1)*each + uintptr(buckets)*bucket
 		return EntryResult{Role: role, Entries: entries, Slot: int(each), Total: float64(total) / float64(entries)}
 	}
-	backup, err := backupBytes(entries)
+	backup, err := backupBytes("backup", entries, false)
+	if err != nil {
+		return nil, err
+	}
+	translated, err := backupBytes(translatedBackup, entries, true)
 	return []EntryResult{
 		indexed("owner", slot, flowtable.IndexBuckets(entries, 0)),
 		indexed("forwarder", forward, flowtable.IndexBuckets(0, entries)),
 		backup,
+		translated,
 	}, err
 }
 
-func backupBytes(entries int) (EntryResult, error) {
-	r := EntryResult{Role: "backup", Entries: entries, Slot: int(unsafe.Sizeof(flowtable.Backup{}))}
+// translatedBackup is the role of a copy, or a stub, of a translated connection: an
+// entry with a second key beside it.
+const translatedBackup = "backup, translated"
+
+func backupBytes(role string, entries int, translated bool) (EntryResult, error) {
+	r := EntryResult{Role: role, Entries: entries, Slot: int(unsafe.Sizeof(flowtable.Backup{}))}
+	if translated {
+		r.Slot += pairBytes
+	}
 	seed, err := flowtable.NewSeed(rand.NewChaCha8([32]byte{1}))
 	if err != nil {
 		return r, err
@@ -41,10 +54,21 @@ func backupBytes(entries int) (EntryResult, error) {
 	store := flowtable.NewBackupStore(seed, entries)
 	var shape traffic.Shape
 	for i := range entries {
-		if err := store.Put(flowtable.Backup{Key: flowtable.Pack(shape.Key(i)), Owner: 1}); err != nil {
+		b, err := flowtable.Backup{Key: flowtable.Pack(shape.Key(i)), Owner: 1}, error(nil)
+		if translated {
+			second := shape.Key(i).Reverse()
+			second.Dst = packet.Addr{203, 0, 113, 16}
+			err = store.PutPair(b, second)
+		} else {
+			err = store.Put(b)
+		}
+		if err != nil {
 			return r, err
 		}
 	}
 	r.Total = float64(store.Bytes()) / float64(entries)
 	return r, nil
 }
+
+// pairBytes is what the other key of an entry takes: addresses and ports.
+const pairBytes = 12

@@ -45,13 +45,19 @@ func (s *scene) entries(ctx context.Context) (*ScaleConnections, error) {
 	if s.many != s.one && r.Copies < 0.999 {
 		return nil, fmt.Errorf("%.4f copies a connection: not every connection is protected", r.Copies)
 	}
+	r.weigh(bytes, s.many == s.one)
+	return r, nil
+}
+
+// weigh computes what a connection takes, all of which are translated: copies and
+// stubs have a second key. A node alone keeps no copies.
+func (r *ScaleConnections) weigh(bytes map[string]float64, alone bool) {
 	r.OneBytes = bytes["owner"]
-	r.ManyBytes = r.Owned*bytes["owner"] + (r.Copies+r.Stubs)*bytes["backup"] + r.Forwards*bytes["forwarder"]
-	if s.many == s.one {
-		r.ManyBytes = r.OneBytes + r.Stubs*bytes["backup"]
+	r.ManyBytes = r.Owned*bytes["owner"] + (r.Copies+r.Stubs)*bytes[translatedBackup] + r.Forwards*bytes["forwarder"]
+	if alone {
+		r.ManyBytes = r.OneBytes + r.Stubs*bytes[translatedBackup]
 	}
 	r.Factor = r.OneBytes / r.ManyBytes
-	return r, nil
 }
 
 // bare waits until nothing is left of connections that have ended, keys that
