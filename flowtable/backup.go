@@ -121,6 +121,9 @@ func NewBackupStore(seed [10]uint64, capacity int) *BackupStore {
 // Len returns the number of entries.
 func (s *BackupStore) Len() int { return s.n }
 
+// Cap returns how many entries it takes.
+func (s *BackupStore) Cap() int { return s.capacity }
+
 // Slots returns the number of places, used or not: what a round of Scan passes.
 func (s *BackupStore) Slots() int { return s.places }
 

@@ -187,7 +187,7 @@ type Core struct {
 
 	images bool // it may know both a connection and its image: see mirror.go
 
-	belongsFn    func(*flowtable.Backup) bool // c.belongs of a copy, made once like the others
+	ageCopyFn    func(*flowtable.Backup) bool // made once, like the others
 	ageFlowFn    func(uint32, *flowtable.FlowSlot) bool
 	ageForwardFn func(uint32, *flowtable.ForwardSlot) bool
 	ageStubFn    func(*flowtable.Backup) bool
@@ -222,10 +222,7 @@ func New(cfg Config) *Core {
 	c.lending.init(c.table)
 	c.ending.init()
 	c.reserved, c.takenFn = map[packet.FlowKey]struct{}{}, c.taken
-	c.belongsFn = func(e *flowtable.Backup) bool {
-		k, _ := e.Key.Canonical()
-		return c.belongs(e, k)
-	}
+	c.ageCopyFn = c.ageCopy
 	c.ageFlowFn, c.ageForwardFn, c.ageStubFn = c.ageFlow, c.ageForward, c.ageStub
 	c.useAll()
 	c.countStrangers()

@@ -238,7 +238,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 			c.redirect(old, conn.Key, from, conn.Gen)
 		}
 	case conn.Gen == e.Gen && from == nobody:
-		alsoOf(e, last)
+		c.alsoOf(e, last)
 	case conn.Gen == e.Gen:
 		if !rival || from == c.director(k) {
 			c.store(from, &conn)
@@ -257,7 +257,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
 	k, _ := key.Canonical()
 	if e, known := c.dir.Get(k); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
-		c.dir.Delete(k)
+		c.forgetCopy(k)
 	}
 	c.closeStub(from, key, gen)
 }
@@ -320,7 +320,7 @@ func (c *Core) leftover(k packet.FlowKey, e *flowtable.Backup) bool {
 func (c *Core) keep(owner wire.NodeID, conn *wire.Conn) {
 	if owner == c.self {
 		k, _ := conn.Key.Canonical()
-		c.dir.Delete(k)
+		c.forgetCopy(k)
 		return
 	}
 	c.store(owner, conn)
@@ -341,6 +341,7 @@ func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 	b := c.entry(owner, conn.Key, conn.Gen)
 	b.State, b.In, b.Out, b.Flags = conn.State, conn.In, conn.Out, conn.Flags&^wire.ConnOrphan|orphaned(owner)
 	b.Rule, b.Timeout = conn.Rule, conn.Timeout
+	c.partUnlike(&b, conn.Reply)
 	err := error(nil)
 	if conn.Translated() {
 		c.noteFlow(conn.Key, conn.Reply)
@@ -353,6 +354,9 @@ func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 		return
 	}
 	c.dir.SetSeqDelta(conn.Key, conn.SeqDelta)
+	if conn.Translated() && c.cfg.NAT != nil {
+		c.joinsStub(conn)
+	}
 }
 
 // entry is what copies and stubs have in common.

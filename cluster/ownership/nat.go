@@ -148,9 +148,8 @@ func (c *Core) conflicts(conn *wire.Conn) bool {
 		return false
 	}
 	if e, known := c.stub(conn.Reply); known && !c.ownerLives(e) && c.table.Lookup(conn.Reply) == 0 {
-		first, _ := c.cfg.Stubs.Other(conn.Reply)
 		_, reserved := c.reserved[conn.Reply]
-		return first != conn.Key || reserved
+		return c.firstOf(e, conn.Reply) != conn.Key || reserved
 	}
 	return c.taken(conn.Reply)
 }
@@ -279,6 +278,7 @@ func (c *Core) useAll() {
 		c.cfg.NAT.Use(e.Key.Unpack())
 		return true
 	})
+	c.eachJoined(c.cfg.NAT.Use)
 	for reply := range c.reserved {
 		c.cfg.NAT.Use(reply)
 	}

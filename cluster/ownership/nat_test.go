@@ -262,7 +262,7 @@ func (c *cluster) wantStub(k1 packet.FlowKey, at, owner wire.NodeID) {
 		if n.dead {
 			continue
 		}
-		e, ok := n.stubs.Get(k1)
+		e, ok := n.core.stub(k1)
 		if ok != (id == at) {
 			c.t.Fatalf("node %d has a stub of %v: %v, want it at %d only", id, k1, ok, at)
 		}

@@ -264,7 +264,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 			c.stats.Created++
 		}
 	}
-	c.dir.Delete(k) // the copy is never at the owner (FR3)
+	c.forgetCopy(k) // the copy is never at the owner (FR3)
 	c.bind(&conn)
 	if director := c.director(k); crossed || from != director || director == c.self {
 		// The copy lives elsewhere than at the granter: in the second node

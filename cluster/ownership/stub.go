@@ -8,20 +8,20 @@ import (
 
 // A translated connection is found by two keys. The director of the first
 // keeps the copy and alone hands the connection over; whoever the second key
-// leads to keeps a stub, which says who owns it and what the first key is.
+// leads to keeps a stub, which says who owns it and what the first key is. Where both
+// are at one node they are one entry: see joined.go.
 
-// stub returns the stub, or the tomb, of a second key. The store knows no
-// direction, but a hairpin's two connections may have keys that are each
+// stub returns the stub, the tomb, or the joined copy of a second key. The store knows
+// no direction, but a hairpin's two connections may have keys that are each
 // other's reverse.
 func (c *Core) stub(reply packet.FlowKey) (*flowtable.Backup, bool) {
 	if c.cfg.NAT == nil {
 		return nil, false
 	}
-	e, known := c.cfg.Stubs.Get(reply)
-	if !known || e.Key != flowtable.Pack(reply) {
-		return nil, false
+	if e, known := c.cfg.Stubs.Get(reply); known && e.Key == flowtable.Pack(reply) {
+		return e, true
 	}
-	return e, true
+	return c.dir.ByOther(reply)
 }
 
 // bind registers the second key of a connection that this node owns.
@@ -90,7 +90,7 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 			c.keepStub(e, m)
 			return
 		}
-		if first, _ := c.cfg.Stubs.Other(m.Key); live && first != m.Conn && wire.NodeID(e.Owner) != from {
+		if live && c.firstOf(e, m.Key) != m.Conn && wire.NodeID(e.Owner) != from {
 			c.stats.NATConflicts++
 		}
 	}
@@ -116,8 +116,15 @@ func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 // keepStub lets the stub of a dead owner's connection live as long as the copy that m is
 // of. The owner bound the key when the connection began, for the time of that.
 func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
-	if first, _ := c.cfg.Stubs.Other(m.Key); e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) || e.Gen != m.Gen || first != m.Conn {
+	if e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) || e.Gen != m.Gen || c.firstOf(e, m.Key) != m.Conn {
 		return
+	}
+	if joinedBy(e, m.Key) { // the copy here has its own time
+		stub, ok := c.part(e)
+		if !ok {
+			return
+		}
+		e = stub
 	}
 	e.Timeout, e.Confirmed = max(e.Timeout, m.Timeout), c.tick()
 }
@@ -126,24 +133,36 @@ func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
 // key, for which there is no second place, gives way.
 func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey) bool {
 	reply := b.Key.Unpack()
-	_, known := c.stub(reply)
+	old, known := c.stub(reply)
 	c.noteStub(first, reply)
 	if !known {
 		c.clearStub(reply.Reverse())
-	}
-	if c.cfg.Stubs.PutPair(b, first) != nil {
-		return false
-	}
-	if !known {
+		if c.cfg.Stubs.Len()+c.dir.JoinedLen() >= c.cfg.Stubs.Cap() {
+			return false
+		}
 		c.cfg.NAT.Use(reply)
+	} else if joinedBy(old, reply) {
+		if k := old.Key.Unpack(); k == first && agree(old, &b) && b.Flags&wire.ConnTomb == 0 {
+			old.Confirmed = b.Confirmed
+			return true
+		}
+		c.dir.Part(old.Key.Unpack()) // b takes its place
 	}
-	return true
+	if c.joins(&b, first, reply) || c.cfg.Stubs.PutPair(b, first) == nil {
+		return true
+	}
+	c.cfg.NAT.Release(c.now, reply, known)
+	return false
 }
 
 // clearStub forgets a stub, or a tomb, of a connection that this node owns now.
 func (c *Core) clearStub(reply packet.FlowKey) {
-	if _, known := c.stub(reply); known {
-		c.cfg.Stubs.Delete(reply)
+	if e, known := c.stub(reply); known {
+		if joinedBy(e, reply) {
+			c.dir.Part(e.Key.Unpack())
+		} else {
+			c.cfg.Stubs.Delete(reply)
+		}
 		c.cfg.NAT.Release(c.now, reply, false)
 	}
 }
@@ -151,7 +170,7 @@ func (c *Core) clearStub(reply packet.FlowKey) {
 // closeStub forgets what the sender says it does not own any more.
 func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
 	if e, known := c.stub(reply); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
-		c.makeTomb(e)
+		c.makeTomb(e, reply)
 	}
 }
 
@@ -171,7 +190,7 @@ func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 		c.answer(from, key, owner, e.Gen)
 		return true
 	}
-	first, _ := c.cfg.Stubs.Other(key)
+	first := c.firstOf(e, key)
 	c.msg.alias = wire.Alias{Key: key, Conn: first}
 	c.send(from, &c.msg.alias)
 	return true
@@ -224,10 +243,11 @@ func (c *Core) bindCopy(e *flowtable.Backup) bool {
 		c.msg.bind = m
 		return c.emit(d, &c.msg.bind) == nil
 	case c.table.Lookup(m.Key) == 0:
-		if e, known := c.stub(m.Key); !known {
+		switch s, known := c.stub(m.Key); {
+		case !known:
 			c.storeStub(nobody, &m)
-		} else {
-			c.keepStub(e, &m)
+		case s != e: // else it is both, and lives as long as itself
+			c.keepStub(s, &m)
 		}
 	}
 	return true
@@ -246,11 +266,8 @@ func (c *Core) handOverStubs() bool {
 			return true
 		}
 		k := e.Key.Unpack()
-		if d := c.director(k); d != c.self && d != 0 {
-			first, _ := c.cfg.Stubs.Other(k)
-			c.msg.bind = wire.Bind{Key: k, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: e.Flags | wire.ConnOrphan, Last: lastOwner(e)}
-			blocked = c.emit(d, &c.msg.bind) != nil
-		}
+		first, _ := c.cfg.Stubs.Other(k)
+		blocked = !c.handOverStub(e, first, k)
 		return true
 	})
 	if blocked {
@@ -258,6 +275,18 @@ func (c *Core) handOverStubs() bool {
 	}
 	s.cursor = next
 	return next == 0
+}
+
+// handOverStub does so with one, or with a joined copy as the stub that it is; false
+// when the link is backed up.
+func (c *Core) handOverStub(e *flowtable.Backup, first, reply packet.FlowKey) bool {
+	d := c.director(reply)
+	if d == c.self || d == 0 {
+		return true
+	}
+	flags := e.Flags&^wire.ConnGranted | wire.ConnOrphan
+	c.msg.bind = wire.Bind{Key: reply, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: flags, Last: lastOwner(e)}
+	return c.emit(d, &c.msg.bind) == nil
 }
 
 // ageStubs ages like ageCopies.
@@ -281,7 +310,7 @@ func (c *Core) ageStub(e *flowtable.Backup) (stays bool) {
 	case c.belongs(e, e.Key.Unpack()):
 		return true
 	default:
-		c.makeTomb(e)
+		c.makeTomb(e, e.Key.Unpack())
 		return true
 	}
 	c.cfg.NAT.Release(c.now, e.Key.Unpack(), e.State&tombHold != 0)
@@ -293,6 +322,7 @@ func (c *Core) resetStubs() {
 	if c.cfg.NAT == nil {
 		return
 	}
+	c.eachJoined(func(reply packet.FlowKey) { c.cfg.NAT.Release(c.now, reply, true) })
 	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
 		c.cfg.NAT.Release(c.now, e.Key.Unpack(), true)
 		return false

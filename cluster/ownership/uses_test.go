@@ -32,6 +32,13 @@ func (c *cluster) wantBooked(id wire.NodeID) {
 		uses[e.Key.Unpack()]++
 		return true
 	})
+	n.core.eachJoined(func(reply packet.FlowKey) {
+		if e, known := n.stubs.Get(reply); known && e.Key == flowtable.Pack(reply) {
+			c.t.Fatalf("node %d keeps a stub of %v beside a joined copy", id, reply)
+		}
+		uses[reply]++
+		c.joined++
+	})
 	for k := range n.core.reserved {
 		uses[k]++
 	}
