@@ -262,6 +262,9 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 		c.onUpdate(from, m.Conn, m.Last)
 	case *wire.Close:
 		c.onClose(from, m.Key, m.Gen)
+		if m.Reply != (packet.FlowKey{}) {
+			c.onClose(from, m.Reply, m.Gen)
+		}
 	case *wire.Grant:
 		c.onGrant(from, m.Conn, m.Adopted)
 	case *wire.Redirect:

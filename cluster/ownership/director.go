@@ -13,6 +13,8 @@ const nobody wire.NodeID = 0
 // generation overrules, the copy of a dead owner is handed over once (FR11).
 func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	k, _ := conn.Key.Canonical()
+	bound := conn.Bound && !reregister
+	conn.Bound = false
 	if c.keepsMirrored(from, &conn, reregister) {
 		return
 	}
@@ -53,6 +55,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	switch {
 	case !known:
 		if !reregister && !c.complete(k) {
+			conn.Bound = bound
 			c.park(k, ask{from: from, claim: true, conn: conn})
 			return
 		}
@@ -85,6 +88,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	case e.Flags&wire.ConnNoCopy != 0:
 		conn.Gen = max(conn.Gen, e.Gen+1)
 	case !reregister && c.leftover(k, e):
+		conn.Bound = bound
 		c.park(k, ask{from: from, claim: true, conn: conn})
 		return
 	case !reregister && begunAnew(&conn, e):
@@ -102,7 +106,12 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		c.keep(from, &conn)
 	} else {
 		c.keepGranted(from, &conn)
+		conn.Bound = bound && c.bindClaimed(from, &conn)
 		c.grant(from, conn, false)
+		if conn.Bound {
+			second, _ := conn.Reply.Canonical()
+			c.unpark(second)
+		}
 	}
 	c.unpark(k)
 }
@@ -174,6 +183,16 @@ func (c *Core) knowsAll(k packet.FlowKey) bool {
 // onUpdate stores the newest state of an owner, or the copy of a dead owner's
 // connection that another holder hands to its new director.
 func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
+	bind := bindOf(&conn)
+	bound := conn.Bound && conn.Flags&(wire.ConnOrphan|wire.ConnYours) == 0 && c.cfg.NAT != nil
+	conn.Bound = false
+	c.updated(from, conn, last)
+	if bound {
+		c.onBind(from, &bind)
+	}
+}
+
+func (c *Core) updated(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	k, _ := conn.Key.Canonical()
 	orphan, asked := conn.Flags&wire.ConnOrphan != 0, conn.Flags&wire.ConnAnswer != 0
 	conn.Flags &^= wire.ConnAnswer

@@ -83,9 +83,13 @@ func (c *Core) openSync(p *Packet, k packet.FlowKey, slot uint32, conn *wire.Con
 	return c.holdForKept(p, k, conn, need)
 }
 
-// granted goes on with a claim that was granted.
-func (c *Core) granted(w *wait, from wire.NodeID, conn *wire.Conn) {
+// granted goes on with a claim that was granted. bound: who granted it has stored the
+// second key as well.
+func (c *Core) granted(w *wait, from wire.NodeID, conn *wire.Conn, bound bool) {
 	need := c.unanswered(conn, from != c.self)
+	if bound && c.backup(conn.Reply, c.self) == from {
+		need &^= keptStub
+	}
 	if need == 0 {
 		if from == c.self {
 			c.alone(conn.Key)

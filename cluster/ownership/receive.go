@@ -338,8 +338,11 @@ func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	c.stats.Claims++
 	c.stats.Answered++
 	c.stats.Created++
+	if c.claim(c.table.Flow(slot), conn, true) {
+		holder := c.backup(k, c.self)
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Stub = uint8(holder) })
+	}
 	c.bindSlot(slot, conn)
-	c.claim(c.table.Flow(slot), conn, true)
 	c.unpark(k)
 	if w := c.pending.aliased(k); w != nil {
 		c.answered(w)

@@ -56,15 +56,39 @@ func (c *Core) sendBind(to wire.NodeID, conn *wire.Conn) bool {
 	return c.send(to, &c.msg.bind)
 }
 
-// unbind says that this node does not own a connection any more.
-func (c *Core) unbind(keys [2]packet.FlowKey, gen uint32) {
-	if keys[1] == keys[0].Reverse() || c.cfg.NAT == nil {
-		return
+// bindsAt reports whether the second key of a new connection belongs to the node that
+// gets its copy, in this node's view. The port is of a unit of this node: nobody else
+// can have chosen it.
+func (c *Core) bindsAt(holder wire.NodeID, conn *wire.Conn) bool {
+	if !conn.Translated() || c.cfg.NAT == nil {
+		return false
 	}
-	if to := c.backup(keys[1], c.self); to != 0 {
-		c.msg.close = wire.Close{Key: keys[1], Gen: gen}
-		c.send(to, &c.msg.close)
+	unit, ok := c.cfg.NAT.Unit(conn.Reply)
+	return ok && c.cfg.NAT.Holds(unit) && c.backup(conn.Reply, c.self) == holder
+}
+
+// bindOf is the Bind that a Claim or an Update stands for as well.
+func bindOf(conn *wire.Conn) wire.Bind {
+	return wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags}
+}
+
+// bindClaimed stores the second key of a connection that is about to be granted. False:
+// it is not as simple as that, and the owner will bind it when it has the grant.
+func (c *Core) bindClaimed(from wire.NodeID, conn *wire.Conn) bool {
+	if c.cfg.NAT == nil || !conn.Translated() || c.images || image(conn.Key, conn.Reply) {
+		return false
 	}
+	if ref := c.table.Lookup(conn.Reply); ref != 0 && !ref.IsForward() {
+		return false
+	}
+	if e, known := c.stub(conn.Reply); known && e.Flags&wire.ConnTomb == 0 &&
+		(!c.isOwner(e, from) || e.Gen > conn.Gen || c.firstOf(e, conn.Reply) != conn.Key) {
+		return false
+	}
+	m := bindOf(conn)
+	c.storeStub(from, &m)
+	e, known := c.stub(conn.Reply)
+	return known && c.isOwner(e, from)
 }
 
 // onBind stores a stub, unless a newer one of a living owner is there.
