@@ -267,7 +267,7 @@ func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict 
 			return v
 		}
 	} else {
-		reply, logged, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.takenFn)
+		reply, logged, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.near(conn.Key), c.takenFn)
 		if r != ReasonNone {
 			return drop(r)
 		}
