@@ -185,6 +185,7 @@ type Core struct {
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
 
+	apart  bool // tests: no copy is joined with its stub
 	images bool // it may know both a connection and its image: see mirror.go
 
 	ageCopyFn    func(*flowtable.Backup) bool // made once, like the others

@@ -221,7 +221,7 @@ func (c *Core) updated(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	}
 	c.remember(from, conn, last)
 	if e, known := c.dir.Get(k); asked && known {
-		c.tellKept(from, conn.Key, e)
+		c.tellKept(from, conn.Key, e, e.State)
 	}
 	c.unpark(k)
 }

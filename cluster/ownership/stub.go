@@ -120,7 +120,7 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	}
 	c.storeStub(owner, m)
 	if e, known := c.stub(m.Key); asked && known {
-		c.tellKept(from, m.Key, e)
+		c.tellKept(from, m.Key, e, 0)
 	}
 	k, _ := m.Key.Canonical()
 	c.unpark(k)
