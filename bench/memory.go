@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math/rand/v2"
 	"unsafe"
 
@@ -30,11 +31,16 @@ func entryBytes(entries int) ([]EntryResult, error) {
 		return nil, err
 	}
 	translated, err := backupBytes(translatedBackup, entries, true)
+	if err != nil {
+		return nil, err
+	}
+	joined, err := backupBytes(joinedBackup, entries, true)
 	return []EntryResult{
 		indexed("owner", slot, flowtable.IndexBuckets(entries, 0)),
 		indexed("forwarder", forward, flowtable.IndexBuckets(0, entries)),
 		backup,
 		translated,
+		joined,
 	}, err
 }
 
@@ -42,10 +48,16 @@ func entryBytes(entries int) ([]EntryResult, error) {
 // entry with a second key beside it.
 const translatedBackup = "backup, translated"
 
+// joinedBackup is the role of a copy that is the stub as well: it is found by both keys.
+const joinedBackup = "backup and stub in one"
+
 func backupBytes(role string, entries int, translated bool) (EntryResult, error) {
 	r := EntryResult{Role: role, Entries: entries, Slot: int(unsafe.Sizeof(flowtable.Backup{}))}
 	if translated {
 		r.Slot += pairBytes
+	}
+	if role == joinedBackup {
+		r.Slot += refBytes
 	}
 	seed, err := flowtable.NewSeed(rand.NewChaCha8([32]byte{1}))
 	if err != nil {
@@ -59,6 +71,9 @@ func backupBytes(role string, entries int, translated bool) (EntryResult, error)
 			second := shape.Key(i).Reverse()
 			second.Dst = packet.Addr{203, 0, 113, 16}
 			err = store.PutPair(b, second)
+			if role == joinedBackup && !store.Join(shape.Key(i)) {
+				err = errNotJoined
+			}
 		} else {
 			err = store.Put(b)
 		}
@@ -70,5 +85,10 @@ func backupBytes(role string, entries int, translated bool) (EntryResult, error)
 	return r, nil
 }
 
+var errNotJoined = errors.New("two entries have one second key")
+
 // pairBytes is what the other key of an entry takes: addresses and ports.
 const pairBytes = 12
+
+// refBytes is what finding it by that takes.
+const refBytes = 8

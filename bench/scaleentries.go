@@ -50,10 +50,12 @@ func (s *scene) entries(ctx context.Context) (*ScaleConnections, error) {
 }
 
 // weigh computes what a connection takes, all of which are translated: copies and
-// stubs have a second key. A node alone keeps no copies.
+// stubs have a second key, and those that are both are found by it. A node alone keeps
+// no copies.
 func (r *ScaleConnections) weigh(bytes map[string]float64, alone bool) {
 	r.OneBytes = bytes["owner"]
-	r.ManyBytes = r.Owned*bytes["owner"] + (r.Copies+r.Stubs)*bytes[translatedBackup] + r.Forwards*bytes["forwarder"]
+	kept := (r.Copies-r.Joined+r.Stubs)*bytes[translatedBackup] + r.Joined*bytes[joinedBackup]
+	r.ManyBytes = r.Owned*bytes["owner"] + kept + r.Forwards*bytes["forwarder"]
 	if alone {
 		r.ManyBytes = r.OneBytes + r.Stubs*bytes[translatedBackup]
 	}
@@ -97,6 +99,7 @@ func (t *talk) entries(ctx context.Context) (r ScaleConnections, err error) {
 		r.Owned += float64(tables.Owned) / float64(t.held)
 		r.Copies += float64(tables.Copies) / float64(t.held)
 		r.Stubs += float64(tables.Stubs) / float64(t.held)
+		r.Joined += float64(tables.Joined) / float64(t.held)
 		r.Forwards += float64(tables.Forwards) / float64(t.held)
 	}
 	return r, nil

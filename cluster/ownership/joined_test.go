@@ -174,6 +174,72 @@ func TestNT4_AJoinedCopyComesApartAndTogether(t *testing.T) {
 	}
 }
 
+// An owner needs no stub, whatever became of the copy: the key is in use by its flow.
+func TestNT4_AJoinedCopyWithoutItsStubIsACopy(t *testing.T) {
+	c, _ := joiningCluster(t, policy.Async, 1, 2)
+	k := inside(1, packet.ProtoUDP)
+	owner, v := c.at(1, udp(k))
+	wantForward(t, v)
+	c.run(20 * ms)
+	reply := c.reply(k)
+	n := c.nodes[3-owner]
+	c.joinedAt(k, reply)
+	n.core.clearStub(reply)
+	if _, copied := n.copies.Get(k); !copied || n.core.bound(reply) || n.fake.uses[reply] != 0 {
+		t.Errorf("copy %v, stub %v, %d uses", copied, n.core.bound(reply), n.fake.uses[reply])
+	}
+}
+
+// Of nodes that join, one gets the copy and another the second key; or one of them only
+// moves. What was both goes, or stays as what it still is, and no key is left in use.
+func TestNT4_FR12_AJoinedCopyFollowsBothKeys(t *testing.T) {
+	moved := map[string]int{}
+	for port := byte(1); port < 40; port++ {
+		c := newBareCluster(t)
+		c.nat = true
+		all := []wire.NodeID{1, 2, 3, 4}
+		for _, id := range all {
+			c.boot(id).fake.next = 1023 + 4096*uint16(port%15) // another unit each time
+		}
+		c.apply(1, 1, 1, 2)
+		c.run(50 * ms)
+		k := inside(port, packet.ProtoUDP)
+		_, v := c.at(1, udp(k))
+		wantForward(t, v)
+		c.run(20 * ms)
+		reply := c.reply(k)
+		owner, was := c.oneOwner(k), c.joinedAt(k, reply)
+		c.apply(1, 2, all...)
+		c.run(20_000 * ms)
+		copied, bound := c.nodes[owner].core.backup(k, owner), c.nodes[owner].core.backup(reply, owner)
+		switch {
+		case copied == bound:
+			moved["together"]++
+			if at := c.joinedAt(k, reply); at != copied {
+				t.Fatalf("joined at node %d, want %d", at, copied)
+			}
+		case copied == was:
+			moved["stub"]++
+		case bound == was:
+			moved["copy"]++
+		default:
+			moved["both"]++
+		}
+		c.wantStub(reply, bound, owner)
+		c.wantUsedOnce(reply, owner, bound)
+		for id, n := range c.nodes {
+			if _, ok := n.copies.Get(k); ok != (id == copied) {
+				t.Fatalf("node %d has a copy: %v, want it at %d only", id, ok, copied)
+			}
+		}
+	}
+	for _, what := range []string{"together", "stub", "copy", "both"} {
+		if moved[what] == 0 {
+			t.Errorf("never moved: %s; %v", what, moved)
+		}
+	}
+}
+
 // wantUsedOnce fails unless a key is in use once at each of two nodes, and nowhere else.
 func (c *cluster) wantUsedOnce(reply packet.FlowKey, at ...wire.NodeID) {
 	c.t.Helper()
