@@ -86,9 +86,7 @@ func (c *Core) bindClaimed(from wire.NodeID, conn *wire.Conn) bool {
 		return false
 	}
 	m := bindOf(conn)
-	c.storeStub(from, &m)
-	e, known := c.stub(conn.Reply)
-	return known && c.isOwner(e, from)
+	return c.storeStub(from, &m)
 }
 
 // onBind stores a stub, unless a newer one of a living owner is there.
@@ -126,7 +124,8 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	c.unpark(k)
 }
 
-func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
+// storeStub is false when there is no room.
+func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) bool {
 	b := c.entry(owner, m.Key, m.Gen)
 	b.Timeout, b.Flags = m.Timeout, m.Flags&^wire.ConnOrphan|orphaned(owner)
 	if owner == nobody {
@@ -134,7 +133,9 @@ func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 	}
 	if !c.putStub(b, m.Conn) {
 		c.stats.CopiesFull++
+		return false
 	}
+	return true
 }
 
 // keepStub lets the stub of a dead owner's connection live as long as the copy that m is
