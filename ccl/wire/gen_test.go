@@ -125,7 +125,7 @@ var generators = map[Type]func(*rapid.T) Message{
 		k := genKey(t)
 		return Close{Key: k, Reply: genReply(t, k), Gen: rapid.Uint32().Draw(t, "gen")}
 	},
-	TypeGone:  func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
+	TypeGone: func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
 	TypeSynced: func(t *rapid.T) Message {
 		return Synced{View: rapid.Uint32().Draw(t, "view"), Phase: SyncPhase(rapid.Byte().Draw(t, "phase"))}
 	},
