@@ -151,6 +151,7 @@ const KindDrop = "drop"
 type Tables struct {
 	Owned       int `json:"owned"`  // connections this node owns
 	Copies      int `json:"copies"` // director and backup entries
+	Joined      int `json:"joined"` // of these, that are found by the second key as well, in place of a stub
 	Forwards    int `json:"forwards"`
 	Stubs       int `json:"stubs"` // second keys of translated connections, and keys that rest after one
 	MaxOwned    int `json:"max_owned"`

@@ -134,7 +134,7 @@ func TestBytesPerEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	most := map[string]int{"owner": 128, "forwarder": 48, "backup": 32}
+	most := map[string]int{"owner": 128, "forwarder": 48, "backup": 32, translatedBackup: 44, joinedBackup: 52}
 	for _, e := range all {
 		if e.Slot > most[e.Role] || e.Slot == 0 || e.Total < float64(e.Slot) {
 			t.Errorf("%+v, want a slot of at most %d bytes", e, most[e.Role])
@@ -142,6 +142,34 @@ func TestBytesPerEntry(t *testing.T) {
 	}
 	if len(all) != len(most) {
 		t.Errorf("%d roles, want %d", len(all), len(most))
+	}
+}
+
+// All that the scaling benchmark opens is translated: its copies and stubs are weighed
+// with their second keys.
+func TestDESIGN8_TranslatedConnectionsAreWeighedWithBothKeys(t *testing.T) {
+	all, err := entryBytes(1 << 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes := map[string]float64{}
+	for _, e := range all {
+		bytes[e.Role] = e.Total
+	}
+	if d := bytes[translatedBackup] - bytes["backup"]; d < pairBytes {
+		t.Errorf("a second key takes %.1f bytes, want at least %d", d, pairBytes)
+	}
+	if d := bytes[joinedBackup] - bytes[translatedBackup]; d < refBytes || bytes[joinedBackup] > 1.3*bytes[translatedBackup] {
+		t.Errorf("a second way in takes %.1f bytes", d)
+	}
+	both := ScaleConnections{Owned: 1, Copies: 1, Joined: 1}
+	if both.weigh(bytes, false); both.ManyBytes != bytes["owner"]+bytes[joinedBackup] {
+		t.Errorf("%.1f bytes a connection whose copy is its stub", both.ManyBytes)
+	}
+	r := ScaleConnections{Owned: 1, Copies: 1, Stubs: 1}
+	r.weigh(bytes, false)
+	if want := bytes["owner"] + 2*bytes[translatedBackup]; r.ManyBytes != want {
+		t.Errorf("%.1f bytes a connection, want %.1f", r.ManyBytes, want)
 	}
 }
 

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"math/rand/v2"
 	"unsafe"
 
 	"cohort/bench/traffic"
 	"cohort/flowtable"
+	"cohort/packet"
 )
 
 // EntryResult is the memory of one entry of a role, in bytes, at a table size.
@@ -24,16 +26,39 @@ func entryBytes(entries int) ([]EntryResult, error) {
 		total := uintptr(entries+1)*each + uintptr(buckets)*bucket
 		return EntryResult{Role: role, Entries: entries, Slot: int(each), Total: float64(total) / float64(entries)}
 	}
-	backup, err := backupBytes(entries)
+	backup, err := backupBytes("backup", entries, false)
+	if err != nil {
+		return nil, err
+	}
+	translated, err := backupBytes(translatedBackup, entries, true)
+	if err != nil {
+		return nil, err
+	}
+	joined, err := backupBytes(joinedBackup, entries, true)
 	return []EntryResult{
 		indexed("owner", slot, flowtable.IndexBuckets(entries, 0)),
 		indexed("forwarder", forward, flowtable.IndexBuckets(0, entries)),
 		backup,
+		translated,
+		joined,
 	}, err
 }
 
-func backupBytes(entries int) (EntryResult, error) {
-	r := EntryResult{Role: "backup", Entries: entries, Slot: int(unsafe.Sizeof(flowtable.Backup{}))}
+// translatedBackup is the role of a copy, or a stub, of a translated connection: an
+// entry with a second key beside it.
+const translatedBackup = "backup, translated"
+
+// joinedBackup is the role of a copy that is the stub as well: it is found by both keys.
+const joinedBackup = "backup and stub in one"
+
+func backupBytes(role string, entries int, translated bool) (EntryResult, error) {
+	r := EntryResult{Role: role, Entries: entries, Slot: int(unsafe.Sizeof(flowtable.Backup{}))}
+	if translated {
+		r.Slot += pairBytes
+	}
+	if role == joinedBackup {
+		r.Slot += refBytes
+	}
 	seed, err := flowtable.NewSeed(rand.NewChaCha8([32]byte{1}))
 	if err != nil {
 		return r, err
@@ -41,10 +66,29 @@ func backupBytes(entries int) (EntryResult, error) {
 	store := flowtable.NewBackupStore(seed, entries)
 	var shape traffic.Shape
 	for i := range entries {
-		if err := store.Put(flowtable.Backup{Key: flowtable.Pack(shape.Key(i)), Owner: 1}); err != nil {
+		b, err := flowtable.Backup{Key: flowtable.Pack(shape.Key(i)), Owner: 1}, error(nil)
+		if translated {
+			second := shape.Key(i).Reverse()
+			second.Dst = packet.Addr{203, 0, 113, 16}
+			err = store.PutPair(b, second)
+			if role == joinedBackup && !store.Join(shape.Key(i)) {
+				err = errNotJoined
+			}
+		} else {
+			err = store.Put(b)
+		}
+		if err != nil {
 			return r, err
 		}
 	}
 	r.Total = float64(store.Bytes()) / float64(entries)
 	return r, nil
 }
+
+var errNotJoined = errors.New("two entries have one second key")
+
+// pairBytes is what the other key of an entry takes: addresses and ports.
+const pairBytes = 12
+
+// refBytes is what finding it by that takes.
+const refBytes = 8

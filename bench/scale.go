@@ -87,6 +87,7 @@ type ScaleConnections struct {
 	Owned       float64 `json:"owner_entries"` // each a connection
 	Copies      float64 `json:"backup_entries"`
 	Stubs       float64 `json:"stubs"`
+	Joined      float64 `json:"joined"` // of the copies: that are stubs as well
 	Forwards    float64 `json:"forward_entries"`
 	OneBytes    float64 `json:"one_bytes"`
 	ManyBytes   float64 `json:"many_bytes"`

@@ -45,13 +45,21 @@ func (s *scene) entries(ctx context.Context) (*ScaleConnections, error) {
 	if s.many != s.one && r.Copies < 0.999 {
 		return nil, fmt.Errorf("%.4f copies a connection: not every connection is protected", r.Copies)
 	}
+	r.weigh(bytes, s.many == s.one)
+	return r, nil
+}
+
+// weigh computes what a connection takes, all of which are translated: copies and
+// stubs have a second key, and those that are both are found by it. A node alone keeps
+// no copies.
+func (r *ScaleConnections) weigh(bytes map[string]float64, alone bool) {
 	r.OneBytes = bytes["owner"]
-	r.ManyBytes = r.Owned*bytes["owner"] + (r.Copies+r.Stubs)*bytes["backup"] + r.Forwards*bytes["forwarder"]
-	if s.many == s.one {
-		r.ManyBytes = r.OneBytes + r.Stubs*bytes["backup"]
+	kept := (r.Copies-r.Joined+r.Stubs)*bytes[translatedBackup] + r.Joined*bytes[joinedBackup]
+	r.ManyBytes = r.Owned*bytes["owner"] + kept + r.Forwards*bytes["forwarder"]
+	if alone {
+		r.ManyBytes = r.OneBytes + r.Stubs*bytes[translatedBackup]
 	}
 	r.Factor = r.OneBytes / r.ManyBytes
-	return r, nil
 }
 
 // bare waits until nothing is left of connections that have ended, keys that
@@ -91,6 +99,7 @@ func (t *talk) entries(ctx context.Context) (r ScaleConnections, err error) {
 		r.Owned += float64(tables.Owned) / float64(t.held)
 		r.Copies += float64(tables.Copies) / float64(t.held)
 		r.Stubs += float64(tables.Stubs) / float64(t.held)
+		r.Joined += float64(tables.Joined) / float64(t.held)
 		r.Forwards += float64(tables.Forwards) / float64(t.held)
 	}
 	return r, nil

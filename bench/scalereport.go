@@ -84,14 +84,14 @@ func (r *ScaleResult) aim(s stat.Summary, aim float64) string {
 }
 
 func (r *Report) printEntries(w io.Writer) {
-	fmt.Fprintln(w, "\nconnections by nodes, forwarding, what routers spread\towner entries\tcopies\tstubs\tforward entries\tbytes, one node\tn nodes\tfactor\t")
+	fmt.Fprintln(w, "\nconnections by nodes, forwarding, what routers spread\towner entries\tcopies\tof these also stubs\tstubs\tforward entries\tbytes, one node\tn nodes\tfactor\t")
 	for i := range r.Scale {
 		x := &r.Scale[i]
 		c := x.Connections
 		if c == nil {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%.3f\t%.3f\t%.0f\t%.0f\t%.3f\t%s\n", x.name(), c.Owned, c.Copies, c.Stubs, c.Forwards, c.OneBytes, c.ManyBytes, c.Factor,
+		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%.0f\t%.0f\t%.3f\t%s\n", x.name(), c.Owned, c.Copies, c.Joined, c.Stubs, c.Forwards, c.OneBytes, c.ManyBytes, c.Factor,
 			x.aim(stat.Summary{Median: c.Factor}, aimConnections))
 	}
 }

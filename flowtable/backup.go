@@ -67,14 +67,16 @@ const (
 // in one go (some tens of microseconds at most), up to its capacity, and does not shrink.
 //
 // It belongs to one goroutine. Pointers from Get are valid until the next Put,
-// Delete or Scan.
+// Delete or Scan. Join and Part move nothing.
 type BackupStore struct {
 	seed     [10]uint64
 	shards   []shard
 	capacity int
 	n        int
+	joined   int
 	places   int
 	last     looked
+	pairs    pairs
 }
 
 // looked is the newest search of a store. Role logic asks for a connection, decides,
@@ -89,7 +91,7 @@ type looked struct {
 
 // A shard's tags say which places are in use and tell most keys apart: they are 32
 // times as dense as the places, so that a search that finds nothing, as most do, ends
-// in the cache, however large the store is.
+// in the cache, however large the store is. tagJoined is no part of that.
 type shard struct {
 	places []Backup // a power of two
 	tags   []uint8  // beside places; 0 = free
@@ -111,18 +113,23 @@ const _ = uint(12-unsafe.Sizeof(tuple{})) + uint(unsafe.Sizeof(tuple{})-12)
 // The seed is one of NewSeed; it need not be the table's.
 func NewBackupStore(seed [10]uint64, capacity int) *BackupStore {
 	shards := min(capacity/shardEntries+1, maxShards)
-	return &BackupStore{seed: seed, capacity: capacity, shards: make([]shard, max(shards, 1))}
+	s := &BackupStore{seed: seed, capacity: capacity, shards: make([]shard, max(shards, 1))}
+	s.pairs.shards = make([]pairShard, len(s.shards))
+	return s
 }
 
 // Len returns the number of entries.
 func (s *BackupStore) Len() int { return s.n }
+
+// Cap returns how many entries it takes.
+func (s *BackupStore) Cap() int { return s.capacity }
 
 // Slots returns the number of places, used or not: what a round of Scan passes.
 func (s *BackupStore) Slots() int { return s.places }
 
 // Bytes returns the memory of all places.
 func (s *BackupStore) Bytes() int {
-	n := s.places * int(unsafe.Sizeof(Backup{}))
+	n := s.places*int(unsafe.Sizeof(Backup{})) + s.pairs.places*int(unsafe.Sizeof(pairRef{}))
 	for i := range s.shards {
 		n += len(s.shards[i].others)*int(unsafe.Sizeof(tuple{})) + len(s.shards[i].tags) + len(s.shards[i].deltas)*4
 	}
@@ -157,7 +164,8 @@ func (s *BackupStore) look(k packet.FlowKey) (sh *shard, i int, ok bool) {
 }
 
 // Put adds the entry, or replaces that of the same connection, whichever
-// direction it was stored under. Errors: ErrFull, ErrNoAddress.
+// direction it was stored under. What is joined stays so if its other key stays.
+// Errors: ErrFull, ErrNoAddress.
 func (s *BackupStore) Put(b Backup) error { return s.put(b, tuple{}) }
 
 // PutPair is Put for an entry of a translated connection, whose other key it
@@ -212,6 +220,9 @@ func (s *BackupStore) put(b Backup, other tuple) error {
 	k := b.Key.Unpack()
 	sh, i, ok := s.look(k)
 	if ok {
+		if s.joined != 0 && (sh.others == nil || sh.others[i] != other) {
+			s.part(sh, i)
+		}
 		sh.set(i, b, other)
 		return nil
 	}
@@ -263,7 +274,7 @@ func (s *BackupStore) Delete(k packet.FlowKey) bool {
 
 // Scan visits the entries of the n places from position from on (0 starts a
 // round) and returns where to go on, 0 at the end of the round. An entry whose
-// visit returns false is deleted. fn may only read the store. An entry that
+// visit returns false is deleted. fn may only read the store, and Join and Part. An entry that
 // another one's deletion or growth moves between two calls may be visited twice in a
 // round. It is missed only if a place that was free where a call stopped has been
 // taken and left again meanwhile: a call stops nowhere else, which may be a few places
@@ -292,6 +303,7 @@ func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint
 
 // remove frees place i of a shard. Others may move.
 func (s *BackupStore) remove(sh *shard, i int) {
+	s.part(sh, i)
 	s.last.valid = false
 	sh.remove(i, &s.seed)
 	s.n--
@@ -312,7 +324,7 @@ func (sh *shard) find(at uint32, mine, reverse *PackedKey) (i int, ok bool) {
 	}
 	tag, mask := tagOf(at), uint32(len(sh.places)-1)
 	for at &= mask; ; at = (at + 1) & mask {
-		switch sh.tags[at] {
+		switch sh.tags[at] &^ tagJoined {
 		case 0:
 			return int(at), false
 		case tag:
@@ -325,13 +337,16 @@ func (sh *shard) find(at uint32, mine, reverse *PackedKey) (i int, ok bool) {
 
 // tagOf returns the tag of a key with this hash: bits that no place is chosen by,
 // and one that says that the place is in use.
-func tagOf(at uint32) uint8 { return 0x80 | uint8(at>>25) }
+func tagOf(at uint32) uint8 { return 0x80 | uint8(at>>26) }
 
-// home returns the place where an entry's probing begins, and its tag.
-func (sh *shard) home(b *Backup, seed *[10]uint64) (place uint32, tag uint8) {
+// tagJoined in the tag of a place says that its entry is found by its other key too.
+const tagJoined = 0x40
+
+// home returns the place where an entry's probing begins.
+func (sh *shard) home(b *Backup, seed *[10]uint64) (place uint32) {
 	c, _ := b.Key.Canonical()
 	_, at := hashKey(seed, &c)
-	return at & uint32(len(sh.places)-1), tagOf(at)
+	return at & uint32(len(sh.places)-1)
 }
 
 // remove frees place i and closes the gap: entries behind it move up unless
@@ -340,8 +355,8 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 	mask := uint32(len(sh.places) - 1)
 	gap := uint32(i)
 	for j := (gap + 1) & mask; sh.tags[j] != 0; j = (j + 1) & mask {
-		if home, tag := sh.home(&sh.places[j], seed); (j-home)&mask >= (j-gap)&mask {
-			sh.places[gap], sh.tags[gap] = sh.places[j], tag
+		if home := sh.home(&sh.places[j], seed); (j-home)&mask >= (j-gap)&mask {
+			sh.places[gap], sh.tags[gap] = sh.places[j], sh.tags[j]
 			if sh.others != nil {
 				sh.others[gap] = sh.others[j]
 			}
@@ -357,7 +372,7 @@ func (sh *shard) remove(i int, seed *[10]uint64) {
 }
 
 func (sh *shard) grow(seed *[10]uint64) {
-	old, others, deltas := sh.places, sh.others, sh.deltas
+	old, tags, others, deltas := sh.places, sh.tags, sh.others, sh.deltas
 	sh.places = make([]Backup, max(2*len(old), shardStart))
 	sh.tags = make([]uint8, len(sh.places))
 	if others != nil {
@@ -378,11 +393,11 @@ func (sh *shard) grow(seed *[10]uint64) {
 		if old[i].free() {
 			continue
 		}
-		at, tag := sh.home(&old[i], seed)
+		at := sh.home(&old[i], seed)
 		for sh.tags[at] != 0 {
 			at = (at + 1) & mask
 		}
-		sh.places[at], sh.tags[at] = old[i], tag
+		sh.places[at], sh.tags[at] = old[i], tags[i]
 		if others != nil {
 			sh.others[at] = others[i]
 		}

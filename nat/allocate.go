@@ -17,6 +17,7 @@ type Request struct {
 	To packet.FlowKey
 
 	Prefer    uint16 // the original source port: kept if that is possible
+	Keeper    uint8  // units whose second keys this node keeps come first (SetKeepers); 0 = any
 	Exclusive bool   // the port must be used by nobody, whatever the remote: endpoint-independent mappings
 }
 
@@ -70,6 +71,7 @@ const (
 //     that talks to two of them would have one mapping here and two there;
 //  2. a random unused port of the units that are in use anyway, and when they
 //     are full one of a further unit: idle units are what other nodes can lease;
+//     the wanted keeper's units come first, for which one may be opened (near);
 //     units that another node should have (SetLeased) come last, in 1 too;
 //  3. a port in use towards other remotes; not for Exclusive, and never one that
 //     a mapping has. This search is bounded: in a full pool it may miss.
@@ -188,7 +190,7 @@ func (s *search) unusedAt(address int) bool {
 			continue
 		}
 		s.leased, s.probes = i == 1, unusedProbes
-		if s.original(address) || s.guess(address) || s.nth(address) || s.everyUnused(address) || s.furtherUnit(address) {
+		if s.original(address) || s.near(address) || s.guess(address) || s.nth(address) || s.everyUnused(address) || s.furtherUnit(address) {
 			return true
 		}
 	}

@@ -63,6 +63,8 @@
 // happens (RFC 4787, 4.1), and tests of NAT behaviour different results. Then a random
 // unused port (RFC 6056, 3.3.1; RFC 7857 asks NATs for it) of the units in use:
 // idle units are left alone, because another node may be short of them (NT3).
+// Of these first those whose second keys go to the node that has the connection's copy
+// (SetKeepers): one entry and one message do for both there.
 // Then, and only then, a port that serves other remotes. Port parity and
 // contiguity (RFC 4787 REQ-4) are not preserved.
 //

@@ -122,6 +122,13 @@ func (s *search) ofHost() bool {
 			}
 		}
 	}
+	if s.q.Keeper != 0 && s.p.keeper != nil {
+		for at := first; at != 0; at = next(at) {
+			if u := &s.p.units[at-1]; u.held && s.p.keeper(int(at-1)) == s.q.Keeper && s.unusedIn(u) {
+				return true
+			}
+		}
+	}
 	for at := first; at != 0; at = next(at) {
 		if u := &s.p.units[at-1]; u.held && s.unusedIn(u) {
 			return true

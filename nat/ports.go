@@ -27,7 +27,8 @@ type Ports struct {
 	resting  []int              // units that rest (Rest), and some that did
 	scratch  []ranked
 	homes    homes
-	asked    int // Need: the pool to begin with
+	keeper   func(unit int) uint8 // SetKeepers
+	asked    int                  // Need: the pool to begin with
 	stats    PortsStats
 }
 

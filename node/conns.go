@@ -117,7 +117,7 @@ func (n *Node) copiedEntry(b *flowtable.Backup, tick uint32) entry {
 		c.Roles = "DB"
 	}
 	if n.stubs != nil && translated {
-		if s, ok := n.stubs.Get(second); ok && s.Flags&wire.ConnTomb == 0 {
+		if s, ok := n.stubs.Get(second); n.copies.Joined(first) || ok && s.Flags&wire.ConnTomb == 0 {
 			c.Roles += "S"
 		}
 	}

@@ -205,7 +205,7 @@ func (p provider) Tables(ctx context.Context) (t api.Tables, err error) {
 	n := p.n
 	err = n.inLoop(ctx, func(int64) {
 		s := n.table.Stats()
-		t = api.Tables{Owned: s.Flows, Copies: n.copies.Len(), Forwards: s.Forwards, Lent: n.core.Owner().LentNow(), Delegated: s.Delegations}
+		t = api.Tables{Owned: s.Flows, Copies: n.copies.Len(), Joined: n.copies.JoinedLen(), Forwards: s.Forwards, Lent: n.core.Owner().LentNow(), Delegated: s.Delegations}
 		if n.stubs != nil {
 			t.Stubs = n.stubs.Len()
 		}

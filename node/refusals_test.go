@@ -35,7 +35,7 @@ func TestNT11_ExhaustedPoolsAreLoggedWithTheNumberRefused(t *testing.T) {
 	refuse := func(n int) {
 		k := udp(packet.Addr{10, 1, 0, 5}, 5000)
 		for range n {
-			tr.Source(0, 1, 2, k, k, func(packet.FlowKey) bool { return false })
+			tr.Source(0, 1, 2, k, k, 0, func(packet.FlowKey) bool { return false })
 			tr.Refused()
 		}
 	}
@@ -76,7 +76,7 @@ func TestNT11_ReachedLimitsAreLoggedWithTheNumberRefused(t *testing.T) {
 	host := packet.Addr{10, 1, 0, 5}
 	tr.HostAnswer(0, 0, host, false)
 	k := udp(host, 5000)
-	if _, _, r := tr.Source(1, 1, 2, k, k, func(packet.FlowKey) bool { return false }); r != ownership.ReasonNATHost {
+	if _, _, r := tr.Source(1, 1, 2, k, k, 0, func(packet.FlowKey) bool { return false }); r != ownership.ReasonNATHost {
 		t.Fatal(r)
 	}
 	mapped := packet.FlowKey{Dst: packet.Addr{203, 0, 113, 10}, DstPort: 4001, Proto: packet.ProtoUDP}

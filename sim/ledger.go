@@ -117,7 +117,8 @@ func (w *World) thawed(n *node, unit int) {
 			return false
 		}
 		_, known := n.stubs.Get(k1)
-		return !known
+		_, joined := n.copies.ByOther(k1)
+		return !known && !joined
 	}
 	for _, m := range w.nodes {
 		if m == n || !m.running() || m.tag != n.tag {

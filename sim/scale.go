@@ -10,6 +10,7 @@ type Census struct {
 	// Of all nodes together, a connection: entries, and questions that directors
 	// answered, where a claim leaves a copy and a query tells a forwarder the owner.
 	Owners, Copies, Stubs, Forwards float64
+	Joined                          float64 // of the copies: that are stubs as well
 	Claims, Queries                 float64
 
 	// Of the packets of established connections: the share that crossed the link,
@@ -78,7 +79,7 @@ func (w *World) count(s *Census) {
 			}
 		}
 	}
-	for _, x := range []*float64{&s.Owners, &s.Copies, &s.Stubs, &s.Forwards} {
+	for _, x := range []*float64{&s.Owners, &s.Copies, &s.Stubs, &s.Joined, &s.Forwards} {
 		*x /= float64(s.Connections)
 	}
 	s.Claims /= float64(len(w.conns))
@@ -104,6 +105,9 @@ func (n *node) entriesOf(c *conn, s *Census) {
 	if n.stubs != nil {
 		if _, ok := n.stubs.Get(reply); ok {
 			s.Stubs++
+		}
+		if _, ok := n.copies.ByOther(reply); ok {
+			s.Joined++
 		}
 	}
 }

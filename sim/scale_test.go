@@ -64,7 +64,7 @@ func (s *Census) wantModel(t *testing.T, nat, ownerOnly bool) {
 	want("claims", s.Claims, 1, 0)
 	switch {
 	case nat: // arithmetic leads replies: nobody asks, and a delegation alone takes an entry
-		want("stubs", s.Stubs, 1, 0)
+		want("second keys", s.Stubs+s.Joined, 1, 0)
 		want("queries", s.Queries, 0, 0)
 		if ownerOnly {
 			want("forward entries", s.Forwards, 0, 0)
@@ -75,7 +75,7 @@ func (s *Census) wantModel(t *testing.T, nat, ownerOnly bool) {
 			t.Errorf("NT2: nodes have %d to %d blocks", s.FewestBlocks, s.MostBlocks)
 		}
 	default:
-		want("stubs", s.Stubs, 0, 0)
+		want("second keys", s.Stubs+s.Joined, 0, 0)
 		want("queries", s.Queries, away, off)
 		want("forward entries", s.Forwards, away, off)
 	}

@@ -34,6 +34,7 @@ const stateSeq = 0x80
 const (
 	natSrc = 0x01 // address and port of the responder follow
 	natDst = 0x02 // mapped address and port of the initiator follow
+	bound  = 0x04 // Conn.Bound
 )
 
 // protoShort lists the protocols that have a number in the head byte.
@@ -63,7 +64,12 @@ func Append(b []byte, m Message) []byte {
 	case Gone:
 		t, b = TypeGone, appendKey(b, m.Key, 0)
 	case Close:
-		t, b = TypeClose, binary.AppendUvarint(appendKey(b, m.Key, 0), uint64(m.Gen))
+		if both := (Conn{Key: m.Key, Reply: m.Reply}); both.Translated() {
+			b = appendReply(appendKey(b, m.Key, connNAT), &both)
+		} else {
+			b = appendKey(b, m.Key, 0)
+		}
+		t, b = TypeClose, binary.AppendUvarint(b, uint64(m.Gen))
 	case Kept:
 		t, b = TypeKept, append(binary.AppendUvarint(appendKey(b, m.Key, 0), uint64(m.Gen)), m.State)
 	case Bind:
@@ -235,6 +241,9 @@ func appendReply(b []byte, c *Conn) []byte {
 	if r.Dst != plain.Dst || r.DstPort != plain.DstPort {
 		b[at] |= natDst
 		b = append(b, r.Dst[0], r.Dst[1], r.Dst[2], r.Dst[3], byte(r.DstPort>>8), byte(r.DstPort))
+	}
+	if c.Bound && b[at] != 0 {
+		b[at] |= bound
 	}
 	return b
 }

@@ -150,8 +150,7 @@ func (d *Decoder) state(t Type, r *reader) bool {
 		r.conn(&d.update.Conn)
 		r.last(&d.update.Last, d.update.Conn.Flags)
 	case TypeClose:
-		r.key(&d.close.Key)
-		d.close.Gen = r.gen()
+		r.close(&d.close)
 	case TypeGone:
 		r.key(&d.gone.Key)
 	case TypeSynced:

@@ -34,6 +34,7 @@ func genConn(t *rapid.T) Conn {
 	if c.State != 0 && rapid.Bool().Draw(t, "shifted") {
 		c.SeqDelta = rapid.Uint32().Draw(t, "delta")
 	}
+	c.Bound = c.Translated() && rapid.Bool().Draw(t, "bound")
 	return c
 }
 
@@ -120,8 +121,11 @@ var generators = map[Type]func(*rapid.T) Message{
 		m.Last = genLast(t, m.Conn.Flags)
 		return m
 	},
-	TypeClose: func(t *rapid.T) Message { return Close{Key: genKey(t), Gen: rapid.Uint32().Draw(t, "gen")} },
-	TypeGone:  func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
+	TypeClose: func(t *rapid.T) Message {
+		k := genKey(t)
+		return Close{Key: k, Reply: genReply(t, k), Gen: rapid.Uint32().Draw(t, "gen")}
+	},
+	TypeGone: func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
 	TypeSynced: func(t *rapid.T) Message {
 		return Synced{View: rapid.Uint32().Draw(t, "view"), Phase: SyncPhase(rapid.Byte().Draw(t, "phase"))}
 	},

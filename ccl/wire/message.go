@@ -8,7 +8,7 @@ import (
 
 // Version of the wire format. It stands in every datagram, under its seal: messages of
 // another version are never decoded, and whoever sends them is named (EL8).
-const Version = 8
+const Version = 9
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -64,6 +64,10 @@ type Conn struct {
 	Flags   uint8  // ConnX
 	Rule    uint16
 	Timeout uint16 // idle timeout, seconds
+
+	// Bound, in Claim and Update, says what a Bind of the second key would say, to the
+	// same node; in Grant, that this was done. Only of a connection that is translated.
+	Bound bool
 
 	// SeqDelta is added to the initiator's sequence numbers, 0 = nothing (FR5). Only
 	// what has a State has it.
@@ -206,10 +210,12 @@ const (
 	numReportOps          = 3
 )
 
-// Close ends the connection everywhere (FR15).
+// Close ends the connection everywhere (FR15). Reply is zero, or its second key, of
+// which a Close would say the same to the same node.
 type Close struct {
-	Key packet.FlowKey
-	Gen uint32
+	Key   packet.FlowKey
+	Reply packet.FlowKey
+	Gen   uint32
 }
 
 // Gone tells a forwarder to forget its forward entry for Key.

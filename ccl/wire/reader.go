@@ -127,7 +127,7 @@ func (r *reader) key(k *packet.FlowKey) (head byte) {
 
 func (r *reader) conn(c *Conn) (mark bool) {
 	head := r.key(&c.Key)
-	c.Reply = packet.FlowKey{}
+	c.Reply, c.Bound = packet.FlowKey{}, false
 	if head&connNAT != 0 {
 		r.reply(c)
 	}
@@ -142,6 +142,15 @@ func (r *reader) conn(c *Conn) (mark bool) {
 	c.Rule = uint16(r.uvarint(1<<16 - 1))
 	c.Timeout = uint16(r.uvarint(1<<16 - 1))
 	return head&headMark != 0
+}
+
+// close reads one key, or both.
+func (r *reader) close(m *Close) {
+	var both Conn
+	if head := r.key(&both.Key); head&connNAT != 0 {
+		r.reply(&both)
+	}
+	*m = Close{Key: both.Key, Reply: both.Reply, Gen: r.gen()}
 }
 
 // state reads a TCP state, and what its upper bit announces.
@@ -160,7 +169,7 @@ func (r *reader) state(c *Conn) {
 func (r *reader) reply(c *Conn) {
 	c.Reply = c.Key.Reverse()
 	what := r.u8()
-	if what&^(natSrc|natDst) != 0 {
+	if what&^(natSrc|natDst|bound) != 0 {
 		r.fail(ErrValue)
 		return
 	}
@@ -175,6 +184,7 @@ func (r *reader) reply(c *Conn) {
 	if c.Reply == c.Key.Reverse() {
 		c.Reply = packet.FlowKey{} // said at length that nothing differs
 	}
+	c.Bound = what&bound != 0 && c.Translated()
 }
 
 func (r *reader) text() string {

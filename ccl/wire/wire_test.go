@@ -202,6 +202,8 @@ func TestCL8SizesOfStateMessages(t *testing.T) {
 		max  int
 	}{
 		{"tcp claim", sampleClaim, 28},
+		{"claim that binds", Claim{Conn: boundConn}, len(Append(nil, Claim{Conn: sampleTranslated}))},
+		{"close of both keys", Close{Key: sampleKey, Reply: sampleTranslated.Reply, Gen: 1}, 23},
 		{"tcp claim with shifted sequence numbers", shifted, 32},
 		{"udp claim", udp, 23},
 		{"update", Update{Conn: sampleClaim.Conn}, 28},

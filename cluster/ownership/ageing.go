@@ -245,7 +245,7 @@ func (c *Core) ageCopies() {
 	c.ageing.copies.pay(c.cfg.Slice, c.scanCopies)
 }
 
-func (c *Core) scanCopies(from uint32, n int) (next uint32) { return c.dir.Scan(from, n, c.belongsFn) }
+func (c *Core) scanCopies(from uint32, n int) (next uint32) { return c.dir.Scan(from, n, c.ageCopyFn) }
 
 // belongs reports whether a copy or a stub, kept where the order of k says, is
 // to stay. One whose owner has
@@ -325,7 +325,7 @@ func (c *Core) crossing(e *flowtable.Backup) bool {
 func (c *Core) copyOf(k packet.FlowKey) (*flowtable.Backup, bool) {
 	e, known := c.dir.Get(k)
 	if known && c.void(e, k) {
-		c.dir.Delete(k)
+		c.forgetCopy(k)
 		return nil, false
 	}
 	return e, known

@@ -192,9 +192,10 @@ type Core struct {
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
 
+	apart  bool // tests: no copy is joined with its stub
 	images bool // it may know both a connection and its image: see mirror.go
 
-	belongsFn    func(*flowtable.Backup) bool // c.belongs of a copy, made once like the others
+	ageCopyFn    func(*flowtable.Backup) bool // made once, like the others
 	ageFlowFn    func(uint32, *flowtable.FlowSlot) bool
 	ageForwardFn func(uint32, *flowtable.ForwardSlot) bool
 	ageStubFn    func(*flowtable.Backup) bool
@@ -229,10 +230,7 @@ func New(cfg Config) *Core {
 	c.lending.init(c.table)
 	c.ending.init()
 	c.reserved, c.takenFn = map[packet.FlowKey]struct{}{}, c.taken
-	c.belongsFn = func(e *flowtable.Backup) bool {
-		k, _ := e.Key.Canonical()
-		return c.belongs(e, k)
-	}
+	c.ageCopyFn = c.ageCopy
 	c.ageFlowFn, c.ageForwardFn, c.ageStubFn = c.ageFlow, c.ageForward, c.ageStub
 	c.useAll()
 	c.countStrangers()
@@ -272,6 +270,9 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 		c.onUpdate(from, m.Conn, m.Last)
 	case *wire.Close:
 		c.onClose(from, m.Key, m.Gen)
+		if m.Reply != (packet.FlowKey{}) {
+			c.onClose(from, m.Reply, m.Gen)
+		}
 	case *wire.Grant:
 		c.onGrant(from, m.Conn, m.Adopted)
 	case *wire.Redirect:

@@ -13,6 +13,8 @@ const nobody wire.NodeID = 0
 // generation overrules, the copy of a dead owner is handed over once (FR11).
 func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	k, _ := conn.Key.Canonical()
+	bound := conn.Bound && !reregister
+	conn.Bound = false
 	if c.keepsMirrored(from, &conn, reregister) {
 		return
 	}
@@ -55,6 +57,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	switch {
 	case !known:
 		if !reregister && !c.complete(k) {
+			conn.Bound = bound
 			c.park(k, ask{from: from, claim: true, conn: conn})
 			return
 		}
@@ -88,6 +91,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	case e.Flags&wire.ConnNoCopy != 0:
 		conn.Gen = max(conn.Gen, e.Gen+1)
 	case !reregister && c.leftover(k, e):
+		conn.Bound = bound
 		c.park(k, ask{from: from, claim: true, conn: conn})
 		return
 	case !reregister && begunAnew(&conn, e):
@@ -105,7 +109,12 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		c.keep(from, &conn)
 	} else {
 		c.keepGranted(from, &conn)
+		conn.Bound = bound && c.bindClaimed(from, &conn)
 		c.grant(from, conn, false)
+		if conn.Bound {
+			second, _ := conn.Reply.Canonical()
+			c.unpark(second)
+		}
 	}
 	c.unpark(k)
 }
@@ -177,6 +186,16 @@ func (c *Core) knowsAll(k packet.FlowKey) bool {
 // onUpdate stores the newest state of an owner, or the copy of a dead owner's
 // connection that another holder hands to its new director.
 func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
+	bind := bindOf(&conn)
+	bound := conn.Bound && conn.Flags&(wire.ConnOrphan|wire.ConnYours) == 0 && c.cfg.NAT != nil
+	conn.Bound = false
+	c.updated(from, conn, last)
+	if bound {
+		c.onBind(from, &bind)
+	}
+}
+
+func (c *Core) updated(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	k, _ := conn.Key.Canonical()
 	orphan, asked := conn.Flags&wire.ConnOrphan != 0, conn.Flags&wire.ConnAnswer != 0
 	conn.Flags &^= wire.ConnAnswer
@@ -205,7 +224,7 @@ func (c *Core) onUpdate(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	}
 	c.remember(from, conn, last)
 	if e, known := c.dir.Get(k); asked && known {
-		c.tellKept(from, conn.Key, e)
+		c.tellKept(from, conn.Key, e, e.State)
 	}
 	c.unpark(k)
 }
@@ -241,7 +260,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 			c.redirect(old, conn.Key, from, conn.Gen)
 		}
 	case conn.Gen == e.Gen && from == nobody:
-		alsoOf(e, last)
+		c.alsoOf(e, last)
 	case conn.Gen == e.Gen:
 		if !rival || from == c.director(k) {
 			c.store(from, &conn)
@@ -260,7 +279,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
 	k, _ := key.Canonical()
 	if e, known := c.dir.Get(k); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
-		c.dir.Delete(k)
+		c.forgetCopy(k)
 	}
 	c.closeStub(from, key, gen)
 }
@@ -323,7 +342,7 @@ func (c *Core) leftover(k packet.FlowKey, e *flowtable.Backup) bool {
 func (c *Core) keep(owner wire.NodeID, conn *wire.Conn) {
 	if owner == c.self {
 		k, _ := conn.Key.Canonical()
-		c.dir.Delete(k)
+		c.forgetCopy(k)
 		return
 	}
 	c.store(owner, conn)
@@ -344,6 +363,7 @@ func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 	b := c.entry(owner, conn.Key, conn.Gen)
 	b.State, b.In, b.Out, b.Flags = conn.State, conn.In, conn.Out, conn.Flags&^wire.ConnOrphan|orphaned(owner)
 	b.Rule, b.Timeout = conn.Rule, conn.Timeout
+	c.partUnlike(&b, conn.Reply)
 	err := error(nil)
 	if conn.Translated() {
 		c.noteFlow(conn.Key, conn.Reply)
@@ -356,6 +376,9 @@ func (c *Core) store(owner wire.NodeID, conn *wire.Conn) {
 		return
 	}
 	c.dir.SetSeqDelta(conn.Key, conn.SeqDelta)
+	if conn.Translated() && c.cfg.NAT != nil {
+		c.joinsStub(conn)
+	}
 }
 
 // entry is what copies and stubs have in common.

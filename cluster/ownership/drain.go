@@ -188,7 +188,7 @@ func (c *Core) onYours(from wire.NodeID, conn wire.Conn) {
 		return
 	}
 	c.stats.Inherited++
-	c.dir.Delete(k) // the copy is never at the owner (FR3)
+	c.forgetCopy(k) // the copy is never at the owner (FR3)
 	c.bind(&conn)
 	c.claim(c.table.Flow(slot), &conn, true)
 	c.redirect(from, conn.Key, c.self, conn.Gen)

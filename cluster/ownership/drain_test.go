@@ -136,7 +136,7 @@ func TestEL10_ADrainingNodeGivesEverythingAway(t *testing.T) {
 						continue
 					}
 					holder = c.nodes[owner].core.backup(replies[i], owner)
-					if e, ok := c.nodes[holder].stubs.Get(replies[i]); !ok || wire.NodeID(e.Owner) != owner || e.Gen != f.Gen {
+					if e, ok := c.nodes[holder].core.stub(replies[i]); !ok || wire.NodeID(e.Owner) != owner || e.Gen != f.Gen {
 						t.Fatalf("connection %d of node %d: stub at node %d: %v %+v", i, owner, holder, ok, e)
 					}
 				}

@@ -22,19 +22,20 @@ var orderKey = [16]byte{1, 2, 3}
 // cluster is n cores over a reliable, ordered link with a delay of its own for
 // every pair. Views are applied by the test.
 type cluster struct {
-	t     testing.TB
-	now   int64
-	rng   *rand.Rand
-	nodes map[wire.NodeID]*testNode
-	queue []delivery // sorted by time, then order of sending
-	seq   uint64
-	view  *wire.View
-	delay func() int64
-	refus map[wire.NodeID]bool            // links to these are backed up
-	nat   bool                            // nodes boot with a testNAT
-	seqs  *sequence.Space                 // of all nodes; nil: initiators keep their numbers
-	lose  func(from, to wire.NodeID) bool // of delegation: the rest is reliable
-	went  map[[2]wire.NodeID]Progress     // messages from one node to another
+	t      testing.TB
+	now    int64
+	rng    *rand.Rand
+	nodes  map[wire.NodeID]*testNode
+	queue  []delivery // sorted by time, then order of sending
+	seq    uint64
+	view   *wire.View
+	delay  func() int64
+	refus  map[wire.NodeID]bool            // links to these are backed up
+	joined int                             // joined copies that wantBooked has met
+	nat    bool                            // nodes boot with a testNAT
+	seqs   *sequence.Space                 // of all nodes; nil: initiators keep their numbers
+	lose   func(from, to wire.NodeID) bool // of delegation: the rest is reliable
+	went   map[[2]wire.NodeID]Progress     // messages from one node to another
 }
 
 type delivery struct {

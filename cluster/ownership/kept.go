@@ -83,9 +83,13 @@ func (c *Core) openSync(p *Packet, k packet.FlowKey, slot uint32, conn *wire.Con
 	return c.holdForKept(p, k, conn, need)
 }
 
-// granted goes on with a claim that was granted.
-func (c *Core) granted(w *wait, from wire.NodeID, conn *wire.Conn) {
+// granted goes on with a claim that was granted. bound: who granted it has stored the
+// second key as well.
+func (c *Core) granted(w *wait, from wire.NodeID, conn *wire.Conn, bound bool) {
 	need := c.unanswered(conn, from != c.self)
+	if bound && c.backup(conn.Reply, c.self) == from {
+		need &^= keptStub
+	}
 	if need == 0 {
 		if from == c.self {
 			c.alone(conn.Key)
@@ -161,12 +165,12 @@ func (c *Core) letGo(w *wait) {
 	c.answered(w)
 }
 
-// tellKept says to an owner that a copy, or a stub, names it.
-func (c *Core) tellKept(to wire.NodeID, k packet.FlowKey, e *flowtable.Backup) {
+// tellKept says to an owner that a copy with this state, or a stub (0), names it.
+func (c *Core) tellKept(to wire.NodeID, k packet.FlowKey, e *flowtable.Backup, state uint8) {
 	if wire.NodeID(e.Owner) != to {
 		return
 	}
-	c.msg.kept = wire.Kept{Key: k, Gen: e.Gen, State: e.State}
+	c.msg.kept = wire.Kept{Key: k, Gen: e.Gen, State: state}
 	c.send(to, &c.msg.kept)
 }
 

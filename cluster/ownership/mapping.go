@@ -59,7 +59,7 @@ func (c *Core) askMapping(p *Packet, conn *wire.Conn, to, mapping packet.FlowKey
 		p.refused = w.held[0].refused // for want of a port, or not at all
 		return c.hold(w, p)
 	}
-	reply, r := c.cfg.NAT.Map(c.now, conn.In, conn.Out, p.Key, to, c.takenFn)
+	reply, r := c.cfg.NAT.Map(c.now, conn.In, conn.Out, p.Key, to, c.near(mapping), c.takenFn)
 	switch {
 	case r == ReasonWait:
 		return c.awaitPorts(p, k, mapping)

@@ -96,8 +96,7 @@ func (c *Core) otherImage(from wire.NodeID, m *wire.Bind) (owner wire.NodeID, kn
 	if !known || e.Flags&wire.ConnTomb != 0 || !c.ownerLives(e) || c.void(e, m.Key) {
 		return 0, false
 	}
-	first, _ := c.cfg.Stubs.Other(m.Key)
-	return wire.NodeID(e.Owner), first != m.Conn
+	return wire.NodeID(e.Owner), c.firstOf(e, m.Key) != m.Conn
 }
 
 // withoutMirror ends an image when a second key is bound: that of the image itself,
@@ -135,7 +134,7 @@ func (c *Core) withoutMirror(owner wire.NodeID, m *wire.Bind) bool {
 	}
 	if second, _ := c.dir.Other(m.Key); second == m.Conn && wire.NodeID(e.Owner) != owner {
 		to, gen := wire.NodeID(e.Owner), e.Gen
-		c.dir.Delete(k)
+		c.forgetCopy(k)
 		c.redirect(to, m.Key, owner, gen)
 	}
 	return true
@@ -194,7 +193,7 @@ func (c *Core) mirrored(from wire.NodeID, conn *wire.Conn, reregister bool) bool
 	}
 	if reregister && !image(conn.Key, conn.Reply) {
 		gen := e.Gen
-		c.makeTomb(e)
+		c.makeTomb(e, conn.Key)
 		c.redirect(owner, conn.Key, from, gen)
 		return false
 	}

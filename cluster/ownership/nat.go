@@ -20,10 +20,11 @@ type NAT interface {
 	Destination(in uint8, k packet.FlowKey) (to packet.FlowKey, ok bool)
 	// Source chooses what a new connection k from interface in to out leaves
 	// with, and returns the responder's direction as it will be received. to is
-	// k after Destination. taken reports whether a candidate is in use. logged
+	// k after Destination. near is the node that will keep the copy, 0 if it is
+	// always the same one: ports whose second keys go there too are preferred. taken reports whether a candidate is in use. logged
 	// says that Config.Xlate is to hear of it. ReasonNATPorts is final: no node has
 	// a unit to spare; before that is known it is ReasonWait.
-	Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r Reason)
+	Source(now int64, in, out uint8, k, to packet.FlowKey, near wire.NodeID, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r Reason)
 	// Use and Release count that something of this node needs a reply key: a
 	// flow, a claim on its way, a stub. hold keeps the exact key from being
 	// chosen again for the hold-down time.
@@ -39,7 +40,7 @@ type NAT interface {
 	// wire.ConnLogged.
 	Mapping(in, out uint8, k, to packet.FlowKey) (mapping packet.FlowKey, flags uint8, ok bool)
 	// Map chooses the mapped endpoint of a new mapping: (0 -> address:port).
-	Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, r Reason)
+	Map(now int64, in, out uint8, k, to packet.FlowKey, near wire.NodeID, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, r Reason)
 	// Mapped returns the reply key of the mapping that a packet to an address
 	// of a pool would belong to.
 	Mapped(k packet.FlowKey) (reply packet.FlowKey, ok bool)
@@ -111,6 +112,16 @@ func (c *Core) backup(k packet.FlowKey, owner wire.NodeID) wire.NodeID {
 	return 0
 }
 
+// near returns who will keep the copy of a connection that this node begins, for the
+// choice of its port; 0 where there is nothing to choose.
+func (c *Core) near(first packet.FlowKey) wire.NodeID {
+	if len(c.view.Members) < 3 {
+		return 0
+	}
+	k, _ := first.Canonical()
+	return c.backup(k, c.self)
+}
+
 // steered reports where a packet to an address of a NAT unit goes by
 // arithmetic; false when that is this node or nobody.
 func (c *Core) steered(p *Packet) (to wire.NodeID, ok bool) {
@@ -148,9 +159,8 @@ func (c *Core) conflicts(conn *wire.Conn) bool {
 		return false
 	}
 	if e, known := c.stub(conn.Reply); known && !c.ownerLives(e) && c.table.Lookup(conn.Reply) == 0 {
-		first, _ := c.cfg.Stubs.Other(conn.Reply)
 		_, reserved := c.reserved[conn.Reply]
-		return first != conn.Key || reserved
+		return c.firstOf(e, conn.Reply) != conn.Key || reserved
 	}
 	return c.taken(conn.Reply)
 }
@@ -279,6 +289,7 @@ func (c *Core) useAll() {
 		c.cfg.NAT.Use(e.Key.Unpack())
 		return true
 	})
+	c.eachJoined(c.cfg.NAT.Use)
 	for reply := range c.reserved {
 		c.cfg.NAT.Use(reply)
 	}

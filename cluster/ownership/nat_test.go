@@ -29,13 +29,14 @@ type testNAT struct {
 	gone  bool        // a reload took the address away
 	most  int         // connections from outside through a mapping
 	full  int         // packets refused for want of a port
+	joins bool        // prefers ports whose second keys go where the copy goes
 }
 
 func (n *testNAT) Destination(_ uint8, k packet.FlowKey) (packet.FlowKey, bool) {
 	return k, k.Dst != public
 }
 
-func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, bool, Reason) {
+func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, near wire.NodeID, taken func(packet.FlowKey) bool) (packet.FlowKey, bool, Reason) {
 	if in != 1 || to.Dst[0] != 192 {
 		return k.Reverse(), false, ReasonNone
 	}
@@ -56,6 +57,9 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, taken func(
 		n.next++
 		reply.DstPort = n.next
 		if u, ok := n.Unit(reply); ok && n.Holds(u) && !taken(reply) {
+			if _, keeper, _ := n.Order(u); n.joins && near != 0 && keeper != near {
+				continue
+			}
 			return reply, true, ReasonNone
 		}
 	}
@@ -98,9 +102,9 @@ func (n *testNAT) Mapping(in, _ uint8, k, to packet.FlowKey) (packet.FlowKey, ui
 	return packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto}, flags, in == 1 && to.Dst[0] == 193
 }
 
-func (n *testNAT) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, Reason) {
+func (n *testNAT) Map(now int64, in, out uint8, k, to packet.FlowKey, near wire.NodeID, taken func(packet.FlowKey) bool) (packet.FlowKey, Reason) {
 	to.Dst, to.DstPort = packet.Addr{192}, 0
-	reply, _, r := n.Source(now, in, out, k, to, func(k packet.FlowKey) bool { m, _ := n.Mapped(k); return taken(m) })
+	reply, _, r := n.Source(now, in, out, k, to, near, func(k packet.FlowKey) bool { m, _ := n.Mapped(k); return taken(m) })
 	reply, _ = n.Mapped(reply)
 	return reply, r
 }
@@ -262,7 +266,7 @@ func (c *cluster) wantStub(k1 packet.FlowKey, at, owner wire.NodeID) {
 		if n.dead {
 			continue
 		}
-		e, ok := n.stubs.Get(k1)
+		e, ok := n.core.stub(k1)
 		if ok != (id == at) {
 			c.t.Fatalf("node %d has a stub of %v: %v, want it at %d only", id, k1, ok, at)
 		}

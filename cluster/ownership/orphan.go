@@ -49,8 +49,11 @@ func (c *Core) storeFor(owner wire.NodeID, conn *wire.Conn, last wire.LastOwner)
 // alsoOf notes that there is another copy of an orphan's generation. Each side of a
 // partition may have had an owner: then no round of one of them says that the
 // connection has ended.
-func alsoOf(e *flowtable.Backup, last wire.LastOwner) {
+func (c *Core) alsoOf(e *flowtable.Backup, last wire.LastOwner) {
 	if isOrphan(e) && lastOwner(e) != last {
+		if c.dir.Joined(e.Key.Unpack()) {
+			c.part(e)
+		}
 		e.Owner, e.Incarnation = uint8(nobody), 0
 	}
 }

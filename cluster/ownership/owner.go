@@ -126,23 +126,31 @@ func (c *Core) connOf(f *flowtable.FlowSlot) wire.Conn {
 }
 
 // claim registers a connection of this node with whoever keeps its copy: the
-// director, or the second in order when the director is this node (FR3).
-func (c *Core) claim(f *flowtable.FlowSlot, conn *wire.Conn, reregister bool) {
+// director, or the second in order when the director is this node (FR3). If that is
+// to keep the second key as well, it is told so beside; bound reports whether it was
+// told in a way that needs no answer.
+func (c *Core) claim(f *flowtable.FlowSlot, conn *wire.Conn, reregister bool) (bound bool) {
 	k, _ := conn.Key.Canonical()
 	if director := c.director(k); director != c.self {
 		c.stats.Claims++
 		c.msg.claim = wire.Claim{Conn: *conn, Reregister: reregister}
+		c.msg.claim.Conn.Bound = !reregister && c.bindsAt(director, conn)
 		c.told(f, director, c.send(director, &c.msg.claim))
-		return
+		return false
 	}
 	if conn.Flags&wire.ConnNoCopy != 0 {
-		return
+		return false
 	}
 	if second := c.backup(k, c.self); second != 0 {
 		c.msg.update = wire.Update{Conn: *conn}
 		c.wantsAnswer(&c.msg.update.Conn)
-		c.told(f, second, c.send(second, &c.msg.update))
+		bound = f.Stub != uint8(second) && c.bindsAt(second, conn)
+		c.msg.update.Conn.Bound = bound
+		sent := c.send(second, &c.msg.update)
+		c.told(f, second, sent)
+		bound = bound && sent
 	}
+	return bound
 }
 
 // setState stores a new TCP state and tells the backup when the connection
@@ -196,17 +204,37 @@ func (c *Core) closeFlow(slot uint32) {
 	// A TCP connection that ended in order has waited in TIME_WAIT already.
 	c.remove(slot, flowtable.TCPState(f.State) < flowtable.TCPTimeWait)
 	c.stats.Closed++
-	c.sendClose(keys[0], gen)
-	c.unbind(keys, gen)
+	c.closeBoth(keys, gen)
+}
+
+// closeBoth says of both keys that this node does not own the connection any more: in
+// one message if one node keeps both.
+func (c *Core) closeBoth(keys [2]packet.FlowKey, gen uint32) {
+	k, _ := keys[0].Canonical()
+	if keys[1] == keys[0].Reverse() || c.cfg.NAT == nil {
+		c.sendClose(keys[0], packet.FlowKey{}, gen)
+		return
+	}
+	to := c.backup(keys[1], c.self)
+	if to != 0 && to == c.backup(k, c.self) {
+		c.sendClose(keys[0], keys[1], gen)
+		return
+	}
+	c.sendClose(keys[0], packet.FlowKey{}, gen)
+	if to != 0 {
+		c.msg.close = wire.Close{Key: keys[1], Gen: gen}
+		c.send(to, &c.msg.close)
+	}
 }
 
 // sendClose tells the holder of the copy that the connection is over, and who was
-// that in the views before: it keeps for a while what has moved.
-func (c *Core) sendClose(key packet.FlowKey, gen uint32) {
+// that in the views before: it keeps for a while what has moved. reply is the second
+// key, if the holder is to hear of that, or zero.
+func (c *Core) sendClose(key, reply packet.FlowKey, gen uint32) {
 	k, _ := key.Canonical()
 	holder := c.backup(k, c.self)
 	if holder != 0 {
-		c.msg.close = wire.Close{Key: key, Gen: gen}
+		c.msg.close = wire.Close{Key: key, Reply: reply, Gen: gen}
 		c.send(holder, &c.msg.close)
 	}
 	for _, o := range [...]*order.Order{c.sync.base, c.sync.before} {
@@ -223,6 +251,8 @@ func (c *Core) sendClose(key packet.FlowKey, gen uint32) {
 // onGrant makes this node the owner.
 func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	k, _ := conn.Key.Canonical()
+	bound, reply, gen := conn.Bound, conn.ReplyKey(), conn.Gen
+	conn.Bound = false
 	w := c.pending.get(k)
 	if c.overtaken(from, k, &conn) {
 		return
@@ -243,7 +273,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		// the connection, would be swept by the director.
 		crossed = w == nil || w.askedAt <= c.sync.fullAt || c.roundCrosses()
 		if !adopted && w == nil {
-			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
+			c.sendClose(conn.Key, packet.FlowKey{}, conn.Gen) // too late: nobody waits for it
 			return
 		}
 		if !adopted && w.kind != waitClaim && c.cfg.Sequences != nil && conn.Key.Proto == packet.ProtoTCP && from != c.self {
@@ -261,7 +291,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		}
 		at, r := c.install(&conn, flags)
 		if r != ReasonNone {
-			c.sendClose(conn.Key, conn.Gen)
+			c.sendClose(conn.Key, packet.FlowKey{}, conn.Gen)
 			if w != nil {
 				c.refuse(w, r)
 			}
@@ -275,7 +305,12 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 			c.stats.Created++
 		}
 	}
-	c.dir.Delete(k) // the copy is never at the owner (FR3)
+	c.forgetCopy(k) // the copy is never at the owner (FR3)
+	if f := c.table.Flow(slot); bound && f.Key[1] == reply && f.Gen == gen {
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Stub = uint8(from) })
+	} else {
+		bound = false
+	}
 	c.bind(&conn)
 	if director := c.director(k); crossed || from != director || director == c.self {
 		// The copy lives elsewhere than at the granter: in the second node
@@ -285,7 +320,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	switch {
 	case w == nil:
 	case !adopted && conn.Flags&wire.ConnSync != 0 && w.kind == waitClaim:
-		c.granted(w, from, &conn)
+		c.granted(w, from, &conn, bound)
 	default:
 		c.answered(w)
 	}
@@ -396,8 +431,7 @@ func (c *Core) surrender(ref flowtable.Ref, owner wire.NodeID, gen uint32) {
 	keys, ifaces, lost, d := f.Key, f.Iface, f.Gen, ref.Dir()
 	c.remove(ref.Slot(), true) // the winner may go on with the same translation
 	c.stats.Duplicates++
-	c.sendClose(keys[0], lost) // whoever keeps our copy: it is not ours any more
-	c.unbind(keys, lost)
+	c.closeBoth(keys, lost) // whoever keeps our copy: it is not ours any more
 	c.installForward(keys[d], ifaces[d], owner, gen)
 	if keys[1] == keys[0].Reverse() {
 		c.installForward(keys[1-d], ifaces[1-d], owner, gen) // else the winner's translation is another

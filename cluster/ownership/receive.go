@@ -273,7 +273,7 @@ func (c *Core) translate(p *Packet, conn *wire.Conn, to packet.FlowKey) Verdict 
 			return v
 		}
 	} else {
-		reply, logged, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.takenFn)
+		reply, logged, r := c.cfg.NAT.Source(c.now, conn.In, conn.Out, conn.Key, to, c.near(conn.Key), c.takenFn)
 		if r != ReasonNone {
 			return drop(r)
 		}
@@ -344,8 +344,11 @@ func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	c.stats.Claims++
 	c.stats.Answered++
 	c.stats.Created++
+	if c.claim(c.table.Flow(slot), conn, true) {
+		holder := c.backup(k, c.self)
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Stub = uint8(holder) })
+	}
 	c.bindSlot(slot, conn)
-	c.claim(c.table.Flow(slot), conn, true)
 	c.unpark(k)
 	if w := c.pending.aliased(k); w != nil {
 		c.answered(w)

@@ -37,7 +37,7 @@ func TestNT7_ConnectionOutlivesItsAddress(t *testing.T) {
 		_, v = c.at(owner, tcp(k1, SYN|ACK))
 		wantForward(t, v)
 		director := c.order().Director(k1)
-		_, stub := c.nodes[director].stubs.Get(k1)
+		_, stub := c.nodes[director].core.stub(k1)
 		strange = director != owner && !stub && c.nodes[director].table.Lookup(k1) == 0
 	}
 

@@ -185,8 +185,8 @@ func (c *Core) Reset(now int64) {
 		return true
 	})
 	c.forgetEndings()
-	c.dir.Scan(0, all, func(*flowtable.Backup) bool { return false })
 	c.resetStubs()
+	c.dir.Scan(0, all, func(*flowtable.Backup) bool { return false })
 }
 
 // PeerReset says that messages to and from a member were lost for good: its
@@ -495,7 +495,14 @@ func (c *Core) handOver() bool {
 	blocked := false
 	next := c.dir.Scan(s.cursor, s.slice(c.cfg.Slice), func(e *flowtable.Backup) bool {
 		k, _ := e.Key.Canonical()
-		if blocked || c.ownerLives(e) || c.void(e, k) {
+		if blocked || c.ownerLives(e) {
+			return true
+		}
+		if c.void(e, k) {
+			if c.dir.Joined(k) {
+				reply, _ := c.dir.Other(e.Key.Unpack())
+				blocked = !c.handOverStub(e, e.Key.Unpack(), reply)
+			}
 			return true
 		}
 		if blocked = !c.bindCopy(e); blocked {

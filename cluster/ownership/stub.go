@@ -8,20 +8,20 @@ import (
 
 // A translated connection is found by two keys. The director of the first
 // keeps the copy and alone hands the connection over; whoever the second key
-// leads to keeps a stub, which says who owns it and what the first key is.
+// leads to keeps a stub, which says who owns it and what the first key is. Where both
+// are at one node they are one entry: see joined.go.
 
-// stub returns the stub, or the tomb, of a second key. The store knows no
-// direction, but a hairpin's two connections may have keys that are each
+// stub returns the stub, the tomb, or the joined copy of a second key. The store knows
+// no direction, but a hairpin's two connections may have keys that are each
 // other's reverse.
 func (c *Core) stub(reply packet.FlowKey) (*flowtable.Backup, bool) {
 	if c.cfg.NAT == nil {
 		return nil, false
 	}
-	e, known := c.cfg.Stubs.Get(reply)
-	if !known || e.Key != flowtable.Pack(reply) {
-		return nil, false
+	if e, known := c.cfg.Stubs.Get(reply); known && e.Key == flowtable.Pack(reply) {
+		return e, true
 	}
-	return e, true
+	return c.dir.ByOther(reply)
 }
 
 // bind registers the second key of a connection that this node owns.
@@ -56,15 +56,37 @@ func (c *Core) sendBind(to wire.NodeID, conn *wire.Conn) bool {
 	return c.send(to, &c.msg.bind)
 }
 
-// unbind says that this node does not own a connection any more.
-func (c *Core) unbind(keys [2]packet.FlowKey, gen uint32) {
-	if keys[1] == keys[0].Reverse() || c.cfg.NAT == nil {
-		return
+// bindsAt reports whether the second key of a new connection belongs to the node that
+// gets its copy, in this node's view. The port is of a unit of this node: nobody else
+// can have chosen it.
+func (c *Core) bindsAt(holder wire.NodeID, conn *wire.Conn) bool {
+	if !conn.Translated() || c.cfg.NAT == nil {
+		return false
 	}
-	if to := c.backup(keys[1], c.self); to != 0 {
-		c.msg.close = wire.Close{Key: keys[1], Gen: gen}
-		c.send(to, &c.msg.close)
+	unit, ok := c.cfg.NAT.Unit(conn.Reply)
+	return ok && c.cfg.NAT.Holds(unit) && c.backup(conn.Reply, c.self) == holder
+}
+
+// bindOf is the Bind that a Claim or an Update stands for as well.
+func bindOf(conn *wire.Conn) wire.Bind {
+	return wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: conn.Flags}
+}
+
+// bindClaimed stores the second key of a connection that is about to be granted. False:
+// it is not as simple as that, and the owner will bind it when it has the grant.
+func (c *Core) bindClaimed(from wire.NodeID, conn *wire.Conn) bool {
+	if c.cfg.NAT == nil || !conn.Translated() || c.images || image(conn.Key, conn.Reply) {
+		return false
 	}
+	if ref := c.table.Lookup(conn.Reply); ref != 0 && !ref.IsForward() {
+		return false
+	}
+	if e, known := c.stub(conn.Reply); known && e.Flags&wire.ConnTomb == 0 &&
+		(!c.isOwner(e, from) || e.Gen > conn.Gen || c.firstOf(e, conn.Reply) != conn.Key) {
+		return false
+	}
+	m := bindOf(conn)
+	return c.storeStub(from, &m)
 }
 
 // onBind stores a stub, unless a newer one of a living owner is there.
@@ -90,19 +112,20 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 			c.keepStub(e, m)
 			return
 		}
-		if first, _ := c.cfg.Stubs.Other(m.Key); live && first != m.Conn && wire.NodeID(e.Owner) != from {
+		if live && c.firstOf(e, m.Key) != m.Conn && wire.NodeID(e.Owner) != from {
 			c.stats.NATConflicts++
 		}
 	}
 	c.storeStub(owner, m)
 	if e, known := c.stub(m.Key); asked && known {
-		c.tellKept(from, m.Key, e)
+		c.tellKept(from, m.Key, e, 0)
 	}
 	k, _ := m.Key.Canonical()
 	c.unpark(k)
 }
 
-func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
+// storeStub is false when there is no room.
+func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) bool {
 	b := c.entry(owner, m.Key, m.Gen)
 	b.Timeout, b.Flags = m.Timeout, m.Flags&^wire.ConnOrphan|orphaned(owner)
 	if owner == nobody {
@@ -110,14 +133,23 @@ func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) {
 	}
 	if !c.putStub(b, m.Conn) {
 		c.stats.CopiesFull++
+		return false
 	}
+	return true
 }
 
 // keepStub lets the stub of a dead owner's connection live as long as the copy that m is
 // of. The owner bound the key when the connection began, for the time of that.
 func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
-	if first, _ := c.cfg.Stubs.Other(m.Key); e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) || e.Gen != m.Gen || first != m.Conn {
+	if e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) || e.Gen != m.Gen || c.firstOf(e, m.Key) != m.Conn {
 		return
+	}
+	if joinedBy(e, m.Key) { // the copy here has its own time
+		stub, ok := c.part(e)
+		if !ok {
+			return
+		}
+		e = stub
 	}
 	e.Timeout, e.Confirmed = max(e.Timeout, m.Timeout), c.tick()
 }
@@ -126,24 +158,36 @@ func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
 // key, for which there is no second place, gives way.
 func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey) bool {
 	reply := b.Key.Unpack()
-	_, known := c.stub(reply)
+	old, known := c.stub(reply)
 	c.noteStub(first, reply)
 	if !known {
 		c.clearStub(reply.Reverse())
-	}
-	if c.cfg.Stubs.PutPair(b, first) != nil {
-		return false
-	}
-	if !known {
+		if c.cfg.Stubs.Len()+c.dir.JoinedLen() >= c.cfg.Stubs.Cap() {
+			return false
+		}
 		c.cfg.NAT.Use(reply)
+	} else if joinedBy(old, reply) {
+		if k := old.Key.Unpack(); k == first && agree(old, &b) && b.Flags&wire.ConnTomb == 0 {
+			old.Confirmed = b.Confirmed
+			return true
+		}
+		c.dir.Part(old.Key.Unpack()) // b takes its place
 	}
-	return true
+	if c.joins(&b, first, reply) || c.cfg.Stubs.PutPair(b, first) == nil {
+		return true
+	}
+	c.cfg.NAT.Release(c.now, reply, known)
+	return false
 }
 
 // clearStub forgets a stub, or a tomb, of a connection that this node owns now.
 func (c *Core) clearStub(reply packet.FlowKey) {
-	if _, known := c.stub(reply); known {
-		c.cfg.Stubs.Delete(reply)
+	if e, known := c.stub(reply); known {
+		if joinedBy(e, reply) {
+			c.dir.Part(e.Key.Unpack())
+		} else {
+			c.cfg.Stubs.Delete(reply)
+		}
 		c.cfg.NAT.Release(c.now, reply, false)
 	}
 }
@@ -151,7 +195,7 @@ func (c *Core) clearStub(reply packet.FlowKey) {
 // closeStub forgets what the sender says it does not own any more.
 func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
 	if e, known := c.stub(reply); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
-		c.makeTomb(e)
+		c.makeTomb(e, reply)
 	}
 }
 
@@ -171,7 +215,7 @@ func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 		c.answer(from, key, owner, e.Gen)
 		return true
 	}
-	first, _ := c.cfg.Stubs.Other(key)
+	first := c.firstOf(e, key)
 	c.msg.alias = wire.Alias{Key: key, Conn: first}
 	c.send(from, &c.msg.alias)
 	return true
@@ -224,10 +268,11 @@ func (c *Core) bindCopy(e *flowtable.Backup) bool {
 		c.msg.bind = m
 		return c.emit(d, &c.msg.bind) == nil
 	case c.table.Lookup(m.Key) == 0:
-		if e, known := c.stub(m.Key); !known {
+		switch s, known := c.stub(m.Key); {
+		case !known:
 			c.storeStub(nobody, &m)
-		} else {
-			c.keepStub(e, &m)
+		case s != e: // else it is both, and lives as long as itself
+			c.keepStub(s, &m)
 		}
 	}
 	return true
@@ -249,11 +294,8 @@ func (c *Core) handOverStubs() bool {
 			return true
 		}
 		k := e.Key.Unpack()
-		if d := c.director(k); d != c.self && d != 0 {
-			first, _ := c.cfg.Stubs.Other(k)
-			c.msg.bind = wire.Bind{Key: k, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: e.Flags | wire.ConnOrphan, Last: lastOwner(e)}
-			blocked = c.emit(d, &c.msg.bind) != nil
-		}
+		first, _ := c.cfg.Stubs.Other(k)
+		blocked = !c.handOverStub(e, first, k)
 		return true
 	})
 	if blocked {
@@ -261,6 +303,18 @@ func (c *Core) handOverStubs() bool {
 	}
 	s.cursor = next
 	return next == 0
+}
+
+// handOverStub does so with one, or with a joined copy as the stub that it is; false
+// when the link is backed up.
+func (c *Core) handOverStub(e *flowtable.Backup, first, reply packet.FlowKey) bool {
+	d := c.director(reply)
+	if d == c.self || d == 0 {
+		return true
+	}
+	flags := e.Flags&^wire.ConnGranted | wire.ConnOrphan
+	c.msg.bind = wire.Bind{Key: reply, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: flags, Last: lastOwner(e)}
+	return c.emit(d, &c.msg.bind) == nil
 }
 
 // ageStubs ages like ageCopies.
@@ -284,7 +338,7 @@ func (c *Core) ageStub(e *flowtable.Backup) (stays bool) {
 	case c.belongs(e, e.Key.Unpack()):
 		return true
 	default:
-		c.makeTomb(e)
+		c.makeTomb(e, e.Key.Unpack())
 		return true
 	}
 	c.cfg.NAT.Release(c.now, e.Key.Unpack(), e.State&tombHold != 0)
@@ -296,6 +350,7 @@ func (c *Core) resetStubs() {
 	if c.cfg.NAT == nil {
 		return
 	}
+	c.eachJoined(func(reply packet.FlowKey) { c.cfg.NAT.Release(c.now, reply, true) })
 	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
 		c.cfg.NAT.Release(c.now, e.Key.Unpack(), true)
 		return false

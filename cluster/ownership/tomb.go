@@ -68,8 +68,15 @@ func (c *Core) claimed(w *wait) {
 	c.unreserve(conn)
 }
 
-// makeTomb turns a stub into a tomb.
-func (c *Core) makeTomb(e *flowtable.Backup) {
+// makeTomb turns what stub returned for a second key into a tomb. A copy stays.
+func (c *Core) makeTomb(e *flowtable.Backup, reply packet.FlowKey) {
+	if joinedBy(e, reply) {
+		stub, ok := c.part(e)
+		if !ok {
+			return
+		}
+		e = stub
+	}
 	e.Owner, e.Incarnation, e.Flags, e.State, e.Confirmed = uint8(nobody), 0, wire.ConnTomb, tombHold, c.tick()
 }
 

@@ -32,6 +32,13 @@ func (c *cluster) wantBooked(id wire.NodeID) {
 		uses[e.Key.Unpack()]++
 		return true
 	})
+	n.core.eachJoined(func(reply packet.FlowKey) {
+		if e, known := n.stubs.Get(reply); known && e.Key == flowtable.Pack(reply) {
+			c.t.Fatalf("node %d keeps a stub of %v beside a joined copy", id, reply)
+		}
+		uses[reply]++
+		c.joined++
+	})
 	for k := range n.core.reserved {
 		uses[k]++
 	}
@@ -51,6 +58,7 @@ func (c *cluster) wantBooked(id wire.NodeID) {
 // Whatever comes, also of views, cuts and links that are backed up: every flow, stub,
 // tomb and claim uses its key once, and everything from outside counts once.
 func TestNT4_UsesAndStrangersAreThoseOfWhatThereIs(t *testing.T) {
+	joined := 0
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		c := newBareCluster(t)
@@ -61,7 +69,7 @@ func TestNT4_UsesAndStrangersAreThoseOfWhatThereIs(t *testing.T) {
 		all := []wire.NodeID{1, 2, 3, 4}
 		for _, id := range all {
 			n := c.boot(id)
-			n.fake.open, n.fake.most = true, 6
+			n.fake.open, n.fake.most, n.fake.joins = true, 6, seed%4 > 1
 			if seed%3 != 0 {
 				n.core.cfg.Policy = durable{*n, policy.Sync}
 			}
@@ -146,5 +154,9 @@ func TestNT4_UsesAndStrangersAreThoseOfWhatThereIs(t *testing.T) {
 				c.wantBooked(id)
 			}
 		}
+		joined += c.joined
+	}
+	if joined == 0 {
+		t.Error("no copy was ever joined with its stub")
 	}
 }

@@ -68,13 +68,13 @@ func out(port uint16, proto uint8) packet.FlowKey {
 func TestNT3_ShortOfPortsWantsAUnit(t *testing.T) {
 	w := newWorld(t, nat.Config{Pools: pool(nat.Pool{}), Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress", LogXlates: true}}})
 	k := out(2000, packet.ProtoTCP)
-	if _, _, r := w.tr.Source(0, inside, outside, k, k, free); r != ownership.ReasonWait || w.wanted != 1 {
+	if _, _, r := w.tr.Source(0, inside, outside, k, k, 0, free); r != ownership.ReasonWait || w.wanted != 1 {
 		t.Fatalf("%v, wanted %d units, want to wait for one", r, w.wanted)
 	}
 	// Nobody has one: that is believed for a while, and asked again.
 	w.tr.UnitsAnswer(0, 0, 0)
 	for now, want := range map[int64]ownership.Reason{0: ownership.ReasonNATPorts, refusedFor: ownership.ReasonWait} {
-		if _, _, r := w.tr.Source(now, inside, outside, k, k, free); r != want {
+		if _, _, r := w.tr.Source(now, inside, outside, k, k, 0, free); r != want {
 			t.Fatalf("%v after a refusal %d ns ago, want %v", r, now, want)
 		}
 	}
@@ -83,7 +83,7 @@ func TestNT3_ShortOfPortsWantsAUnit(t *testing.T) {
 	}
 	u, _ := w.tr.Unit(packet.FlowKey{Dst: packet.Addr{203, 0, 113, 10}, DstPort: 2000, Proto: packet.ProtoTCP})
 	w.ports.SetHeld(u, true)
-	reply, logged, r := w.tr.Source(0, inside, outside, k, k, free)
+	reply, logged, r := w.tr.Source(0, inside, outside, k, k, 0, free)
 	if r != ownership.ReasonNone || !logged || reply.Dst != (packet.Addr{203, 0, 113, 10}) || reply.DstPort != 2000 || reply.Src != k.Dst {
 		t.Fatalf("%v, logged %v, %v", reply, logged, r)
 	}
@@ -108,9 +108,9 @@ func TestNT3_RefusalsAreCountedByPool(t *testing.T) {
 		k.Src = host
 		r := ownership.ReasonNone
 		if _, _, mapped := w.tr.Mapping(inside, outside, k, k); mapped {
-			_, r = w.tr.Map(0, inside, outside, k, k, free)
+			_, r = w.tr.Map(0, inside, outside, k, k, 0, free)
 		} else {
-			_, _, r = w.tr.Source(0, inside, outside, k, k, free)
+			_, _, r = w.tr.Source(0, inside, outside, k, k, 0, free)
 		}
 		if r != ownership.ReasonNATPorts {
 			t.Fatalf("%v: %v, want no port", host, r)
@@ -137,12 +137,12 @@ func TestNT1_StaticBothWays(t *testing.T) {
 	if !ok || to.Dst != (packet.Addr{10, 1, 8, 80}) {
 		t.Fatalf("leads to %v, %v", to, ok)
 	}
-	reply, logged, r := w.tr.Source(0, outside, inside, in, to, free)
+	reply, logged, r := w.tr.Source(0, outside, inside, in, to, 0, free)
 	if r != ownership.ReasonNone || !logged || reply != to.Reverse() {
 		t.Fatalf("%v, logged %v, %v", reply, logged, r)
 	}
 	k := packet.FlowKey{Src: packet.Addr{10, 1, 8, 80}, Dst: packet.Addr{192, 0, 2, 9}, SrcPort: 80, DstPort: 999, Proto: packet.ProtoTCP}
-	reply, logged, r = w.tr.Source(0, inside, outside, k, k, free)
+	reply, logged, r = w.tr.Source(0, inside, outside, k, k, 0, free)
 	if r != ownership.ReasonNone || !logged || reply.Dst != (packet.Addr{203, 0, 113, 80}) || reply.DstPort != 80 {
 		t.Fatalf("%v, logged %v, %v", reply, logged, r)
 	}
@@ -168,7 +168,7 @@ func TestNT6_BlocksOfAHost(t *testing.T) {
 		k := out(port, packet.ProtoUDP)
 		for range 3 { // a packet that waits is tried again
 			var reply packet.FlowKey
-			if reply, _, last = w.tr.Source(1, inside, outside, k, k, taken); last == ownership.ReasonNone {
+			if reply, _, last = w.tr.Source(1, inside, outside, k, k, 0, taken); last == ownership.ReasonNone {
 				w.tr.Use(reply)
 				used[reply] = true
 				replies = append(replies, reply)
@@ -210,7 +210,7 @@ func TestNT9_Mappings(t *testing.T) {
 	if !ok || m != (packet.FlowKey{Src: k.Src, SrcPort: 2000, Proto: packet.ProtoUDP}) || flags != wire.ConnOpen {
 		t.Fatalf("mapping %v, flags %x, %v", m, flags, ok)
 	}
-	reply, r := w.tr.Map(0, inside, outside, k, k, free)
+	reply, r := w.tr.Map(0, inside, outside, k, k, 0, free)
 	back := packet.FlowKey{Src: packet.Addr{192, 0, 2, 77}, SrcPort: 5, Dst: reply.Dst, DstPort: reply.DstPort, Proto: packet.ProtoUDP}
 	if got, ok := w.tr.Mapped(back); r != ownership.ReasonNone || !ok || got != reply {
 		t.Fatalf("%v: mapped at %v, a packet there belongs to %v, %v", r, reply, got, ok)
@@ -219,7 +219,7 @@ func TestNT9_Mappings(t *testing.T) {
 	if m, flags, ok = w.tr.Mapping(inside, outside, k, k); !ok || m != (packet.FlowKey{Src: k.Src}) || flags != 0 {
 		t.Fatalf("mapping of a host: %v, flags %x, %v", m, flags, ok)
 	}
-	reply, r = w.tr.Map(0, inside, outside, k, k, free)
+	reply, r = w.tr.Map(0, inside, outside, k, k, 0, free)
 	back = packet.FlowKey{Src: packet.Addr{192, 0, 2, 77}, SrcPort: 5, Dst: reply.Dst, DstPort: 443, Proto: packet.ProtoTCP}
 	if got, ok := w.tr.Mapped(back); r != ownership.ReasonNone || !ok || got != reply || reply != (packet.FlowKey{Dst: packet.Addr{203, 0, 113, 64}}) {
 		t.Fatalf("%v: host mapped at %v, a packet there belongs to %v, %v", r, reply, got, ok)

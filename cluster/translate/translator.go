@@ -72,11 +72,21 @@ var _ ownership.NAT = (*Translator)(nil)
 // New makes a translator. Whoever keeps the units tells ports what is held. log
 // may be nil.
 func New(rules *nat.Rules, ports *nat.Ports, units Units, hosts Hosts, log BlockLog) *Translator {
-	return &Translator{
+	t := &Translator{
 		rules: rules, geometry: rules.Geometry(), ports: ports, units: units, hosts: hosts, log: log,
 		full: map[hostKey]int64{}, dry: map[int]int64{}, since: map[int]int64{}, former: map[packet.Addr]bool{},
 		refused: make([]uint64, len(rules.Geometry().Pools())),
 	}
+	ports.SetKeepers(t.keeper)
+	return t
+}
+
+// keeper returns who keeps the second keys of this node's connections in a unit that it
+// holds: the holder comes first in the unit's order, and the first that is not the owner
+// keeps them.
+func (t *Translator) keeper(unit int) uint8 {
+	_, second, _ := t.units.Order(unit)
+	return uint8(second)
 }
 
 // Recut makes rules what new connections are translated by, with the bounds of
@@ -160,13 +170,13 @@ func (t *Translator) Destination(in uint8, k packet.FlowKey) (packet.FlowKey, bo
 }
 
 // Source implements ownership.NAT.
-func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r ownership.Reason) {
+func (t *Translator) Source(now int64, in, out uint8, k, to packet.FlowKey, near wire.NodeID, taken func(packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r ownership.Reason) {
 	d := t.source(in, out, k, to)
 	switch d.What {
 	case nat.Fixed:
 		return nat.ReplyKey(to, d.Addr, d.Port), d.LogXlates, ownership.ReasonNone
 	case nat.PickPort:
-		reply, r = t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: to, Prefer: k.SrcPort}, taken)
+		reply, r = t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: to, Prefer: k.SrcPort, Keeper: uint8(near)}, taken)
 		return reply, d.LogXlates, r
 	}
 	logged = d.LogXlates
@@ -238,11 +248,11 @@ func (t *Translator) Translates(in, out uint8, k packet.FlowKey) bool {
 }
 
 // Map implements ownership.NAT.
-func (t *Translator) Map(now int64, in, out uint8, k, to packet.FlowKey, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
+func (t *Translator) Map(now int64, in, out uint8, k, to packet.FlowKey, near wire.NodeID, taken func(packet.FlowKey) bool) (packet.FlowKey, ownership.Reason) {
 	d := t.source(in, out, k, to)
 	mapping, _, _ := t.Mapping(in, out, k, to)
 	if d.What == nat.PickPort {
-		return t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: mapping, Prefer: k.SrcPort, Exclusive: true}, taken)
+		return t.pick(now, nat.Request{Pool: d.Pool, Host: k.Src, To: mapping, Prefer: k.SrcPort, Keeper: uint8(near), Exclusive: true}, taken)
 	}
 	addr, r := t.ports.AllocateAddress(now, d.Pool, k.Src)
 	if r != nat.Allocated {

@@ -1,0 +1,149 @@
+package flowtable
+
+import (
+	"testing"
+
+	"cohort/packet"
+
+	"pgregory.net/rapid"
+)
+
+// A joined entry is found by its other key, in its direction, for as long as it is
+// there and has that key: whatever is put, deleted, scanned and grows around it.
+func TestNT4_AJoinedEntryIsFoundByBothKeys(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const capacity = 900 // two shards
+		store := NewBackupStore(testSeed, capacity)
+		type entry struct {
+			b      Backup
+			other  packet.FlowKey
+			joined bool
+		}
+		model := map[uint32]entry{}
+		by := map[packet.FlowKey]uint32{} // joined entries
+		second := func(n uint16) packet.FlowKey {
+			if n == 0 {
+				return packet.FlowKey{}
+			}
+			return packet.FlowKey{Src: packet.Addr{192, 0, 2, 1}, Dst: packet.Addr{203, 0, 113, 1}, SrcPort: 80, DstPort: n, Proto: packet.ProtoTCP}
+		}
+		part := func(n uint32) {
+			if e := model[n]; e.joined {
+				delete(by, e.other)
+				e.joined = false
+				model[n] = e
+			}
+		}
+		put := func(t *rapid.T, n uint32, mapped uint16) {
+			b, other := backupN(n), second(mapped)
+			put := func() error { return store.Put(b) }
+			if other != (packet.FlowKey{}) {
+				put = func() error { return store.PutPair(b, other) }
+			}
+			if err := put(); err != nil {
+				t.Fatal(err)
+			}
+			e := model[n]
+			if e.other != other {
+				part(n)
+				e.joined = false
+			}
+			e.b, e.other = b, other
+			model[n] = e
+		}
+		join := func(t *rapid.T, n uint32) {
+			e, known := model[n]
+			_, taken := by[e.other]
+			want := known && e.other != packet.FlowKey{} && (e.joined || !taken)
+			if got := store.Join(e.b.Key.Unpack()); got != want {
+				t.Fatalf("join %d: %v, want %v", n, got, want)
+			}
+			if want {
+				e.joined = true
+				by[e.other], model[n] = n, e
+			}
+		}
+		at := rapid.Uint32Range(0, 120)
+		mapped := rapid.Uint16Range(0, 150)
+		t.Repeat(map[string]func(*rapid.T){
+			"put":  func(t *rapid.T) { put(t, at.Draw(t, "n"), mapped.Draw(t, "mapped")) },
+			"join": func(t *rapid.T) { join(t, at.Draw(t, "n")) },
+			"many": func(t *rapid.T) {
+				for n := range uint32(60) {
+					put(t, n, uint16(n)+1)
+					join(t, n)
+				}
+			},
+			"part": func(t *rapid.T) {
+				n := at.Draw(t, "n")
+				store.Part(keyN(n).Reverse())
+				part(n)
+			},
+			"delete": func(t *rapid.T) {
+				n := at.Draw(t, "n")
+				store.Delete(keyN(n))
+				part(n)
+				delete(model, n)
+			},
+			"scan": func(t *rapid.T) {
+				every := rapid.Uint32Range(2, 5).Draw(t, "every")
+				store.Scan(0, 1<<20, func(b *Backup) bool {
+					n := b.Gen
+					switch {
+					case n%every == 0:
+						part(n)
+						delete(model, n)
+						return false
+					case n%every == 1:
+						store.Part(b.Key.Unpack())
+						part(n)
+					}
+					return true
+				})
+			},
+			"": func(t *rapid.T) {
+				if store.Len() != len(model) || store.JoinedLen() != len(by) {
+					t.Fatalf("%d entries, %d joined, want %d, %d", store.Len(), store.JoinedLen(), len(model), len(by))
+				}
+				for n, e := range model {
+					if store.Joined(keyN(n)) != e.joined {
+						t.Fatalf("entry %d joined: %v", n, !e.joined)
+					}
+				}
+				for m := range uint16(151) {
+					n, want := by[second(m)]
+					got, ok := store.ByOther(second(m))
+					if ok != want || ok && *got != model[n].b {
+						t.Fatalf("by other key %d: %+v, %v, want entry %d, %v", m, got, ok, n, want)
+					}
+					if _, ok := store.ByOther(second(m).Reverse()); ok {
+						t.Fatalf("found by the reverse of other key %d", m)
+					}
+				}
+			},
+		})
+	})
+}
+
+// What a translated connection takes at the node that keeps both its copy and its second
+// key, in bytes of a full store.
+func TestDESIGN8_BytesOfACopyThatIsAlsoAStub(t *testing.T) {
+	const n = 1 << 16
+	store := func(join bool) int {
+		s := NewBackupStore(testSeed, n)
+		for i := range uint32(n) {
+			if err := s.PutPair(backupN(i), packet.FlowKey{Dst: packet.Addr{203, 0, 113, 1}, SrcPort: uint16(i) | 1, DstPort: uint16(i) | 1, Src: packet.Addr{1, 2, byte(i >> 8), byte(i)}, Proto: packet.ProtoTCP}); err != nil {
+				t.Fatal(err)
+			}
+			if join && !s.Join(keyN(i)) {
+				t.Fatal("not joined")
+			}
+		}
+		return s.Bytes()
+	}
+	one, both := store(false), store(true)
+	t.Logf("%.1f bytes with one key, %.1f with both", float64(one)/n, float64(both)/n)
+	if both-one > 12*n || both >= 2*one {
+		t.Errorf("a second way in takes %.1f bytes", float64(both-one)/n)
+	}
+}
