@@ -101,7 +101,7 @@ clean:
 
 # The proof campaigns at full size, on real daemons in namespaces; results go
 # to docs/results. RUN selects tests, ROUNDS shortens those that go in rounds:
-# make campaign RUN=Kills/daemon ROUNDS=20
+# make campaign RUN=HL5_Kills/daemon ROUNDS=20
 RUN    ?= .
 ROUNDS ?= 0
 

@@ -49,7 +49,7 @@ var layers = []struct {
 		why: "the only place that knows everybody",
 	},
 	{pkg: "sim", may: []string{"packet", "flowtable", "policy", "nat", "ccl", "cluster", "node/core"}, why: "runs whole cores on a virtual network"},
-	{pkg: "testenv", may: []string{"packet", "config", "api", "node", "bpf"}, why: "topologies around real daemons"},
+	{pkg: "testenv", may: []string{"packet", "config", "api", "node", "bpf", "cluster/sequence"}, why: "topologies around real daemons, and who looks at their packets"},
 	{pkg: "bench", may: []string{"*"}, why: "measures anything; nothing imports it"},
 	{pkg: "cmd", may: []string{"*"}, why: "thin mains; nothing can import them"},
 	{pkg: "docs", may: []string{"*"}, why: "pages; its tests compare them with everything, nothing imports it"},

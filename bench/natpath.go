@@ -135,40 +135,7 @@ func (f *field) addSteering() error {
 // addSteeredChain is the whole way of a reply that meets the wrong node: it is
 // steered, crosses the CCL, and its owner sends it on.
 func (f *field) addSteeredChain() error {
-	a, err := f.place("chain-a")
-	if err != nil {
-		return err
-	}
-	b, err := f.place("chain-b")
-	if err != nil {
-		return err
-	}
-	ccl1, ccl2, err := cable(a.ns, b.ns, "ccl0", "ccl0")
-	if err != nil {
-		return err
-	}
-	macs := [2][6]byte{ccl1.mac, ccl2.mac}
-	first, err := f.openFastNode(a.ns, 1, 0, 0, peers(1, macs))
-	if err != nil {
-		return err
-	}
-	second, err := f.openFastNode(b.ns, 2, f.shape.Flows, 0, peers(2, macs))
-	if err != nil {
-		return err
-	}
-	shape := f.replies()
-	if err := first.steers(); err != nil {
-		return err
-	}
-	if err := second.own(&shape, b); err != nil {
-		return err
-	}
-	t, err := f.addShape("steered+owner", shape, a.near, a.in, b.far, false)
-	if err != nil {
-		return err
-	}
-	t.check = second.only("forward_owner_ccl")
-	return nil
+	return f.addBehind("steered+owner", f.replies(), 0, (*fastNode).steers)
 }
 
 // addWire is what a further hop costs on this machine whoever makes it: a

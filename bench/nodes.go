@@ -298,6 +298,12 @@ func (f *field) addForwarder() error {
 
 // addChain is the whole asymmetric path: a forwarder, the CCL, the owner.
 func (f *field) addChain() error {
+	return f.addBehind("forwarder+owner", f.shape, f.shape.Flows, func(n *fastNode) error { return n.forwards(&f.shape) })
+}
+
+// addBehind is the way of packets that meet a node with so many forward entries and
+// cross the CCL from there to their owner, which sends them on.
+func (f *field) addBehind(name string, shape traffic.Shape, forwards int, begins func(*fastNode) error) error {
 	a, err := f.place("chain-a")
 	if err != nil {
 		return err
@@ -311,7 +317,7 @@ func (f *field) addChain() error {
 		return err
 	}
 	macs := [2][6]byte{ccl1.mac, ccl2.mac}
-	first, err := f.openFastNode(a.ns, 1, 0, f.shape.Flows, peers(1, macs))
+	first, err := f.openFastNode(a.ns, 1, 0, forwards, peers(1, macs))
 	if err != nil {
 		return err
 	}
@@ -319,13 +325,13 @@ func (f *field) addChain() error {
 	if err != nil {
 		return err
 	}
-	if err := first.forwards(&f.shape); err != nil {
+	if err := begins(first); err != nil {
 		return err
 	}
-	if err := second.own(&f.shape, b); err != nil {
+	if err := second.own(&shape, b); err != nil {
 		return err
 	}
-	t, err := f.add("forwarder+owner", a.near, a.in, b.far, false)
+	t, err := f.addShape(name, shape, a.near, a.in, b.far, false)
 	if err != nil {
 		return err
 	}

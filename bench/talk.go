@@ -140,7 +140,7 @@ func (p port) setMAC() error {
 // fabric makes the ports of a namespace a switch.
 func (l *lab) fabric(ns *netns.Namespace, ports []traffic.Out, made **traffic.Fabric) error {
 	return ns.Do(func() error {
-		f, err := traffic.NewFabric(ports)
+		f, err := traffic.NewFabric(ports, nil)
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ type (
 
 // Constants of layout.h and maps.h that Go needs too.
 const (
-	LayoutVersion = 6
+	LayoutVersion = 7
 
 	ControlSlowOnly = 0x1 // Control.Flags: every packet to Go
 	NexthopValid    = 0x1 // Nexthop.Flags

@@ -32,7 +32,17 @@ type DataControl struct {
 }
 
 type DataDelegation struct {
-	_  structs.HostLayout
+	_   structs.HostLayout
+	Key struct {
+		_     structs.HostLayout
+		Saddr uint32
+		Daddr uint32
+		Sport uint16
+		Dport uint16
+		Proto uint8
+		Zone  uint8
+		Zero  uint16
+	}
 	To struct {
 		_     structs.HostLayout
 		Saddr uint32
@@ -47,6 +57,8 @@ type DataDelegation struct {
 	Flags    uint8
 	Lease    uint32
 	View     uint32
+	Forward  uint32
+	Pad      [3]uint32
 	Packets  uint64
 	Bytes    uint64
 	LastSeen uint32
@@ -54,6 +66,7 @@ type DataDelegation struct {
 	Ack      uint32
 	Window   uint16
 	Id       uint16
+	Zero     [4]uint64
 }
 
 type DataFlowSlot struct {

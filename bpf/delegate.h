@@ -10,13 +10,16 @@
 #ifndef COHORT_DELEGATE_H
 #define COHORT_DELEGATE_H
 
+#include "lookup.h"
 #include "owner.h"
 
 /* What Go wrote, copied while seq stood still. */
 struct order {
+	struct tuple key;
 	struct tuple to; /* in its upper half not protocol and zone but the delta of sequence numbers */
 	__u32 lease;
 	__u32 view;
+	__u32 forward;
 	__u16 nh;
 	__u8 iface;
 	__u8 flags;
@@ -29,12 +32,14 @@ static __always_inline int read_delegation(const struct delegation *g, struct or
 	__u32 seq = READ_ONCE(g->seq);
 
 	barrier();
+	d->key = load_key(&g->key);
 	d->to = (struct tuple){ READ_ONCE(w[0]), READ_ONCE(w[1]) };
 	d->nh = READ_ONCE(g->next_hop);
 	d->iface = READ_ONCE(g->iface);
 	d->flags = READ_ONCE(g->flags);
 	d->lease = READ_ONCE(g->lease);
 	d->view = READ_ONCE(g->view);
+	d->forward = READ_ONCE(g->forward);
 	barrier();
 	return !(seq & 1) && READ_ONCE(g->seq) == seq;
 }
@@ -76,16 +81,35 @@ static __always_inline void account_delegation(struct packet *p, struct delegati
 	WRITE_ONCE(g->window, bpf_ntohs(tcp->window));
 }
 
-/* CONTINUE: the packet is as it came, and for the owner. */
-static __always_inline enum outcome send_as_delegate(struct packet *p, __u32 slot)
+/* As in owner.h: both cache lines are on their way before anything waits. */
+static __always_inline void prefetch_accounts(const struct delegation *g)
 {
+	asm volatile("" : : "r"(READ_ONCE(g->last_seen)));
+}
+
+/*
+ * CONTINUE: the packet is as it came, and for the owner; ref leads to the forward
+ * entry. from_wire is a constant: a frame of another node is for the owner to see.
+ */
+static __always_inline enum outcome send_as_delegate(struct packet *p, int from_wire)
+{
+	__u32 slot = p->ref >> 1 & 0x3fffffff;
 	struct delegation *g = bpf_map_lookup_elem(&delegations, &slot);
 	struct order d;
 	struct hop h;
 	enum outcome o;
 	__u32 seq_delta;
+	int whole;
 
-	if (!g || !is_plain(p) || !read_delegation(g, &d) || !in_force(p, &d))
+	if (!g)
+		return not_found(p);
+	if (from_wire)
+		prefetch_accounts(g);
+	whole = read_delegation(g, &d);
+	p->ref = REF_FORWARD | d.forward << 1; /* whosever that is: it has a key */
+	if (!from_wire || !whole || !same_key(d.key, p->key) || (p->control->flags & CONTROL_SLOW_ONLY))
+		return CONTINUE;
+	if (!is_plain(p) || !in_force(p, &d))
 		return CONTINUE;
 	if (d.iface != p->iface || read_nexthop(d.nh, &h) != CONTINUE || p->ip_len > h.mtu)
 		return CONTINUE;

@@ -1,6 +1,7 @@
 package bpf_test
 
 import (
+	"slices"
 	"testing"
 
 	"cohort/bpf"
@@ -120,6 +121,14 @@ func TestDESIGN5_WhatADelegateLeavesToTheOwner(t *testing.T) {
 		{"ended", func(n *node, f uint32, _ *pkt) { n.table.EndDelegation(f) }, bpf.ForwardCCL},
 		{"being_written", func(n *node, f uint32, _ *pkt) { d, _ := n.table.Delegation(f); d.Seq++ }, bpf.ForwardCCL},
 		{"dead_before_its_forward_entry", func(n *node, f uint32, _ *pkt) { d, _ := n.table.Delegation(f); d.Flags = 0 }, bpf.ForwardCCL},
+		{"anothers_by_now", func(n *node, f uint32, _ *pkt) { d, _ := n.table.Delegation(f); d.Key.SrcPort ^= 1 }, bpf.ForwardCCL},
+		{"anothers_with_its_forward_entry", func(n *node, f uint32, _ *pkt) {
+			other := tcpKey
+			other.SrcPort ^= 1
+			n.addForward(other, 1)
+			d, _ := n.table.Delegation(f)
+			d.Key, d.Forward = other, n.table.Lookup(other).Slot()
+		}, bpf.PuntMiss},
 		{"fast_path_off", func(n *node, _ uint32, _ *pkt) { n.control.Flags = bpf.ControlSlowOnly }, bpf.PuntSlowOnly},
 		{"node_lease_over", func(n *node, _ uint32, _ *pkt) { n.control.Lease = 1 }, bpf.DropLeaseExpired},
 		{"fenced", func(n *node, _ uint32, _ *pkt) { n.control.View = 0 }, bpf.DropFenced},
@@ -163,18 +172,33 @@ func TestDESIGN5_ALeaseBeyondTheWrapOfTheClock(t *testing.T) {
 	}
 }
 
-// TestDESIGN5_ADelegationGoesWithItsForwardEntry: what XDP finds by the index is of
-// another connection, or of none.
+// TestDESIGN5_ADelegationGoesWithItsForwardEntry: once it is gone, its direction is
+// nobody's, although the slots still say what they said; and so when the index still
+// leads there.
 func TestDESIGN5_ADelegationGoesWithItsForwardEntry(t *testing.T) {
-	n, out, _ := delegated(t, tcpKey)
-	forward, d := n.addDelegation(tcpKey, out, 1, inside, toOutside)
-	n.table.Forward(forward).Key.SrcPort++ // as if its slot were used anew meanwhile
-	n.runData(from(tcpKey).bytes(t)).want(t, bpf.PuntMiss)
-	n.table.Forward(forward).Key.SrcPort--
-	n.table.Forward(forward).Flags &^= flowtable.FlowDelegated
-	n.runData(from(tcpKey).bytes(t)).want(t, bpf.ForwardCCL)
-	if packets, _ := d.Counters(); packets != 0 {
-		t.Errorf("%d packets went by a delegation that is not this connection's", packets)
+	for _, c := range []struct {
+		name string
+		end  func(n *node, forward uint32)
+		want bpf.Outcome
+	}{
+		{"ended", func(n *node, forward uint32) { n.table.EndDelegation(forward) }, bpf.ForwardCCL},
+		{"removed", func(n *node, forward uint32) { n.table.RemoveForward(forward) }, bpf.PuntMiss},
+	} {
+		for _, found := range []bool{false, true} {
+			n, out, _ := delegated(t, tcpKey)
+			forward, d := n.addDelegation(tcpKey, out, 1, inside, toOutside)
+			n.runData(from(tcpKey).bytes(t)).want(t, bpf.ForwardDelegated)
+			index := mmapped[flowtable.Bucket](t, n.maps.Index)
+			before := slices.Clone(index)
+			c.end(n, forward)
+			if found { // by a program that looked before
+				copy(index, before)
+			}
+			n.runData(from(tcpKey).bytes(t)).want(t, c.want)
+			if packets, _ := d.Counters(); packets != 1 {
+				t.Errorf("%s: %d packets went by the delegation, 1 before its end", c.name, packets)
+			}
+		}
 	}
 }
 
@@ -252,6 +276,21 @@ func TestDESIGN5_OwnerNotesWhereForwardedPacketsEnter(t *testing.T) {
 	}
 	if f.Via(0) != 0 {
 		t.Error("a packet from the wire left a mark")
+	}
+}
+
+// TestDESIGN5_TheFifthPacketBringsTheOffer: a handshake does not, and nobody waits for
+// sixteen packets.
+func TestDESIGN5_TheFifthPacketBringsTheOffer(t *testing.T) {
+	n := newNode(t, 1)
+	_, f := n.addFlow(tcpKey)
+	frame := carries(2, 1, unpadded(t, from(tcpKey)))
+	frame.entry = 3
+	for i := 1; i <= 40; i++ {
+		n.runCCL(frame.bytes(t)).want(t, bpf.ForwardOwnerCCL)
+		if got, want := f.Via(0), map[bool]uint8{true: 3}[i%16 == 5]; got != want {
+			t.Errorf("packet %d left the mark %d, want %d", i, got, want)
+		}
 	}
 }
 

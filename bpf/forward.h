@@ -16,7 +16,6 @@
 struct destination {
 	struct tuple key;
 	__u32 gen;
-	__u32 delegation;
 	__u8 owner;
 	__u8 incarnation;
 	__u8 flags;
@@ -33,7 +32,6 @@ static __always_inline int read_forward(const struct forward_slot *f, struct des
 	d->owner = READ_ONCE(f->owner);
 	d->incarnation = READ_ONCE(f->incarnation);
 	d->flags = READ_ONCE(f->flags);
-	d->delegation = READ_ONCE(f->delegation);
 	barrier();
 	return !(seq & 1) && READ_ONCE(f->seq) == seq;
 }
@@ -68,12 +66,16 @@ static __always_inline void account_forward(const struct packet *p, struct forwa
 
 static __always_inline enum outcome send_to_owner(struct packet *p, int from_wire)
 {
-	__u32 slot = p->ref >> 1 & 0x3fffffff;
-	struct forward_slot *f = bpf_map_lookup_elem(&forwards, &slot);
+	struct forward_slot *f;
 	const struct member *owner;
 	struct destination d;
 	enum outcome o;
+	__u32 slot;
 
+	if ((p->ref & REF_DELEGATED) && (o = send_as_delegate(p, from_wire)) != CONTINUE)
+		return o;
+	slot = p->ref >> 1 & 0x3fffffff;
+	f = bpf_map_lookup_elem(&forwards, &slot);
 	if (!f)
 		return not_found(p);
 	if (!read_forward(f, &d))
@@ -82,9 +84,6 @@ static __always_inline enum outcome send_to_owner(struct packet *p, int from_wir
 		return not_found(p);
 	if (p->control->flags & CONTROL_SLOW_ONLY)
 		return PUNT_SLOW_ONLY;
-	/* Only what comes from the wire: a frame of another node is for the owner to see. */
-	if (from_wire && (d.flags & FLOW_DELEGATED) && (o = send_as_delegate(p, d.delegation)) != CONTINUE)
-		return o;
 	owner = living_owner(&d);
 	if (p->from && !(owner && may_relay(p, &d)))
 		return PUNT_NOT_OWNER;

@@ -9,8 +9,8 @@
  *   flow_slot bytes 64-127   XDP, single words, last writer wins; counters atomic
  *   forward_slot 0-31        Go, under the sequence word
  *   forward_slot 32-47       XDP
- *   delegation 0-31, 62-63   Go, under the sequence word; id once, before anybody can find it
- *   delegation 32-61         XDP
+ *   delegation 0-63, 94-95   Go, under the sequence word; id once, before anybody can find it
+ *   delegation 64-93         XDP
  *   index entries            Go, one 64-bit store each
  *   nat_units                Go, one byte each
  * XDP never allocates, moves or frees anything.
@@ -20,7 +20,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 6
+#define LAYOUT_VERSION 7
 
 #define MAX_NODES 64
 #define MAX_IFACES 32
@@ -43,10 +43,13 @@ struct flow_key {
 
 /*
  * Index: two-choice buckets of eight entries. An entry is tag << 32 | ref, 0 is
- * empty. ref = kind << 31 | slot << 1 | direction; slot 0 is never used.
+ * empty. ref = kind << 31 | slot << 1 | direction; slot 0 is never used. A forward
+ * entry has no direction: that bit says that slot is one of delegations, which
+ * leads on to the forward slot, for the packets that a delegate leaves alone.
  * bucket 1 = h1 & mask, bucket 2 = bucket 1 ^ ((tag * 0x9e3779b1 | 1) & mask).
  */
 #define REF_FORWARD 0x80000000u
+#define REF_DELEGATED 1u
 #define TAG_MIX 0x9e3779b1u
 
 struct index_bucket {
@@ -95,7 +98,8 @@ struct flow_slot {
  * 100 million packets a second.
  */
 #define VIA_SHIFT 56
-#define VIA_SAMPLE 15 /* one packet in 16 leaves its mark */
+#define VIA_SAMPLE 15 /* one packet in 16 leaves its mark, */
+#define VIA_FIRST 4   /* beginning with the fifth of a direction: it has more to say than a handshake */
 
 /* What a forwarder caches: who owns this direction. */
 struct forward_slot {
@@ -106,7 +110,7 @@ struct forward_slot {
 	__u8 incarnation;   /* low byte of the owner's incarnation tag */
 	__u8 iface;
 	__u8 flags;
-	__u32 delegation;   /* with FLOW_DELEGATED: index into delegations */
+	__u32 delegation;   /* with FLOW_DELEGATED: index into delegations; not for XDP */
 	__u32 last_seen;
 	__u32 packets;      /* modulo 2^32; who counts is the owner */
 	__u64 bytes;
@@ -123,9 +127,11 @@ struct endpoints {
 /*
  * What the owner has told a forwarder to do with a direction by itself (DESIGN 5).
  * It is in force until lease, in the view with this tag, and dead without
- * FLOW_LIVE. One cache line.
+ * FLOW_LIVE. As an owner's entry: the index leads here, and the second of two cache
+ * lines can be asked for together with the first.
  */
 struct delegation {
+	struct flow_key key; /* as received */
 	struct endpoints to; /* what it leaves with */
 	__u32 seq_delta;    /* as in flow_slot */
 	__u32 seq;
@@ -134,6 +140,8 @@ struct delegation {
 	__u8 flags;         /* FLOW_LIVE, FLOW_REPLY */
 	__u32 lease;        /* ticks: in force before that */
 	__u32 view;         /* view tag */
+	__u32 forward;      /* the forward slot of this direction */
+	__u32 pad[3];
 
 	__u64 packets;
 	__u64 bytes;
@@ -142,6 +150,7 @@ struct delegation {
 	__u32 ack;
 	__u16 window;
 	__u16 id;           /* tells it from others of the same direction and node */
+	__u64 zero[4];
 } __attribute__((aligned(64)));
 
 /* A resolved neighbour. Go writes; XDP only reads. */

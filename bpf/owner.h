@@ -93,7 +93,7 @@ static __always_inline void mark_via(const struct packet *p, struct flow_slot *f
 {
 	__u8 *via = (__u8 *)&f->packets[dir] + VIA_SHIFT / 8;
 
-	if (!(READ_ONCE(f->packets[dir]) & VIA_SAMPLE) && READ_ONCE(*via) != p->entry)
+	if ((READ_ONCE(f->packets[dir]) & VIA_SAMPLE) == VIA_FIRST && READ_ONCE(*via) != p->entry)
 		WRITE_ONCE(*via, p->entry);
 }
 

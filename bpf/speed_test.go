@@ -10,6 +10,7 @@ import (
 
 	"cohort/bpf"
 	"cohort/bpf/internal/speed"
+	"cohort/flowtable"
 	"cohort/packet"
 
 	"github.com/cilium/ebpf"
@@ -47,10 +48,28 @@ func otherOf(n *node, i uint32) {
 
 func sequencedOf(n *node, i uint32) { n.addFlow(keyOf(i), sequenced) }
 
+// repliesOf makes the packets those of the responder: acknowledgements are shifted, and a
+// selective one is looked for.
+func repliesOf(n *node, i uint32) { n.addFlow(keyOf(i).Reverse(), mirrored) }
+
+func sequencedRepliesOf(n *node, i uint32) { n.addFlow(keyOf(i).Reverse(), mirrored, sequenced) }
+
+// mirrored is a flow that the outside has begun.
+func mirrored(f *flowtable.FlowSlot) {
+	f.NextHop, f.Iface = [2]uint16{toInside, toOutside}, [2]uint8{outside, inside}
+}
+
 // patOf gives connection i a mapped address and port of its own.
 func patOf(n *node, i uint32) {
 	mapped := netip.AddrFrom4([4]byte{203, 0, 113, byte(i >> 15)})
 	n.addFlow(keyOf(i), translated(keyOf(i), mapped, 1024+uint16(i&0x7fff)))
+}
+
+// delegatedOf is patOf for a node that another one has lent the direction to.
+func delegatedOf(n *node, i uint32) {
+	to := keyOf(i)
+	to.Src, to.SrcPort = packet.Addr{203, 0, 113, byte(i >> 15)}, 1024+uint16(i&0x7fff)
+	n.addDelegation(keyOf(i), to, 2, inside, toOutside)
 }
 
 var roles = []role{
@@ -58,7 +77,10 @@ var roles = []role{
 	{"forwarder", bpf.ForwardCCL, false, overIPv4, forwarderOf},
 	{"forwarder_ipv6", bpf.ForwardCCL, false, overIPv6, forwarderOf},
 	{"owner_pat", bpf.ForwardOwner, false, overIPv4, patOf},
+	{"delegated_pat", bpf.ForwardDelegated, false, overIPv4, delegatedOf},
 	{"owner_sequenced", bpf.ForwardOwner, false, overIPv4, sequencedOf},
+	{"owner_replies", bpf.ForwardOwner, false, overIPv4, repliesOf},
+	{"owner_sequenced_replies", bpf.ForwardOwner, false, overIPv4, sequencedRepliesOf},
 	{"owner_ccl", bpf.ForwardOwnerCCL, true, overIPv4, ownerOf},
 	{"owner_ccl_ipv6", bpf.ForwardOwnerCCL, true, overIPv6, ownerOf},
 	{"miss", bpf.PuntMiss, false, overIPv4, otherOf},
@@ -100,11 +122,17 @@ type course struct {
 
 func newCourse(t testing.TB, r role, connections int) *course {
 	t.Helper()
+	return newCourseOf(t, r, connections, from(keyOf(0)))
+}
+
+// newCourseOf is newCourse with the first connection's packet.
+func newCourseOf(t testing.TB, r role, connections int, first pkt) *course {
+	t.Helper()
 	needRoot(t)
 	c := &course{node: &node{t: t, id: 1, over: r.over}}
 	n := c.node
 	size := tableSize{flows: connections, forwards: 1}
-	if r.want == bpf.ForwardCCL {
+	if r.want == bpf.ForwardCCL || r.want == bpf.ForwardDelegated {
 		size = tableSize{flows: 1, forwards: connections}
 	}
 	n.load(size, func(s *ebpf.CollectionSpec) { must(t, s.Variables["only_iface"].Set(uint32(inside))) })
@@ -112,7 +140,7 @@ func newCourse(t testing.TB, r role, connections int) *course {
 	for i := range uint32(connections) {
 		r.fill(n, i)
 	}
-	c.in, c.prog = unpadded(t, from(keyOf(0))), n.data
+	c.in, c.prog = unpadded(t, first), n.data
 	l3 := uint32(14)
 	if r.ccl {
 		c.in, c.prog, l3 = r.over.carries(2, 1, c.in).bytes(t), n.ccl, uint32(r.over.payload())

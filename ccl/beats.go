@@ -133,9 +133,8 @@ func (b *Beats) Receive(now int64, f func(i int, m wire.Beat, age int64)) (int, 
 		if from == b.self {
 			continue // our own broadcast
 		}
-		a := from.As4()
-		i, known := b.hosts[uint16(a[2])<<8|uint16(a[3])]
-		if !known || a[0] != 169 || a[1] != 254 {
+		i, known := b.peer(from)
+		if !known {
 			b.unknown++
 			continue
 		}
@@ -144,6 +143,12 @@ func (b *Beats) Receive(now int64, f func(i int, m wire.Beat, age int64)) (int, 
 		}
 	}
 	return n, nil
+}
+
+// peer tells which peer has an inner address.
+func (b *Beats) peer(from netip.Addr) (i int, known bool) {
+	i, known = b.hosts[hostPart(from)]
+	return i, known && from == netip.AddrFrom4(innerAddr(hostPart(from)))
 }
 
 // open judges one datagram of peer i.

@@ -166,6 +166,22 @@ func TestHL7_CL4_WhatIsSealedForAnotherPortIsNoBeat(t *testing.T) {
 	}
 }
 
+// A peer is one inner address: the same host elsewhere is a stranger.
+func TestHL7_CL4_APeerIsAnInnerAddress(t *testing.T) {
+	b, err := newBeats(BeatsConfig{Address: netip.PrefixFrom(vtep(0), 24), Peers: peersOf(0, 3), Keys: []seal.Key{clusterKey}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, want := range map[string]int{
+		"169.254.0.2": 0, "169.254.0.3": 1,
+		"169.254.0.1": -1, "169.254.0.4": -1, "169.254.1.2": -1, "10.99.0.2": -1, "169.253.0.2": -1, "168.254.0.2": -1,
+	} {
+		if i, known := b.peer(netip.MustParseAddr(from)); known != (want >= 0) || known && i != want {
+			t.Errorf("%s is peer %d (%v), want %d", from, i, known, want)
+		}
+	}
+}
+
 // Who is no peer is not heard, and what is sealed and no beat is none. Each is
 // counted; so is what the link does not take.
 func TestHL7_CL4_StrangersAndOtherMessagesAreNoBeats(t *testing.T) {

@@ -28,7 +28,7 @@ func (e *Endpoint) Send(now int64, to netip.Addr, m wire.Message) error {
 func isControl(m wire.Message) bool {
 	switch m.(type) {
 	case wire.Claim, wire.Grant, wire.Redirect, wire.Query, wire.Owner, wire.Update, wire.Close, wire.Gone, wire.Synced,
-		wire.Bind, wire.Alias, wire.Units, wire.GiveUnits, wire.WantUnits, wire.Roster, wire.HostUnits:
+		wire.Bind, wire.Alias, wire.Units, wire.GiveUnits, wire.WantUnits, wire.Roster, wire.HostUnits, wire.Rests:
 		return false
 	}
 	return true

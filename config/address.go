@@ -162,38 +162,24 @@ func parseHostPrefixIPv6(s string) (netip.Prefix, string) {
 	return p, ""
 }
 
-func parseRangeIPv6(s string) (Range, string) {
-	from, to, found := strings.Cut(s, "-")
-	if !found {
-		to = from
-	}
-	first, problem := parseAddrIPv6(strings.TrimSpace(from))
-	if problem != "" {
-		return Range{}, problem
-	}
-	last, problem := parseAddrIPv6(strings.TrimSpace(to))
-	switch {
-	case problem != "":
-		return Range{}, problem
-	case last.Less(first):
-		return Range{}, fmt.Sprintf("%s is reversed", quote(s))
-	}
-	return Range{first, last}, ""
-}
+func parseRangeIPv6(s string) (Range, string) { return parseEnds(s, parseAddrIPv6) }
 
 func parseRange(s string) (Range, string) {
+	r, problem := parseEnds(s, parseAddr)
+	if problem != "" && !strings.Contains(s, "-") {
+		problem = quote(s) + " is not an IPv4 address or a range of them"
+	}
+	return r, problem
+}
+
+// parseEnds reads "first-last" or a single address, of which parse reads one.
+func parseEnds(s string, parse func(string) (netip.Addr, string)) (Range, string) {
 	from, to, found := strings.Cut(s, "-")
-	first, problem := parseAddr(strings.TrimSpace(from))
-	if problem != "" && !found {
-		return Range{}, quote(s) + " is not an IPv4 address or a range of them"
+	first, problem := parse(strings.TrimSpace(from))
+	if problem != "" || !found {
+		return Range{first, first}, problem
 	}
-	if problem != "" {
-		return Range{}, problem
-	}
-	if !found {
-		return Range{first, first}, ""
-	}
-	last, problem := parseAddr(strings.TrimSpace(to))
+	last, problem := parse(strings.TrimSpace(to))
 	switch {
 	case problem != "":
 		return Range{}, problem

@@ -59,19 +59,6 @@ func (i *Interface) readClusterAddress(v value) bool {
 	return len(v.p.list) == before
 }
 
-// parsed reads one value; want names what it should be.
-func parsed[T any](v value, want string, parse func(string) (T, string)) (t T) {
-	s, ok := v.scalar(want)
-	if !ok {
-		return t
-	}
-	t, problem := parse(s)
-	if problem != "" {
-		v.wrong("%s", problem)
-	}
-	return t
-}
-
 // readPool reads the pool, beside cluster addresses without mistakes, and
 // returns false when it had one.
 func (i *Interface) readPool(v value) bool {

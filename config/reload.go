@@ -8,9 +8,13 @@ import (
 	"reflect"
 )
 
+// translates is the bit of a Checksum that Translates sets (wire.ConfigTranslates).
+const translates = 1
+
 // Checksum is of what can change while a node runs (NT7): policy and nat, as
 // they were understood. Comments and the order of keys do not count, that of
-// rules and pools does. Never 0.
+// rules and pools does. Its lowest bit says whether there is anything of NAT, which no
+// reload changes: whoever knows only checksums can say so. Never 0.
 func (c *Cluster) Checksum() uint64 {
 	b, err := json.Marshal(struct {
 		Rules []Rule
@@ -20,7 +24,11 @@ func (c *Cluster) Checksum() uint64 {
 		panic(fmt.Sprintf("config: checksum: %v", err)) // plain values only
 	}
 	sum := sha256.Sum256(b)
-	return max(binary.BigEndian.Uint64(sum[:]), 1)
+	n := max(binary.BigEndian.Uint64(sum[:])&^translates, 2)
+	if c.Translates() {
+		n |= translates
+	}
+	return n
 }
 
 // Translates reports whether there is anything of NAT.
@@ -37,6 +45,8 @@ func (c *Cluster) Reloads(file string, next *Cluster) error {
 		key = "timeouts"
 	case c.Health != next.Health:
 		key = "health"
+	case c.OwnerOnly != next.OwnerOnly:
+		key = "forwarding"
 	case c.Sequences != next.Sequences:
 		key = "tcp.sequence_randomization"
 	case c.Limits != next.Limits:

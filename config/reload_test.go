@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -44,12 +45,17 @@ func TestNT7_OnlyPolicyAndNATReload(t *testing.T) {
 		{"udp: 2m", "udp: 3m", false, "timeouts"},
 		{"hold_time: 3s", "hold_time: 4s", false, "health"},
 		{"connections: 4096", "connections: 8192", false, "limits"},
+		{"timeouts: {", "forwarding: owner-only\ntimeouts: {", false, "forwarding"},
+		{"timeouts: {", "tcp: {sequence_randomization: true}\ntimeouts: {", false, "tcp.sequence_randomization"},
 		{"trust: 0,", "trust: 1,", false, "cluster.yaml:4: interfaces.outside"},
 		{"  outside: {device: out0", "  more: {device: x0, trust: 5, cluster_address: 10.9.0.254/24, pool: 10.9.0.1-10.9.0.9}\n  outside: {device: out0", true, "interfaces"},
 	} {
 		next, err := ParseCluster("cluster.yaml", []byte(strings.Replace(reloadBase, c.old, c.new, 1)))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if next.Checksum()&translates == 0 {
+			t.Errorf("%s -> %s: the checksum says that there is no NAT", c.old, c.new)
 		}
 		if changes := next.Checksum() != base.Checksum(); changes != c.changes {
 			t.Errorf("%s -> %s: checksum changes: %v, want %v", c.old, c.new, changes, c.changes)
@@ -69,5 +75,45 @@ func TestNT7_OnlyPolicyAndNATReload(t *testing.T) {
 	}
 	if err := base.Reloads("cluster.yaml", next); err == nil || !strings.Contains(err.Error(), "nat") {
 		t.Errorf("the end of nat is not refused: %v", err)
+	}
+}
+
+// Whatever the configuration gets one day, a reload that nobody has thought of is
+// refused: every part of it but policy and nat.
+func TestNT7_EveryOtherPartIsRefused(t *testing.T) {
+	for i := range reflect.TypeFor[Cluster]().NumField() {
+		field := reflect.TypeFor[Cluster]().Field(i)
+		runs, err := ParseCluster("cluster.yaml", []byte(reloadBase))
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := *runs
+		differ(t, field.Name, reflect.ValueOf(&next).Elem().Field(i))
+		err = runs.Reloads("cluster.yaml", &next)
+		if free := field.Name == "Rules" || field.Name == "NAT"; free != (err == nil) {
+			t.Errorf("another %s: %v", field.Name, err)
+		}
+	}
+}
+
+// differ changes something of v.
+func differ(t *testing.T, name string, v reflect.Value) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Int, reflect.Int64:
+		v.SetInt(v.Int() + 1)
+	case reflect.Uint16:
+		v.SetUint(v.Uint() + 1)
+	case reflect.Slice:
+		v.Set(reflect.AppendSlice(reflect.MakeSlice(v.Type(), 0, v.Len()+1), v))
+		v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+	case reflect.Struct:
+		if name != "NAT" { // any part of it
+			differ(t, name, v.Field(0))
+		}
+	default:
+		t.Fatalf("%s is of kind %v: say how it may differ", name, v.Kind())
 	}
 }

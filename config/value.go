@@ -158,44 +158,27 @@ func (v value) choice(words ...string) string {
 	return s
 }
 
-// address reads an IPv4 address.
-func (v value) address() netip.Addr {
-	s, ok := v.scalar("an address")
+// parsed reads one value; want names what it should be.
+func parsed[T any](v value, want string, parse func(string) (T, string)) (t T) {
+	s, ok := v.scalar(want)
 	if !ok {
-		return netip.Addr{}
+		return t
 	}
-	a, problem := parseAddr(s)
+	t, problem := parse(s)
 	if problem != "" {
 		v.wrong("%s", problem)
 	}
-	return a
+	return t
 }
+
+// address reads an IPv4 address.
+func (v value) address() netip.Addr { return parsed(v, "an address", parseAddr) }
 
 // hostPrefix reads an address of a host with the length of its network.
-func (v value) hostPrefix() netip.Prefix {
-	s, ok := v.scalar("an address")
-	if !ok {
-		return netip.Prefix{}
-	}
-	p, problem := parseHostPrefix(s)
-	if problem != "" {
-		v.wrong("%s", problem)
-	}
-	return p
-}
+func (v value) hostPrefix() netip.Prefix { return parsed(v, "an address", parseHostPrefix) }
 
 // addrRange reads "first-last" or a single address.
-func (v value) addrRange() Range {
-	s, ok := v.scalar("an address range")
-	if !ok {
-		return Range{}
-	}
-	r, problem := parseRange(s)
-	if problem != "" {
-		v.wrong("%s", problem)
-	}
-	return r
-}
+func (v value) addrRange() Range { return parsed(v, "an address range", parseRange) }
 
 // each calls f for every element of a list, or for the value itself if it is
 // not a list. The elements keep the list's example.

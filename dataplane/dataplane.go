@@ -21,6 +21,7 @@ type Dataplane struct {
 	cfg      Config
 	maps     mapSet
 	memory   *memory
+	grace    *Grace
 	programs []*ebpf.Program
 	attached []*attachment
 	ccl      netlink.Link
@@ -50,6 +51,7 @@ func Open(cfg Config) (*Dataplane, error) {
 	for _, a := range d.attached {
 		a.commit()
 	}
+	d.grace = newGrace(waitForPrograms)
 	return d, nil
 }
 
@@ -274,6 +276,7 @@ func (d *Dataplane) Close(keepPinned bool) error {
 		return nil
 	}
 	d.closed = true
+	d.grace.close()
 	var errs []error
 	if !keepPinned {
 		atomic.StoreUint64(&d.memory.control.Lease, 0)
@@ -313,6 +316,10 @@ func (d *Dataplane) Status() []Attachment {
 
 // Table returns the memory of the flow table, valid until Close.
 func (d *Dataplane) Table() flowtable.Memory { return d.memory.table }
+
+// Grace tells when the programs that were running have ended, for the table's Watch.
+// Valid until Close.
+func (d *Dataplane) Grace() *Grace { return d.grace }
 
 // HashSeed returns the seed of the table's hash.
 func (d *Dataplane) HashSeed() [10]uint64 { return d.memory.control.HashSeed }

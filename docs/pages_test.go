@@ -59,6 +59,25 @@ func TestEveryPageIsInTheReadme(t *testing.T) {
 	}
 }
 
+// TestEveryResultIsLinked keeps measurements from being kept and never found.
+func TestEveryResultIsLinked(t *testing.T) {
+	linked := map[string]bool{}
+	for file, content := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(content, -1) {
+			linked[filepath.Join(filepath.Dir(file), m[1])] = true
+		}
+	}
+	results, err := filepath.Glob("results/*.md")
+	if err != nil || len(results) == 0 {
+		t.Fatalf("%d results: %v", len(results), err)
+	}
+	for _, file := range results {
+		if !linked[file] {
+			t.Errorf("no page links docs/%s: say in figures.md what it shows", file)
+		}
+	}
+}
+
 // TestEveryKeyIsDocumented takes the keys from the complete examples of package
 // config.
 func TestEveryKeyIsDocumented(t *testing.T) {

@@ -114,7 +114,7 @@ func (t *Table) adoptIndex() *linkedSet {
 	for b := range t.mem.Index {
 		for i := range &t.mem.Index[b] {
 			e := t.mem.Index[b][i]
-			if e == 0 || t.belongs(e, uint32(b)) && linked.add(entryRef(e)) {
+			if e == 0 || t.belongs(e, uint32(b)) && linked.add(t.resolve(entryRef(e))) {
 				continue
 			}
 			t.store64(&t.mem.Index[b][i], 0)
@@ -125,7 +125,7 @@ func (t *Table) adoptIndex() *linkedSet {
 }
 
 func (t *Table) belongs(e uint64, b uint32) bool {
-	k := t.keyOf(entryRef(e))
+	k := t.keyOf(t.resolve(entryRef(e)))
 	if k == nil {
 		return false
 	}

@@ -40,7 +40,8 @@ func (f *FlowSlot) Counters(dir int) (packets, bytes uint64) {
 const viaShift = 56
 
 // Via returns the node where a packet of direction dir entered that another node
-// sent here, 0 = none since the last call. XDP marks one packet in sixteen.
+// sent here, 0 = none since the last call. XDP marks one packet in sixteen, the fifth
+// of a direction first.
 func (f *FlowSlot) Via(dir int) uint8 {
 	p := &f.Packets[dir]
 	if atomic.LoadUint64(p)>>viaShift == 0 {

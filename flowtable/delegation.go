@@ -7,13 +7,13 @@ import (
 )
 
 // A delegation lives beside the forward slot of its direction: the slot's flag
-// FlowDelegated and its word Delegation lead there. It begins at one store, into
-// the forward slot, and XDP stops using it at one: the same, or the loss of its
-// own FlowLive. What XDP has counted is final when the grace period has passed
-// since (DelegationSettled), and only then is it read for the last time.
+// FlowDelegated and its word Delegation lead there, for Go. For XDP, the index does. It
+// begins at one store, into the index, and XDP stops using it at one: the same, or the
+// loss of its own FlowLive. What XDP has counted is final when a rest that begins after
+// that is over (Rested), and only then is it read for the last time.
 
-// Delegate lets XDP forward the direction of a forward slot as d says. Seq is the
-// table's own and ignored in d; FlowLive is set. Errors: ErrFull (no slot free, or
+// Delegate lets XDP forward the direction of a forward slot as d says. Seq, Key and
+// Forward are the table's own and ignored in d; FlowLive is set. Errors: ErrFull (no slot free, or
 // none at all), ErrExists (the slot has a delegation, or is not live).
 func (t *Table) Delegate(forward uint32, d DelegationSlot) error {
 	f := t.Forward(forward)
@@ -27,13 +27,15 @@ func (t *Table) Delegate(forward uint32, d DelegationSlot) error {
 	}
 	dst := &t.mem.Delegations[slot]
 	d.Flags |= FlowLive
-	to, from := (*[8]uint64)(unsafe.Pointer(dst)), (*[8]uint64)(unsafe.Pointer(&d))
+	d.Key, d.Forward = f.Key, forward
+	to, from := (*[16]uint64)(unsafe.Pointer(dst)), (*[16]uint64)(unsafe.Pointer(&d))
 	for i := delegationWords; i < len(to); i++ { // XDP's half: nobody can find it yet
 		t.put64(&to[i], from[i])
 	}
 	t.writeDelegation(dst, &d)
 	t.delegated++
 	t.point(f, slot)
+	t.redirect(d.Key, forwardRef(forward), delegatedRef(slot))
 	return nil
 }
 
@@ -64,10 +66,11 @@ func (t *Table) UpdateDelegation(forward uint32, fn func(*DelegationSlot)) {
 		return
 	}
 	var copied DelegationSlot // Go's half: XDP writes the other one meanwhile
-	to, from := (*[8]uint64)(unsafe.Pointer(&copied)), (*[8]uint64)(unsafe.Pointer(d))
+	to, from := (*[16]uint64)(unsafe.Pointer(&copied)), (*[16]uint64)(unsafe.Pointer(d))
 	copy(to[:delegationWords], from[:delegationWords])
 	fn(&copied)
 	copied.Flags |= FlowLive
+	copied.Key, copied.Forward = d.Key, d.Forward
 	t.writeDelegation(d, &copied)
 }
 
@@ -78,6 +81,7 @@ func (t *Table) EndDelegation(forward uint32) (slot uint32) {
 	if d == nil {
 		return 0
 	}
+	t.redirect(d.Key, delegatedRef(slot), forwardRef(forward))
 	t.point(t.Forward(forward), 0)
 	t.killDelegation(d)
 	return slot
@@ -92,14 +96,15 @@ func (t *Table) FreeDelegation(slot uint32) {
 	t.delegated--
 }
 
-// DelegationSettled reports whether the counters of a delegation that ended at tick
-// ended are final at tick now.
-func DelegationSettled(now, ended uint32) bool { return Since(now, ended) > graceTicks }
+// delegationSeqWord is the 64-bit word that holds Seq and the hop word, and
+// delegationWords how many of a delegation are Go's.
+const delegationSeqWord = 4
 
-// delegationWords is how many 64-bit words of a delegation are Go's.
-const delegationWords = 4
+const delegationWords = 8
 
 const _ = uint(unsafe.Offsetof(DelegationSlot{}.Packets)-8*delegationWords) + uint(8*delegationWords-unsafe.Offsetof(DelegationSlot{}.Packets))
+
+const _ = uint(unsafe.Offsetof(DelegationSlot{}.Seq)-8*delegationSeqWord) + uint(8*delegationSeqWord-unsafe.Offsetof(DelegationSlot{}.Seq))
 
 // point makes a forward slot lead to a delegation, or to none.
 func (t *Table) point(f *ForwardSlot, slot uint32) {
@@ -113,13 +118,17 @@ func (t *Table) point(f *ForwardSlot, slot uint32) {
 }
 
 func (t *Table) writeDelegation(dst, src *DelegationSlot) {
-	to, from := (*[8]uint64)(unsafe.Pointer(dst)), (*[8]uint64)(unsafe.Pointer(src))
+	clearPadding(&src.Key)
+	to, from := (*[16]uint64)(unsafe.Pointer(dst)), (*[16]uint64)(unsafe.Pointer(src))
 	seq := dst.Seq
 	t.store32(&dst.Seq, seq+1)
-	t.store64(&to[0], from[0])
-	t.store64(&to[1], from[1])
-	t.store32(dst.hopWord(), *src.hopWord())
-	t.store64(&to[3], from[3])
+	for i := range delegationWords {
+		if i == delegationSeqWord {
+			t.store32(dst.hopWord(), *src.hopWord())
+		} else {
+			t.store64(&to[i], from[i])
+		}
+	}
 	t.store32(&dst.Seq, seq+2)
 }
 
@@ -169,20 +178,23 @@ func (d *DelegationSlot) InForce(now, view uint32) bool {
 }
 
 // adoptDelegations keeps those that a forward slot leads to and drops the rest: a
-// writer was killed between the two stores, or one was ending.
+// writer was killed between the stores, or one was ending. The index leads to those that
+// stay, and past the others: the entries that led to them have been cleared and linked
+// anew, to their forward slots.
 func (t *Table) adoptDelegations() {
-	s := slots{end: uint32(len(t.mem.Delegations)), fresh: 1, grace: graceOfDelegations}
+	s := slots{end: uint32(len(t.mem.Delegations)), fresh: 1}
 	used := make([]bool, len(t.mem.Delegations))
-	t.ScanForwards(0, len(t.mem.Forwards), func(_ uint32, f *ForwardSlot) bool {
+	t.ScanForwards(0, len(t.mem.Forwards), func(slot uint32, f *ForwardSlot) bool {
 		if f.Flags&FlowDelegated == 0 {
 			return true
 		}
 		d := t.DelegationAt(f.Delegation)
-		if d == nil || used[f.Delegation] || d.Seq&1 != 0 || d.Flags&FlowLive == 0 {
+		if d == nil || used[f.Delegation] || d.Seq&1 != 0 || d.Flags&FlowLive == 0 || d.Forward != slot || d.Key != f.Key {
 			t.point(f, 0)
 			return true
 		}
 		used[f.Delegation] = true
+		t.redirect(f.Key, forwardRef(slot), delegatedRef(f.Delegation))
 		return true
 	})
 	for i := uint32(1); i < s.end; i++ {

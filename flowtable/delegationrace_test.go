@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"unsafe"
+
+	"cohort/packet"
 )
 
 // xdpDelegate forwards by the delegations of some forward slots, as XDP does beside
@@ -16,25 +18,36 @@ type xdpDelegate struct {
 	packets uint64
 }
 
-// run is one packet of a forward slot. It reports a line that Go did not write.
-func (x *xdpDelegate) run(forward uint32) (torn *DelegationSlot) {
+// run is one packet of a forward slot's direction. It reports a line that Go did not
+// write.
+func (x *xdpDelegate) run(k packet.FlowKey) (torn *DelegationSlot) {
 	defer x.passes.Add(1)
-	f := &x.mem.Forwards[forward]
-	var at ForwardSlot
-	before := atomic.LoadUint32(&f.Seq)
-	readForward(&at, f)
-	if before&1 != 0 || atomic.LoadUint32(&f.Seq) != before || at.Flags&(FlowLive|FlowDelegated) != FlowLive|FlowDelegated {
+	mask := uint32(len(x.mem.Index) - 1)
+	h1, tag := hashKey(&testSeed, &k)
+	found := Ref(0)
+	for _, b := range [2]uint32{h1 & mask, otherBucket(h1&mask, tag, mask)} {
+		for i := range x.mem.Index[b] {
+			if e := atomic.LoadUint64(&x.mem.Index[b][i]); entryTag(e) == tag && found == 0 {
+				found = entryRef(e)
+			}
+		}
+	}
+	if !found.IsForward() || found.Dir() == 0 {
 		return nil
 	}
-	d := &x.mem.Delegations[at.Delegation]
-	var line [8]uint64
+	d := &x.mem.Delegations[found.Slot()]
+	var line [16]uint64
 	got := (*DelegationSlot)(unsafe.Pointer(&line))
-	before = atomic.LoadUint32(&d.Seq)
-	words := (*[8]uint64)(unsafe.Pointer(d))
-	line[0], line[1] = atomic.LoadUint64(&words[0]), atomic.LoadUint64(&words[1])
-	*got.hopWord() = atomic.LoadUint32(d.hopWord())
-	line[3] = atomic.LoadUint64(&words[3])
-	if before&1 != 0 || atomic.LoadUint32(&d.Seq) != before || got.Flags&FlowLive == 0 {
+	before := atomic.LoadUint32(&d.Seq)
+	words := (*[16]uint64)(unsafe.Pointer(d))
+	for i := range delegationWords {
+		if i == delegationSeqWord {
+			*got.hopWord() = atomic.LoadUint32(d.hopWord())
+		} else {
+			line[i] = atomic.LoadUint64(&words[i])
+		}
+	}
+	if before&1 != 0 || atomic.LoadUint32(&d.Seq) != before || got.Flags&FlowLive == 0 || got.Key != k {
 		return nil
 	}
 	var want DelegationSlot
@@ -52,6 +65,10 @@ func (x *xdpDelegate) run(forward uint32) (torn *DelegationSlot) {
 func TestDESIGN5_DelegationsUnderConcurrentForwarding(t *testing.T) {
 	const forwards, rounds = 8, 1500
 	table, slots := forwarding(t, forwards)
+	var keys [forwards]packet.FlowKey
+	for i, slot := range slots {
+		keys[i] = table.Forward(slot).Key
+	}
 	var done atomic.Bool
 	var running sync.WaitGroup
 	var readers [2]xdpDelegate
@@ -60,7 +77,7 @@ func TestDESIGN5_DelegationsUnderConcurrentForwarding(t *testing.T) {
 		x.mem = table.mem
 		running.Go(func() {
 			for n := 0; !done.Load(); n++ {
-				if torn := x.run(slots[n%forwards]); torn != nil {
+				if torn := x.run(keys[n%forwards]); torn != nil {
 					t.Errorf("half of an order: %+v", *torn)
 					return
 				}
@@ -104,7 +121,7 @@ func TestDESIGN5_DelegationsUnderConcurrentForwarding(t *testing.T) {
 			counted, bytes = counted+packets, bytes+b
 			table.FreeDelegation(slot)
 			for range 3 {
-				now += graceOfDelegations
+				now += graceTicks
 				table.Reclaim(now)
 			}
 		case i%5 < 3:

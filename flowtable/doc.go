@@ -32,7 +32,8 @@
 //     only if both were equal and even; otherwise it treats it as a miss.
 //   - A slot dies by losing FlowLive under Seq, before its index entries go, and
 //     is not reused until Reclaim has seen a grace period pass: an XDP program
-//     that found the slot just before may still be counting into it.
+//     that found the slot just before may still be counting into it. The period
+//     is the kernel's own (Grace), so it is exact however long a CPU stands still.
 //   - The words that XDP writes are read through the atomic accessors in
 //     counters.go and never through the fields.
 //

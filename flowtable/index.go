@@ -56,12 +56,29 @@ func (t *Table) locate(k *packet.FlowKey) (Ref, home) {
 func (t *Table) findKey(bucket *Bucket, tag uint32, k *packet.FlowKey) Ref {
 	for _, e := range bucket {
 		if entryTag(e) == tag && e != 0 {
-			if got := t.keyOf(entryRef(e)); got != nil && *got == *k {
-				return entryRef(e)
+			r := t.resolve(entryRef(e))
+			if got := t.keyOf(r); got != nil && *got == *k {
+				return r
 			}
 		}
 	}
 	return 0
+}
+
+// resolve returns the forward slot that the index leads to by way of a delegation, and
+// every other Ref as it is; 0 when the two do not know each other.
+func (t *Table) resolve(r Ref) Ref {
+	if !r.IsForward() || r.Dir() == 0 {
+		return r
+	}
+	d := t.DelegationAt(r.Slot())
+	if d == nil || d.Flags&FlowLive == 0 || d.Seq&1 != 0 {
+		return 0
+	}
+	if f := t.Forward(d.Forward); f == nil || f.Flags&FlowDelegated == 0 || f.Delegation != r.Slot() {
+		return 0
+	}
+	return forwardRef(d.Forward)
 }
 
 // keyOf returns the key that a Ref stands for, nil if its slot is dead or out
@@ -97,6 +114,20 @@ func (t *Table) unlink(k packet.FlowKey, r Ref) {
 		for i := range &t.mem.Index[bucket] {
 			if t.mem.Index[bucket][i] == e {
 				t.store64(&t.mem.Index[bucket][i], 0)
+			}
+		}
+	}
+}
+
+// redirect makes the entry of k lead elsewhere.
+func (t *Table) redirect(k packet.FlowKey, from, to Ref) {
+	h := t.home(&k)
+	e := makeEntry(h.tag, from)
+	for _, bucket := range [2]uint32{h.b1, h.b2} {
+		for i := range &t.mem.Index[bucket] {
+			if t.mem.Index[bucket][i] == e {
+				t.store64(&t.mem.Index[bucket][i], makeEntry(h.tag, to))
+				return
 			}
 		}
 	}

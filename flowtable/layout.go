@@ -8,7 +8,7 @@ import (
 
 // LayoutVersion changes whenever a struct below does. Pinned maps of another
 // version are rebuilt, never reinterpreted.
-const LayoutVersion = 6
+const LayoutVersion = 7
 
 // BucketEntries is the width of an index bucket: one cache line.
 const BucketEntries = 8
@@ -85,16 +85,20 @@ type Endpoints struct {
 func EndpointsOf(k packet.FlowKey) Endpoints { return Endpoints{k.Src, k.Dst, k.SrcPort, k.DstPort} }
 
 // DelegationSlot is what the owner has told a forwarder to do with a direction by
-// itself: one cache line, found by a forward slot. See bpf/layout.h.
+// itself. 128 bytes, two cache lines: the first is written by Go under Seq, the second
+// by XDP. The index leads here while it is in force. See bpf/layout.h.
 type DelegationSlot struct {
-	To       Endpoints // what packets leave with
-	SeqDelta uint32    // as in FlowSlot
-	Seq      uint32    // odd while Go rewrites the first half
+	Key      packet.FlowKey // as received
+	To       Endpoints      // what packets leave with
+	SeqDelta uint32         // as in FlowSlot
+	Seq      uint32         // odd while Go rewrites the first half
 	NextHop  uint16
 	Iface    uint8  // logical interface where the direction enters
 	Flags    uint8  // FlowLive, FlowReply
 	Lease    uint32 // ticks: in force before that
 	View     uint32 // tag of the view that it is bound to
+	Forward  uint32 // the forward slot of this direction
+	_        [3]uint32
 
 	Packets  uint64
 	Bytes    uint64 // IP total length
@@ -103,6 +107,7 @@ type DelegationSlot struct {
 	Ack      uint32
 	Window   uint16
 	ID       uint16 // tells it from others of the same direction and node
+	_        [4]uint64
 }
 
 // The sizes are promises (SPEC, DESIGN 3): owner 128 B, forwarder <= 48 B,
@@ -110,7 +115,7 @@ type DelegationSlot struct {
 const (
 	_ = uint(128-unsafe.Sizeof(FlowSlot{})) + uint(unsafe.Sizeof(FlowSlot{})-128)
 	_ = uint(48-unsafe.Sizeof(ForwardSlot{})) + uint(unsafe.Sizeof(ForwardSlot{})-48)
-	_ = uint(64-unsafe.Sizeof(DelegationSlot{})) + uint(unsafe.Sizeof(DelegationSlot{})-64)
+	_ = uint(128-unsafe.Sizeof(DelegationSlot{})) + uint(unsafe.Sizeof(DelegationSlot{})-128)
 	_ = uint(64-unsafe.Sizeof(Bucket{})) + uint(unsafe.Sizeof(Bucket{})-64)
 	_ = uint(16-unsafe.Sizeof(packet.FlowKey{})) + uint(unsafe.Sizeof(packet.FlowKey{})-16)
 )

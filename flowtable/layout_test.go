@@ -41,11 +41,11 @@ func TestLayoutIsTheSharedOne(t *testing.T) {
 		{"ForwardSlot.Delegation", unsafe.Offsetof(w.Delegation), 28},
 		{"ForwardSlot.LastSeen", unsafe.Offsetof(w.LastSeen), 32},
 		{"ForwardSlot.Packets", unsafe.Offsetof(w.Packets), 36},
-		{"DelegationSlot", unsafe.Sizeof(g), 64},
-		{"DelegationSlot.Seq", unsafe.Offsetof(g.Seq), 16},
-		{"DelegationSlot.Lease", unsafe.Offsetof(g.Lease), 24},
-		{"DelegationSlot.Packets", unsafe.Offsetof(g.Packets), 32},
-		{"DelegationSlot.ID", unsafe.Offsetof(g.ID), 62},
+		{"DelegationSlot", unsafe.Sizeof(g), 128},
+		{"DelegationSlot.Seq", unsafe.Offsetof(g.Seq), 32},
+		{"DelegationSlot.Lease", unsafe.Offsetof(g.Lease), 40},
+		{"DelegationSlot.Packets", unsafe.Offsetof(g.Packets), 64},
+		{"DelegationSlot.ID", unsafe.Offsetof(g.ID), 94},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, c.got, c.want)

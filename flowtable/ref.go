@@ -2,7 +2,8 @@ package flowtable
 
 // Ref names one direction of one slot, as the index stores it:
 // kind<<31 | slot<<1 | direction. The zero Ref is "none" because slot 0 is
-// never used.
+// never used. The index leads to the delegation of a forward slot that has one,
+// with a direction of 1; no Ref that the table gives away does.
 type Ref uint32
 
 const (
@@ -15,6 +16,8 @@ const (
 func flowRef(slot uint32, dir int) Ref { return Ref(slot<<1 | uint32(dir)) }
 
 func forwardRef(slot uint32) Ref { return Ref(refForward | slot<<1) }
+
+func delegatedRef(slot uint32) Ref { return Ref(refForward | slot<<1 | 1) }
 
 // IsForward reports whether the slot is a ForwardSlot rather than a FlowSlot.
 func (r Ref) IsForward() bool { return r&refForward != 0 }

@@ -2,29 +2,18 @@ package flowtable
 
 import "math/bits"
 
-// graceTicks is how long a slot rests after Reclaim first saw it dead. An XDP
-// program that found the slot before it died runs for microseconds; two ticks
-// are at least one millisecond, whatever the phase.
-const graceTicks = 2
-
-// graceOfDelegations is the same for delegations. A flow and a forward entry carry the
-// key that XDP compares after it has found them; a delegation is found by the number in
-// its forward entry and has none, so its slot must not be another connection's while a
-// program stands between the two reads. A hypervisor may hold a CPU there for long.
-const graceOfDelegations = 1 << 10 // about a second
-
 // slots hands out the slot numbers of one array: never used ones in order, so
 // that a small table stays in few pages, and reclaimed ones before those.
 type slots struct {
 	end   uint32   // length of the array
-	grace uint32   // ticks, 0 = graceTicks
+	grace Grace    // nil: two ticks are enough
 	fresh uint32   // the lowest number never used
 	live  []uint64 // bitmap: what a scan visits, so that it costs what lives and not what has lived
 	free  pile
 
 	dead    pile // died since the last Reclaim that stamped
-	resting pile // died before stamp
-	stamp   uint32
+	resting pile // died before rest began
+	rest    Rest
 
 	spare [][]uint32 // empty chunks of the piles
 }
@@ -93,11 +82,14 @@ func (s *slots) scan(from uint32, n int, visit func(slot uint32) bool) (next uin
 // pass counts for nothing.
 func (s *slots) reclaim(now uint32) {
 	if s.resting.len() > 0 {
-		if Since(now, s.stamp) < int32(max(s.grace, graceTicks)) {
+		if !s.rest.over(now, s.grace) {
 			return
 		}
 		s.free.take(&s.resting, &s.spare)
 	}
+	if s.dead.len() == 0 {
+		return
+	}
 	s.resting, s.dead = s.dead, s.resting
-	s.stamp = now
+	s.rest = beginRest(now, s.grace)
 }

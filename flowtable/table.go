@@ -27,6 +27,7 @@ type Table struct {
 
 	flows, forwards     slots
 	delegations         slots
+	grace               Grace
 	liveFlows, liveFwds int
 	delegated           int
 	full, displaced     uint64
@@ -218,7 +219,8 @@ func (t *Table) UpdateForward(slot uint32, fn func(*ForwardSlot)) {
 }
 
 // Reclaim makes dead slots usable again. A slot becomes free in the second call
-// after its death at the earliest, at least two ticks after the first. Call it
+// after its death at the earliest, at least two ticks after the first, and when the
+// programs that ran at the first have ended (Watch). Call it
 // every few milliseconds while there is traffic; a call costs nothing when
 // nothing died.
 func (t *Table) Reclaim(now uint32) {

@@ -397,12 +397,18 @@ func (s *search) share(u *unitState, port int) bool {
 		s.open(s.p.g.addresses[u.address].Addr, u.first+uint16(port))
 }
 
-// portless finds an address for a protocol without ports.
+// portless finds an address for a protocol without ports. A unit that rests serves
+// these too: what rests there (RFC 6888 REQ-8, NT5) are ports, of which any may be one
+// that a late packet is under way to. A protocol without ports has one key for each
+// remote, all those that live are counted, and there is no other unit of the address
+// that could serve it meanwhile (NT3). ICMP is none of these: the identifier of a
+// query is a port (RFC 5508, 3.1).
 func (s *search) portless() bool {
 	s.p.scratch = s.p.g.rank(s.q.Pool, s.q.Host, s.p.scratch)
 	for _, r := range s.p.scratch {
 		e := &s.p.g.addresses[r.address]
-		if u := &s.p.units[e.FirstUnit]; u.held && s.allows(u.portless) && s.open(e.Addr, 0) {
+		u := &s.p.units[e.FirstUnit]
+		if (u.held || u.later.held) && s.allows(u.portless) && s.open(e.Addr, 0) {
 			return true
 		}
 	}

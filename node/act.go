@@ -19,13 +19,6 @@ const (
 	leaveWait = 30 * time.Second // for a node's connections to move before it leaves
 )
 
-// intent is what an operator wants of this node, kept over restarts.
-type intent struct {
-	Leaving  bool // on its way out: it goes on with that
-	Disabled bool
-	Why      string
-}
-
 // Act implements api.Actor.
 func (p provider) Act(ctx context.Context, verb, node string) (api.Acted, error) {
 	n := p.n
@@ -156,16 +149,9 @@ func (n *Node) keepIntent() {
 	} else if why := n.core.Leaving(); why != "" && !n.passing {
 		want = intent{Leaving: true, Why: why}
 	}
-	if n.wanted != want {
-		n.wanted = want
-		n.leaves.Store(false) // what is on disk is another one's
-		n.intent.put(want)
-	}
+	n.intent.put(want)
 }
-
-// intentKept hears, on the writer's goroutine, what is on disk.
-func (n *Node) intentKept(i *intent) { n.leaves.Store(i.Leaving) }
 
 // leavingKept implements core.Config.LeavingKept. Who leaves for this life only has
 // nothing to keep.
-func (n *Node) leavingKept() bool { return n.passing || n.leaves.Load() }
+func (n *Node) leavingKept() bool { return n.passing || n.intent.leaving.Load() }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
@@ -57,7 +58,7 @@ func (n *Node) assignAddresses(id int) {
 		c := &n.cfg.Cluster.Interfaces[i]
 		l, err := netlink.LinkByName(c.Device)
 		if err == nil {
-			err = assign(l, localAddresses(c, n.cfg.Bootstrap.Name, id))
+			err = assign(l, c, n.cfg.Bootstrap.Name, id)
 		}
 		if err != nil {
 			n.log.Error("address", zap.String("interface", c.Name), zap.Error(err))
@@ -65,11 +66,17 @@ func (n *Node) assignAddresses(id int) {
 	}
 }
 
-func assign(l netlink.Link, list []localAddress) error {
+func assign(l netlink.Link, c *config.Interface, name string, id int) error {
+	list := localAddresses(c, name, id)
 	var errs []error
-	for _, a := range list {
-		if !hasAddressOf(l, a.pool) {
-			errs = append(errs, addAddress(l, ownAddress(a.prefix)))
+	for _, pool := range []config.Range{c.Pool, c.PoolIPv6} {
+		if pool.Size() == 0 || hasAddressOf(l, pool) {
+			continue
+		}
+		if k := slices.IndexFunc(list, func(a localAddress) bool { return a.pool == pool }); k >= 0 {
+			errs = append(errs, addAddress(l, ownAddress(list[k].prefix)))
+		} else {
+			errs = append(errs, fmt.Errorf("pool %s has no address for the node with id %d beside those that are pinned: make the pool larger, or pin this node", pool, id))
 		}
 	}
 	return errors.Join(errs...)

@@ -10,6 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"cohort/config"
 )
 
 // announcements is how often a new control node says where the cluster addresses
@@ -25,9 +27,47 @@ const (
 // clusterAddresses are the addresses that follow the control node, as this node
 // has them.
 type clusterAddresses struct {
-	here    bool   // this node has them, or may have
+	here bool                                  // this node has them, or may have
+	ours bool                                  // it is the control node
+	up   [config.MaxInterfaces + 1]bool        // by id: the link of the interface
+	said [config.MaxInterfaces + 1]announcings // by id
+}
+
+// announcings are those of one interface.
+type announcings struct {
 	arps    series // gratuitous ARP
 	advices series // unsolicited neighbour advertisements
+}
+
+// move begins the announcements, at a node that has the addresses now, or ends them.
+func (c *clusterAddresses) move(now int64, here bool) {
+	c.here, c.ours = here, here
+	for id := range c.said {
+		c.begin(now, uint8(id))
+	}
+}
+
+// link notes how the link of an interface is. Nobody hears an announcement while it is
+// down, and neighbours that still have the former control node's hardware address would
+// go on with it: so they begin again when it comes up.
+func (c *clusterAddresses) link(now int64, id uint8, up bool) {
+	was := c.up[id]
+	c.up[id] = up
+	if up && !was {
+		c.begin(now, id)
+	}
+}
+
+func (c *clusterAddresses) begin(now int64, id uint8) {
+	c.said[id] = announcings{}
+	if c.ours {
+		c.said[id] = announcings{newSeries(now, arpEvery), newSeries(now, adviseEvery)}
+	}
+}
+
+// due says what is to be announced on an interface now, and counts it.
+func (c *clusterAddresses) due(now int64, id uint8) (arp, advise bool) {
+	return c.said[id].arps.due(now), c.said[id].advices.due(now)
 }
 
 // series is what is to be said several times.
@@ -77,11 +117,8 @@ func (n *Node) moveClusterAddresses(now int64, rules bool) {
 		n.log.Error("local addresses", zap.Error(err))
 	}
 	n.takeAddresses()
-	n.cluster = clusterAddresses{here: rules}
-	if rules {
-		n.cluster.arps, n.cluster.advices = newSeries(now, arpEvery), newSeries(now, adviseEvery)
-		n.announceAddresses(now)
-	}
+	n.cluster.move(now, rules)
+	n.announceAddresses(now)
 }
 
 // sharedAddress is a cluster address for netlink.
@@ -111,12 +148,12 @@ func delAddress(l netlink.Link, a netip.Prefix) error {
 
 // announceAddresses makes neighbours learn where the cluster addresses are.
 func (n *Node) announceAddresses(now int64) {
-	arp, advise := n.cluster.arps.due(now), n.cluster.advices.due(now)
-	if !arp && !advise {
-		return
-	}
 	for i := range n.cfg.Cluster.Interfaces {
 		c := &n.cfg.Cluster.Interfaces[i]
+		arp, advise := n.cluster.due(now, c.ID)
+		if !arp && !advise {
+			continue
+		}
 		for _, a := range c.ClusterAddresses() {
 			if a.Addr().Is4() && !arp || a.Addr().Is6() && !advise {
 				continue

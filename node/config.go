@@ -115,42 +115,57 @@ type localAddress struct {
 }
 
 // localAddresses returns the addresses, at most one of each family, that this node
-// should have on an interface: the pinned one, or the pool's n-th for the node with
-// id n (EL7). While neither is known the family is missing.
+// should have on an interface: the pinned one, or, for the node with id n, the n-th of
+// those of the pool that nobody is pinned to (EL7): ids and pins do not know of each
+// other, and no two nodes may have one address. While neither is known, or the pool
+// has no such address, the family is missing.
 func localAddresses(i *config.Interface, name string, id int) []localAddress {
-	var pin config.Pin
-	for _, p := range i.Pins {
-		if p.Node == name {
-			pin = p
-		}
-	}
 	all := make([]localAddress, 0, 2)
 	for _, f := range []struct {
 		cluster netip.Prefix
 		pool    config.Range
-		pinned  netip.Addr
-	}{{i.ClusterAddress, i.Pool, pin.Address}, {i.ClusterAddressIPv6, i.PoolIPv6, pin.AddressIPv6}} {
-		a := f.pinned
-		if !a.IsValid() {
-			a = nth(f.pool, id)
+		of      func(config.Pin) netip.Addr
+	}{
+		{i.ClusterAddress, i.Pool, func(p config.Pin) netip.Addr { return p.Address }},
+		{i.ClusterAddressIPv6, i.PoolIPv6, func(p config.Pin) netip.Addr { return p.AddressIPv6 }},
+	} {
+		var own netip.Addr
+		pinned := map[netip.Addr]bool{}
+		for _, p := range i.Pins {
+			if a := f.of(p); a.IsValid() {
+				pinned[a] = true
+				if p.Node == name {
+					own = a
+				}
+			}
 		}
-		if a.IsValid() {
-			all = append(all, localAddress{netip.PrefixFrom(a, f.cluster.Bits()), f.pool})
+		if !own.IsValid() {
+			own = nth(f.pool, id, pinned)
+		}
+		if own.IsValid() {
+			all = append(all, localAddress{netip.PrefixFrom(own, f.cluster.Bits()), f.pool})
 		}
 	}
 	return all
 }
 
-// nth returns the n-th address of a pool, or its last; zero for n = 0.
-func nth(pool config.Range, n int) netip.Addr {
+// nth returns the n-th address of a pool among those that are not taken; zero when
+// there is none, and for n = 0.
+func nth(pool config.Range, n int, taken map[netip.Addr]bool) netip.Addr {
 	if n == 0 || !pool.First.IsValid() {
 		return netip.Addr{}
 	}
-	a := pool.First
-	for k := 1; k < n && a != pool.Last; k++ {
-		a = a.Next()
+	for a := pool.First; ; a = a.Next() {
+		if !taken[a] {
+			n--
+		}
+		if n == 0 {
+			return a
+		}
+		if a == pool.Last {
+			return netip.Addr{}
+		}
 	}
-	return a
 }
 
 var errNoKey = errors.New("node: no cluster key")

@@ -40,6 +40,7 @@ func watched(c *config.Cluster) core.Health {
 // reportLinks tells the core the state of the data interfaces.
 func (n *Node) reportLinks(now int64) {
 	for _, l := range n.fib.Links() {
+		n.cluster.link(now, l.ID, l.Up) // first: the core may take the addresses from here
 		n.core.Interface(now, l.ID, l.Up)
 	}
 }

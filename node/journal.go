@@ -16,7 +16,8 @@ import (
 // incarnation they belong to, the view that was served last, the checksum of how
 // the pools are cut, then a bit for each unit, then for each node the life whose
 // gives were taken and the number of the newest, then a bit for each unit that was
-// given away in that view. A store is in the file as
+// given away in that view, then the time, of the clock that goes on while the incarnation
+// lives, until which each unit rests, 0 = it does not. A store is in the file as
 // soon as it is made, whatever becomes of the process. After a loss of power
 // the file may be old; the incarnation is then over, and nobody believes it.
 type unitJournal struct {
@@ -29,13 +30,15 @@ const (
 	journalHead  = 20
 	journalTook  = (journalHead + wire.MaxUnits/8 + 7) &^ 7 // its words are stored whole
 	journalGone  = journalTook + 16*wire.MaxNodes
-	journalBytes = journalGone + wire.MaxUnits/8
+	journalRests = journalGone + wire.MaxUnits/8
+	journalBytes = journalRests + 8*wire.MaxUnits
 )
 
 var _ interface {
 	blocks.CutJournal
 	blocks.TakeJournal
 	blocks.GoneJournal
+	blocks.RestJournal
 } = (*unitJournal)(nil)
 
 func openJournal(path string, cut uint32) (*unitJournal, error) {
@@ -81,7 +84,7 @@ func (j *unitJournal) Recut(cut uint32) {
 func (j *unitJournal) View(number uint64) {
 	if binary.NativeEndian.Uint64(j.mem[8:]) != number {
 		binary.NativeEndian.PutUint64(j.mem[8:], number)
-		clear(j.mem[journalGone:])
+		clear(j.mem[journalGone:journalRests])
 	}
 }
 
@@ -97,6 +100,21 @@ func (j *unitJournal) Hold(unit int, held bool) {
 
 // Gone implements blocks.GoneJournal.
 func (j *unitJournal) Gone(unit int) { j.mem[journalGone+unit/8] |= 1 << (unit % 8) }
+
+// Rest implements blocks.RestJournal.
+func (j *unitJournal) Rest(unit int, end int64) {
+	binary.NativeEndian.PutUint64(j.mem[journalRests+8*unit:], uint64(end))
+}
+
+// rests lists the units that rested, and until when.
+func (j *unitJournal) rests() (list []blocks.Rest) {
+	for u := range wire.MaxUnits {
+		if end := binary.NativeEndian.Uint64(j.mem[journalRests+8*u:]); end != 0 {
+			list = append(list, blocks.Rest{Unit: u, End: int64(end)})
+		}
+	}
+	return list
+}
 
 // Took implements blocks.TakeJournal. Who is killed in its middle leaves nothing
 // of that node: the next process then takes none of the gives under way to it.

@@ -95,8 +95,41 @@ func TestHL5_JournalOfGives(t *testing.T) {
 		t.Fatalf("after other numbers: took %v, held %v, view %d, %v", got, units, view, ok)
 	}
 	j.Gone(9)
+	j.Rest(9, 5)
 	next.begin(78)
-	if got := next.took(); len(got)+len(next.gone()) != 0 {
+	if got := next.took(); len(got)+len(next.gone())+len(next.rests()) != 0 {
 		t.Fatalf("another life took %v", got)
+	}
+}
+
+// A process that takes over rests on where the one before did (NT5); a unit that was
+// given up, one of another numbering, and another view's change of what was given away
+// are kept apart.
+func TestHL5_NT5_JournalOfRests(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "units.held")
+	j, err := openJournal(path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close()
+	j.begin(77)
+	j.View(5)
+	for _, u := range []int{0, 9, wire.MaxUnits - 1} {
+		j.Rest(u, 1e12+int64(u))
+	}
+	j.Rest(9, 0)
+	j.View(6)
+	next, err := openJournal(path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.close()
+	want := []blocks.Rest{{Unit: 0, End: 1e12}, {Unit: wire.MaxUnits - 1, End: 1e12 + wire.MaxUnits - 1}}
+	if got := next.rests(); !slices.Equal(got, want) || len(next.gone()) != 0 {
+		t.Fatalf("%v rest, %v are gone", got, next.gone())
+	}
+	next.Recut(2)
+	if got := next.rests(); len(got) != 0 {
+		t.Fatalf("after other numbers %v rest", got)
 	}
 }

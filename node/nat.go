@@ -81,7 +81,7 @@ func (n *Node) restoreUnits(now int64) {
 	if !ok {
 		n.units.journal.begin(n.incarnation)
 	}
-	n.core.RestoreUnits(now, n.incarnation, view, held, n.units.journal.took(), n.units.journal.gone())
+	n.core.RestoreUnits(now, n.incarnation, view, held, n.units.journal.took(), n.units.journal.gone(), n.units.journal.rests())
 }
 
 // loseUnits says that nothing is left of a life that has begun to be resumed.

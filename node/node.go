@@ -49,7 +49,8 @@ type Node struct {
 	live   atomic.Pointer[live]
 	next   *live // prepared last; the loop's
 	state  *stateFile[saved]
-	intent *stateFile[intent]
+	views  *stateFile[viewNumber]
+	intent *intentFile
 	units  *unitState // nil without NAT
 	census census
 	xlog   *xlateLog // nil when nothing of NAT asks for one
@@ -93,14 +94,13 @@ type Node struct {
 	nextSlow  int64
 	nextLink  int64
 	cluster   clusterAddresses
+	newest    viewNumber     // in views
 	heart     *heart.Process // nil without the fast profile
 	keeper    pulse.Keeper
 	refused   refusalLog
 	foreign   foreignPeers
 
-	wanted  intent      // as it was written last
-	passing bool        // out by leave: a restart brings it back
-	leaves  atomic.Bool // as it is on disk
+	passing bool // out by leave: a restart brings it back
 }
 
 // request is a function that an API goroutine wants run in the loop.
@@ -130,8 +130,10 @@ func (n *Node) open() error {
 	if n.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return fmt.Errorf("node: eventfd: %w", err)
 	}
-	n.state = openVolatile[saved](boot.StateDir, "membership.json", func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
-	n.intent = openState[intent](boot.StateDir, "clustering.json", n.intentKept, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
+	n.state = openMembership(boot.StateDir, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
+	n.views = openState[viewNumber](boot.StateDir, "views.json", nil, func(err error) { n.log.Warn("the number of the view is not saved", zap.Error(err)) })
+	n.newest = n.lastView()
+	n.intent = openIntent(boot.StateDir, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err
 	}
@@ -172,6 +174,10 @@ func (n *Node) openDataplane() error {
 	}
 	if n.table, err = flowtable.New(n.dp.Table(), n.dp.HashSeed()); err != nil {
 		return err
+	}
+	n.table.Watch(n.dp.Grace())
+	if !n.dp.Grace().Exact() {
+		n.log.Warn("the kernel does not tell when programs have ended (membarrier): slots rest for a second of the clock")
 	}
 	seed, err := flowtable.NewSeed(rand.Reader)
 	if err != nil {
@@ -245,8 +251,8 @@ func (n *Node) openCore() error {
 			},
 			Cluster: boot.Cluster, Version: Version, DataMTU: uint16(n.cfg.dataMTU()), Interfaces: n.cfg.interfaceNames(),
 			Tier:    n.cfg.tier(),
-			Running: runs.config,
-			Peers:   boot.CCL.Peers, Hold: cl.Health.HoldTime, Fast: cl.Health.Fast, ElectionWait: cl.Health.ElectionTimeout,
+			Running: runs.config, LastTerm: n.newest.Term, LastEpoch: n.newest.Epoch,
+			Peers: boot.CCL.Peers, Hold: cl.Health.HoldTime, Fast: cl.Health.Fast, ElectionWait: cl.Health.ElectionTimeout,
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
@@ -269,15 +275,12 @@ func (n *Node) openCore() error {
 	n.started, n.now = now, now
 	n.reportLinks(now)
 	n.watchControlLink(now)
-	if want := n.intent.load(); want != nil {
-		n.wanted = *want
-		n.intentKept(want)
-	}
-	if n.resumed && !n.wanted.Disabled {
+	wanted := n.intent.want
+	if n.resumed && !wanted.Disabled {
 		n.restoreUnits(now)
 		leaving := ""
-		if n.wanted.Leaving {
-			leaving = n.wanted.Why
+		if wanted.Leaving {
+			leaving = wanted.Why
 		}
 		if err := n.core.Resume(now, was.View, was.ID, leaving, core.Patience); err == nil {
 			n.log.Info("took over the fast path of the daemon before", zap.Int("flows", n.table.Stats().Flows))
@@ -290,10 +293,10 @@ func (n *Node) openCore() error {
 	n.core.Owner().Reset(now)
 	n.loseUnits(now)
 	switch {
-	case n.wanted.Leaving: // what it had it has lost: there is nothing to wait for
-		n.core.StartDisabled(now, n.wanted.Why+"; its daemon ended on the way")
-	case n.wanted.Disabled:
-		n.core.StartDisabled(now, n.wanted.Why)
+	case wanted.Leaving: // what it had it has lost: there is nothing to wait for
+		n.core.StartDisabled(now, wanted.Why+"; its daemon ended on the way")
+	case wanted.Disabled:
+		n.core.StartDisabled(now, wanted.Why)
 	default:
 		n.core.Start(now)
 	}
@@ -309,14 +312,11 @@ func reasonField(why string) zap.Field {
 }
 
 // sequences are the numbers of TCP initiators (FR5), nil where they keep their own.
-// They come from the cluster's seed, as the director order does: every node must read
-// what any other has written, and keys of the link change.
-func sequences(on bool, k [32]byte) *sequence.Space {
+func sequences(on bool, seed [32]byte) *sequence.Space {
 	if !on {
 		return nil
 	}
-	sum := sha256.Sum256(append([]byte("cohort sequence numbers 1"), k[:]...))
-	return sequence.New([16]byte(sum[:16]))
+	return sequence.Of(seed)
 }
 
 // orderKey derives the key of the director order from the cluster's seed: the
@@ -382,6 +382,9 @@ func (n *Node) close() {
 	if n.state != nil {
 		n.state.close()
 	}
+	if n.views != nil {
+		n.views.close()
+	}
 	if n.intent != nil {
 		n.intent.close()
 	}
@@ -393,7 +396,7 @@ func (n *Node) close() {
 			errs = append(errs, unix.Close(fd))
 		}
 	}
-	n.io, n.fib, n.dp, n.link, n.state, n.intent, n.heart, n.wake, n.caller = nil, nil, nil, nil, nil, nil, nil, -1, -1
+	n.io, n.fib, n.dp, n.link, n.state, n.views, n.intent, n.heart, n.wake, n.caller = nil, nil, nil, nil, nil, nil, nil, nil, -1, -1
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("closing", zap.Error(err))
 	}

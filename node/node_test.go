@@ -18,28 +18,29 @@ func TestEL7_LocalAddressIsPinnedOrFollowsTheID(t *testing.T) {
 	i := &config.Interface{
 		ClusterAddress: netip.MustParsePrefix("10.1.0.254/24"),
 		Pool:           config.Range{First: addr("10.1.0.1"), Last: addr("10.1.0.4")},
-		Pins:           []config.Pin{{Node: "fw-b", Address: addr("10.1.0.9")}},
+		Pins:           []config.Pin{{Node: "fw-b", Address: addr("10.1.0.2")}},
 	}
 	both := *i
 	both.ClusterAddressIPv6 = netip.MustParsePrefix("2001:db8::254/64")
-	both.PoolIPv6 = config.Range{First: addr("2001:db8::1"), Last: addr("2001:db8::2")}
+	both.PoolIPv6 = config.Range{First: addr("2001:db8::1"), Last: addr("2001:db8::4")}
 	both.Pins = []config.Pin{
-		{Node: "fw-b", Address: addr("10.1.0.9"), AddressIPv6: addr("2001:db8::b")},
-		{Node: "fw-c", AddressIPv6: addr("2001:db8::c")},
+		{Node: "fw-b", Address: addr("10.1.0.2"), AddressIPv6: addr("2001:db8::1")},
+		{Node: "fw-c", AddressIPv6: addr("2001:db8::4")},
 	}
 	for _, c := range []struct {
 		name      string
 		id        int
 		ipv4, all string
 	}{
-		{"fw-b", 0, "10.1.0.9/24", "10.1.0.9/24 2001:db8::b/64"},
-		{"fw-b", 3, "10.1.0.9/24", "10.1.0.9/24 2001:db8::b/64"},
+		{"fw-b", 0, "10.1.0.2/24", "10.1.0.2/24 2001:db8::1/64"},
+		{"fw-b", 3, "10.1.0.2/24", "10.1.0.2/24 2001:db8::1/64"},
 		{"fw-a", 0, "", ""},
-		{"fw-a", 1, "10.1.0.1/24", "10.1.0.1/24 2001:db8::1/64"},
-		{"fw-a", 4, "10.1.0.4/24", "10.1.0.4/24 2001:db8::2/64"},
-		{"fw-a", 9, "10.1.0.4/24", "10.1.0.4/24 2001:db8::2/64"}, // never outside the pool
-		{"fw-c", 0, "", "2001:db8::c/64"},                        // of one family only
-		{"fw-c", 2, "10.1.0.2/24", "10.1.0.2/24 2001:db8::c/64"},
+		{"fw-a", 1, "10.1.0.1/24", "10.1.0.1/24 2001:db8::2/64"},
+		{"fw-a", 2, "10.1.0.3/24", "10.1.0.3/24 2001:db8::3/64"}, // not another's
+		{"fw-a", 3, "10.1.0.4/24", "10.1.0.4/24"},                // nothing is left
+		{"fw-a", 4, "", ""},
+		{"fw-c", 0, "", "2001:db8::4/64"}, // of one family only
+		{"fw-c", 2, "10.1.0.3/24", "10.1.0.3/24 2001:db8::4/64"},
 	} {
 		for i, want := range map[*config.Interface]string{i: c.ipv4, &both: c.all} {
 			var got []string

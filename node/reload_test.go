@@ -3,6 +3,7 @@ package node
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"cohort/api"
+	"cohort/ccl/wire"
 	"cohort/config"
+	"cohort/nat"
 	"cohort/node/core"
 )
 
@@ -170,5 +173,25 @@ func TestCL10_KeyFileOfAnotherClusterIsRefused(t *testing.T) {
 	}
 	if n.cfg.Keys.Seed != own.Seed || n.cfg.Keys.Link[0] != own.Link[0] {
 		t.Error("the keys changed all the same")
+	}
+}
+
+// Membership reads off a checksum whether a configuration translates (EL8).
+func TestEL8_AChecksumSaysWhetherThereIsNAT(t *testing.T) {
+	with, err := config.ParseCluster("cluster.yaml", []byte(config.ExampleCluster))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 16 { // of a sum, the bit would be right by chance
+		for _, translates := range []bool{true, false} {
+			c := *with
+			c.Rules = []config.Rule{{Name: fmt.Sprint(i)}}
+			if !translates {
+				c.NAT = nat.Config{}
+			}
+			if c.Translates() != translates || (c.Checksum()&wire.ConfigTranslates != 0) != translates {
+				t.Errorf("translates: %v; the checksum %x", translates, c.Checksum())
+			}
+		}
 	}
 }

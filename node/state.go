@@ -9,7 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"cohort/ccl/wire"
+	"cohort/cluster/membership"
 )
 
 // saved is what a restarted daemon needs to go on as the same member (HL5). It
@@ -27,6 +30,31 @@ func (v *saved) usable() bool {
 	return v != nil && v.View != nil && v.ID != 0 && v.Incarnation != 0
 }
 
+// viewNumber is the newest view that this node has applied, in whatever life. It
+// outlives them all, and the machine's power: term and epoch begin beyond it, or views
+// of a cluster that begins anew would be named, and tagged, as those that a straggler
+// of the former one may still be in (FR13, EL5). See cluster/membership, Terms.
+type viewNumber struct{ Term, Epoch uint32 }
+
+// newer puts v into the number, as numbers of views grow.
+func (n viewNumber) newer(v *wire.View) viewNumber {
+	return viewNumber{max(n.Term, v.Term), max(n.Epoch, v.Epoch)}
+}
+
+// lastView reads what the lives before have left. A damaged file is not worth staying
+// out for: a straggler has to meet the node within its hold time.
+func (n *Node) lastView() viewNumber {
+	switch v, err := n.views.read(); {
+	case err != nil:
+		n.log.Warn("the number of the last view is lost; views are numbered from one again, unless others know better", zap.Error(err))
+	case v != nil && membership.Sane(v.Term, v.Epoch):
+		return *v
+	case v != nil:
+		n.log.Warn("the number of the last view makes no sense; views are numbered from one again, unless others know better", zap.Uint32("term", v.Term), zap.Uint32("epoch", v.Epoch))
+	}
+	return viewNumber{}
+}
+
 // stateFile keeps the newest T in a file, written in the background: the loop
 // never waits for a disk. Only the newest version matters.
 type stateFile[T any] struct {
@@ -35,16 +63,16 @@ type stateFile[T any] struct {
 	next    *T
 	wake    chan struct{}
 	done    chan struct{}
-	written func(*T)               // on the writer's goroutine; may be nil
-	fail    func(error)            // the first of failures in a row
-	sync    func(dir string) error // syncDir, but for tests; nil: this need not outlive the machine
+	written func(*T)             // on the writer's goroutine; may be nil
+	fail    func(error)          // the first of failures in a row
+	sync    func(*os.File) error // of a file or a directory: Sync, but for tests; nil: this need not outlive the machine
 }
 
-// openVolatile is openState for what a loss of power makes worthless anyway: the
-// next process finds what was written a moment before this one was killed, however
-// slow the disk is.
-func openVolatile[T any](dir, name string, fail func(error)) *stateFile[T] {
-	s := newState[T](dir, name, nil, fail)
+// openMembership opens what a loss of power makes worthless anyway, so it waits for
+// no disk: the next process finds what was written a moment before this one was
+// killed, however slow the disk is.
+func openMembership(dir string, fail func(error)) *stateFile[saved] {
+	s := newState[saved](dir, "membership.json", nil, fail)
 	s.sync = nil
 	go s.run()
 	return s
@@ -59,7 +87,7 @@ func openState[T any](dir, name string, written func(*T), fail func(error)) *sta
 func newState[T any](dir, name string, written func(*T), fail func(error)) *stateFile[T] {
 	return &stateFile[T]{
 		path: filepath.Join(dir, name), written: written,
-		wake: make(chan struct{}, 1), done: make(chan struct{}), fail: fail, sync: syncDir,
+		wake: make(chan struct{}, 1), done: make(chan struct{}), fail: fail, sync: (*os.File).Sync,
 	}
 }
 
@@ -149,7 +177,7 @@ func (s *stateFile[T]) write(v *T) error {
 	}
 	_, err = f.Write(b)
 	if err == nil && s.sync != nil {
-		err = f.Sync() // the name must not outlive the content
+		err = s.sync(f) // the name must not outlive the content
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -160,20 +188,15 @@ func (s *stateFile[T]) write(v *T) error {
 	// The content is on disk under a name that is not yet: without this, the file
 	// before is what a loss of power may leave.
 	if s.sync != nil {
-		if err := s.sync(filepath.Dir(s.path)); err != nil {
+		d, err := os.Open(filepath.Dir(s.path))
+		if err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+		if err := errors.Join(s.sync(d), d.Close()); err != nil {
 			return fmt.Errorf("state: %w", err)
 		}
 	}
 	return nil
-}
-
-// syncDir returns when the names in a directory are on disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // close waits for the last write.

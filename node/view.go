@@ -25,6 +25,8 @@ func (n *Node) Apply(v *wire.View, self wire.NodeID) {
 	n.dp.SetView(v.Tag(), was, self)
 	n.renewLease(dataplane.Now())
 	n.state.put(saved{Incarnation: v.Member(self).Incarnation, ID: self, View: v, Interfaces: n.cfg.interfaceNames()})
+	n.newest = n.newest.newer(v)
+	n.views.put(n.newest)
 	n.assignAddresses(int(self)) // first: the kernel drops an interface's later addresses with its first
 	if rules := v.Control == self; rules || n.cluster.here {
 		n.moveClusterAddresses(dataplane.Now(), rules)

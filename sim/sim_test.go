@@ -3,7 +3,6 @@ package sim
 import (
 	"flag"
 	"fmt"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ var (
 	seeds   = flag.Int("seeds", 40, "seeds to play of every scenario")
 	first   = flag.Uint64("first", 1, "first seed")
 	history = flag.Bool("history", false, "print the history of every run (use with -seeds 1)")
+	numbers = flag.Bool("sequences", false, "every seed with sequence numbers that carry the owner (FR5), and not only half of them")
 	watch   = flag.Int("watch", 0, "with -history: the conversation whose roles and messages are shown, from 1")
 )
 
@@ -52,22 +52,11 @@ func playTown(t *testing.T, cfg Config, seed uint64) Result {
 // settle gives a scenario what depends on the seed and on the flags.
 func settle(cfg Config, seed uint64) Config {
 	cfg.Seed, cfg.Watch, cfg.Nodes = seed, *watch, sizes[seed%uint64(len(sizes))]
-	// Sizes change with the lower bits. Partitions: see docs/ownership.md, sequence numbers.
-	cfg.Sequences = seed>>3&1 == 0 && !slices.ContainsFunc(cfg.Faults, splits)
+	cfg.Sequences = *numbers || seed>>3&1 == 0 // sizes change with the lower bits
 	if *history {
 		cfg.Trace = func(at int64, line string) { fmt.Printf("%10.3f ms  %s\n", float64(at-1000*second)/1e6, line) }
 	}
 	return cfg
-}
-
-// splits reports whether a fault may leave nodes on both sides of a cut.
-func splits(f Fault) bool {
-	for _, s := range []Fault{Partition, DeadlyHeal, LongPartition, OneWay, Halves, Alone, Deaf, Mute, Flapping} {
-		if reflect.ValueOf(f).Pointer() == reflect.ValueOf(s).Pointer() {
-			return true
-		}
-	}
-	return false
 }
 
 func report(t *testing.T, seed uint64, r Result) {
@@ -107,6 +96,7 @@ func TestNT6(t *testing.T) {
 // TestEL10_FR13_DrainsBesideEverything drains nodes while their copies must be stored
 // first, while others die and leave orphans, while the control role moves or is lost, and
 // while the link is cut (a side that knows all of a port must not say so of the other's).
+// It plays an eighth of the seeds, of each of twelve.
 func TestEL10_FR13_DrainsBesideEverything(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"sync":       {Sync: true, Faults: []Fault{Drain}},
@@ -123,11 +113,13 @@ func TestEL10_FR13_DrainsBesideEverything(t *testing.T) {
 				cfg.NAT = nat
 				var sum Result
 				n := (*seeds + 7) / 8
-				for s := range n {
+				// A strike that finds a node missing drains nobody: in up to a third of the
+				// seeds of a scenario all do. It goes on until one has drained.
+				for s := 0; s < n || sum.Drains == 0 && s < n+40; s++ {
 					r := play(t, name, cfg, *first+uint64(s))
 					sum.Completed, sum.Excused, sum.Drains, sum.Inherited = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Drains+r.Drains, sum.Inherited+r.Inherited
 				}
-				t.Logf("%d seeds: %d conversations complete, %d excused, %d drains moved %d connections", n, sum.Completed, sum.Excused, sum.Drains, sum.Inherited)
+				t.Logf("%d seeds at least: %d conversations complete, %d excused, %d drains moved %d connections", n, sum.Completed, sum.Excused, sum.Drains, sum.Inherited)
 				if sum.Completed == 0 || sum.Drains == 0 {
 					t.Error("nothing completed, or nobody drained")
 				}

@@ -162,6 +162,7 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 	if !p.reply {
 		taken, ok := c.take(&p, as)
 		if !ok {
+			c.challenge(as, taken)
 			return
 		}
 		if !c.reached || p.step >= c.seen {
@@ -242,6 +243,15 @@ func (c *conn) take(p *pkt, as packet.FlowKey) (taken uint32, ok bool) {
 		c.taken[as], taken = by, by
 	}
 	return taken, by == taken || p.step == 0
+}
+
+// challenge answers what is outside the window with what the responder has got so far
+// (RFC 9293, 3.10.7.4).
+func (c *conn) challenge(as packet.FlowKey, taken uint32) {
+	last := c.packet(max(c.seen-1, 0), false, c.key)
+	p := c.packet(c.steps, true, as)
+	p.Seq, p.Ack, p.SeqLen, p.Flags = last.Seq+last.SeqLen, last.Seq+last.SeqLen+taken, 0, ownership.ACK
+	c.w.clock.after(200*us, func() { c.w.enter(p) })
 }
 
 // moved is a request that the server does not recognise: it came from another

@@ -38,6 +38,9 @@ func (w *World) roles(k packet.FlowKey) string {
 				if f.Flags&flowtable.FlowProvisional != 0 {
 					b.WriteString(", provisional")
 				}
+				if f.SeqDelta != 0 {
+					fmt.Fprintf(&b, ", numbers +%d", f.SeqDelta)
+				}
 				if f.Key[1] != f.Key[0].Reverse() {
 					fmt.Fprintf(&b, ", as %v:%d", f.Key[1].Dst, f.Key[1].DstPort)
 				}
@@ -45,7 +48,7 @@ func (w *World) roles(k packet.FlowKey) string {
 			}
 		}
 		if e, ok := n.copies.Get(k); ok {
-			fmt.Fprintf(&b, " %d:copy(of %d gen %d)", n.index+1, e.Owner, e.Gen)
+			fmt.Fprintf(&b, " %d:copy(of %d gen %d, %v, numbers +%d)", n.index+1, e.Owner, e.Gen, flowtable.TCPState(e.State), n.copies.SeqDelta(k))
 		}
 	}
 	return b.String()

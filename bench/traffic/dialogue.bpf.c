@@ -17,7 +17,8 @@
  *
  * Each packet leaves by a port chosen at random, or each connection's packets of
  * one direction do: routers with ECMP that spread packets, or connections. With
- * UDP a client sends one packet and gets one back.
+ * UDP a client sends one packet and gets one back. With tiers a node that has no
+ * capacity left gets none.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -27,6 +28,8 @@
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+
+#include "tier.h"
 
 #define PORTS 0x4000    /* ports of the clients that tell connections apart, from this number on */
 #define PAYLOAD 12      /* bytes of data in a packet */
@@ -257,13 +260,12 @@ static __always_inline __u32 port_of(const struct words *w, __u32 came_in)
 	return (__u64)h * num_outs >> 32;
 }
 
-/* Makes the frame this packet, all of it, and sends it to some node. */
-static __always_inline int say(struct xdp_md *ctx, const struct words *w, __u32 came_in)
+/* Makes the frame this packet, all of it, and sends it by way out j. */
+static __always_inline int speak(struct xdp_md *ctx, const struct words *w, __u32 j)
 {
 	int header = w->proto == IPPROTO_UDP ? sizeof(struct udphdr) : sizeof(struct tcphdr);
 	int size = ETH_HLEN + (int)sizeof(struct iphdr) + header + w->len;
 	int more = size - (int)((long)ctx->data_end - (long)ctx->data);
-	__u32 j = port_of(w, came_in);
 	const volatile struct port *out;
 	void *data, *end, *l4;
 	struct iphdr *ip;
@@ -319,6 +321,16 @@ static __always_inline int say(struct xdp_md *ctx, const struct words *w, __u32 
 	return bpf_redirect(out->ifindex, 0);
 }
 
+/* Says it to some node, unless that has no capacity left. */
+static __always_inline int say(struct xdp_md *ctx, const struct words *w, __u32 came_in)
+{
+	__u32 j = port_of(w, came_in);
+
+	if (tiered && !admit(j))
+		return XDP_DROP;
+	return speak(ctx, w, j);
+}
+
 /* Live frames: the first packet of the next connection, or data of any. */
 SEC("xdp.frags")
 int dial(struct xdp_md *ctx)
@@ -344,6 +356,8 @@ int dial(struct xdp_md *ctx)
 	w.daddr = bpf_htonl(server_base + (i / PORTS & server_mask));
 	w.sport = bpf_htons(PORTS | (i & (PORTS - 1)));
 	count(DIALLED, 0);
+	if (tiered)
+		tick();
 	return say(ctx, &w, 0);
 }
 

@@ -31,6 +31,9 @@ type Talk struct {
 	// Back has what is answered go back by the port where it came in: nodes that
 	// know nothing of each other. With ByFlow a connection has one node.
 	Back bool
+	// Tiers bounds what the node behind each of Outs gets, by its number there; nil:
+	// nothing does.
+	Tiers *Tiers
 }
 
 // shape tells the keys of the connections.
@@ -82,11 +85,12 @@ func (t *Talk) open(d Dialling) (*side, error) {
 	} {
 		errs = append(errs, spec.Variables[name].Set(value))
 	}
-	if err := errors.Join(errs...); err != nil {
+	opts, err := t.Tiers.into(spec)
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, fmt.Errorf("traffic: %w", err)
 	}
 	s := &side{}
-	if err := spec.LoadAndAssign(&s.objs, nil); err != nil {
+	if err := spec.LoadAndAssign(&s.objs, opts); err != nil {
 		return nil, fmt.Errorf("traffic: load: %w", err)
 	}
 	return s, nil

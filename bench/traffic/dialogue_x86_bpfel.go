@@ -20,11 +20,23 @@ type dialoguePort struct {
 	Pad     [2]uint8
 }
 
+type dialogueTier struct {
+	_       structs.HostLayout
+	Rate    uint64
+	Depth   uint64
+	Level   uint64
+	Filled  uint64
+	Passed  uint64
+	Refused uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	dialogueMapCounts      = "counts"
+	dialogueMapTierClock   = "tier_clock"
+	dialogueMapTiers       = "tiers"
 	dialogueProgAnswer     = "answer"
 	dialogueProgDial       = "dial"
 	dialogueProgListen     = "listen"
@@ -44,6 +56,7 @@ const (
 	dialogueVarServerBase  = "server_base"
 	dialogueVarServerMask  = "server_mask"
 	dialogueVarServerPort  = "server_port"
+	dialogueVarTiered      = "tiered"
 	dialogueVarTurn        = "turn"
 	dialogueVarUdp         = "udp"
 )
@@ -99,7 +112,9 @@ type dialogueProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dialogueMapSpecs struct {
-	Counts *ebpf.MapSpec `ebpf:"counts"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
+	TierClock *ebpf.MapSpec `ebpf:"tier_clock"`
+	Tiers     *ebpf.MapSpec `ebpf:"tiers"`
 }
 
 // dialogueVariableSpecs contains global variables before they are loaded into the kernel.
@@ -122,6 +137,7 @@ type dialogueVariableSpecs struct {
 	ServerBase  *ebpf.VariableSpec `ebpf:"server_base"`
 	ServerMask  *ebpf.VariableSpec `ebpf:"server_mask"`
 	ServerPort  *ebpf.VariableSpec `ebpf:"server_port"`
+	Tiered      *ebpf.VariableSpec `ebpf:"tiered"`
 	Turn        *ebpf.VariableSpec `ebpf:"turn"`
 	Udp         *ebpf.VariableSpec `ebpf:"udp"`
 }
@@ -146,12 +162,16 @@ func (o *dialogueObjects) Close() error {
 //
 // It can be passed to loadDialogueObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dialogueMaps struct {
-	Counts *ebpf.Map `ebpf:"counts"`
+	Counts    *ebpf.Map `ebpf:"counts"`
+	TierClock *ebpf.Map `ebpf:"tier_clock"`
+	Tiers     *ebpf.Map `ebpf:"tiers"`
 }
 
 func (m *dialogueMaps) Close() error {
 	return _DialogueClose(
 		m.Counts,
+		m.TierClock,
+		m.Tiers,
 	)
 }
 
@@ -175,6 +195,7 @@ type dialogueVariables struct {
 	ServerBase  *ebpf.Variable `ebpf:"server_base"`
 	ServerMask  *ebpf.Variable `ebpf:"server_mask"`
 	ServerPort  *ebpf.Variable `ebpf:"server_port"`
+	Tiered      *ebpf.Variable `ebpf:"tiered"`
 	Turn        *ebpf.Variable `ebpf:"turn"`
 	Udp         *ebpf.Variable `ebpf:"udp"`
 }

@@ -4,7 +4,8 @@
 /*
  * The switch between the nodes of a cluster, as cheap as it can be made: frames
  * to a known port are redirected to it, the rest is the bridge's. It counts what
- * the link carries.
+ * the link carries. With tiers a data frame takes from what its receiver can take;
+ * control does not.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -13,6 +14,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "tier.h"
+
 #define MAX_PORTS 16
 #define VXLAN_PORT 4789
 #define INNER (ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr) + 8)
@@ -20,7 +23,8 @@
 struct port {
 	__u32 ifindex;
 	__u8 mac[ETH_ALEN];
-	__u8 pad[2];
+	__u8 node; /* its number among the tiers */
+	__u8 pad;
 };
 
 /* Set at load time by Go. Port i is found by the last byte of its MAC. */
@@ -71,6 +75,8 @@ int fabric(struct xdp_md *ctx)
 	for (int i = 0; i < ETH_ALEN; i++)
 		if (p->mac[i] != to[i])
 			return XDP_PASS;
+	if (tiered && what == DATA_FRAMES && !admit(p->node))
+		return XDP_DROP;
 	return bpf_redirect(p->ifindex, 0);
 }
 

@@ -34,28 +34,31 @@ func (c Carried) Sub(since Carried) Carried {
 }
 
 // NewFabric attaches to ports of the calling thread's namespace, each with the
-// MAC of its cable's other end. The last four bits of the MACs differ.
-func NewFabric(ports []Out) (*Fabric, error) {
+// MAC of its cable's other end. The last four bits of the MACs differ. Tiers bounds
+// what the node behind each port gets in data frames, by its number among them; nil:
+// nothing does.
+func NewFabric(ports []Out, tiers *Tiers) (*Fabric, error) {
 	spec, err := loadFabric()
 	if err != nil {
 		return nil, fmt.Errorf("traffic: %w", err)
 	}
 	var table [MaxOuts]fabricPort
-	for _, p := range ports {
+	for node, p := range ports {
 		at := &table[p.MAC[5]%MaxOuts]
 		if at.Ifindex != 0 {
 			return nil, fmt.Errorf("traffic: fabric: two MACs end in %#x", p.MAC[5]%MaxOuts)
 		}
-		*at = fabricPort{Ifindex: uint32(p.Ifindex), Mac: p.MAC}
+		*at = fabricPort{Ifindex: uint32(p.Ifindex), Mac: p.MAC, Node: uint8(node)}
 	}
 	var t [2]byte
 	binary.BigEndian.PutUint16(t[:], bpf.CCLEthertype)
-	err = errors.Join(spec.Variables["ports"].Set(table), spec.Variables["data_type"].Set(binary.NativeEndian.Uint16(t[:])))
+	opts, err := tiers.into(spec)
+	err = errors.Join(err, spec.Variables["ports"].Set(table), spec.Variables["data_type"].Set(binary.NativeEndian.Uint16(t[:])))
 	if err != nil {
 		return nil, fmt.Errorf("traffic: %w", err)
 	}
 	f := &Fabric{}
-	if err := spec.LoadAndAssign(&f.objs, nil); err != nil {
+	if err := spec.LoadAndAssign(&f.objs, opts); err != nil {
 		return nil, fmt.Errorf("traffic: load: %w", err)
 	}
 	for _, p := range ports {

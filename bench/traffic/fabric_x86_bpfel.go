@@ -17,17 +17,31 @@ type fabricPort struct {
 	_       structs.HostLayout
 	Ifindex uint32
 	Mac     [6]uint8
-	Pad     [2]uint8
+	Node    uint8
+	Pad     uint8
+}
+
+type fabricTier struct {
+	_       structs.HostLayout
+	Rate    uint64
+	Depth   uint64
+	Level   uint64
+	Filled  uint64
+	Passed  uint64
+	Refused uint64
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	fabricMapCarried  = "carried"
-	fabricProgFabric  = "fabric"
-	fabricVarDataType = "data_type"
-	fabricVarPorts    = "ports"
+	fabricMapCarried   = "carried"
+	fabricMapTierClock = "tier_clock"
+	fabricMapTiers     = "tiers"
+	fabricProgFabric   = "fabric"
+	fabricVarDataType  = "data_type"
+	fabricVarPorts     = "ports"
+	fabricVarTiered    = "tiered"
 )
 
 // loadFabric returns the embedded CollectionSpec for fabric.
@@ -79,7 +93,9 @@ type fabricProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fabricMapSpecs struct {
-	Carried *ebpf.MapSpec `ebpf:"carried"`
+	Carried   *ebpf.MapSpec `ebpf:"carried"`
+	TierClock *ebpf.MapSpec `ebpf:"tier_clock"`
+	Tiers     *ebpf.MapSpec `ebpf:"tiers"`
 }
 
 // fabricVariableSpecs contains global variables before they are loaded into the kernel.
@@ -88,6 +104,7 @@ type fabricMapSpecs struct {
 type fabricVariableSpecs struct {
 	DataType *ebpf.VariableSpec `ebpf:"data_type"`
 	Ports    *ebpf.VariableSpec `ebpf:"ports"`
+	Tiered   *ebpf.VariableSpec `ebpf:"tiered"`
 }
 
 // fabricObjects contains all objects after they have been loaded into the kernel.
@@ -110,12 +127,16 @@ func (o *fabricObjects) Close() error {
 //
 // It can be passed to loadFabricObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fabricMaps struct {
-	Carried *ebpf.Map `ebpf:"carried"`
+	Carried   *ebpf.Map `ebpf:"carried"`
+	TierClock *ebpf.Map `ebpf:"tier_clock"`
+	Tiers     *ebpf.Map `ebpf:"tiers"`
 }
 
 func (m *fabricMaps) Close() error {
 	return _FabricClose(
 		m.Carried,
+		m.TierClock,
+		m.Tiers,
 	)
 }
 
@@ -125,6 +146,7 @@ func (m *fabricMaps) Close() error {
 type fabricVariables struct {
 	DataType *ebpf.Variable `ebpf:"data_type"`
 	Ports    *ebpf.Variable `ebpf:"ports"`
+	Tiered   *ebpf.Variable `ebpf:"tiered"`
 }
 
 // fabricPrograms contains all programs after they have been loaded into the kernel.

@@ -79,7 +79,7 @@ func Append(b []byte, m Message) []byte {
 		t, b = TypeReport, appendReport(b, &m)
 	case Synced:
 		t, b = TypeSynced, append(binary.BigEndian.AppendUint32(b, m.View), byte(m.Phase))
-	case Units, GiveUnits, WantUnits, Roster, HostUnits:
+	case Units, GiveUnits, WantUnits, Roster, HostUnits, Rests:
 		t, b = appendUnits(b, m)
 	default:
 		t, b = appendMembership(b, m)

@@ -164,6 +164,14 @@ var generators = map[Type]func(*rapid.T) Message{
 			Host: genAddr4(t, "host"), Count: rapid.Uint16().Draw(t, "count"),
 		}
 	},
+	TypeRests: func(t *rapid.T) Message {
+		m := Rests{View: rapid.Uint32().Draw(t, "view"), Departing: rapid.Bool().Draw(t, "departing"), First: rapid.Uint32Range(0, MaxUnits).Draw(t, "first")}
+		m.Count = rapid.Uint32Range(0, MaxUnits-m.First).Draw(t, "count")
+		for _, u := range genRanges(t, m.First, m.First+m.Count) {
+			m.Units = append(m.Units, UnitRest{u.First, rapid.Uint32().Draw(t, "left")})
+		}
+		return m
+	},
 	TypeRoster: func(t *rapid.T) Message {
 		var m Roster
 		for range rapid.IntRange(0, MaxRoster).Draw(t, "n") {

@@ -74,6 +74,7 @@ var samples = []Message{
 	Claim{Conn: shiftedConn},
 	Delegate{Op: DelegateGrant, Key: sampleKey, ID: 7, Gen: 2, View: 0x01000002, Stamp: 0x99, Lease: 2384, In: 2, To: sampleKey, SeqDelta: 0x12345678, Reply: true},
 	Exposure{Owned: 1000, NoCopy: 3, Async: 5, Sync: 1, Behind: 2, Oldest: 1500, P50: 130, P99: 2047, Held: []HeldBy{{1, 500}, {3, 493}}},
+	Rests{View: 0x01000002, Departing: true, First: 126, Count: 126, Units: []UnitRest{{126, 0}, {200, 119000}, {201, RestWhole}}},
 }
 
 var shiftedConn = func() Conn {

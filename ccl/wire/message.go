@@ -35,6 +35,7 @@ const (
 	TypeKept            Type = 17 // holder of a copy or a second key -> owner: I have it (durability sync)
 	TypeDelegate        Type = 18 // owner -> forwarder: forward this direction yourself, or do not any more
 	TypeReport          Type = 19 // forwarder -> owner: what it has forwarded, and what it wants to
+	TypeRests           Type = 20 // member -> who thaws a unit: hold-downs in it that only the sender knows
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34
@@ -76,7 +77,7 @@ const (
 	ConnOrphan  = 0x04 // of all messages Update and Bind only: the owner is dead, the receiver is the new director
 	ConnMapped  = 0x08 // its translation is that of a mapping (RFC 4787, endpoint-independent)
 	ConnTomb    = 0x40 // stubs only, never sent: see ownership's tombs
-	ConnYours   = 0x40 // Update only, never stored: the sender drains, the receiver is to go on with it (EL10)
+	ConnYours   = 0x40 // Update only, never stored: the receiver is to go on with it: the sender drains (EL10), or gives way (FR14)
 	ConnLogged  = 0x20 // its translation is logged when it begins and ends (RFC 6888, REQ-12)
 	ConnGranted = 0x80 // copies only, never sent: granted, and its owner has not confirmed it since
 	ConnAnswer  = 0x80 // Update and Bind only, never stored: the owner waits for Kept (FR13)

@@ -76,6 +76,27 @@ type RosterEntry struct {
 	Forgotten uint64
 }
 
+// Rests tells of hold-downs that run at the sender (NT5), in units that nobody holds or
+// that it is about to give up. It counts only in the view with this tag.
+type Rests struct {
+	View uint32
+	// Departing: the sender leaves the cluster in order. Of the units First to
+	// First+Count-1 it knew, of those in Units, every connection until now.
+	Departing    bool
+	First, Count uint32
+	Units        []UnitRest // rising
+}
+
+// UnitRest is when the last hold-down in a unit ends: in Left milliseconds, rounded
+// up, from the message's arrival at the latest. RestWhole: a whole hold-down from then.
+type UnitRest struct{ Unit, Left uint32 }
+
+// RestWhole is the Left of a unit in which ports are about to begin their hold-down.
+const RestWhole = 1<<32 - 1
+
+// Type implements Message.
+func (Rests) Type() Type { return TypeRests }
+
 // Type implements Message.
 func (Units) Type() Type { return TypeUnits }
 

@@ -18,11 +18,7 @@ func appendUnits(b []byte, m Message) (Type, []byte) {
 	case GiveUnits:
 		b = binary.BigEndian.AppendUint32(b, m.View)
 		b = binary.AppendUvarint(b, m.Seq)
-		answer := byte(0)
-		if m.Answer {
-			answer = 1
-		}
-		b = append(b, answer)
+		b = append(b, flag(m.Answer))
 		b = binary.AppendUvarint(b, uint64(m.Pool))
 		b = binary.AppendUvarint(b, uint64(m.Left))
 		return TypeGiveUnits, appendRanges(b, 0, m.Units)
@@ -34,6 +30,18 @@ func appendUnits(b []byte, m Message) (Type, []byte) {
 		b = append(binary.BigEndian.AppendUint32(b, m.View), byte(m.Op))
 		b = append(binary.AppendUvarint(b, uint64(m.Pool)), m.Host[:]...)
 		return TypeHostUnits, binary.AppendUvarint(b, uint64(m.Count))
+	case Rests:
+		b = append(binary.BigEndian.AppendUint32(b, m.View), flag(m.Departing))
+		b = binary.AppendUvarint(b, uint64(m.First))
+		b = binary.AppendUvarint(b, uint64(m.Count))
+		list, last := m.Units[:min(len(m.Units), MaxUnitRanges)], m.First
+		b = binary.AppendUvarint(b, uint64(len(list)))
+		for _, u := range list {
+			b = binary.AppendUvarint(b, uint64(u.Unit-last))
+			b = binary.AppendUvarint(b, uint64(u.Left))
+			last = u.Unit + 1
+		}
+		return TypeRests, b
 	case Roster:
 		list := m.Entries[:min(len(m.Entries), MaxRoster)]
 		b = append(b, byte(len(list)))
@@ -53,6 +61,13 @@ func appendUnits(b []byte, m Message) (Type, []byte) {
 		return TypeRoster, b
 	}
 	return TypePadding, b
+}
+
+func flag(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // appendRanges writes each range as the gap before it, beginning at from, and
@@ -89,6 +104,11 @@ func readUnits(t Type, r *reader) Message {
 		m := HostUnits{View: r.u32(), Op: HostOp(r.u8()), Pool: uint16(r.uvarint(1<<16 - 1))}
 		copy(m.Host[:], r.take(4))
 		m.Count = uint16(r.uvarint(1<<16 - 1))
+		return m
+	case TypeRests:
+		m := Rests{View: r.u32(), Departing: r.bool(), First: uint32(r.uvarint(MaxUnits))}
+		m.Count = uint32(r.uvarint(uint64(MaxUnits - m.First)))
+		m.Units = r.unitRests(m.First, m.First+m.Count)
 		return m
 	case TypeRoster:
 		n := int(r.u8())
@@ -150,6 +170,26 @@ func (r *reader) ranges(from, end uint32) []UnitRange {
 		}
 		list[i] = UnitRange{first, count}
 		from = first + count
+	}
+	return list
+}
+
+// unitRests reads a list that lies within [from, end), rising by construction.
+func (r *reader) unitRests(from, end uint32) (list []UnitRest) {
+	n := int(r.uvarint(MaxUnitRanges))
+	if 2*n > len(r.b) {
+		r.fail(ErrTruncated)
+		return nil
+	}
+	for range n {
+		u := UnitRest{Unit: from + uint32(r.uvarint(uint64(end-from)))}
+		if u.Unit >= end {
+			r.fail(ErrValue)
+			return nil
+		}
+		u.Left = uint32(r.uvarint(1<<32 - 1))
+		list = append(list, u)
+		from = u.Unit + 1
 	}
 	return list
 }

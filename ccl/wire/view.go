@@ -41,13 +41,17 @@ func (m Member) Better(o Member) bool {
 	return m.Serial < o.Serial
 }
 
+// ConfigTranslates is the bit of a configuration's checksum that says that it has rules
+// or pools of NAT. Nodes that differ in that cannot come together by a reload (EL8).
+const ConfigTranslates = 1
+
 // View is the membership at one (term, epoch). It is immutable once made: a
 // node applies a whole view or none of it (EL6).
 type View struct {
 	Term    uint32 // grows with every election
 	Epoch   uint32 // grows with every view of a term and never goes back
 	Control NodeID
-	Config  uint64 // checksum of the configuration that every member has from here on (NT7)
+	Config  uint64 // checksum of the configuration that every member has from here on (NT7), with ConfigTranslates
 
 	// Draining has a bit per NodeID: members that are about to leave (EL10). They
 	// go on with what they have, and are to get nothing new.

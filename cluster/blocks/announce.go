@@ -192,6 +192,7 @@ func (m *Machine) claims(from wire.NodeID, p *peer, msg *wire.Units) {
 		if !p.held.has(u) {
 			p.held.set(u)
 			m.remade.clear(u)
+			m.told.clear(u)
 			m.last[u] = m.name(from)
 			if !m.held.has(u) && m.holder[u] != from {
 				m.holder[u] = from

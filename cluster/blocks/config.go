@@ -29,10 +29,17 @@ type Ports interface {
 	// then connections begin there only where there is no room elsewhere, so that
 	// it can become idle and return. A unit is not when SetHeld has said it is held.
 	SetLeased(unit int, leased bool)
-	// Rest says, before SetHeld, that a unit comes in use from a holder that is
-	// over: what rests there (hold-down) is not known, so nothing is allocated from
-	// it before that is over.
-	Rest(unit int)
+	// Rest says, before SetHeld, that no port may be allocated from the unit before
+	// end, 0 = before a whole hold-down has passed, which is also the longest: it
+	// comes from a holder that is over, and which of its ports rest is not known.
+	// It returns when the rest ends, 0 = it does not rest.
+	Rest(unit int, end int64) int64
+	// Quiet returns when the last hold-down in the unit ends that this node knows
+	// of, or has Heard of; a time that is over, or 0, when there is none.
+	Quiet(unit int) int64
+	// Heard says that another member knows of a hold-down in the unit that lasts until
+	// end; 0 as for Rest.
+	Heard(unit int, end int64)
 	// Idle reports whether no connection that this node knows of, its own or
 	// one it directs, uses a port of the unit, and no hold-down is left there.
 	// The machine believes it only between Settled and the next view.

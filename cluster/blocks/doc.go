@@ -149,12 +149,38 @@
 // rests after its connection's end is known to former holders that live: its
 // director waits for RemakeAfter, which is as long as that can take.
 //
-// Any other unit that is thawed in use rests at its new holder for a whole hold-down
-// (Ports.Rest). An idle unit does not wait: a hold-down
-// that its director does not know of is cut short. Those are the former holder's, and
-// also those that run at a member who owned a connection there that ended, or who was
-// the unit's director until the present one joined: hold-downs are not handed over. No
-// connection that lives is concerned (NT4), but NT5 asks for more.
+// # What rests
+//
+// A port whose connection has ended rests for the hold-down (NT5). Who saw the end
+// knows that: the connection's owner, and who had its stub. A holder knows it of all
+// of its unit, and gives only units where it is over. So it has to be handed over
+// where a unit thaws.
+//
+// A member tells the director at the end of its round (TellRests): what ended before
+// rests there, or awaits its hold-down and is said to (Entombed); what ends later has
+// been registered, so the director sees it end. Its word is there when the view is
+// Settled, because it travels before the end of the round in the same channel. A unit
+// in which anything is known to rest is not idle for its director.
+//
+// What only the holder knew it says when it departs in order, to everybody, with the
+// units in which nothing rests (sendWord). A director that has its word, and since then
+// those of the members, knows all, and the unit rests until the last of that is over,
+// or not at all (Ports.Rest). Nobody can have taken the unit in between whom the
+// director does not know of: that takes a view that the director applies, too, and
+// then a claim, or a departure that says more, ends the word; and so does every member
+// that is gone without a word (keepWords).
+//
+// Where the holder is over without a word, as when it died, what it knew is lost: a
+// unit in use rests for a whole hold-down. An idle one does not, unless something is
+// known to rest there: what only the dead holder knew is cut short. No connection that
+// lives is concerned (NT4), but NT5 asks for more.
+//
+// All this travels as durations, rounded up, that begin when they arrive: the time on
+// the way makes a rest longer. It is told by the unit, not by the port, so in a unit
+// whose connections come and go nearly a whole hold-down is left.
+//
+// A unit that rests is held all the time, and its journal has until when: so the rest
+// goes on after a fence, in the next process (RestJournal), and under other numbers.
 //
 // # Founding
 //

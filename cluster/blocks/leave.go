@@ -44,6 +44,9 @@ func (m *Machine) LeaveReady() bool {
 func (m *Machine) Depart(now int64) {
 	m.now = now
 	m.leaving, m.departed = true, true
+	if m.view != nil {
+		m.sendWord()
+	}
 	m.drop()
 	if m.view == nil {
 		return

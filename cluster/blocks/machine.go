@@ -38,6 +38,10 @@ type Machine struct {
 	last    []uint16 // index into names: the last holder heard of, for Status
 	names   []string
 
+	rests    map[int]int64 // units held that rest, and until when
+	entombed bitset        // see Entombed; since the last round
+	told     bitset        // whose last holder departed and told what rests there
+
 	peers  [wire.MaxNodes]peer
 	roster roster
 	leases []lease
@@ -65,6 +69,7 @@ type peer struct {
 	covered int    // it has told us about the units below, in this view
 	sum     uint64 // of its roster
 	leaving bool
+	word    bool // it departs, and has said what rests in its units
 	unsure  bool
 	stale   bool // it must be told everything again
 
@@ -93,7 +98,7 @@ func New(now int64, cfg Config) *Machine {
 	n := cfg.units()
 	m := &Machine{
 		cfg: cfg, units: n, geometry: cfg.geometry(), sharer: newSharer(cfg.Seed, cfg.Pools, cfg.Names, n), now: now,
-		held: newBitset(n), limbo: newBitset(n), touched: newBitset(n), seen: newBitset(n), mine: newBitset(n), remade: newBitset(n),
+		held: newBitset(n), limbo: newBitset(n), touched: newBitset(n), seen: newBitset(n), mine: newBitset(n), remade: newBitset(n), entombed: newBitset(n), told: newBitset(n), rests: map[int]int64{},
 		holder: make([]wire.NodeID, n), last: make([]uint16, n), names: []string{""},
 		target: make([]wire.NodeID, n), firsts: make([][3]wire.NodeID, n), leases: make([]lease, len(cfg.Pools)),
 		lineage: cfg.Memory.Lineage,
@@ -147,6 +152,7 @@ func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 		if m.life != 0 {
 			m.drop()
 		}
+		clear(m.told)
 		// A cluster that begins anew, without anybody who knew the last view,
 		// counts from one again.
 		m.life, m.number = life, 0
@@ -159,6 +165,7 @@ func (m *Machine) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.View(number)
 	}
+	m.keepWords(v)
 	m.meeting = m.carried && (m.meeting || !within(v, m.former))
 	m.view, m.former, m.self, m.number, m.settled = v, v, self, number, false
 	for id := range m.peers {
@@ -282,6 +289,10 @@ func (m *Machine) Message(now int64, from wire.NodeID, msg wire.Message) {
 		if msg.View == m.view.Tag() {
 			m.onWant(from, int(msg.Pool), int(msg.Count))
 		}
+	case wire.Rests:
+		if msg.View == m.view.Tag() {
+			m.onRests(from, &msg)
+		}
 	case wire.Roster:
 		m.onRoster(msg.Entries)
 	}
@@ -333,6 +344,7 @@ func (m *Machine) take(u int) {
 	m.held.set(u)
 	m.touched.set(u)
 	m.remade.clear(u)
+	m.told.clear(u)
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.Hold(u, true)
 	}
@@ -346,6 +358,7 @@ func (m *Machine) take(u int) {
 
 // allocate lets connections begin in the unit.
 func (m *Machine) allocate(u int) {
+	m.restOn(u)
 	m.cfg.Ports.SetHeld(u, true)
 	m.setLeased(u)
 }
@@ -361,6 +374,7 @@ func (m *Machine) release(u int) {
 		m.cfg.Ports.SetHeld(u, false)
 	}
 	m.held.clear(u)
+	m.unrest(u)
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.Hold(u, false)
 	}

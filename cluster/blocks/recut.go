@@ -49,6 +49,8 @@ func (m *Machine) Recut(now int64, c Cutting) {
 	m.touched, m.seen, m.mine, m.limbo = newBitset(n), newBitset(n), newBitset(n), newBitset(n)
 	m.holder, m.last, m.target = make([]wire.NodeID, n), make([]uint16, n), make([]wire.NodeID, n)
 	m.firsts, m.leases = make([][3]wire.NodeID, n), make([]lease, len(c.Pools))
+	m.rests = movedRests(c.From, m.rests)
+	m.entombed, m.told = newBitset(n), newBitset(n)
 	m.held, m.remade = moved(c.From, held), newBitset(n)
 	kept := moved(c.From, held)
 	for id := range m.peers {
@@ -86,7 +88,11 @@ func (m *Machine) note() {
 		if m.cfg.Journal != nil {
 			m.cfg.Journal.Hold(u, true)
 		}
+		if end, rests := m.rests[u]; rests {
+			m.noteRest(u, end)
+		}
 		if !m.paused {
+			m.restOn(u)
 			m.cfg.Ports.SetHeld(u, true)
 		}
 	}
@@ -98,6 +104,22 @@ func moved(from []Part, s bitset) bitset {
 	for u, p := range from {
 		if p.Count > 0 && countIn(s, p.First, p.First+p.Count) == p.Count {
 			to.set(u)
+		}
+	}
+	return to
+}
+
+// movedRests returns until when the units rest of which a part rests.
+func movedRests(from []Part, rests map[int]int64) map[int]int64 {
+	to := map[int]int64{}
+	if len(rests) == 0 {
+		return to
+	}
+	for u, p := range from {
+		for old := p.First; old < p.First+p.Count; old++ {
+			if end, rest := rests[old]; rest {
+				to[u] = max(to[u], end)
+			}
 		}
 	}
 	return to

@@ -17,7 +17,8 @@ type single struct {
 	full   bool // the link takes nothing
 	held   map[int]bool
 	leased map[int]bool
-	rested []int
+	rested map[int]int64 // until when; 0 = for a hold-down
+	quiet  map[int]int64
 	busy   map[int]bool
 	memory []Memory
 	log    []string // what happens, in order
@@ -36,7 +37,7 @@ const lineageOf = 77
 // newSingle makes node 1 of two addresses with 8 units each. It remembers its
 // lineage and the nodes of v, if any, and is not a member yet.
 func newSingle(t *testing.T, v *wire.View, change func(*Config)) *single {
-	s := &single{t: t, now: 1000 * ms, held: map[int]bool{}, leased: map[int]bool{}, busy: map[int]bool{}}
+	s := &single{t: t, now: 1000 * ms, held: map[int]bool{}, leased: map[int]bool{}, rested: map[int]int64{}, quiet: map[int]int64{}, busy: map[int]bool{}}
 	cfg := Config{
 		Pools: pools([2]int{2, 8}), Seed: [16]byte{1}, Output: s, Ports: s, Journal: s, Found: true,
 		Answered: func(_, n int) { s.got = append(s.got, n) },
@@ -83,11 +84,32 @@ func (s *single) SetLeased(u int, leased bool) {
 	s.leased[u] = leased
 }
 
-func (s *single) Rest(u int) { s.rested = append(s.rested, u) }
+// holdDown is how long ports of a single rest.
+const holdDown = 120_000 * ms
+
+func (s *single) Rest(u int, end int64) int64 {
+	if s.held[u] {
+		s.t.Errorf("Rest(%d), which is held", u)
+	}
+	if end == 0 {
+		end = s.now + holdDown
+	}
+	s.rested[u] = end
+	return end
+}
+
+func (s *single) Quiet(u int) int64 { return s.quiet[u] }
+
+func (s *single) Heard(u int, end int64) {
+	if end == 0 {
+		end = s.now + holdDown
+	}
+	s.quiet[u] = max(s.quiet[u], end)
+}
 
 func (s *single) Idle(u int) bool {
 	s.asked++
-	return !s.busy[u]
+	return !s.busy[u] && s.quiet[u] <= s.now
 }
 func (s *single) View(uint64) {}
 func (s *single) Hold(_ int, held bool) {

@@ -89,8 +89,9 @@ func (m *Machine) thaw() {
 // with connections that last, it would never be idle, and after every node has been
 // away once hardly a unit would be left (NT3, NT5). Everybody has registered, so this
 // node knows every connection in it and will not choose their tuples: of those it cannot
-// be sure of less than when it finds a unit idle. What rests there it may not know: so
-// the unit rests for a whole hold-down (NT5).
+// be sure of less than when it finds a unit idle. What rests there it knows if the last
+// holder departed in order and told it: then the unit rests till that is over. Else for
+// a whole hold-down (NT5).
 //
 // A unit that a new numbering made of units of several holders has lost its ports
 // while these live, and know what rests there (hold-down). That is over when it has
@@ -101,8 +102,10 @@ func (m *Machine) thawInUse(u int) {
 			return
 		}
 		m.stats.Remade++
-	} else {
-		m.cfg.Ports.Rest(u)
+	} else if end := m.cfg.Ports.Quiet(u); !m.told.has(u) {
+		m.rest(u, 0)
+	} else if end > m.now {
+		m.rest(u, end)
 	}
 	m.stats.Thawed++
 	m.stats.InUse++

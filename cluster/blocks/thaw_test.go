@@ -413,4 +413,9 @@ func TestNT5_AUnitThawedInUseRests(t *testing.T) {
 	if len(s.rested) == 0 || len(s.rested) != int(s.m.stats.InUse) {
 		t.Fatalf("%d thawed in use, %v rest", s.m.stats.InUse, s.rested)
 	}
+	for u, end := range s.rested {
+		if end < s.now-300*ms+holdDown {
+			t.Errorf("unit %d rests until %d: what its holder knew nobody says", u, end)
+		}
+	}
 }

@@ -120,6 +120,14 @@ func (w *world) check() {
 	}
 }
 
+// release gives a block of a host back, if the node has one.
+func (n *node) release(h packet.Addr) {
+	if n.have[h] > 0 {
+		n.have[h]--
+		n.m.Release(0, h)
+	}
+}
+
 // Whatever dies, joins and crosses, no host ever has more blocks in the cluster
 // than it may; and when all is quiet it can have exactly as many.
 func TestNT6_BlocksOfAHostAreCountedExactly(t *testing.T) {
@@ -153,10 +161,7 @@ func TestNT6_BlocksOfAHostAreCountedExactly(t *testing.T) {
 				w.queue = keep
 				w.apply()
 			case 1, 2:
-				if n.have[h] > 0 {
-					n.have[h]--
-					n.m.Release(0, h)
-				}
+				n.release(h)
 			default:
 				n.m.Ask(0, h)
 			}

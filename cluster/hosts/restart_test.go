@@ -59,10 +59,7 @@ func TestNT6_BlocksOfAHostAreCountedAcrossARestart(t *testing.T) {
 			case 0:
 				w.restart(n.id)
 			case 1, 2:
-				if n.have[h] > 0 {
-					n.have[h]--
-					n.m.Release(0, h)
-				}
+				n.release(h)
 			default:
 				n.m.Ask(0, h)
 			}

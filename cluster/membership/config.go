@@ -103,7 +103,7 @@ func (c *Config) check() error {
 	case c.ElectionInterval <= 0 || c.ElectionWait < c.ElectionInterval || c.QuickWait < 0:
 		return bad("election interval %v, wait %v, quick wait %v do not fit together",
 			c.ElectionInterval, c.ElectionWait, c.QuickWait)
-	case !sane(c.LastTerm, c.LastEpoch):
+	case !Sane(c.LastTerm, c.LastEpoch):
 		return bad("saved view number %d/%d is out of range", c.LastTerm, c.LastEpoch)
 	case len(c.Peers) >= wire.MaxNodes-1:
 		return bad("%d peers; a cluster has at most %d nodes", len(c.Peers), wire.MaxNodes-1)

@@ -62,8 +62,8 @@ func (m *Machine) objection(j *wire.Join) string {
 	case mismatch(j.Tier, m.cfg.Tier) != "":
 		return mismatch(j.Tier, m.cfg.Tier)
 	case j.Config != m.running && j.Prepared != m.running:
-		return fmt.Sprintf("configuration %s, the cluster runs %s: bring policy and nat in its cluster.yaml up to date and reload it",
-			ConfigName(j.Config), ConfigName(m.running))
+		return fmt.Sprintf("configuration %s, the cluster runs %s: %s",
+			ConfigName(j.Config), ConfigName(m.running), advise("its cluster.yaml", j.Config, m.running))
 	}
 	for i := range m.view.Members {
 		if reason := clash(&j.From, &m.view.Members[i]); reason != "" {
@@ -155,6 +155,9 @@ func (m *Machine) departed(now int64, mem *wire.Member) string {
 	case m.strayed(p):
 		return "follows another control node"
 	case m.silent(now, p):
+		if m.ruling() && m.deafened(now) {
+			return "" // not yet
+		}
 		return m.silence(now, p)
 	case now-p.hearsMe >= m.hold+m.period:
 		return "does not hear the control node"
@@ -237,6 +240,7 @@ func (m *Machine) nextControl(now int64) int64 {
 	if now < m.narrow.ripe {
 		next = min(next, m.narrow.ripe)
 	}
+	waits := m.deafened(now)
 	for i := range m.view.Members {
 		mem := &m.view.Members[i]
 		p := m.peers[mem.VTEP]
@@ -244,7 +248,10 @@ func (m *Machine) nextControl(now int64) int64 {
 			continue
 		}
 		if p.is(mem) {
-			next = min(next, p.last+m.hold, p.hearsMe+m.hold+m.period, m.nextAsk(p))
+			next = min(next, p.hearsMe+m.hold+m.period, m.nextAsk(p))
+			if !waits || !m.silent(now, p) { // else the last of the others is waited for
+				next = min(next, p.last+m.hold)
+			}
 		} else {
 			next = min(next, p.restarted+m.hold)
 		}
@@ -338,8 +345,12 @@ func (m *Machine) publishConfig(now int64, members, former []wire.Member, config
 			m.sendView(now, p)
 		}
 	}
+	alone := len(members) == 1
 	for i := range former {
 		if p := m.peers[former[i].VTEP]; p != nil && v.Named(former[i].Name) == nil {
+			if alone && len(former) > 2 && p.left != former[i].Incarnation {
+				p.removed = nil // the view must speak for itself: see deaf.go
+			}
 			if p.removed != nil && p.removed.Life == former[i].Incarnation {
 				p.removed.Term, p.removed.Epoch = v.Term, v.Epoch
 			}

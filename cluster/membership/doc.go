@@ -27,8 +27,9 @@
 // of a partition serve (EL5). Hence two nodes may open a term at the same time.
 // A term therefore carries the host part of the address of the control node
 // that opened it: one term has one control node, always, and (term, epoch)
-// names one view. Only a node that loses its state directory and meets nobody
-// can repeat itself; Config.LastTerm prevents even that.
+// names one view, also after all nodes have begun anew: each knows the newest of its
+// former lives (Config.LastTerm). Only a node that loses its state directory, or dies
+// before its disk has the view, and meets nobody can repeat itself.
 //
 // # Death
 //
@@ -65,6 +66,9 @@
 //   - A member does not hear the control node, others do: its heartbeats show
 //     that; after another hold time it is removed, and learns it from another
 //     member. It stays out (election) as long as it hears members.
+//   - The control node hears nobody, and is heard: it drops all by one view and goes
+//     on alone. They see that they are more than it keeps, count it as gone, and
+//     elect (EL4). Of two nodes the control node stays. See deaf.go.
 //   - A control node that hears others but is heard by nobody: the others elect.
 //     It removes them and serves alone, as in a partition, and after the heal
 //     the better of the two rules.

@@ -83,7 +83,7 @@ func (m *Machine) onElectionRequest(now int64, p *peer, r *wire.ElectionRequest)
 }
 
 func (m *Machine) onElectionReply(now int64, p *peer, r *wire.ElectionReply) {
-	if !sane(r.Term, r.Epoch) || !m.identify(now, p, r.From) {
+	if !Sane(r.Term, r.Epoch) || !m.identify(now, p, r.From) {
 		return
 	}
 	if m.state != wire.StateElection {

@@ -15,6 +15,7 @@ const (
 	fastResend = int64(50 * time.Millisecond) // and of Machine.resend
 	fastLook   = int64(5 * time.Millisecond)  // between two looks at who is silent
 	fastDoubt  = int64(5 * time.Millisecond)  // for what was on its way when this node woke
+	pulseWorry = pulse.Deadline * 2 / 3       // silence of beats after which a node is about to be silent
 )
 
 // Attended tells the machine until when the pulse of this node has taken all that

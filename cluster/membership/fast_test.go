@@ -144,28 +144,7 @@ func (t *testNode) thaw() {
 // fastFormed is a healthy cluster in the fast profile.
 func fastFormed(t *testing.T, count int) *network {
 	t.Helper()
-	n := newNetwork(1)
-	for i := range count {
-		n.add(fmt.Sprintf("n%d", i+1), uint8(i+1))
-	}
-	n.connect()
-	n.fast(3 * time.Second)
-	for _, node := range n.nodes {
-		node.boot()
-	}
-	n.run(5 * time.Second)
-	if _, why := n.agreed(); why != "" {
-		t.Fatal(why)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log("\n" + n.log.String())
-		}
-		for _, b := range n.broken {
-			t.Error(b)
-		}
-	})
-	return n
+	return formedWith(t, count, func(n *network) { n.fast(3 * time.Second) })
 }
 
 // HL7: a node that died is out of all views within 200 ms, the control node too

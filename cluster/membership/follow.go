@@ -9,6 +9,7 @@ import (
 // follow is what a member knows about control nodes other than itself.
 type follow struct {
 	lost   bool  // our control node is missing
+	deaf   bool  // it is there, and hears none of us
 	orphan int64 // since when the cluster goes on elsewhere without us
 	behind int64 // since when a newer view of our control node exists
 	merge  *peer // better control node that we ask for admission (EL5)
@@ -44,7 +45,7 @@ func (m *Machine) hello(now int64) wire.Heartbeat {
 
 // onHeartbeat is where a node learns of views and of control nodes.
 func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
-	if !sane(h.Term, h.Epoch) || !m.identify(now, p, h.From) {
+	if !Sane(h.Term, h.Epoch) || !m.identify(now, p, h.From) {
 		return
 	}
 	news := p.beatAt == never || p.beat.Down != h.Down || p.beat.Flags != h.Flags || p.beat.Narrow != h.Narrow
@@ -183,12 +184,14 @@ func (m *Machine) tickMerge(now int64) {
 // watchControl compares our control node's heartbeat with our view.
 func (m *Machine) watchControl(now int64, p *peer, h *wire.Heartbeat) {
 	ruler := m.view.Member(m.view.Control)
-	if p.addr != ruler.VTEP || !p.is(ruler) || h.Control != h.From.ID || now < m.doubt.from {
+	if p.addr != ruler.VTEP || !p.is(ruler) || h.Control != h.From.ID || now < m.doubt.from || m.follow.deaf {
 		return
 	}
 	switch newer := (&wire.View{Term: h.Term, Epoch: h.Epoch}).Newer(m.view); {
 	case !newer:
 		m.follow.behind = never
+	case h.Term == m.view.Term && m.forsaken(now, h.Alive): // its view was lost on the way
+		m.desert(now)
 	case m.follow.behind == never:
 		m.follow.behind = now
 	}
@@ -260,6 +263,8 @@ func (m *Machine) missing(now int64, ruler *wire.Member, p *peer) string {
 	switch {
 	case p == nil:
 		return "its address is not among the peers"
+	case m.follow.deaf:
+		return "it hears none of those that hear each other"
 	case p.left == ruler.Incarnation:
 		return "left"
 	case !p.is(ruler):

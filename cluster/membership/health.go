@@ -254,7 +254,7 @@ func (m *Machine) onRemoved(now int64, p *peer, r *wire.Removed) {
 	}
 	ruler := m.view.Member(m.view.Control)
 	next := wire.View{Term: r.Term, Epoch: r.Epoch}
-	if p.addr != ruler.VTEP || !p.is(ruler) || !sane(r.Term, r.Epoch) || m.view.Newer(&next) {
+	if p.addr != ruler.VTEP || !p.is(ruler) || !Sane(r.Term, r.Epoch) || m.view.Newer(&next) {
 		return
 	}
 	m.note(r.Term, r.Epoch)

@@ -18,11 +18,18 @@ import (
 // formed is a healthy cluster of count nodes.
 func formed(t *testing.T, count int) *network {
 	t.Helper()
+	return formedWith(t, count, func(*network) {})
+}
+
+// formedWith is the same of nodes that have been prepared before they boot.
+func formedWith(t *testing.T, count int, prepare func(*network)) *network {
+	t.Helper()
 	n := newNetwork(1)
 	for i := range count {
 		n.add(fmt.Sprintf("n%d", i+1), uint8(i+1))
 	}
 	n.connect()
+	prepare(n)
 	for _, node := range n.nodes {
 		node.boot()
 	}
@@ -31,6 +38,9 @@ func formed(t *testing.T, count int) *network {
 		t.Fatal(why)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("\n" + n.log.String())
+		}
 		for _, b := range n.broken {
 			t.Error(b)
 		}
@@ -291,6 +301,36 @@ func TestEL8_FullCluster(t *testing.T) {
 	}
 }
 
+// A reload does not switch NAT on or off: who has it and meets a cluster without, or
+// the other way round, is told which of the two, and to restart.
+func TestEL8_NATOnOneSide(t *testing.T) {
+	a := formed(t, 1).nodes[0]
+	for _, c := range []struct {
+		has, want uint64
+		advice    string
+	}{
+		{0xa00000002, 0xb00000002, "bring policy and nat in its cluster.yaml up to date and reload it"},
+		{0xa00000003, 0xb00000003, "bring policy and nat in its cluster.yaml up to date and reload it"},
+		{0xa00000003, 0xb00000002, "its cluster.yaml has rules or pools in nat, the cluster has none: take nat out and restart the node"},
+		{0xa00000002, 0xb00000003, "its cluster.yaml has no rules or pools in nat, the cluster has: put nat in as the others have it and restart the node"},
+	} {
+		a.m.running = c.want
+		j := wire.Join{
+			From:    wire.Member{Name: "late", VTEP: vtep(99), Incarnation: 1, Priority: 1},
+			Cluster: "edge", Version: "1", DataMTU: 1500, Interfaces: []string{"outside", "inside"}, Config: c.has,
+		}
+		if got, want := a.m.objection(&j), "configuration 0000000a, the cluster runs 0000000b: "+c.advice; got != want {
+			t.Errorf("objection %q, want %q", got, want)
+		}
+		a.m.running = c.has
+		v := *a.m.view
+		v.Config = c.want
+		if got, want := a.m.unfit(&v), "here it is 0000000a: "+strings.ReplaceAll(c.advice, "its cluster.yaml", "cluster.yaml"); !strings.HasSuffix(got, want) {
+			t.Errorf("a view with it: %q, want the end %q", got, want)
+		}
+	}
+}
+
 func TestMG1_Status(t *testing.T) {
 	n := formed(t, 3)
 	n.nodes[2].kill()
@@ -320,6 +360,53 @@ func TestHistoryKeepsTheNewest(t *testing.T) {
 	l := h.list()
 	if len(l) != 128 || l[0].At != 172 || l[127].At != 299 {
 		t.Errorf("%d events, %d to %d", len(l), l[0].At, l[len(l)-1].At)
+	}
+}
+
+// All nodes of a cluster restart at once, the former control node alone first. No view
+// is named as one before: a straggler that still is in that one must not take what is
+// said in the new one for its own. It is the memory that sees to it: without, the very
+// first view comes again.
+func TestFR13_EL5_ViewsAreNotNamedTwice(t *testing.T) {
+	for _, remembers := range []bool{true, false} {
+		n := formed(t, 3)
+		before := map[uint32]bool{}
+		var last *wire.View
+		for _, node := range n.nodes {
+			for _, h := range node.history {
+				before[h.v.Tag()] = true
+				if last = h.v; !remembers {
+					node.term, node.epoch = 0, 0
+				}
+			}
+			node.history = nil
+			node.kill()
+		}
+		n.nodes[0].boot()
+		n.run(time.Minute)
+		n.nodes[1].boot()
+		n.nodes[2].boot()
+		n.run(time.Minute)
+		again := 0
+		for _, node := range n.nodes {
+			if len(node.history) == 0 {
+				t.Fatalf("%s is in no view", node.cfg.Self.Name)
+			}
+			for _, h := range node.history {
+				if before[h.v.Tag()] {
+					again++
+				}
+				if remembers && !h.v.Newer(last) {
+					t.Errorf("%s is not newer than %s", ViewName(h.v.Term, h.v.Epoch), ViewName(last.Term, last.Epoch))
+				}
+			}
+		}
+		if !remembers {
+			n.broken = nil // two views of one name are among what is checked everywhere
+		}
+		if (again > 0) == remembers {
+			t.Errorf("with a memory: %v; %d views are named as one before", remembers, again)
+		}
 	}
 }
 

@@ -138,7 +138,7 @@ func (m *Machine) alive(now int64, mem *wire.Member) bool {
 		return true
 	}
 	p := m.peers[mem.VTEP]
-	return p != nil && p.is(mem) && p.left != mem.Incarnation && !m.silent(now, p)
+	return p != nil && p.is(mem) && p.left != mem.Incarnation && !m.silent(now, p) && !m.deserted(mem)
 }
 
 // ask makes sure, before a member counts as dead, that its heartbeats were not

@@ -43,6 +43,18 @@ func (m *Machine) Prepare(now int64, config uint64) (runs bool) {
 // ConfigName is how texts speak of a configuration.
 func ConfigName(config uint64) string { return fmt.Sprintf("%08x", uint32(config>>32)) }
 
+// advise says how a node gets from one configuration to the cluster's. A reload does
+// not switch NAT on or off. file is how the text speaks of the node's.
+func advise(file string, has, want uint64) string {
+	switch has, want := has&wire.ConfigTranslates != 0, want&wire.ConfigTranslates != 0; {
+	case has && !want:
+		return file + " has rules or pools in nat, the cluster has none: take nat out and restart the node"
+	case want && !has:
+		return file + " has no rules or pools in nat, the cluster has: put nat in as the others have it and restart the node"
+	}
+	return "bring policy and nat in " + file + " up to date and reload it"
+}
+
 // ready reports whether a member is prepared for the configuration that this
 // node is prepared for, in this view.
 func (m *Machine) ready(mem *wire.Member) bool {
@@ -90,6 +102,6 @@ func (m *Machine) unfit(v *wire.View) string {
 	if v.Config == m.running || v.Config == m.prepared {
 		return ""
 	}
-	return fmt.Sprintf("view %s has configuration %s, here it is %s: bring policy and nat in cluster.yaml up to date and reload it",
-		ViewName(v.Term, v.Epoch), ConfigName(v.Config), ConfigName(m.running))
+	return fmt.Sprintf("view %s has configuration %s, here it is %s: %s",
+		ViewName(v.Term, v.Epoch), ConfigName(v.Config), ConfigName(m.running), advise("cluster.yaml", m.running, v.Config))
 }

@@ -11,6 +11,14 @@ import (
 // opened it: two nodes that open a term in the same round, on two sides of a
 // partition, open two different terms. Nobody has to agree for that.
 //
+// Rounds and epochs do not start again when a whole cluster does, either: a node keeps
+// its newest (Config.LastTerm). Else the node that ruled before, as it has the better
+// priority, would open its first term again, and a view of the same number and the same
+// tag as one that a straggler is still in: one that was cut off or stood still, for as
+// long as it does not know better. It would take heartbeats, frames and messages of the
+// one view for those of the other (EL5, FR13), and would not take the new view, which
+// is not newer. Without the memory (a wiped disk) that remains possible.
+//
 // Epochs do not start again with a term: a later view has the higher epoch
 // whoever made it. View.Tag mixes both numbers, so two views that can meet have
 // different tags but for one chance in 2^32.
@@ -37,8 +45,8 @@ func ViewName(term, epoch uint32) string {
 	return fmt.Sprintf("%d.%d/%d", Round(term), term&(1<<termHostBits-1), epoch)
 }
 
-// sane refuses numbers that no sequence of elections can reach.
-func sane(term, epoch uint32) bool { return Round(term) < maxRound && epoch < maxEpoch }
+// Sane refuses numbers that no sequence of elections can reach.
+func Sane(term, epoch uint32) bool { return Round(term) < maxRound && epoch < maxEpoch }
 
 // note remembers that a view exists, so that this node's next one is newer.
 func (m *Machine) note(term, epoch uint32) {
@@ -53,7 +61,7 @@ func (m *Machine) openTerm() uint32 {
 
 // validView checks what a decoder cannot: that the view makes sense.
 func validView(v *wire.View) bool {
-	if !sane(v.Term, v.Epoch) || v.Epoch == 0 || len(v.Members) >= wire.MaxNodes {
+	if !Sane(v.Term, v.Epoch) || v.Epoch == 0 || len(v.Members) >= wire.MaxNodes {
 		return false
 	}
 	for i := range v.Members {

@@ -201,7 +201,7 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 func (c *Core) note(slot uint32, f *flowtable.FlowSlot) {
 	state := flowtable.TCPState(f.State)
 	switch {
-	case isMapping(f):
+	case isMapping(f), c.unproven(f):
 	case state != flowtable.TCPNone:
 		seen := [2]uint8{f.SeenFlags(0), f.SeenFlags(1)}
 		if next := flowtable.Observe(state, seen); next != state {

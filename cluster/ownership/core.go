@@ -54,6 +54,13 @@ type Config struct {
 	// the round waits; Round is called again with the next Tick. May be nil.
 	Round func() bool
 
+	// Entombed hears, in the course of every round, of the reply keys that are kept
+	// from others although their connection has ended, and whose hold-down has not
+	// begun. RoundEnds is called when this node has registered everything, before the
+	// others hear that; false as for Round. May be nil.
+	Entombed  func(reply packet.FlowKey)
+	RoundEnds func() bool
+
 	// Settled is called when every member of the present view has registered its
 	// connections at their directors. May be nil.
 	Settled func()

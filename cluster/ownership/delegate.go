@@ -34,10 +34,10 @@ type endedKey struct {
 
 type ended struct {
 	endedKey
-	life uint8  // tag of the owner's incarnation
-	slot uint32 // of the delegation, 0 = it never began
-	at   uint32 // tick of its end
-	sent uint32 // tick of the last report, if any
+	life uint8          // tag of the owner's incarnation
+	slot uint32         // of the delegation, 0 = it never began
+	rest flowtable.Rest // since its end
+	sent uint32         // tick of the last report, if any
 	told bool
 }
 
@@ -202,7 +202,7 @@ func (c *Core) forwardFor(owner wire.NodeID, m *wire.Delegate) (slot uint32, ok 
 // neverBegan tells an owner that nothing is, or will be, forwarded by a delegation
 // that this node does not have.
 func (c *Core) neverBegan(owner wire.NodeID, m *wire.Delegate) {
-	c.ending.add(ended{endedKey: endedKey{m.Key, owner, m.ID}, life: c.incarnation(owner), at: c.tick()})
+	c.ending.add(ended{endedKey: endedKey{m.Key, owner, m.ID}, life: c.incarnation(owner), rest: c.table.Rest(c.tick())})
 }
 
 // ageDelegation reports on a delegation that is in use, and ends one that is over.
@@ -241,8 +241,9 @@ func (c *Core) endDelegation(forward uint32) {
 		return
 	}
 	f := c.table.Forward(forward)
-	e := ended{endedKey: endedKey{f.Key, wire.NodeID(f.Owner), d.ID}, life: f.Incarnation, slot: slot, at: c.tick()}
+	e := ended{endedKey: endedKey{f.Key, wire.NodeID(f.Owner), d.ID}, life: f.Incarnation, slot: slot}
 	c.table.EndDelegation(forward)
+	e.rest = c.table.Rest(c.tick())
 	if at := d.SeenAt(); flowtable.Since(at, f.SeenAt()) > 0 {
 		f.SetSeenAt(at)
 	}
@@ -264,7 +265,7 @@ func (c *Core) tickEndings() {
 			c.forgetEnding(e.cursor)
 			continue
 		case x.told && flowtable.Since(now, x.sent) < int32(flowtable.TickOf(int64(tellAgain))):
-		case !flowtable.DelegationSettled(now, x.at):
+		case !c.table.Rested(x.rest, now):
 		default:
 			c.msg.report = wire.Report{Op: wire.ReportEnd, Key: x.key, ID: x.id}
 			if x.slot != 0 {

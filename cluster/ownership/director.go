@@ -22,6 +22,8 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		case from == c.self:
 			c.onGrant(c.self, c.connOf(f), false)
 			return
+		case c.director(k) == c.self && c.proofFor(from, &conn, ref.Slot(), f):
+			return
 		case f.Gen > conn.Gen:
 			c.redirect(from, conn.Key, c.self, f.Gen)
 			return
@@ -69,8 +71,9 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 		}
 	case c.ownerLives(e):
 		old := wire.NodeID(e.Owner)
+		kept := c.connOfCopy(e)
 		lesser := conn.Gen < e.Gen && !(reregister && !c.confirmed(e) && c.another(&conn, e))
-		if lesser || conn.Gen == e.Gen && (!reregister || c.confirmed(e)) {
+		if !c.surer(&conn, &kept) && (lesser || conn.Gen == e.Gen && (!reregister || c.confirmed(e))) {
 			c.redirect(from, conn.Key, old, e.Gen)
 			return
 		}

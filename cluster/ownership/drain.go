@@ -161,11 +161,15 @@ func (c *Core) giveAway(to wire.NodeID, slot uint32, f *flowtable.FlowSlot) bool
 	return c.emit(to, &c.msg.update) == nil
 }
 
-// onYours goes on with a connection that its draining owner gives away.
+// onYours goes on with a connection that its draining owner gives away, or that a
+// provisional one has begun and may not keep (reused.go).
 func (c *Core) onYours(from wire.NodeID, conn wire.Conn) {
 	conn.Flags &^= wire.ConnYours
 	k, _ := conn.Key.Canonical()
 	if ref, f := c.owning(conn.Key); ref != 0 {
+		if f.Key[0] == conn.Key && c.reuse(ref.Slot(), f, &conn) {
+			return
+		}
 		if f.Key[0] == conn.Key && f.Gen > conn.Gen {
 			c.redirect(from, conn.Key, c.self, f.Gen) // the answer was lost
 		}

@@ -67,24 +67,16 @@ func TestFR13_AStaticTranslationOfDurabilityNoneBeginsAgain(t *testing.T) {
 		for id := wire.NodeID(2); id <= 4; id++ {
 			c := natCluster(t, 1, 2, 3, 4)
 			for _, n := range c.nodes {
-				n.fake.fixed = packet.Addr{198, 51, 100, 80}
 				n.core.cfg.Policy = none{}
 			}
-			k := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 2000, DstPort: 80, Proto: proto}
-			first := udp(k)
-			if proto == packet.ProtoTCP {
-				first = tcp(k, SYN)
-			}
-			_, v := c.at(1, first)
-			wantForward(t, v)
-			c.run(20 * ms)
+			_, first := c.beginFixed(proto)
 			c.kill(1)
 			c.apply(1, 2, 2, 3, 4)
 			for _, n := range c.nodes {
 				n.fake.apart = true
 			}
 			c.run(5000 * ms)
-			_, v = c.at(id, first)
+			_, v := c.at(id, first)
 			if v.Op != OpForward {
 				t.Errorf("%s at node %d: %+v (%v)", packet.ProtoName(proto), id, v, v.Reason)
 			}

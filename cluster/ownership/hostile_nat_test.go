@@ -60,12 +60,7 @@ func TestNT5_PortsComeBackAfterWeeksInOneView(t *testing.T) {
 func TestNT4_ATombOutlastsTheRangeOfTicks(t *testing.T) {
 	c := natCluster(t, 1, 2, 3)
 	n := c.nodes[1]
-	old := inside(1, packet.ProtoUDP)
-	for c.order().Director(old) == 1 {
-		old.SrcPort++
-	}
-	c.at(1, udp(old))
-	c.run(20 * ms)
+	old := c.beginUndirected()
 	slot := n.table.Lookup(old).Slot()
 	weeks := func(alive bool) {
 		for range 70 {

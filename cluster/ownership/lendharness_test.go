@@ -61,7 +61,9 @@ func (c *cluster) talk(k packet.FlowKey, others ...wire.NodeID) (reply packet.Fl
 	c.pass(1, make(k, SYN), &sent)
 	c.run(5 * ms)
 	reply = c.flow(1, k).Key[1]
-	c.pass(others[0], make(reply, SYN|ACK), &sent)
+	answer := make(reply, SYN|ACK)
+	answer.Ack += c.flow(1, k).SeqDelta // what the responder knows
+	c.pass(others[0], answer, &sent)
 	c.pass(1, make(k, ACK), &sent)
 	for range 3 {
 		for range 10 {

@@ -51,7 +51,7 @@ func (c *Core) installVia(hops [2]uint16, conn *wire.Conn, flags uint8) (uint32,
 	if f.Flags&flowtable.FlowProvisional != 0 && (conn.Translated() || conn.SeqDelta != 0) {
 		f.Flags |= ungranted
 	}
-	if conn.Flags&wire.ConnSync != 0 && !c.established(conn) {
+	if conn.Flags&wire.ConnSync != 0 && !c.established(conn) || c.unproven(&f) {
 		f.Flags |= flowtable.FlowPunt
 	}
 	slot, err := c.table.InsertFlow(f)
@@ -161,6 +161,9 @@ func (c *Core) setState(slot uint32, f *flowtable.FlowSlot, next flowtable.TCPSt
 	if was != next && (next == flowtable.TCPEstablished || next == flowtable.TCPClosed && timeout > c.cfg.Timeouts.TCPTimeWait) {
 		c.replicate(f)
 	}
+	if was == flowtable.TCPSynSent && f.SeqDelta != 0 {
+		c.ripened(slot, f)
+	}
 	if next != flowtable.TCPEstablished {
 		c.revoke(slot)
 	}
@@ -224,7 +227,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if c.overtaken(from, k, &conn) {
 		return
 	}
-	crossed, slot := false, uint32(0)
+	crossed, slot, numbers := false, uint32(0), conn.SeqDelta
 	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() && adopted && c.table.Flow(ref.Slot()).Key[1] != conn.ReplyKey() {
 		// What is handed over goes on with its own translation: the other end
 		// knows no other.
@@ -234,12 +237,20 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		slot = ref.Slot()
 		c.confirm(slot, &conn, adopted)
 		conn = c.connOf(c.table.Flow(slot))
+		crossed = adopted && conn.SeqDelta != numbers // they are proven, and the granter's are not
 	} else {
 		// A grant that crossed a full round of ours, which could not confirm
 		// the connection, would be swept by the director.
 		crossed = w == nil || w.askedAt <= c.sync.fullAt || c.roundCrosses()
 		if !adopted && w == nil {
 			c.sendClose(conn.Key, conn.Gen) // too late: nobody waits for it
+			return
+		}
+		if !adopted && w.kind != waitClaim && c.cfg.Sequences != nil && conn.Key.Proto == packet.ProtoTCP && from != c.self {
+			// The claim was given up. The grant does not repeat its numbers; a copy does.
+			c.stats.Queries++
+			c.msg.query = wire.Query{Key: conn.Key}
+			c.send(from, &c.msg.query)
 			return
 		}
 		flags := beginning(&conn)
@@ -315,9 +326,11 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bo
 // confirm ends the provisional time of an owned flow.
 func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
 	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
-		if adopted && (f.Flags&flowtable.FlowProvisional != 0 || conn.Gen > f.Gen) {
+		mine := c.connOf(f)
+		if adopted && (f.Flags&flowtable.FlowProvisional != 0 || conn.Gen > f.Gen) && !c.surer(&mine, conn) {
 			f.SeqDelta = conn.SeqDelta // the other end knows no other numbers
 		}
+		wasUnproven := c.unproven(f)
 		if f.Flags&flowtable.FlowProvisional != 0 {
 			f.Flags &^= flowtable.FlowProvisional | flowtable.FlowPunt
 			if conn := c.connOf(f); conn.Flags&wire.ConnSync != 0 && !c.established(&conn) {
@@ -330,6 +343,11 @@ func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
 		}
 		if adopted && conn.State > f.State {
 			f.State, f.Timeout = conn.State, conn.Timeout
+		}
+		if c.unproven(f) {
+			f.Flags |= flowtable.FlowPunt
+		} else if wasUnproven && (f.Replication&wire.ConnSync == 0 || f.State >= uint8(flowtable.TCPEstablished)) {
+			f.Flags &^= flowtable.FlowPunt
 		}
 	})
 }
@@ -353,7 +371,15 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 			c.claim(f, &conn, true)
 			return
 		}
+		overtook := c.overtook(f)
+		if overtook {
+			c.note(ref.Slot(), f)
+		}
+		conn := c.connOf(f)
 		c.surrender(ref, owner, gen)
+		if overtook {
+			c.handOn(owner, &conn)
+		}
 	}
 	c.pointAll(k, owner, gen)
 }
@@ -366,6 +392,7 @@ func (c *Core) surrender(ref flowtable.Ref, owner wire.NodeID, gen uint32) {
 		c.bequeath(ref.Slot(), owner, gen)
 		return
 	}
+	c.testify(f)
 	keys, ifaces, lost, d := f.Key, f.Iface, f.Gen, ref.Dir()
 	c.remove(ref.Slot(), true) // the winner may go on with the same translation
 	c.stats.Duplicates++

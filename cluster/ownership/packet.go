@@ -131,7 +131,7 @@ var reasonText = [reasonEnd][2]string{
 	ReasonNATPorts:     {"nat_ports", "no port of the pool is free for this destination on any node"},
 	ReasonNATNoXlate:   {"nat_no_xlate", "the destination is an address of NAT and nothing maps it"},
 	ReasonNATConflict:  {"nat_conflict", "another connection has the tuple that a fixed translation leads to"},
-	ReasonDuplicate:    {"duplicate_owner", "an answer to a translation that was given up: another node owns the connection"},
+	ReasonDuplicate:    {"duplicate_owner", "an answer to a translation, or to a sequence number, that was given up: another node owns the connection, or gave its initiator another number"},
 	ReasonNATHost:      {"nat_host_limit", "the host has as many port blocks as it may have, and their ports are in use"},
 	ReasonMartian:      {"martian", "from or to 0.0.0.0, or an ICMP error about such a packet: no host has this address"},
 	ReasonNATFiltered:  {"nat_filtered", "the mapping of this address and port does not let strangers in"},

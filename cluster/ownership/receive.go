@@ -79,8 +79,14 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 			p.reused = true
 			return c.miss(p)
 		}
-		c.follow(p, slot, f, d)
-		if r := c.trackTCP(p, slot, f, d); r != ReasonNone {
+		tracked, r := true, ReasonNone
+		if c.unproven(f) {
+			tracked, r = c.prove(p, slot, f, d)
+		}
+		if tracked {
+			r = c.trackTCP(p, slot, f, d)
+		}
+		if r != ReasonNone {
 			return drop(r)
 		}
 	} else if d == 1 && p.Kind == KindUDP && f.Timeout < c.cfg.Timeouts.UDPStream {

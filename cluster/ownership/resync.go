@@ -365,6 +365,10 @@ func (c *Core) stepSync() {
 		s.step, s.cursor = syncStubs, 0
 	}
 	if s.step == syncStubs && c.handOverStubs() {
+		if c.cfg.RoundEnds != nil && !c.cfg.RoundEnds() {
+			s.blocked() // the stubs again
+			return
+		}
 		c.endRound()
 	}
 }

@@ -3,6 +3,7 @@ package ownership
 import (
 	"cohort/ccl/wire"
 	"cohort/flowtable"
+	"cohort/packet"
 )
 
 // TCP sequence numbers that carry the owner (FR5). The owner of a connection gives its
@@ -40,26 +41,154 @@ func (c *Core) sequenced(p *Packet) (owner wire.NodeID, ok bool) {
 	return owner, true
 }
 
-// follow lets a connection go on with the number that its responder has taken. The
-// initiator may have repeated its SYN through another node, which gave way to this
-// one (FR14), and the responder may have got that copy alone: then it knows the
-// other node's number. Which that is, this node can tell.
-func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) {
-	if c.cfg.Sequences == nil || f.SeqDelta == 0 || d != 1 || p.Flags&(SYN|ACK|RST|FIN) != SYN|ACK {
-		return
+// A number is proven when the responder has acknowledged it here. Until then a
+// connection stays in TCPSynSent whatever its initiator sends, and every packet comes
+// to Go: the initiator may have shaken hands by way of another owner, which repeated
+// its SYN with another number (FR14), or which is beyond a cut. So the state says, in
+// claims and copies too, whether a connection's number is the one that its responder
+// knows; and between owners that chose different ones that decides, not generations.
+
+const (
+	near     = 1 << 20 // what one side acknowledges is at most so far from what the other sends
+	received = 1 << 16 // a responder that is followed has got less than so many bytes
+)
+
+// proven reports whether the responder of a connection in this state has acknowledged
+// the number that its initiator was given. Of one that was reset nobody knows.
+func proven(state uint8) bool {
+	return state > uint8(flowtable.TCPSynSent) && state < uint8(flowtable.TCPClosed)
+}
+
+// unproven reports whether the responder of a flow with shifted numbers has yet to
+// acknowledge them.
+func (c *Core) unproven(f *flowtable.FlowSlot) bool {
+	return c.cfg.Sequences != nil && f.SeqDelta != 0 && f.State == uint8(flowtable.TCPSynSent)
+}
+
+// prove looks at a segment of an unproven flow. What does not prove its numbers leaves
+// and is not tracked, save what tracking needs to judge the handshake.
+func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (tracked bool, r Reason) {
+	switch {
+	case p.Flags&RST != 0 || p.Flags&(SYN|ACK) == SYN:
+		if d == 0 && p.Flags&SYN != 0 && f.SeenFlags(0)&ACK == 0 {
+			f.SetISN(p.Seq)
+		}
+		return true, ReasonNone
+	case p.Flags&ACK == 0:
+		return true, ReasonNone // no TCP sends these
+	case d == 0:
+		c.outlast(slot, f)
+		if f.SeenFlags(0)&SYN != 0 {
+			return false, ReasonNone // its ISN is worth more
+		}
+		if f.SeenFlags(1)&ACK == 0 || !isNear(p.Seq, f.TCPSent(1).Ack) {
+			f.Sent(0, ACK, p.Seq+p.SeqLen, p.Ack, p.Window)
+			return false, ReasonNone
+		}
+	case f.SeenFlags(0) == 0 && p.Flags&SYN == 0:
+		c.outlast(slot, f)
+		f.Sent(1, ACK, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window) // nothing to compare it with yet
+		return false, ReasonNone
+	case f.SeenFlags(0) == 0:
+		isn, node := p.Ack-1-f.SeqDelta, wire.NodeID(0)
+		if node, tracked = c.cfg.Sequences.Owner(p.Key, p.Ack-1); tracked && c.cfg.Sequences.ISN(p.Key, isn, node) != p.Ack-1 {
+			return false, ReasonDuplicate // another's number; the next SYN says by how much that differs
+		}
+		if !tracked {
+			return false, ReasonNone
+		}
+	case !isNear(p.Ack-f.SeqDelta, f.TCPSent(0).SeqEnd) && !c.follow(p, slot, f):
+		return false, ReasonNone
 	}
-	if flowtable.TCPState(f.State) != flowtable.TCPSynSent || f.SeenFlags(0)&SYN == 0 {
-		return
+	if p.Flags&SYN == 0 {
+		c.setState(slot, f, flowtable.TCPEstablished)
 	}
-	own, taken := f.TCPSent(0).SeqEnd-1, p.Ack-1
-	if taken == own+f.SeqDelta {
-		return
+	return true, ReasonNone
+}
+
+// outlast gives an unproven flow the time of an established one: somebody speaks as if it
+// were, and the other may be silent, or go elsewhere, for longer than a handshake may take.
+func (c *Core) outlast(slot uint32, f *flowtable.FlowSlot) {
+	if lasts := c.cfg.Timeouts.Of(packet.ProtoTCP, flowtable.TCPEstablished); f.Timeout < lasts {
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Timeout = lasts })
+		c.replicate(f)
 	}
-	node, ok := c.cfg.Sequences.Owner(p.Key, taken)
-	if !ok || c.cfg.Sequences.ISN(p.Key, own, node) != taken {
-		return
+}
+
+func isNear(a, b uint32) bool { return a-b+near < 2*near }
+
+// follow lets a connection go on with the number that its responder has taken: one
+// that another node gave the initiator. Which that is, this node can tell when it has
+// seen the SYN.
+func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
+	if f.SeenFlags(0)&(SYN|ACK) != SYN {
+		return false
 	}
-	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.SeqDelta = taken - own })
+	isn, by, best := f.ISN(), uint32(0), uint32(received)
+	if p.Flags&SYN != 0 {
+		best = 1
+	}
+	for node := wire.NodeID(1); node < wire.MaxNodes; node++ {
+		made := c.cfg.Sequences.ISN(p.Key, isn, node)
+		if got := p.Ack - 1 - made; got < best {
+			by, best = made-isn, got
+		}
+	}
+	if by == 0 {
+		return false
+	}
+	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.SeqDelta = by })
 	c.stats.Followed++
 	c.replicate(f)
+	return true
+}
+
+// ripened ends the time in which the packets of an unproven flow come to Go.
+func (c *Core) ripened(slot uint32, f *flowtable.FlowSlot) {
+	if f.Flags&ungranted == flowtable.FlowPunt && !syncing(f) && !isMapping(f) {
+		c.toFastPath(slot)
+	}
+}
+
+// surer compares two owners' words of a connection that leaves as the same: whether
+// that of a is proven and that of b has other numbers, which are not.
+func (c *Core) surer(a, b *wire.Conn) bool {
+	return c.cfg.Sequences != nil && a.SeqDelta != b.SeqDelta && a.ReplyKey() == b.ReplyKey() &&
+		proven(a.State) && b.State == uint8(flowtable.TCPSynSent)
+}
+
+// proofFor is a claim for what this node, its director, owns with other numbers; true:
+// it has been answered. Proven numbers go on, whoever does.
+func (c *Core) proofFor(from wire.NodeID, conn *wire.Conn, slot uint32, f *flowtable.FlowSlot) bool {
+	mine := c.connOf(f)
+	switch {
+	case f.Key[0] != conn.Key || from == c.self:
+	case c.surer(conn, &mine), c.unproven(f) && mine.SeqDelta == conn.SeqDelta && proven(conn.State):
+		if mine.SeqDelta != conn.SeqDelta {
+			c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.SeqDelta = conn.SeqDelta })
+			c.stats.Followed++
+		}
+		c.setState(slot, f, flowtable.TCPState(conn.State))
+		c.replicate(f)
+	case c.surer(&mine, conn) && conn.Gen >= f.Gen:
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Gen, f.Stub = conn.Gen+1, 0 })
+		mine = c.connOf(f)
+		c.redirect(from, conn.Key, c.self, mine.Gen)
+		c.bind(&mine)
+		c.claim(f, &mine, true)
+		return true
+	}
+	return false
+}
+
+// testify tells the director of numbers that are proven, before this node gives the
+// connection up: what others know of it may be older than the proof.
+func (c *Core) testify(f *flowtable.FlowSlot) {
+	k, _ := f.Key[0].Canonical()
+	if director := c.director(k); c.cfg.Sequences != nil && f.SeqDelta != 0 && proven(f.State) && director != c.self {
+		conn := c.connOf(f)
+		c.stats.Claims++
+		c.msg.claim = wire.Claim{Conn: conn, Reregister: true}
+		c.send(director, &c.msg.claim)
+	}
 }

@@ -115,11 +115,12 @@ func TestNT9_StrangersWithoutABound(t *testing.T) {
 	c.wantStrangers(c.oneOwner(eim(1)), mapped, 60)
 }
 
-// The mapping's owner dies: its connections from outside are taken over, and count
-// where they are; a flow that another node owns is not refused as a stranger's.
-func TestNT9_TakenOverStrangersCountAtTheirOwner(t *testing.T) {
-	c := natCluster(t, 1, 2, 3, 4)
-	mapped := c.openMapping(4, 5)
+// orphanedStrangers is a cluster of three, of which a fourth had a mapping and five
+// connections from outside when it died.
+func orphanedStrangers(t *testing.T) (c *cluster, mapped packet.FlowKey) {
+	t.Helper()
+	c = natCluster(t, 1, 2, 3, 4)
+	mapped = c.openMapping(4, 5)
 	for n := byte(1); n <= 5; n++ {
 		_, v := c.at(4, stranger(mapped, n))
 		wantForward(t, v)
@@ -128,6 +129,13 @@ func TestNT9_TakenOverStrangersCountAtTheirOwner(t *testing.T) {
 	c.kill(4)
 	c.apply(1, 2, 1, 2, 3)
 	c.run(50 * ms)
+	return c, mapped
+}
+
+// The mapping's owner dies: its connections from outside are taken over, and count
+// where they are; a flow that another node owns is not refused as a stranger's.
+func TestNT9_TakenOverStrangersCountAtTheirOwner(t *testing.T) {
+	c, mapped := orphanedStrangers(t)
 	for n := byte(1); n <= 5; n++ {
 		p := stranger(mapped, n)
 		_, v := c.at(wire.NodeID(n%3+1), p)
@@ -160,16 +168,7 @@ func TestNT9_ARestartCountsStrangersAnew(t *testing.T) {
 // A mapping that is full refuses no packet of a connection that another node has
 // taken over: its director knows it.
 func TestNT9_AFullMappingLetsTakenOverStrangersGoOn(t *testing.T) {
-	c := natCluster(t, 1, 2, 3, 4)
-	mapped := c.openMapping(4, 5)
-	for n := byte(1); n <= 5; n++ {
-		_, v := c.at(4, stranger(mapped, n))
-		wantForward(t, v)
-	}
-	c.run(20 * ms)
-	c.kill(4)
-	c.apply(1, 2, 1, 2, 3)
-	c.run(50 * ms)
+	c, mapped := orphanedStrangers(t)
 	m, _ := c.nodes[1].fake.Mapped(mapped)
 	unit, _ := c.nodes[1].fake.Unit(mapped)
 	first, _, _ := c.nodes[1].fake.Order(unit)

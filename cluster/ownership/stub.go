@@ -242,6 +242,9 @@ func (c *Core) handOverStubs() bool {
 	}
 	blocked := false
 	next := c.cfg.Stubs.Scan(s.cursor, s.slice(c.cfg.Slice), func(e *flowtable.Backup) bool {
+		if c.cfg.Entombed != nil && awaitsHold(e) {
+			c.cfg.Entombed(e.Key.Unpack())
+		}
 		if blocked || e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) {
 			return true
 		}

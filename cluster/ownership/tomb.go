@@ -73,6 +73,22 @@ func (c *Core) makeTomb(e *flowtable.Backup) {
 	e.Owner, e.Incarnation, e.Flags, e.State, e.Confirmed = uint8(nobody), 0, wire.ConnTomb, tombHold, c.tick()
 }
 
+// awaitsHold reports whether a key is kept by a tomb, and its hold-down follows.
+func awaitsHold(e *flowtable.Backup) bool { return e.Flags&wire.ConnTomb != 0 && e.State&tombHold != 0 }
+
+// Entombed calls visit with the reply keys that Config.Entombed hears of in a round.
+func (c *Core) Entombed(visit func(reply packet.FlowKey)) {
+	if c.cfg.NAT == nil {
+		return
+	}
+	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
+		if awaitsHold(e) {
+			visit(e.Key.Unpack())
+		}
+		return true
+	})
+}
+
 // tombStays reports whether somebody may still use what a tomb keeps.
 func (c *Core) tombStays(e *flowtable.Backup) bool {
 	if flowtable.Since(c.tick(), e.Confirmed) <= int32(flowtable.TickOf(int64(c.cfg.SettleTime))) {

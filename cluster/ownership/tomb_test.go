@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"slices"
 	"testing"
 
 	"cohort/ccl/wire"
@@ -14,12 +15,7 @@ import (
 func TestNT4_AKeyThatMayLiveElsewhereIsNotReused(t *testing.T) {
 	c := natCluster(t, 1, 2, 3)
 	n := c.nodes[1]
-	old := inside(1, packet.ProtoUDP)
-	for c.order().Director(old) == 1 {
-		old.SrcPort++
-	}
-	c.at(1, udp(old))
-	c.run(20 * ms)
+	old := c.beginUndirected()
 	k1 := c.flow(1, old).Key[1]
 	c.apply(2, 2, 1)
 	n.fake.apart = true
@@ -145,6 +141,37 @@ func TestRFC4787_REQ9_ReverseKeysAreTwoStubs(t *testing.T) {
 	}
 }
 
+// beginUndirected lets node 1 own a connection that another node directs.
+func (c *cluster) beginUndirected() packet.FlowKey {
+	c.t.Helper()
+	k := inside(1, packet.ProtoUDP)
+	for c.order().Director(k) == 1 {
+		k.SrcPort++
+	}
+	_, v := c.at(1, udp(k))
+	wantForward(c.t, v)
+	c.run(20 * ms)
+	return k
+}
+
+// beginFixed lets node 1 own a connection with a static translation; first is its
+// first packet.
+func (c *cluster) beginFixed(proto uint8) (k packet.FlowKey, first Packet) {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		n.fake.fixed = packet.Addr{198, 51, 100, 80}
+	}
+	k = packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 2000, DstPort: 80, Proto: proto}
+	first = udp(k)
+	if proto == packet.ProtoTCP {
+		first = tcp(k, SYN)
+	}
+	_, v := c.at(1, first)
+	wantForward(c.t, v)
+	c.run(20 * ms)
+	return k, first
+}
+
 // A static translation has no other key to choose: the next connection between the
 // same ports may have that of the last, however long this is kept from others.
 func TestNT4_AStaticTranslationIsNoConflictWithItsOwnTomb(t *testing.T) {
@@ -152,17 +179,9 @@ func TestNT4_AStaticTranslationIsNoConflictWithItsOwnTomb(t *testing.T) {
 		for id := wire.NodeID(1); id <= 3; id++ {
 			c := natCluster(t, 1, 2, 3)
 			for _, n := range c.nodes {
-				n.fake.fixed = packet.Addr{198, 51, 100, 80}
 				n.fake.apart = true
 			}
-			k := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 2000, DstPort: 80, Proto: proto}
-			first := udp(k)
-			if proto == packet.ProtoTCP {
-				first = tcp(k, SYN)
-			}
-			_, v := c.at(1, first)
-			wantForward(t, v)
-			c.run(20 * ms)
+			k, first := c.beginFixed(proto)
 			n := c.nodes[1]
 			slot := n.table.Lookup(k).Slot()
 			if proto == packet.ProtoTCP {
@@ -170,7 +189,7 @@ func TestNT4_AStaticTranslationIsNoConflictWithItsOwnTomb(t *testing.T) {
 			}
 			n.core.closeFlow(slot)
 			c.run(20 * ms)
-			_, v = c.at(id, first)
+			_, v := c.at(id, first)
 			if v.Op != OpForward {
 				t.Errorf("%s again at node %d: %+v (%v)", packet.ProtoName(proto), id, v, v.Reason)
 			}
@@ -196,5 +215,44 @@ func TestNT3_AClaimThatNeverLeftKeepsNoPort(t *testing.T) {
 	n := c.nodes[1]
 	if len(n.fake.uses) != 0 || len(n.core.reserved) != 0 || n.stubs.Len() != 0 {
 		t.Fatalf("uses %v, %d tombs", n.fake.uses, n.stubs.Len())
+	}
+}
+
+// A round says of which keys the hold-down has not begun, before it ends; and it does
+// not end while the link is backed up: who thaws a unit must have heard it (NT5).
+func TestNT5_ARoundSaysWhatIsAboutToRest(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	n := c.nodes[1]
+	k := inside(1, packet.ProtoUDP)
+	c.at(1, udp(k))
+	c.run(20 * ms)
+	k1 := c.flow(1, k).Key[1]
+	c.apply(2, 2, 1)
+	n.fake.apart = true // else the tomb does not last
+	c.run(400_000 * ms)
+	var heard []packet.FlowKey
+	n.core.Entombed(func(reply packet.FlowKey) { heard = append(heard, reply) })
+	if !slices.Equal(heard, []packet.FlowKey{k1}) {
+		t.Fatalf("%v await their hold-down, want %v", heard, k1)
+	}
+	heard = nil
+	backed, ends := true, 0
+	n.core.cfg.Entombed = func(reply packet.FlowKey) { heard = append(heard, reply) }
+	n.core.cfg.RoundEnds = func() bool {
+		if !slices.Contains(heard, k1) {
+			t.Errorf("the round ends, and has told %v", heard)
+		}
+		ends++
+		return !backed
+	}
+	c.apply(4, 3, 1, 2)
+	c.run(100 * ms)
+	if ends < 2 || !c.nodes[2].core.sync.waiting.has(1) {
+		t.Fatalf("asked %d times; the other waits for %v", ends, c.nodes[2].core.sync.waiting)
+	}
+	backed, ends = false, 0
+	c.run(100 * ms)
+	if ends != 1 || c.nodes[2].core.sync.waiting.has(1) {
+		t.Fatalf("asked %d times, and the other waits for %v", ends, c.nodes[2].core.sync.waiting)
 	}
 }

@@ -26,7 +26,8 @@
 //     answers with an acknowledgement (RFC 9293, 3.10.7.4), which resets nothing.
 //     Numbers close together would be worse: a SYN inside the window ends a handshake.
 //   - The owner that remains can tell what another node would have chosen, so it
-//     knows the other's number when the responder has taken that one.
+//     knows the other's number when the responder has taken that one. Of the
+//     initiator's own number a made one says the upper half only.
 //
 // The functions are pure and never allocate. A Space is immutable: any number of
 // goroutines may use it.

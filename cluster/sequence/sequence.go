@@ -1,6 +1,7 @@
 package sequence
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 
 	"github.com/dchest/siphash"
@@ -37,6 +38,13 @@ func New(secret [16]byte) *Space {
 	return &Space{binary.LittleEndian.Uint64(secret[:8]), binary.LittleEndian.Uint64(secret[8:])}
 }
 
+// Of derives the space of a cluster from its seed, which all nodes have and which
+// stays when keys of the link change: every node must read what any other has written.
+func Of(seed [32]byte) *Space {
+	sum := sha256.Sum256(append([]byte("cohort sequence numbers 1"), seed[:]...))
+	return New([16]byte(sum[:16]))
+}
+
 // ISN returns the initial sequence number that owner gives to the initiator of a
 // connection. reply is the responder's direction as it is received, isn the
 // initiator's own number.
@@ -51,6 +59,14 @@ func (s *Space) Owner(reply packet.FlowKey, isn uint32) (owner wire.NodeID, ok b
 	lower := uint16(isn&lowMask) ^ uint16(s.hash(reply, forLower, uint16(isn>>lowBits)))
 	owner = wire.NodeID(lower >> tagBits)
 	return owner, lower&tagMask == 0 && owner != 0
+}
+
+// Upper returns the upper half of the number that an initiator had before a node gave
+// it this one; false if it is of nobody. So the numbers that different nodes give one
+// SYN are told from those of two, but one pair in 65,536.
+func (s *Space) Upper(reply packet.FlowKey, isn uint32) (upper uint16, ok bool) {
+	owner, ok := s.Owner(reply, isn)
+	return uint16(isn>>lowBits) - uint16(s.hash(reply, forUpper, uint16(owner))), ok
 }
 
 func (s *Space) hash(k packet.FlowKey, purpose uint8, x uint16) uint64 {

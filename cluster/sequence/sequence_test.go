@@ -33,6 +33,21 @@ func TestFR5_TheOwnerIsReadFromItsNumber(t *testing.T) {
 	})
 }
 
+// TestFR5_NumbersOfOneSYNAreKnown, whichever nodes gave them.
+func TestFR5_NumbersOfOneSYNAreKnown(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		k := anyKey(rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "tuple"), 1)))
+		isn := rapid.Uint32().Draw(t, "isn")
+		made := testSpace.ISN(k, isn, wire.NodeID(rapid.IntRange(1, wire.MaxNodes-1).Draw(t, "node")))
+		if got, ok := testSpace.Upper(k, made); !ok || got != uint16(isn>>lowBits) {
+			t.Fatalf("read %x, %v of %x", got, ok, isn)
+		}
+		if _, ok := testSpace.Upper(k, made^1); ok {
+			t.Fatal("a number of nobody has an upper half")
+		}
+	})
+}
+
 // TestFR5_AForeignNumberIsOfNobody: of a million numbers that nobody here has made,
 // about one in a thousand passes, and no node is drawn more than others. Neither
 // does a number count for another tuple, or under another key.

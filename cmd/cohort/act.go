@@ -51,7 +51,7 @@ var verbs = []verb{
 	},
 	{
 		name: api.VerbLeave, short: "Take this node out of the cluster until its daemon starts again",
-		long:  "The node gives its connections to the others, and leaves when it has none: after\n30 seconds all the same. " + staysOut + ",\nor when its daemon starts again.",
+		long:  "The node gives its connections to the others, and leaves when it has none: after\n30 seconds all the same.\n" + staysOut + ",\nor when its daemon starts again.",
 		warns: "SELF leaves the cluster. " + gives, done: "SELF is out until it is told to join, or its daemon starts again",
 	},
 	{

@@ -94,6 +94,7 @@ func (c *Core) tickDrain() {
 	}
 	d.on = false
 	if c.units != nil && c.view != nil {
+		c.own.Entombed(c.entombed)
 		c.units.Depart(c.now)
 		c.link.FlushAll(c.now) // the others hear that before they hear Leave
 	}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -225,4 +226,54 @@ func TestEL10_ADisabledNodeStartsDisabled(t *testing.T) {
 	}
 	p.run(time.Second)
 	p.together(true)
+}
+
+// A node whose link is bad hears its peers on, and probes them. Each of these probes
+// fails too: the next attempt comes when it was said to, and history says so once.
+func TestHL3_CL3_AnAttemptIsToldOnceAndNotPutOff(t *testing.T) {
+	p := newPair(t, MTUEnforce, 1654)
+	p.run(2 * time.Second)
+	b := p.nodes[1]
+	p.size = 1000
+	b.core.member.GiveUp(p.now, "a test")
+	told := func(attempt string) (n int) {
+		for _, e := range b.events {
+			if strings.Contains(e, attempt+" in 5m") {
+				n++
+			}
+		}
+		return n
+	}
+	p.run(30 * time.Second)
+	s := b.core.Ladder()
+	if s.Phase != health.Waiting || s.Cause != wire.CauseLink {
+		t.Fatalf("%+v: %q", s, b.events)
+	}
+	next := fmt.Sprintf("attempt %d", s.Attempt+1)
+	p.run(4 * time.Minute)
+	if later := b.core.Ladder(); later.Next != s.Next || told(next) != 1 {
+		t.Fatalf("%s is told %d times, and comes %v later", next, told(next), time.Duration(later.Next-s.Next))
+	}
+	p.run(time.Minute)
+	if later := b.core.Ladder(); later.Attempt != s.Attempt+1 || later.Phase != health.Waiting {
+		t.Fatalf("the attempt was not made: %+v", later)
+	}
+}
+
+// A node that an operator has taken out stays out, whatever its link is like (EL10).
+func TestEL10_CL3_ABadLinkDoesNotBringBackADisabledNode(t *testing.T) {
+	p := newPair(t, MTUEnforce, 1654)
+	p.run(2 * time.Second)
+	b := p.nodes[1]
+	if err := b.core.Disable(p.now, "disabled by a test"); err != nil {
+		t.Fatal(err)
+	}
+	p.size = 1000
+	p.run(30 * time.Second)
+	if s := b.core.Ladder(); s.Phase != health.Disabled || s.Cause != wire.CauseOperator {
+		t.Fatalf("%+v", s)
+	}
+	p.size = 1654
+	p.run(6 * time.Minute)
+	p.together(false)
 }

@@ -57,6 +57,8 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 	c.translator = translate.New(n.Rules, ports, (*unitSource)(c), c.hosts, n.BlockLog)
 	own.NAT, own.Stubs = c.translator, n.Stubs
 	own.Round = c.hosts.Register
+	own.Entombed = c.entombed
+	own.RoundEnds = func() bool { return c.units.TellRests(c.now) }
 	own.Settled = func() {
 		c.units.Settled(c.now)
 		c.hosts.Settled()
@@ -98,14 +100,23 @@ func (c *Core) flushNAT() {
 	}
 }
 
+// entombed tells the units' machine of a key whose hold-down follows.
+func (c *Core) entombed(reply packet.FlowKey) {
+	if unit, ok := c.translator.Unit(reply); ok {
+		c.units.Entombed(unit)
+	}
+}
+
 // RestoreUnits gives back what a former process of this life held: the units, as
 // blocks.Machine.Restore, and the blocks of hosts, which their connections tell. A
 // block that no connection uses is nobody's again. took and gone are what came to it
-// and what it gave away, as its journal says. Call it before Resume.
-func (c *Core) RestoreUnits(now int64, life wire.Incarnation, view uint64, held []int, took []blocks.Taken, gone []int) {
+// and what it gave away, rests the units of held that rest, as its journal says. Call
+// it before Resume.
+func (c *Core) RestoreUnits(now int64, life wire.Incarnation, view uint64, held []int, took []blocks.Taken, gone []int, rests []blocks.Rest) {
 	c.now = now
 	c.units.Restore(now, life, view, held, took...)
 	c.units.RestoreGone(gone)
+	c.units.RestoreRests(rests)
 	c.table.ScanFlows(0, int(^uint(0)>>1), func(_ uint32, f *flowtable.FlowSlot) bool {
 		if f.Key[1] != f.Key[0].Reverse() {
 			c.translator.RestoreHost(f.Key[0].Src, f.Key[1])
@@ -150,8 +161,9 @@ type unitPorts struct {
 	now *int64
 }
 
-func (p unitPorts) Rest(unit int)      { p.Ports.Rest(*p.now, unit) }
-func (p unitPorts) Idle(unit int) bool { return p.Ports.Idle(*p.now, unit) }
+func (p unitPorts) Rest(unit int, end int64) int64 { return p.Ports.Rest(*p.now, unit, end) }
+func (p unitPorts) Heard(unit int, end int64)      { p.Ports.Heard(*p.now, unit, end) }
+func (p unitPorts) Idle(unit int) bool             { return p.Ports.Idle(*p.now, unit) }
 
 // unitSource is the Core as the translator sees it.
 type unitSource Core

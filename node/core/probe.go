@@ -6,6 +6,7 @@ import (
 
 	"cohort/ccl"
 	"cohort/ccl/wire"
+	"cohort/cluster/health"
 	"cohort/cluster/membership"
 )
 
@@ -118,6 +119,13 @@ func (c *Core) conclude(from netip.Addr, p *probe) {
 	}
 	if err != nil {
 		c.mtuError = err
+		if c.health.ladder.Status().Phase != health.On {
+			// It is out already, and for a reason: its peers go on talking, and each
+			// further probe of each of them would put the next attempt off and tell of it
+			// again, or bring back a node that an operator has taken out.
+			c.forgetProbe(from)
+			return
+		}
 		s := c.member.Status(c.now)
 		c.io.Event(membership.Event{At: c.now, From: s.State, To: s.State, Cause: err.Error()})
 		if c.mtuCheck == MTUEnforce {

@@ -43,7 +43,7 @@ func TestNT6_HostsKeepTheirBlocksAcrossARestart(t *testing.T) {
 	}
 	n.resumes = true
 	n.start(t, 0, []netip.Addr{n.vtep}, rules, 1024)
-	n.core.RestoreUnits(g.now, view.Member(self).Incarnation, blocks.Number(view), held, nil, nil)
+	n.core.RestoreUnits(g.now, view.Member(self).Incarnation, blocks.Number(view), held, nil, nil, nil)
 	if err := n.core.Resume(g.now, view, self, "", 0); err != nil {
 		t.Fatal(err)
 	}

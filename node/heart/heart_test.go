@@ -302,6 +302,22 @@ func TestHL7_ADeadHeartIsStartedAgain(t *testing.T) {
 	b.until("it beats", func() bool { return b.newest().Life == 7 })
 }
 
+// HL5: a service manager that stops the service tells all its processes. The heart
+// beats on until the daemon has said goodbye.
+func TestHL7_HL5_AHeartHeedsTheDaemonAndNoSignal(t *testing.T) {
+	b := newBody(t)
+	b.until("beats", func() bool { return len(b.heard) > 2 })
+	was := b.process()
+	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
+		must(t, unix.Kill(was, s))
+	}
+	seen := len(b.heard)
+	b.until("beats on", func() bool { return len(b.heard) > seen+10 })
+	if now := b.process(); now != was {
+		t.Errorf("process %d, then %d", was, now)
+	}
+}
+
 // It is told new keys, and takes them.
 func TestHL7_CL4_AHeartTakesNewKeys(t *testing.T) {
 	b := newBody(t)

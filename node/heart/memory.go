@@ -87,8 +87,11 @@ func (s *spread) read() (p pulse.Spread) {
 	return p
 }
 
+// write makes seq odd, also where a heart that died in the middle has left it so, and
+// even at the end.
 func (r *row) write(p pulse.Peer) {
-	r.seq.Add(1)
+	begun := r.seq.Load() | 1
+	r.seq.Store(begun)
 	r.at.Store(p.At)
 	r.progress.Store(p.Progress)
 	r.life.Store(uint64(p.Life))
@@ -98,7 +101,7 @@ func (r *row) write(p pulse.Peer) {
 	}
 	r.hold.Store(hold)
 	r.longest.Store(p.Longest)
-	r.seq.Add(1)
+	r.seq.Store(begun + 1)
 }
 
 // read returns false if the writer stopped in the middle: the caller keeps what it

@@ -34,6 +34,7 @@ type Spec struct {
 	MSS      uint16 // the option, if not 0
 	WScale   uint8  // shift + 1; 0 is no option
 	SACK     bool
+	Stamp    uint32 // of the timestamps option, if not 0
 
 	NoUDPSum bool // UDP without a checksum
 
@@ -179,6 +180,10 @@ func tcp(s Spec, ip *layers.IPv4) *layers.TCP {
 	}
 	if s.MSS != 0 {
 		t.Options = append(t.Options, option(layers.TCPOptionKindMSS, byte(s.MSS>>8), byte(s.MSS)))
+	}
+	if s.Stamp != 0 {
+		t.Options = append(t.Options, layers.TCPOption{OptionType: layers.TCPOptionKindNop},
+			option(layers.TCPOptionKindTimestamps, byte(s.Stamp>>24), byte(s.Stamp>>16), byte(s.Stamp>>8), byte(s.Stamp), 0, 0, 0, 0))
 	}
 	if s.SACK {
 		t.Options = append(t.Options, option(layers.TCPOptionKindSACKPermitted))

@@ -156,7 +156,7 @@ func TestNT7_BlockSizeAndPoolChangeUnderTraffic(t *testing.T) {
 // it, since nobody else is missing, and let it in. Connections go on.
 func TestNT7_DaemonThatFindsAnotherFile(t *testing.T) {
 	small := natOf(512, "203.0.113.10")
-	top := formed(t, topology.Config{NAT: small, HoldTime: 1500 * time.Millisecond})
+	top := formed(t, topology.Config{NAT: small})
 	m := serveMirror(t, top.Servers[0], 9000)
 	var all []*survivor
 	for i := range 60 {
@@ -229,7 +229,7 @@ func TestNT7_DaemonThatFindsAnotherFile(t *testing.T) {
 		b, err := os.ReadFile(filepath.Join(top.Nodes[1].Dir, "state", "membership.json"))
 		return err == nil && json.Unmarshal(b, &saved) == nil && saved.View.Epoch == infoOf(t, top.Nodes[1]).Epoch
 	})
-	was := life()
+	was := life() // it stays what it is when its daemon is back within the lease
 	if err := top.Nodes[1].RestartDaemon(); err != nil {
 		t.Fatal(err)
 	}

@@ -10,26 +10,6 @@ import (
 	"cohort/testenv/topology"
 )
 
-// pollEvery is how often a condition is looked at.
-const pollEvery = 20 * time.Millisecond
-
-// poll looks at a condition until it holds, fails or the context ends.
-func poll(ctx context.Context, holds func() (bool, error)) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		ok, err := holds()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // Detection says when the survivors applied the view without a dead node.
 type Detection struct {
 	First, Last time.Time // of the nodes, from their histories
@@ -43,7 +23,7 @@ func Detect(ctx context.Context, top *topology.Topology, victim *topology.Node, 
 		if n == victim || !n.On() {
 			continue
 		}
-		if err := poll(ctx, func() (bool, error) { return without(ctx, n, victim) }); err != nil {
+		if err := topology.Poll(ctx, func() (bool, error) { return without(ctx, n, victim) }); err != nil {
 			return d, fmt.Errorf("node %s keeps %s in its view: %w", n.Name, victim.Name, err)
 		}
 		events, err := n.API().History(ctx)

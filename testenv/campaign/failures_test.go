@@ -53,12 +53,14 @@ var failures = []failure{
 	{name: "stop", what: "daemon of an owner stopped (SIGSTOP), goes on three hold times after its removal", victims: withRole("owner"), strike: each((*topology.Node).StopDaemon), mend: each((*topology.Node).ContDaemon), lasts: 3 * failureHold, dies: true, zombie: true},
 	{name: "link-sends", what: "control link of a node cut one way: what it sends is lost", victims: some(1), strike: each(cut(topology.FromNode)), mend: each(mendCCL), lasts: 2 * failureHold, blocks: true},
 	{name: "link-receives", what: "control link of a node cut one way: what is sent to it is lost", victims: some(1), strike: each(cut(topology.ToNode)), mend: each(mendCCL), lasts: 2 * failureHold, blocks: true},
+	{name: "link-receives-control", what: "control link of the control node cut one way: what is sent to it is lost", victims: withRole("control"), strike: each(cut(topology.ToNode)), mend: each(mendCCL), lasts: 2 * failureHold, blocks: true},
 	{name: "link-both", what: "control link of a node cut both ways", victims: some(1), strike: each(cut(topology.Both)), mend: each(mendCCL), lasts: 2 * failureHold, blocks: true},
 	{name: "link-mtu", what: "control link of a node loses what is larger than 1500", victims: some(1), prepare: lineEach, strike: each(setLine(bigLost)), mend: each(setLine(perfect)), lasts: 4 * failureHold, proof: linesProof},
 	{name: "link-full", what: "control link of all nodes full, every packet at a random node", config: topology.Config{Spray: true}, prepare: lineAll, strike: fillLinks, mend: emptyLinks, lasts: 5 * failureHold, blocks: true, proof: linesProof},
 	{name: "data-link", what: "one data interface of an owner down", victims: withRole("owner"), strike: each(dataLinks(false, topology.OutsideIface)), mend: each(dataLinks(true, topology.OutsideIface)), lasts: failureHold, slice: true},
 	{name: "data-links", what: "all data interfaces of all nodes but one down", victims: some(3), strike: each(dataLinks(false, topology.InsideIface, topology.OutsideIface)), mend: each(dataLinks(true, topology.InsideIface, topology.OutsideIface)), lasts: failureHold, dies: true, patience: 8 * time.Second},
 	{name: "cpu", what: "all CPUs of the machine busy, with twice as many processes", strike: busyCPUs, mend: idleCPUs, lasts: 5 * failureHold, blocks: true, proof: busyProof},
+	{name: "disk-slow", what: fmt.Sprintf("disks of all nodes slow (each change in state_dir takes %v), and the power of an owner off", slowness), victims: withRole("owner"), prepare: diskEach, strike: slowDisks, mend: fastDisks, lasts: 3 * failureHold, dies: true, proof: slowProof},
 	{name: "disk-full", what: "state_dir of all nodes full, and the power of an owner off", victims: withRole("owner"), strike: fullDisks, mend: freeDisks, lasts: failureHold, dies: true},
 }
 
@@ -115,6 +117,7 @@ type scene struct {
 	arrivals *Arrivals
 	undo     []func() // of what a strike began beside the nodes
 	begin    time.Time
+	struck   []*topology.Node
 	watches  []*watch
 	idle     uint64 // ticks, when the CPUs became busy
 }
@@ -143,7 +146,7 @@ func (s *scene) flows(since time.Time) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
-	if err := poll(ctx, func() (bool, error) { return s.o.allSince(since), nil }); err != nil {
+	if err := topology.Poll(ctx, func() (bool, error) { return s.o.allSince(since), nil }); err != nil {
 		s.t.Fatalf("not everything flows: %v", err)
 	}
 }
@@ -196,7 +199,7 @@ func (s *scene) round() (r FailureRound) {
 	exposed := s.counters(t)["exposed_packets"]
 	was := s.census(t)
 	s.o.mark()
-	s.begin = time.Now()
+	s.begin, s.struck = time.Now(), victims
 	defer func() {
 		for _, f := range s.undo {
 			f()
@@ -242,7 +245,7 @@ func (s *scene) removal(r *FailureRound, victims, survivors []*topology.Node) (l
 	ctx, cancel := context.WithTimeout(s.ctx, 15*time.Second)
 	defer cancel()
 	var gone *Removals
-	err := poll(ctx, func() (ok bool, err error) {
+	err := topology.Poll(ctx, func() (ok bool, err error) {
 		if gone, err = TakeRemovals(ctx, survivors, s.Nodes, s.begin); err != nil {
 			return false, err
 		}

@@ -309,7 +309,7 @@ func (s *kept) add(r one) {
 // awaitProtected waits until the connections have one owner and one copy each.
 func awaitProtected(ctx context.Context, l *lab, keys []Key) error {
 	var why []string
-	err := poll(ctx, func() (bool, error) {
+	err := topology.Poll(ctx, func() (bool, error) {
 		c, err := TakeCensus(ctx, l.Topology, api.ConnFilter{})
 		if err == nil {
 			why = c.Unprotected(keys)
@@ -372,7 +372,7 @@ func (o *load) round(l *lab, k kill, victim *topology.Node) (r one, err error) {
 		return r, err
 	}
 	r.healed = time.Since(d.Last)
-	if err := poll(ctx, func() (bool, error) { return o.allSince(d.Last), nil }); err != nil {
+	if err := topology.Poll(ctx, func() (bool, error) { return o.allSince(d.Last), nil }); err != nil {
 		return r, fmt.Errorf("not everything lives after the new view: %w", err)
 	}
 	if err := awaitProtected(ctx, l, keys); err != nil {

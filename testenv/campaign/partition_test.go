@@ -121,6 +121,10 @@ func newPartition(t *testing.T, l *lab, spray bool, quiet sniff.Quiet) *partitio
 	t.Helper()
 	p := &partition{l: l, spray: spray, tuples: sniff.NewTuples()}
 	p.tuples.Quiet = quiet
+	var err error
+	if p.tuples.Sequences, err = l.Sequences(); err != nil {
+		t.Fatal(err)
+	}
 	udp, err := traffic.ServeUDPEcho(l.server.Namespace, l.at(exchangePort))
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +197,7 @@ func (p *partition) settle(t *testing.T, stays func(*api.NATBlock) bool) (at tim
 	ctx, cancel := context.WithTimeout(p.l.ctx, 30*time.Second)
 	defer cancel()
 	why := ""
-	err := poll(ctx, func() (bool, error) {
+	err := topology.Poll(ctx, func() (bool, error) {
 		h, err := TakeHolders(ctx, p.l.Topology, "egress")
 		if err == nil {
 			stayed, why = h.Unreturned(p.l.Topology, stays)
@@ -326,7 +330,7 @@ func (p *partition) apart(t *testing.T, r *cutRound) {
 	ctx, cancel := context.WithTimeout(p.l.ctx, 20*time.Second)
 	defer cancel()
 	last := ""
-	err := poll(ctx, func() (bool, error) {
+	err := topology.Poll(ctx, func() (bool, error) {
 		var control [2]string
 		for _, n := range p.l.Nodes {
 			info, err := n.API().Info(ctx)
@@ -367,7 +371,7 @@ func (p *partition) formed(t *testing.T) {
 // watchBlocks looks again and again whether a side has a block that it did not
 // have before.
 func (p *partition) watchBlocks(ctx context.Context, r *cutRound) error {
-	err := poll(ctx, func() (bool, error) {
+	err := topology.Poll(ctx, func() (bool, error) {
 		h, err := TakeHolders(ctx, p.l.Topology, "egress")
 		if err != nil {
 			return false, err
@@ -400,7 +404,7 @@ func (p *partition) alive(t *testing.T, r *cutRound, talks []*Talks) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(p.l.ctx, 30*time.Second)
 	defer cancel()
-	err := poll(ctx, func() (bool, error) {
+	err := topology.Poll(ctx, func() (bool, error) {
 		for _, s := range p.streams {
 			if !s.AllSince(r.whole) {
 				return false, nil

@@ -11,6 +11,7 @@ import (
 
 	"cohort/api"
 	"cohort/packet"
+	"cohort/testenv/topology"
 )
 
 // fate counts what became of new connections of one kind.
@@ -281,7 +282,7 @@ func (p *partition) empty(t *testing.T) (after time.Duration, left string) {
 	begin := time.Now()
 	var f api.Tables
 	var used []string
-	err := poll(ctx, func() (bool, error) {
+	err := topology.Poll(ctx, func() (bool, error) {
 		f = p.l.fill(t)
 		if !*full {
 			f.Forwards = 0 // they take half a minute

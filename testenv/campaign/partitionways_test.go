@@ -58,7 +58,7 @@ func (p *partition) alone(t *testing.T, r *cutRound, x *topology.Node) time.Time
 	if p.way == deaf {
 		want = 1
 	}
-	err := poll(ctx, func() (bool, error) {
+	err := topology.Poll(ctx, func() (bool, error) {
 		all := true
 		for _, n := range p.l.Nodes {
 			info, err := n.API().Info(ctx)

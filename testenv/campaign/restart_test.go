@@ -132,7 +132,7 @@ func (l *lab) settled(t *testing.T) {
 	t.Helper()
 	const quiet = 500 * time.Millisecond
 	since, last := time.Now(), punts(l.counters(t))
-	err := poll(l.ctx, func() (bool, error) {
+	err := topology.Poll(l.ctx, func() (bool, error) {
 		if now := punts(l.counters(t)); now != last {
 			since, last = time.Now(), now
 		}
@@ -218,7 +218,7 @@ func TestHL5_HangingDaemonForwardsNothing(t *testing.T) {
 			t.Errorf("router %s still uses %s", r.Namespace.Name(), n.Name)
 		}
 	}
-	if err := poll(l.ctx, func() (bool, error) { return o.allSince(d.Last), nil }); err != nil {
+	if err := topology.Poll(l.ctx, func() (bool, error) { return o.allSince(d.Last), nil }); err != nil {
 		t.Fatalf("not everything lives after %s is out: %v", n.Name, err)
 	}
 	if answers(t, ping, n) {

@@ -55,7 +55,7 @@ func TestFR15_TablesEmptyAfterChurn(t *testing.T) {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(l.ctx, 40*time.Second)
 	defer cancel()
-	err := poll(ctx, func() (bool, error) { f := l.fill(t); return f.Owned+f.Copies+f.Forwards == 0, nil })
+	err := topology.Poll(ctx, func() (bool, error) { f := l.fill(t); return f.Owned+f.Copies+f.Forwards == 0, nil })
 	if err != nil {
 		t.Errorf("tables are not empty %v after the last packet: %+v", time.Since(begin), l.fill(t))
 		c := l.census(t)
@@ -77,7 +77,7 @@ func TestFR15_TablesEmptyAfterChurn(t *testing.T) {
 func (l *lab) heard(t *testing.T, o *load) {
 	t.Helper()
 	now := time.Now()
-	if err := poll(l.ctx, func() (bool, error) { return o.allSince(now), nil }); err != nil {
+	if err := topology.Poll(l.ctx, func() (bool, error) { return o.allSince(now), nil }); err != nil {
 		t.Fatalf("not everything lives: %v", err)
 	}
 }

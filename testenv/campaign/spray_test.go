@@ -153,7 +153,7 @@ func (w *ownerWatch) resolve(ctx context.Context, l *lab, k Key) {
 	within, cancel := context.WithTimeout(ctx, resolveWithin)
 	defer cancel()
 	var last Census
-	err := poll(within, func() (bool, error) {
+	err := topology.Poll(within, func() (bool, error) {
 		// Both ports tell the connection apart; the filter takes one.
 		c, err := TakeCensus(within, l.Topology, api.ConnFilter{Protocol: k.Protocol, Port: max(k.Low.Port(), k.High.Port())})
 		if err == nil {

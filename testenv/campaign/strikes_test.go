@@ -188,6 +188,41 @@ func freeDisks(s *scene, victims []*topology.Node) error {
 	return errors.Join(each((*topology.Node).FreeDisk)(s, s.survivors(victims)), each((*topology.Node).PowerOn)(s, victims))
 }
 
+// slowness is how long each change takes on a slow disk; four make a new file
+// that outlives the machine, so that the view is on disk long after it is over.
+const slowness = failureHold
+
+// diskEach makes the disks of all nodes such that can be slow.
+func diskEach(s *scene, _ []*topology.Node) error {
+	return each(func(n *topology.Node) error { return n.SlowDisk(0) })(s, s.Nodes)
+}
+
+// slowDisks lets no node write down soon what follows from the victim's death.
+func slowDisks(s *scene, victims []*topology.Node) error {
+	slow := func(n *topology.Node) error { return n.SlowDisk(slowness) }
+	return errors.Join(each(slow)(s, s.Nodes), each(powerOff)(s, victims))
+}
+
+func fastDisks(s *scene, victims []*topology.Node) error {
+	fast := func(n *topology.Node) error { return n.SlowDisk(0) }
+	return errors.Join(each(fast)(s, s.survivors(victims)), each((*topology.Node).PowerOn)(s, victims))
+}
+
+// slowProof is how many changes waited, at the survivors.
+func slowProof(s *scene) (string, error) {
+	var least uint64
+	for i, n := range s.survivors(s.struck) {
+		if k := n.Slowed(); i == 0 || k < least {
+			least = k
+		}
+	}
+	said := fmt.Sprintf("%d changes or more waited at each", least)
+	if least == 0 {
+		return said, errors.New("a disk was never used")
+	}
+	return said, nil
+}
+
 // idleTicks is how long all CPUs together had nothing to do since boot.
 func idleTicks() (idle uint64, err error) {
 	b, err := os.ReadFile("/proc/stat")

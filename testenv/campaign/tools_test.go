@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cohort/api"
+	"cohort/cluster/sequence"
 	"cohort/packet"
 	"cohort/packet/packettest"
 	"cohort/testenv/topology"
@@ -177,7 +178,7 @@ func TestPaths_JoinWhatTheRoutersSee(t *testing.T) {
 	mapped := real
 	mapped.Src, mapped.SrcPort = packet.Addr{203, 0, 113, 10}, 6001
 	began := time.Now()
-	p := &Paths{by: make(map[uint64]*Path), from: make(map[end][]*Path)}
+	p := newPaths(nil)
 	see := func(visit func(int, *packet.Packet, bool), node int, sent bool, frame []byte) {
 		var pkt packet.Packet
 		if r := pkt.Parse(frame); r != packet.OK {
@@ -317,6 +318,62 @@ func TestSharedAt_FindsTheFirstEvenRow(t *testing.T) {
 	} {
 		if got, why := sharedAt(c.list, c.members, c.want); !got.Equal(c.at) || got.IsZero() == (why == "") {
 			t.Errorf("%s: %v (%s), want %v", name, got, why, c.at)
+		}
+	}
+}
+
+// With numbers of the nodes' the two routers see different ones. They are joined
+// whichever tap reads first, also when two nodes gave one SYN a number each.
+func TestFR5_PathsJoinNumbersThatNodesGave(t *testing.T) {
+	space := sequence.New([16]byte{3})
+	real := packet.FlowKey{Src: packet.Addr{10, 0, 1, 10}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 20007, DstPort: 7, Proto: packet.ProtoTCP}
+	mapped := real
+	mapped.Src, mapped.SrcPort = packet.Addr{203, 0, 113, 10}, 6001
+	first, second := space.ISN(mapped.Reverse(), 77, 2), space.ISN(mapped.Reverse(), 77, 4)
+	type sight struct {
+		inside bool
+		node   int
+		sent   bool
+		frame  []byte
+	}
+	syn := func(k packet.FlowKey, isn, stamp uint32) []byte {
+		return packettest.Build(packettest.Spec{Key: k, Flags: packet.SYN, Seq: isn, Stamp: stamp, MSS: 1460})
+	}
+	// Of strangers whose numbers have the same upper half: another server, another instant.
+	elsewhere, later := real, real
+	elsewhere.SrcPort, elsewhere.DstPort, later.SrcPort = 1, 8, 2
+	in := sight{true, 1, true, syn(real, 77, 4000)}
+	stranger := sight{true, 5, true, syn(elsewhere, 78, 4000)}
+	other := sight{true, 5, true, syn(later, 79, 4001)}
+	out := sight{false, 2, false, syn(mapped, first, 4000)}
+	again := sight{false, 4, false, syn(mapped, second, 4000)}
+	back := sight{false, 3, true, packettest.TCP(mapped.Reverse(), packet.SYN|packet.ACK, 900, second+1, nil)}
+	for name, sights := range map[string][]sight{
+		"in order":      {stranger, other, in, out, again, back},
+		"outside first": {out, again, back, stranger, other, in},
+		"answer first":  {back, out, other, in, again, stranger},
+	} {
+		p := newPaths(space)
+		for _, s := range sights {
+			var pkt packet.Packet
+			if r := pkt.Parse(s.frame); r != packet.OK {
+				t.Fatal(r)
+			}
+			if s.inside {
+				p.inside(s.node, &pkt, s.sent)
+			} else {
+				p.outside(s.node, &pkt, s.sent)
+			}
+		}
+		for _, isn := range []uint32{77, first, second} {
+			if x, ok := p.TCP(isn); !ok || x.In != 1 || x.Out != 2 || x.Back != 3 || x.Mapped != 6001 || x.Source != netip.MustParseAddrPort("10.0.1.10:20007") {
+				t.Errorf("%s, by %d: %v, %v", name, isn, x, ok)
+			}
+		}
+		n := 0
+		p.Each(func(Path) { n++ })
+		if n != 3 {
+			t.Errorf("%s: %d paths, want those of the strangers and one more", name, n)
 		}
 	}
 }

@@ -36,6 +36,9 @@ func TestNT4_FR14_SprayedPATConnectionsKeepTheirTuples(t *testing.T) {
 	}
 	t.Cleanup(func() { datagrams.Close() })
 	tuples := sniff.NewTuples()
+	if tuples.Sequences, err = l.Sequences(); err != nil {
+		t.Fatal(err)
+	}
 	tap, err := sniff.Open(l.server.Namespace, "eth0", tuples.See)
 	if err != nil {
 		t.Fatal(err)

@@ -161,7 +161,7 @@ func (v *verbs) phase(what string, members int, say func() error) {
 	ctx, cancel := context.WithDeadline(l.ctx, done.Add(shareWithin+20*time.Second))
 	defer cancel()
 	why := ""
-	err := poll(ctx, func() (bool, error) {
+	err := topology.Poll(ctx, func() (bool, error) {
 		c, err := TakeCensus(ctx, l.Topology, api.ConnFilter{Port: l.echo.Addr.Port(), Role: api.Owner})
 		if err != nil {
 			return false, err
@@ -178,7 +178,7 @@ func (v *verbs) phase(what string, members int, say func() error) {
 	if s.shared > s.done+shareWithin {
 		t.Errorf("%s: new connections were spread over %d members after %v, want %v", what, members, s.shared, shareWithin)
 	}
-	if err := poll(ctx, func() (bool, error) { return v.open.AllSince(done), nil }); err != nil {
+	if err := topology.Poll(ctx, func() (bool, error) { return v.open.AllSince(done), nil }); err != nil {
 		t.Fatalf("%s: not everything talks: %v", what, err)
 	}
 	s.stall = slices.Max(v.open.Stalls())

@@ -45,8 +45,9 @@ func TestEL7_EL10_HL2_TheLifeOfACluster(t *testing.T) {
 
 	// HL2: a pulled cable takes its node out, by the debounce and not by silence.
 	out := leaves(t, top, b, func() error { return b.LinkDown(topology.InsideIface) })
-	if out < 500*time.Millisecond || out > 700*time.Millisecond {
-		t.Errorf("HL2: out %v after its interface failed, want 500-600 ms", out)
+	t.Logf("a node whose interface failed is removed after %v", out)
+	if out < 500*time.Millisecond || out >= time.Second {
+		t.Errorf("HL2: out %v after its interface failed, want the debounce of 500 ms and less than the hold time of 1 s", out)
 	}
 	health, err := b.API().Health(t.Context())
 	if err != nil {
@@ -165,7 +166,7 @@ func reach(t *testing.T, from *netns.Namespace, address string, n *topology.Node
 	want := mac[slices.Index(mac, "link/ether")+1]
 	ctx := within(t, 20*time.Second)
 	for {
-		ping := output(t, from, "ping", "-c", "1", "-W", "1", address)
+		ping := output(t, from, "ping", "-c", "1", "-W", "0.2", address) // one that is lost on the move says nothing
 		at := output(t, from, "ip", "neigh", "show", address)
 		if strings.Contains(ping, " 1 received") && strings.Contains(at, want) {
 			return

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,13 +14,7 @@ import (
 // TestEL8_NodeWithATooSmallTableIsRefusedByName starts a node anew with limits that
 // are far from the cluster's: it is told so, stays out, and the cluster goes on.
 func TestEL8_NodeWithATooSmallTableIsRefusedByName(t *testing.T) {
-	top := formed(t, topology.Config{HoldTime: time.Second})
-	ctx := within(t, 40*time.Second)
-	last := top.Nodes[2]
-	if err := last.KillDaemon(); err != nil {
-		t.Fatal(err)
-	}
-	waitMembers(ctx, t, top.Nodes[:2], 2)
+	ctx, top, last := withoutLast(t)
 	file := filepath.Join(top.Dir, "cluster.yaml")
 	was, err := os.ReadFile(file)
 	if err != nil {
@@ -32,14 +27,22 @@ func TestEL8_NodeWithATooSmallTableIsRefusedByName(t *testing.T) {
 	if err := os.WriteFile(file, is, 0o644); err != nil { // daemons read it when they start
 		t.Fatal(err)
 	}
-	if err := last.StartDaemon(); err != nil {
-		t.Fatal(err)
-	}
-	if err := last.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	must(t, last.StartDaemon())
+	must(t, last.WaitReady(ctx))
 	for !told(ctx, t, last, "join", "performance tier: limits.connections 2048, the control node has 131072") {
 		time.Sleep(10 * time.Millisecond)
 	}
 	waitMembers(ctx, t, top.Nodes[:2], 2)
+}
+
+// withoutLast is a cluster of three whose last daemon was killed: the others go on
+// without it.
+func withoutLast(t *testing.T) (ctx context.Context, top *topology.Topology, last *topology.Node) {
+	t.Helper()
+	top = formed(t, topology.Config{HoldTime: time.Second})
+	ctx = within(t, 40*time.Second)
+	last = top.Nodes[2]
+	must(t, last.KillDaemon())
+	waitMembers(ctx, t, top.Nodes[:2], 2)
+	return ctx, top, last
 }

@@ -12,20 +12,10 @@ import (
 // TestEL8_WrongKeyIsNamedOnBothSides starts a node anew with the key of another
 // cluster: it and the members say so within 5 s, and the cluster goes on.
 func TestEL8_WrongKeyIsNamedOnBothSides(t *testing.T) {
-	top := formed(t, topology.Config{HoldTime: time.Second})
-	ctx := within(t, 40*time.Second)
-	last := top.Nodes[2]
-	if err := last.KillDaemon(); err != nil {
-		t.Fatal(err)
-	}
-	waitMembers(ctx, t, top.Nodes[:2], 2)
+	ctx, top, last := withoutLast(t)
 	otherKey(t, top)
-	if err := last.StartDaemon(); err != nil {
-		t.Fatal(err)
-	}
-	if err := last.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	must(t, last.StartDaemon())
+	must(t, last.WaitReady(ctx))
 	began := time.Now()
 	for _, n := range top.Nodes {
 		for !told(ctx, t, n, "key", "sends with a key that this node does not have") {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"cohort/cluster/sequence"
 	"cohort/packet"
 )
 
@@ -19,7 +20,8 @@ const maxDoubles = 10_000
 // address and port, protocol, server address and port; see packet.FlowKey.
 //
 // A TCP connection lives from its SYN until both sides have said FIN or one
-// RST; two initial sequence numbers at once in a tuple are two connections. UDP
+// RST; two initial sequence numbers at once in a tuple are two connections, unless
+// Sequences says that two nodes may have given them to one SYN (FR14). UDP
 // datagrams and echo requests must begin with six bytes that name the client
 // and the port or identifier it sent them from, as those of package traffic do:
 // whatever one socket exchanges with one server is one connection, though it
@@ -30,6 +32,10 @@ const maxDoubles = 10_000
 type Tuples struct {
 	Quiet Quiet            // may be set before the first packet
 	Now   func() time.Time // the clock of Quiet
+
+	// Sequences are the numbers that the nodes give initiators (FR5), nil where these
+	// keep their own. May be set before the first packet.
+	Sequences *sequence.Space
 
 	TCP, Others int // connections seen
 	Reused      int // tuples that a later TCP connection used after the end of an earlier one
@@ -164,7 +170,7 @@ func (t *Tuples) opened(k packet.FlowKey, life *tcpLife) {
 	now := t.Now()
 	switch {
 	case life == nil:
-	case life.isn == t.p.Seq:
+	case life.isn == t.p.Seq || t.again(k, life.isn, t.p.Seq):
 		life.last = now
 		return
 	case life.over || past(now, life.last, life.quiet(&t.Quiet)):
@@ -175,6 +181,16 @@ func (t *Tuples) opened(k packet.FlowKey, life *tcpLife) {
 	}
 	t.TCP++
 	t.tcp[k] = &tcpLife{isn: t.p.Seq, last: now}
+}
+
+// again reports whether two numbers of a tuple are of one SYN that two nodes sent on.
+func (t *Tuples) again(k packet.FlowKey, first, second uint32) bool {
+	if t.Sequences == nil {
+		return false
+	}
+	a, ok := t.Sequences.Upper(k.Reverse(), first)
+	b, too := t.Sequences.Upper(k.Reverse(), second)
+	return ok && too && a == b
 }
 
 // past reports whether something that was heard of last has been quiet for long.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"cohort/ccl/wire"
+	"cohort/cluster/sequence"
 	"cohort/packet"
 	"cohort/packet/packettest"
 )
@@ -63,6 +65,36 @@ func TestNT4_TuplesTellConnectionsApart(t *testing.T) {
 		}
 		if len(got.Told) != c.doubles+c.strays {
 			t.Errorf("%s: told %q", name, got.Told)
+		}
+	}
+}
+
+// A SYN that two nodes have sent on has two numbers, and is one connection; two SYNs are
+// two, and without the nodes' numbers so are those.
+func TestFR5_TuplesKnowASYNByItsNumbers(t *testing.T) {
+	space := sequence.New([16]byte{1})
+	k := from(2000, packet.ProtoTCP)
+	of := func(isn uint32, node wire.NodeID) uint32 { return space.ISN(k.Reverse(), isn, node) }
+	for name, c := range map[string]struct {
+		space         *sequence.Space
+		first, second uint32
+		doubles       int
+	}{
+		"one SYN":       {space, of(5000, 1), of(5000, 2), 0},
+		"two":           {space, of(5000, 1), of(5000+9<<16, 2), 1},
+		"of one node":   {space, of(5000, 1), of(5000+9<<16, 1), 1},
+		"nobody's":      {space, of(5000, 1), 77, 1},
+		"switched off":  {nil, of(5000, 1), of(5000, 2), 1},
+		"the same":      {space, of(5000, 1), of(5000, 1), 0},
+		"nobody's same": {space, 77, 77, 0},
+	} {
+		got := NewTuples()
+		got.Sequences = c.space
+		for _, isn := range []uint32{c.first, c.second} {
+			got.See(packettest.TCP(k, packet.SYN, isn, 0, nil), false)
+		}
+		if got.Duplicates != c.doubles || got.TCP != 1+c.doubles {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func membersInSync(i api.Info) (n int) {
 // cluster has n members in sync, under the same control node and epoch.
 func (t *Topology) WaitFormed(ctx context.Context, n int) error {
 	var last []string
-	err := poll(ctx, func() (bool, error) {
+	err := Poll(ctx, func() (bool, error) {
 		infos, said := t.ask(ctx)
 		if ctx.Err() == nil {
 			last = said

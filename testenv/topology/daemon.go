@@ -19,9 +19,6 @@ import (
 // ErrNoDaemon is returned for a node whose daemon does not run.
 var ErrNoDaemon = errors.New("the daemon does not run")
 
-// pollEvery is how often a condition of a daemon is looked at.
-const pollEvery = 20 * time.Millisecond
-
 // moduleRoot is the directory above this file's package, where bin/ is; tests
 // run from the source tree.
 func moduleRoot() string {
@@ -142,7 +139,7 @@ func (n *Node) StopDaemon() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := poll(ctx, func() (bool, error) { return stopped(p.PID()) }); err != nil {
+	if err := Poll(ctx, func() (bool, error) { return stopped(p.PID()) }); err != nil {
 		return fmt.Errorf("node %s: stop the daemon: %w", n.Name, err)
 	}
 	return nil
@@ -181,30 +178,13 @@ func (n *Node) ContDaemon() error {
 // WaitReady waits until the daemon's control socket answers. A daemon that
 // ends instead is an error at once, with the end of its log.
 func (n *Node) WaitReady(ctx context.Context) error {
-	return poll(ctx, func() (bool, error) {
+	return Poll(ctx, func() (bool, error) {
 		if _, err := n.running(); err != nil {
 			return false, fmt.Errorf("%w\n%s", err, n.LogTail(20))
 		}
 		_, err := n.info(ctx)
 		return err == nil, nil
 	})
-}
-
-// poll looks at a condition until it holds, fails or the context ends.
-func poll(ctx context.Context, holds func() (bool, error)) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		ok, err := holds()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // LogTail returns the last lines of the node's log, for messages.

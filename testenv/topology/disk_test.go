@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,5 +43,43 @@ func TestFillDisk_EveryWriteFailsUntilThereIsRoom(t *testing.T) {
 	}
 	if m, err := mountsBelow(n.Dir); err != nil || len(m) > 0 {
 		t.Errorf("mounts that are left: %v, %v", m, err)
+	}
+}
+
+func TestSlowDisk_ChangesWaitUntilPowerComesBack(t *testing.T) {
+	top := start(t, Config{Nodes: 1, Mode: Bare, Track: patient})
+	n := top.Nodes[0]
+	file := filepath.Join(n.stateDir(), "file")
+	write := func() {
+		t.Helper()
+		if err := os.WriteFile(file, []byte("something"), 0o600); err != nil {
+			t.Error(err)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Error(err)
+		}
+	}
+	for i, c := range []struct {
+		delay time.Duration
+		slow  uint64
+	}{{0, 0}, {10 * time.Millisecond, 1}, {0, 1}} {
+		if err := n.SlowDisk(c.delay); err != nil {
+			t.Fatal(err)
+		}
+		if write(); n.Slowed() < c.slow || c.slow == 0 && n.Slowed() > 0 {
+			t.Errorf("step %d: %d changes waited", i, n.Slowed())
+		}
+	}
+	if _, err := n.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.PowerOn(); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := mountsBelow(n.Dir); err != nil || len(m) > 0 {
+		t.Errorf("mounts that are left: %v, %v", m, err)
+	}
+	if write(); n.Slowed() != 0 {
+		t.Error("slow after power on")
 	}
 }

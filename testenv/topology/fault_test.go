@@ -80,7 +80,7 @@ func TestTracker_RemovesAPoweredOffNodeAndReturnsIt(t *testing.T) {
 				}
 				return growth(sent, after)[1] >= 10 || mode.spray, nil
 			}
-			if err := poll(ctx, used); err != nil {
+			if err := Poll(ctx, used); err != nil {
 				t.Errorf("no flow meets the returned node: %v", err)
 			}
 		})
@@ -177,7 +177,7 @@ func TestLinkDown_TakesTheCarrierAndBringsItBack(t *testing.T) {
 	n := top.Nodes[0]
 	carrier := func(want bool) {
 		t.Helper()
-		err := poll(within(t, 10*time.Second), func() (bool, error) {
+		err := Poll(within(t, 10*time.Second), func() (bool, error) {
 			l, err := n.Namespace().Netlink().LinkByName(OutsideIface)
 			if err != nil {
 				return false, err
@@ -206,7 +206,7 @@ func TestLinkDown_TakesTheCarrierAndBringsItBack(t *testing.T) {
 func TestPoll_EndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := poll(ctx, func() (bool, error) { return false, nil }); !errors.Is(err, context.Canceled) {
+	if err := Poll(ctx, func() (bool, error) { return false, nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("poll = %v, want canceled", err)
 	}
 }

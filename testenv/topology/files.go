@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cohort/cluster/sequence"
 	"cohort/config"
 	"cohort/testenv/netns"
 )
@@ -34,6 +35,15 @@ func (t *Topology) writeShared() error {
 
 // KeyFile is the cluster key, which all nodes read.
 func (t *Topology) KeyFile() string { return filepath.Join(t.Dir, "cluster.key") }
+
+// Sequences are the numbers that the nodes give initiators; nil: these keep their own.
+func (t *Topology) Sequences() (*sequence.Space, error) {
+	keys, err := config.LoadKeys(t.KeyFile())
+	if err != nil || !t.cfg.Sequences {
+		return nil, err
+	}
+	return sequence.Of(keys.Seed), nil
+}
 
 func (t *Topology) clusterFile() string { return filepath.Join(t.Dir, "cluster.yaml") }
 
@@ -119,6 +129,7 @@ func (n *Node) PinDir() string { return filepath.Join(pinRoot, n.topo.clusterNam
 func (n *Node) unpin() error {
 	return errors.Join(
 		os.RemoveAll(n.PinDir()),
+		n.takeSlowDisk(),
 		unmountBelow(n.Dir))
 }
 

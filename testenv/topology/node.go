@@ -10,6 +10,7 @@ import (
 	"cohort/api"
 	"cohort/testenv/line"
 	"cohort/testenv/netns"
+	"cohort/testenv/slowdisk"
 )
 
 // Node is one machine of the cluster. All methods may be called concurrently;
@@ -28,9 +29,10 @@ type Node struct {
 	topo *Topology
 	api  *api.Client
 
-	change sync.Mutex // held for a whole change of power, cable or daemon; taken before mu; guards line
-	line   *line.Line // between ccl0's cable and the switch; nil = none
-	mu     sync.Mutex // guards what follows
+	change sync.Mutex     // held for a whole change of power, cable, disk or daemon; taken before mu; guards line and slow
+	line   *line.Line     // between ccl0's cable and the switch; nil = none
+	slow   *slowdisk.Disk // over the state directory; nil = none
+	mu     sync.Mutex     // guards what follows
 	ns     *netns.Namespace
 	daemon *netns.Process
 	on     bool

@@ -38,13 +38,14 @@ func TestECMP_SpreadsFlowsAndDirectionsDiffer(t *testing.T) {
 	}
 	t.Logf("flows per node: there %v, back %v; different node back: %d of %d", there[:4], back[:4], differ, flows)
 	for i := range top.Nodes {
-		// 48 flows on 4 nodes: fewer than 2 on one happen once in 60,000 runs.
-		if there[i] < 2 || back[i] < 2 {
+		// 48 flows on 4 nodes: none on one of them, there or back, once in 120,000 runs.
+		if there[i] == 0 || back[i] == 0 {
 			t.Errorf("node %d: %d flows there, %d back of %d: a router does not spread", i+1, there[i], back[i], flows)
 		}
 	}
-	// Independent choices differ in 3 of 4: 36 of 48, give or take 3.
-	if differ < flows/2 {
+	// Independent choices differ in 3 of 4: 36 of 48, give or take 3; fewer than half
+	// would be seen once in 30,000 runs, a third never.
+	if differ < flows/3 {
 		t.Errorf("only %d of %d flows come back through another node", differ, flows)
 	}
 }
