@@ -24,6 +24,7 @@ type checker struct {
 	said      []string              // violations so far: each once
 	endpoints map[endpoint]endpoint // seen so far, by the inside endpoint
 	torn      bool                  // the link was cut: two sides may have granted the same
+	whole     int64                 // when all sides were together last
 }
 
 func (k *checker) init(w *World) {
@@ -84,8 +85,10 @@ func (k *checker) step() {
 		if now-k.lastMove > second {
 			k.nextFull += 45 * ms // nothing moves: a violation would stay
 		}
+		k.together()
 		for _, c := range k.w.conns {
 			k.oneOwner(c)
+			k.idle(c)
 		}
 		if k.ledger != nil {
 			k.ledger.audit(k.w)

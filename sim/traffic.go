@@ -44,6 +44,8 @@ type conn struct {
 	exposed  bool   // one left before the copy was stored, with durability sync
 	open     bool   // its handshake was over, and its owner sure, when the link was first cut
 	excused  string // why losing it is no violation
+	sighted  sighting
+	idled    bool // its last owner closed it behind a cut, see idle.go
 
 	// tuple is what the server knows the client by: with NAT the mapped one. The
 	// first reply that the client gets fixes it.
@@ -96,6 +98,9 @@ func (c *conn) send() {
 		}
 		if w.clock.now-c.progress > w.cfg.patience() {
 			c.failed = true
+			if c.idled {
+				w.check.excuse(c, "it idled out behind a cut")
+			}
 			if c.excused == "" && !(c.step == 0 && c.refused != 0 && c.district != nil) {
 				w.fail("FR11: connection %d (%v) lost at step %d", c.id, c.key, c.step)
 			}

@@ -100,7 +100,7 @@ func recent(now, t uint32) uint32 {
 // recentSync is recent for what is kept of views and rounds.
 func (c *Core) recentSync() {
 	now, s := c.tick(), &c.sync
-	s.viewAt, s.cleanAt = recent(now, s.viewAt), recent(now, s.cleanAt)
+	s.viewAt, s.cleanAt, s.backAt = recent(now, s.viewAt), recent(now, s.cleanAt), recent(now, s.backAt)
 	for i, t := range s.begun {
 		if t != 0 {
 			s.begun[i] = max(recent(now, t), 1)
@@ -149,6 +149,8 @@ func (c *Core) ageFlow(slot uint32, f *flowtable.FlowSlot) bool {
 	switch {
 	case f.Expired(now) && c.lentInForce(slot, f):
 		c.revoke(slot) // they may have seen more than they have reported
+	case f.Expired(now) && flowtable.TCPState(f.State) < flowtable.TCPTimeWait && c.reuniting():
+		// What comes next, to whatever node, is led here.
 	case f.Expired(now):
 		c.closeFlow(slot)
 		return true

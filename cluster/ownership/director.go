@@ -266,6 +266,9 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 			c.store(from, &conn)
 		}
 	case from == nobody:
+	case rival && from == c.director(k) && e.Flags&wire.ConnGranted != 0 && !c.another(&conn, e):
+		// Its owner has not said since that it has heard of the grant.
+		c.grantAgain(old, e) // it claims it from the director then, which owns it until it does
 	case rival:
 		c.redirect(from, conn.Key, old, e.Gen)
 	case live:

@@ -31,6 +31,8 @@ type resync struct {
 	gate   int64  // start registering at the latest
 	fullAt int64  // when the newest full round began
 	viewAt uint32 // tick of the view's application
+	backAt uint32 // tick of the last view with somebody in it who had been beyond a cut
+	back   bool   // there was one, a short while ago
 	// confirmAt begins the next round that nothing has asked for. What a cut
 	// link and views that crossed each other left in the wrong place ends with
 	// it: copies nobody confirms are forgotten, missing ones are made.
@@ -109,11 +111,34 @@ func (c *Core) ApplyView(now int64, v *wire.View, self wire.NodeID) {
 			}
 		}
 	}
+	c.reunite(last, v)
 	c.meet(v)
 	c.broadcast(wire.SyncApplied)
 	c.settleIfHeard()
 	c.reaskAll()
 	c.tickSync()
+}
+
+// reunite notes that a view has a member that the last one had not, in a life that is
+// known here: it, or this node, was beyond a cut.
+func (c *Core) reunite(last, v *wire.View) {
+	for i := range v.Members {
+		m := &v.Members[i]
+		if m.ID != c.self && c.lives[m.ID] == m.Incarnation && !sameLife(last, m) {
+			c.sync.back, c.sync.backAt = true, c.tick()
+			return
+		}
+	}
+}
+
+// reuniting reports whether the sides of a cut still put together what each of them
+// knows. Until they have, silence here says nothing: the packets of a connection may
+// have met the other side, and the owner there gives way to this one, or its
+// forwarders are not told yet who owns it.
+func (c *Core) reuniting() bool {
+	s := &c.sync
+	s.back = s.back && flowtable.Since(c.tick(), s.backAt) <= int32(flowtable.TickOf(int64(c.cfg.SettleTime)))
+	return s.back
 }
 
 // meet notes the incarnations of a view. Entries carry only the tag of one: a
