@@ -402,3 +402,32 @@ func sorted(log []string) (list []string) {
 	}
 	return list
 }
+
+// What a claim binds is stored before the claimant knows. If it has given up when the
+// grant arrives, it closes both keys, or the second one would stay for ever (FR15).
+func TestFR15_AGrantThatIsTooLateLeavesNoSecondKey(t *testing.T) {
+	for director := wire.NodeID(2); director <= 3; director++ {
+		c, sent := joiningCluster(t, policy.Async, 1, 2, 3)
+		k := inside(1, packet.ProtoUDP)
+		for c.order().Director(k) != director {
+			k.SrcPort++
+		}
+		c.delay = func() int64 { return 2500 * ms }
+		c.at(1, udp(k))
+		c.run(3000 * ms)
+		kept := 0
+		for _, n := range c.nodes {
+			kept += n.core.dir.JoinedLen()
+		}
+		if sent[wire.TypeGrant] == 0 || kept == 0 {
+			t.Fatalf("%v sent, %d joined copies: nothing is tested", sent, kept)
+		}
+		c.delay = func() int64 { return 100_000 }
+		c.run(60_000 * ms)
+		for id, n := range c.nodes {
+			if n.copies.Len()+n.stubs.Len()+len(n.fake.uses) > 0 {
+				t.Errorf("director %d: node %d has %d copies, %d stubs and uses %v of what nobody owns", director, id, n.copies.Len(), n.stubs.Len(), n.fake.uses)
+			}
+		}
+	}
+}

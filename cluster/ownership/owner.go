@@ -254,7 +254,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	bound, reply, gen := conn.Bound, conn.ReplyKey(), conn.Gen
 	conn.Bound = false
 	w := c.pending.get(k)
-	if c.overtaken(from, k, &conn) {
+	if c.overtaken(from, k, &conn, bound) {
 		return
 	}
 	crossed, slot, numbers := false, uint32(0), conn.SeqDelta
@@ -273,7 +273,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		// the connection, would be swept by the director.
 		crossed = w == nil || w.askedAt <= c.sync.fullAt || c.roundCrosses()
 		if !adopted && w == nil {
-			c.sendClose(conn.Key, packet.FlowKey{}, conn.Gen) // too late: nobody waits for it
+			c.disown(from, &conn, bound) // too late: nobody waits for it
 			return
 		}
 		if !adopted && w.kind != waitClaim && c.cfg.Sequences != nil && conn.Key.Proto == packet.ProtoTCP && from != c.self {
@@ -291,7 +291,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		}
 		at, r := c.install(&conn, flags)
 		if r != ReasonNone {
-			c.sendClose(conn.Key, packet.FlowKey{}, conn.Gen)
+			c.disown(from, &conn, bound)
 			if w != nil {
 				c.refuse(w, r)
 			}
@@ -329,6 +329,16 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	}
 }
 
+// disown says that this node does not own what it was granted, nor the second key that
+// the granter has stored with it.
+func (c *Core) disown(from wire.NodeID, conn *wire.Conn, bound bool) {
+	c.sendClose(conn.Key, packet.FlowKey{}, conn.Gen)
+	if bound && from != c.self {
+		c.msg.close = wire.Close{Key: conn.ReplyKey(), Gen: conn.Gen}
+		c.send(from, &c.msg.close)
+	}
+}
+
 // roundCrosses reports whether a grant that arrives now may be older than this
 // node's newest full round: it may answer an earlier question than the one that
 // waits, by another key or one that was given up.
@@ -339,7 +349,7 @@ func (c *Core) roundCrosses() bool {
 // overtaken handles a grant of another node that arrives when this one has
 // become the director and knows an owner. The later generation wins: either the
 // grant is returned, or the other owner learns of it.
-func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bool {
+func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn, bound bool) bool {
 	e, known := c.copyOf(k)
 	if from == c.self || !known || c.director(k) != c.self {
 		return false
@@ -353,6 +363,9 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn) bo
 		return false
 	}
 	c.msg.close = wire.Close{Key: conn.Key, Gen: conn.Gen}
+	if bound {
+		c.msg.close.Reply = conn.ReplyKey()
+	}
 	c.send(from, &c.msg.close)
 	c.pointAll(k, owner, gen)
 	return true
