@@ -29,7 +29,7 @@ const (
 // outlasts the load by much, but longer than a cut for what is open.
 func forgets() (timeouts string, quiet sniff.Quiet) {
 	open := size(8, 30)
-	timeouts = fmt.Sprintf("{tcp_syn: 3s, tcp_established: %ds, tcp_half_closed: 3s, tcp_closing: 3s, tcp_time_wait: 2s, udp: 3s, udp_stream: 3s, icmp: 2s, other: 2s}", open)
+	timeouts = fmt.Sprintf("{tcp_syn: 3s, tcp_established: %ds, tcp_half_closed: 3s, tcp_closing: 3s, tcp_time_wait: 2s, tcp_reset: 3s, udp: 3s, udp_stream: 3s, icmp: 2s, other: 2s}", open)
 	return timeouts, sniff.Quiet{Opening: 3 * time.Second, Open: time.Duration(open) * time.Second, Closing: 3 * time.Second, Datagrams: 3 * time.Second}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -300,6 +301,10 @@ func (p *partition) empty(t *testing.T) (after time.Duration, left string) {
 	})
 	if err != nil {
 		t.Errorf("not empty %v after the last packet: %+v, %v", time.Since(begin), f, used)
+		left := p.l.census(t)
+		for _, k := range slices.Collect(maps.Keys(left))[:min(len(left), 20)] {
+			t.Log(left.Describe(k))
+		}
 	}
 	return time.Since(begin), fmt.Sprintf("%d / %d / %d / %d", f.Owned, f.Copies, f.Forwards, f.Stubs)
 }
