@@ -75,6 +75,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	case c.ownerLives(e) && !reregister && conn.Gen == e.Gen && !c.confirmed(e) && c.sync.waiting != 0:
 		// Its owner may have given it up meanwhile, to this very claimant even, whose
 		// claim is from before that. Told to give way, it would leave nobody.
+		conn.Bound = bound
 		c.park(k, ask{from: from, claim: true, conn: conn})
 		return
 	case c.ownerLives(e):
