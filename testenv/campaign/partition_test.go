@@ -213,6 +213,7 @@ func (p *partition) settle(t *testing.T, stays func(*api.NATBlock) bool) (at tim
 // cutRound is what a round measured.
 type cutRound struct {
 	far                             []*topology.Node
+	ruled                           bool // the control node is beyond the cut (one way)
 	begin, apart, heal, whole, fair time.Time
 	talks, lost                     int
 	stalls                          []time.Duration
@@ -279,6 +280,10 @@ func (p *partition) round(t *testing.T, far []*topology.Node) *cutRound {
 	r.whole = time.Now()
 	r.fair = p.fair(t)
 	p.alive(t, r, talks)
+	if t.Failed() {
+		p.rounds = append(p.rounds, r)
+		t.FailNow() // what the nodes have logged is of this round
+	}
 	for _, k := range talks {
 		k.Close()
 	}
@@ -404,6 +409,7 @@ func (p *partition) alive(t *testing.T, r *cutRound, talks []*Talks) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(p.l.ctx, 30*time.Second)
 	defer cancel()
+	told := 0
 	err := topology.Poll(ctx, func() (bool, error) {
 		for _, s := range p.streams {
 			if !s.AllSince(r.whole) {
@@ -411,9 +417,17 @@ func (p *partition) alive(t *testing.T, r *cutRound, talks []*Talks) {
 			}
 		}
 		for _, k := range talks {
-			if !k.AllSince(r.whole) {
-				return false, nil
+			late := k.Waiting(r.whole)
+			if len(late) == 0 {
+				continue
 			}
+			// TCP waits up to as long as the trouble lasted, and this is longer.
+			for told < 5 && len(late) > 0 && time.Since(r.whole) > 2*cutFor() {
+				t.Logf("%v after the heal nothing has come through %v", time.Since(r.whole).Round(time.Millisecond), late[0])
+				p.known(t, late[0])
+				late, told = late[1:], told+1
+			}
+			return false, nil
 		}
 		return true, nil
 	})
@@ -425,7 +439,24 @@ func (p *partition) alive(t *testing.T, r *cutRound, talks []*Talks) {
 		r.lost += len(lost)
 		r.stalls = append(r.stalls, k.Stalls()...)
 		for i, err := range lost {
-			t.Logf("lost: %v: %s", err, p.paths.All(k.DeadKeys()[i]))
+			t.Errorf("lost: %v: %s", err, p.paths.All(k.DeadKeys()[i]))
+			if i < 5 {
+				p.known(t, k.DeadKeys()[i])
+			}
+		}
+	}
+}
+
+// known tells what each node knows of a connection.
+func (p *partition) known(t *testing.T, k Key) {
+	t.Helper()
+	for _, n := range p.l.Nodes {
+		_, err := n.API().Conns(p.l.ctx, api.ConnFilter{Protocol: k.Protocol, Port: max(k.Low.Port(), k.High.Port())}, 20, func(c *api.Conn) error {
+			t.Logf("%s knows %+v", n.Name, *c)
+			return nil
+		})
+		if err != nil {
+			t.Logf("%s: %v", n.Name, err)
 		}
 	}
 }

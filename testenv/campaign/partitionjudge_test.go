@@ -103,7 +103,7 @@ func (p *partition) end(t *testing.T, name string) {
 	r.Add("from the heal to one view and one control node", Distribute(whole), "")
 	r.Add("from there to fair blocks, one holder each, but for blocks in use", Distribute(fair), "")
 	r.Add("from the end of the round's connections, while others begin, to fair blocks but for those of the UDP flows / most of these", fmt.Sprintf("%v / %d", Distribute(returned), kept), "")
-	r.Add("established TCP connections at the cuts / lost", fmt.Sprintf("%d / %d", talks, lostTalks), "")
+	r.Add("established TCP connections at the cuts / lost", fmt.Sprintf("%d / %d", talks, lostTalks), "0 of the second")
 	r.Add("longest wait of each of them", Distribute(stalls), "")
 	r.Add("packets of established UDP flows sent / lost there / lost back", fmt.Sprintf("%d / %d / %d", udp.Sent, udp.LostThere, udp.LostBack), "")
 	r.Add("times that such a flow came from another port than before: its owner and copy were beyond the cut", udp.Moves, "")

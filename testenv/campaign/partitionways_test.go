@@ -15,21 +15,26 @@ import (
 
 // oneWay cuts one direction of the far node's link for as long as a cut lasts. All
 // others have a view without it soon. One that is not heard learns so, is fenced and
-// forwards nothing; one that hears nobody cannot be told from the last that lives,
-// and is a cluster of its own.
+// forwards nothing, unless it is the control node: then the others elect, and it is a
+// side of its own. One that hears nobody cannot be told from the last that lives, and
+// is a cluster of its own.
 func (p *partition) oneWay(t *testing.T, r *cutRound) {
 	t.Helper()
 	x, direction := r.far[0], topology.FromNode
 	if p.way == deaf {
 		direction = topology.ToNode
 	}
+	info, err := x.API().Info(p.l.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ruled = info.Control == x.Name
 	if err := x.CutCCL(direction); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithDeadline(p.l.ctx, r.begin.Add(cutFor()))
 	defer stop()
 	var watching sync.WaitGroup
-	var err error
 	watching.Go(func() { err = p.watchBlocks(ctx, r) })
 	forwards := watchForwarding(p.l.ctx, x)
 	defer forwards.stop()
@@ -39,7 +44,7 @@ func (p *partition) oneWay(t *testing.T, r *cutRound) {
 	if err := errors.Join(err, bad, p.l.ctx.Err()); err != nil {
 		t.Fatal(err)
 	}
-	if p.way == mute {
+	if p.way == mute && !r.ruled {
 		r.zombie = taken.since(fenced)
 	}
 	r.heal = time.Now()
@@ -55,8 +60,8 @@ func (p *partition) alone(t *testing.T, r *cutRound, x *topology.Node) time.Time
 	ctx, cancel := context.WithTimeout(p.l.ctx, 20*time.Second)
 	defer cancel()
 	last, want := "", 0 // members that x says it has
-	if p.way == deaf {
-		want = 1
+	if p.way == deaf || r.ruled {
+		want = 1 // it is a side of its own (EL5)
 	}
 	err := topology.Poll(ctx, func() (bool, error) {
 		all := true

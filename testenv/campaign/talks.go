@@ -42,12 +42,13 @@ type Talks struct {
 
 // talk is one connection.
 type talk struct {
-	conn  *net.TCPConn
-	mu    sync.Mutex // guards what follows
-	last  time.Time  // newest block that came back
-	stall time.Duration
-	err   error
-	errAt time.Time
+	conn   *net.TCPConn
+	mu     sync.Mutex // guards what follows
+	last   time.Time  // newest block that came back
+	stall  time.Duration
+	err    error
+	socket string // what the kernel said of it then
+	errAt  time.Time
 }
 
 // OpenTalks connects and starts talking. On an error nothing stays open.
@@ -98,7 +99,7 @@ func (t *Talks) run(i int, k *talk) {
 		err := exchange(k.conn, out, in, began.Add(t.cfg.Timeout))
 		k.mu.Lock()
 		if err != nil {
-			k.err, k.errAt = err, time.Now()
+			k.err, k.errAt, k.socket = err, time.Now(), describe(k.conn)
 			more = false
 		} else {
 			k.last = time.Now()
@@ -159,6 +160,18 @@ func (t *Talks) AllSince(at time.Time) bool {
 	return true
 }
 
+// Waiting are the living connections that have exchanged nothing after at.
+func (t *Talks) Waiting(at time.Time) (keys []Key) {
+	for _, k := range t.talks {
+		k.mu.Lock()
+		if k.err == nil && !k.last.After(at) {
+			keys = append(keys, keyOf("tcp", k.conn))
+		}
+		k.mu.Unlock()
+	}
+	return keys
+}
+
 // Stalls returns the longest wait of every connection since Mark.
 func (t *Talks) Stalls() []time.Duration {
 	stalls := make([]time.Duration, 0, len(t.talks))
@@ -176,7 +189,7 @@ func (t *Talks) Lost() []error {
 	for _, k := range t.talks {
 		k.mu.Lock()
 		if k.err != nil {
-			lost = append(lost, fmt.Errorf("%s at %s: %w", k.conn.LocalAddr(), k.errAt.Format(time.StampMicro), k.err))
+			lost = append(lost, fmt.Errorf("%s at %s: %w (last word %s before; %s)", k.conn.LocalAddr(), k.errAt.Format(time.StampMicro), k.err, k.errAt.Sub(k.last).Round(time.Millisecond), k.socket))
 		}
 		k.mu.Unlock()
 	}
@@ -205,6 +218,26 @@ func (t *Talks) Retransmissions() (total uint64, err error) {
 		total += n
 	}
 	return total, nil
+}
+
+// describe says what the kernel knows of a socket that gets no answer (TCP_INFO).
+func describe(c *net.TCPConn) string {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err.Error()
+	}
+	said := ""
+	if err := raw.Control(func(fd uintptr) {
+		i, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			said = err.Error()
+			return
+		}
+		said = fmt.Sprintf("not acknowledged %d, sent again %d in a row and %d in all, heard %d ms ago", i.Unacked, i.Retransmits, i.Total_retrans, i.Last_ack_recv)
+	}); err != nil {
+		return err.Error()
+	}
+	return said
 }
 
 // retransmissions of one socket so far (TCP_INFO).
