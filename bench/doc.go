@@ -16,6 +16,7 @@
 //	nat-connect  CPU time of a new translated connection, against masquerade
 //	memory     bytes per entry, and resident memory at a million flows
 //	scale      what survives of the combined capacity of n nodes, three factors
+//	tiers      what a cluster delivers whose nodes can take unequal loads
 //	link       what replication costs the link and the CPU, against conntrackd
 //	failover   what flows notice of the death of one of two routers, against
 //	           keepalived with conntrackd
@@ -83,7 +84,25 @@
 //     others had of the CPU is seen in steps of 10 ms, and decides which rounds
 //     count.
 //   - Imbalance is not in it: the capacity of a cluster ends when its busiest
-//     node is full, whereas here all work is summed.
+//     node is full, whereas here all work is summed. Tiers show that.
+//
+// # How tiers shows nodes that are full
+//
+// Each node has a token bucket (traffic.Tiers) in front of all cables that lead to it:
+// from the routers on both sides, and data frames of the control link. The buckets are
+// the generator's and the switch's, not the product's, and are filled by the packets that
+// are dialled and not by time: at a load of 1 all of them together just take what is
+// offered, each its share (-tiers 1:1:1:0.5). So how busy the machine is changes nothing,
+// and neither does what a node costs. Routers spread connections evenly. Reported are
+// what is delivered at each load, and what of its capacity each node used.
+//
+//   - A packet is a packet: one that crosses, is delegated or is translated takes as much
+//     of a node as any other.
+//   - A request that is refused has no answer, and nobody sends it again, so the other
+//     nodes get less than they would. What counts is up to which load all is delivered.
+//   - A bucket saves up some batches of the generator, no more; a real node has queues.
+//   - Control frames are free, and so are first packets: all connections are open before
+//     the first load.
 //
 // Everything happens in network namespaces that the program makes and removes.
 package main

@@ -12,6 +12,7 @@ type plan struct {
 	natConn natConnectConfig
 	entries int
 	scale   scaleConfig
+	tiers   tiersConfig
 	link    linkConfig
 
 	failover failoverConfig
@@ -29,6 +30,10 @@ func planFor(quick bool) plan {
 		scale: scaleConfig{
 			nodes: []int{1, 2, 4, 8, 16}, spreads: spreads, flows: 1 << 14, packets: 1 << 17, chunk: 1 << 14, burst: 128,
 			rounds: 7, time: 60 * time.Second, watch: 2 * time.Second, cpu: lastCPU(),
+		},
+		tiers: tiersConfig{
+			tiers: []float64{1, 1, 1, 0.5}, loads: []float64{0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1}, flows: 1 << 14, packets: 1 << 19, burst: 128,
+			lend: 10 * time.Second, cpu: lastCPU(),
 		},
 		link: linkConfig{
 			who: []string{whoConntrackd, whoCohort, whoPAT}, what: []string{linkTCP, linkUDP},
@@ -59,6 +64,7 @@ func planFor(quick bool) plan {
 		p.entries = 1 << 12
 		p.scale.nodes, p.scale.spreads, p.scale.flows, p.scale.packets, p.scale.chunk = []int{1, 2}, spreads[:1], 512, 1<<13, 512
 		p.scale.once, p.scale.rounds, p.scale.time, p.scale.watch = true, 3, 0, 100*time.Millisecond
+		p.tiers.tiers, p.tiers.loads, p.tiers.flows, p.tiers.packets, p.tiers.lend = []float64{3, 1}, []float64{0.3, 0.9}, 512, 1<<15, time.Second
 		p.link.who, p.link.what = p.link.who[:2], p.link.what[:1]
 		p.link.once = true
 		p.link.chunk, p.link.burst, p.link.rounds, p.link.time, p.link.watch = 512, 256, 1, 0, 100*time.Millisecond
