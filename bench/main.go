@@ -38,11 +38,11 @@ type options struct {
 	out     string
 	quick   bool
 	profile string
-	nodes   []int     // of scale; nil = the plan's
-	spreads []string  // of scale; nil = the plan's
-	tiers   []float64 // of tiers; nil = the plan's
-	short   bool      // of scale: short connections alone
-	sizes   []int     // connections of capacity and takeover; nil = the plan's
+	nodes   []int       // of scale; nil = the plan's
+	spreads []string    // of scale; nil = the plan's
+	tiers   [][]float64 // of tiers; nil = the plan's
+	short   bool        // of scale: short connections alone
+	sizes   []int       // connections of capacity and takeover; nil = the plan's
 	add     bool
 	note    string
 }
@@ -58,7 +58,7 @@ func parse(args []string) (o options, err error) {
 	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale and capacity; empty = all")
 	sizes := set.String("connections", "", "comma-separated `numbers` of connections for capacity and takeover; empty = all")
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
-	tiers := set.String("tiers", "", "capacities of the nodes of tiers, as `1:1:1:0.5`; empty = these")
+	tiers := set.String("tiers", "", "capacities of the nodes of tiers, as `1:1:1:0.5,1:1:1:0.25`; empty = the plan's")
 	set.BoolVar(&o.short, "short", false, "of scale, measure the rate of short connections alone")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
 	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
