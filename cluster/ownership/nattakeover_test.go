@@ -156,9 +156,7 @@ func TestFR11_ADirectorPrefersTheDeadOwnersTranslation(t *testing.T) {
 	c.kill(3)
 	c.apply(1, 2, 1, 2)
 	c.run(1000 * ms)
-	if owner := c.oneOwner(k); owner != 2 {
-		t.Fatalf("owner %d, want 2", owner)
-	}
+	c.wantOwner(k, 2)
 	if got := c.reply(k); got != k1 {
 		t.Fatalf("translates to %v, want %v as before", got, k1)
 	}
