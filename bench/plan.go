@@ -33,7 +33,7 @@ func planFor(quick bool) plan {
 		},
 		tiers: tiersConfig{
 			tiers: [][]float64{{1, 1, 1, 1}, {1, 1, 1, 0.5}, {1, 1, 1, 0.25}}, loads: steps(0.2, 1, 0.05),
-			flows: 1 << 14, packets: 1 << 18, burst: 128,
+			flows: 1 << 14, packets: 1 << 17, burst: 128,
 			lend: 20 * time.Second, cpu: lastCPU(),
 		},
 		link: linkConfig{
