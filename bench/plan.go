@@ -33,8 +33,8 @@ func planFor(quick bool) plan {
 		},
 		tiers: tiersConfig{
 			tiers: [][]float64{{1, 1, 1, 1}, {1, 1, 1, 0.5}, {1, 1, 1, 0.25}}, loads: steps(0.2, 1, 0.05),
-			flows: 1 << 14, packets: 1 << 17, burst: 128,
-			lend: 20 * time.Second, cpu: lastCPU(),
+			flows: 1 << 12, packets: 1 << 17, burst: 128,
+			lend: 30 * time.Second, cpu: lastCPU(),
 		},
 		link: linkConfig{
 			who: []string{whoConntrackd, whoCohort, whoPAT}, what: []string{linkTCP, linkUDP},

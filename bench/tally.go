@@ -53,6 +53,9 @@ func (a *tally) admit(ctx context.Context, t *talk, watch time.Duration) error {
 	if err := t.pin(a.cpu); err != nil {
 		return err
 	}
+	if err := t.ns.Do(func() error { return pinThread(a.cpu) }); err != nil {
+		return err
+	}
 	pids, err := t.daemons()
 	if err != nil || len(pids) == 0 {
 		return err
@@ -60,10 +63,12 @@ func (a *tally) admit(ctx context.Context, t *talk, watch time.Duration) error {
 	return a.watchIdle(ctx, t, watch)
 }
 
-// pin puts the thread that sends and the daemons on one CPU.
+// pin puts the thread that sends and the daemons on one CPU, as equals.
 func (t *talk) pin(cpu int) error {
-	if err := t.ns.Do(func() error { return pinThread(cpu) }); err != nil {
-		return err
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := t.ns.Do(func() error { return unix.SchedSetaffinity(0, &set) }); err != nil {
+		return fmt.Errorf("%s: pin to CPU %d: %w", t.name, cpu, err)
 	}
 	pids, err := t.daemons()
 	if err != nil {

@@ -164,6 +164,10 @@ func (b *balance) measure(ctx context.Context, tiers []float64, load float64, le
 // connections are lent.
 const lent = 0.01
 
+// lendPause is from one burst of data to the next: what the daemons have to say to each
+// other about connections needs the CPU, too.
+const lendPause = 250 * time.Millisecond
+
 // lend sends data of the connections, past all buckets, until hardly any packet crosses.
 func (b *balance) lend(ctx context.Context) error {
 	for end := time.Now().Add(b.cfg.lend); ; {
@@ -171,7 +175,7 @@ func (b *balance) lend(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		n := traffic.Batches(4 * b.cfg.flows)
+		n := traffic.Batches(8 * b.cfg.flows) // some of each, within a lease
 		if _, err := b.talk.burst(b.talk.data, n, answered); err != nil {
 			return err
 		}
@@ -183,8 +187,10 @@ func (b *balance) lend(ctx context.Context) error {
 		if crossed <= lent {
 			return nil
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		select {
+		case <-time.After(lendPause):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("%.3f packets of a request still cross after %v: not all connections are lent", crossed, b.cfg.lend)
