@@ -16,6 +16,7 @@
 //	nat-connect  CPU time of a new translated connection, against masquerade
 //	memory     bytes per entry, and resident memory at a million flows
 //	scale      what survives of the combined capacity of n nodes, three factors
+//	tiers      what a cluster delivers whose nodes can take unequal loads
 //	link       what replication costs the link and the CPU, against conntrackd
 //	failover   what flows notice of the death of one of two routers, against
 //	           keepalived with conntrackd
@@ -83,7 +84,47 @@
 //     others had of the CPU is seen in steps of 10 ms, and decides which rounds
 //     count.
 //   - Imbalance is not in it: the capacity of a cluster ends when its busiest
-//     node is full, whereas here all work is summed.
+//     node is full, whereas here all work is summed. Tiers show that.
+//
+// # How tiers shows nodes that are full
+//
+// The nodes are real daemons with port translation and copies. Each has a token bucket
+// (traffic.Tiers) in front of all cables that lead to it: from the routers on both sides,
+// and data frames of the control link. The buckets are the generator's and the switch's,
+// not the product's, and are filled by the requests that are sent and not by time. A
+// request and its answer are two packets, and at a load of 1 all buckets together take
+// just these, each its share (-tiers 1:1:1:0.5). So how busy the machine is changes
+// nothing, and neither does what a node costs: all figures are counts.
+//
+// Routers spread connections evenly over the nodes, slow or fast. One cluster for each way
+// of forwarding, with all its connections open, is put behind each set of tiers and
+// offered one load after the other. With delegation a load begins when hardly a packet
+// crosses any more. Reported are, as shares of the sum of all capacities,
+//
+//	throughput   what is answered at each load
+//	whole        the largest load of which 99 % is answered, and of all smaller ones
+//	model        the same by arithmetic: each of n nodes gets (2 + crossings) / n packets
+//	             of a request, so the slowest is full at n min/sum 2 / (2 + crossings);
+//	             owner-only (n-1)/n answers cross, with delegation none
+//	most         the largest throughput, whatever is lost meanwhile
+//
+// What is lost has a name: a bucket's refusal by node, else the counters of nodes and
+// interfaces that have grown. A load of which only interfaces lost something is offered
+// again, as samples of scale are.
+//
+// What the method cannot see, and which way it errs:
+//
+//   - A packet is a packet: one that crosses, is delegated or is translated takes as much
+//     of a node as any other. In time a crossing one costs its owner less than a first
+//     look does, and a small packet as much as a large one: factors of scale tell that.
+//   - A request that is refused has no answer, and nobody sends it again or slows down, as
+//     TCP would. The nodes behind get less than they would: above the load that is
+//     delivered whole, throughput is rather too high.
+//   - A bucket saves up some batches of the generator, no more; a real node has queues.
+//   - Control frames are free, and so are first packets: all connections are open before
+//     the first load, and what a new one costs (scale) is not in it.
+//   - Buckets are not the product's performance tiers (EL8), which refuse nothing but
+//     joiners that are too unlike.
 //
 // Everything happens in network namespaces that the program makes and removes.
 package main

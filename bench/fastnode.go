@@ -39,7 +39,7 @@ func (l *lab) openFastNode(ns *netns.Namespace, id wire.NodeID, flows, forwards 
 			Interfaces: []dataplane.Interface{
 				{ID: inside, Name: "inside", Device: "in0"}, {ID: outside, Name: "outside", Device: "out0"},
 			},
-			CCL: "ccl0", VTEP: vtep(id), VNI: vni, Flows: max(flows, 1), Forwards: max(forwards, 1),
+			CCL: "ccl0", VTEP: vtep(id), VNI: vni, Flows: max(flows, 1), Forwards: max(forwards, 1), Delegations: forwards,
 			Mode: dataplane.ModeNative, FastPath: true,
 		})
 		return err

@@ -115,7 +115,7 @@ func compareLinks(ctx context.Context, cfg linkConfig, what string) (all []LinkR
 			}
 			e.single, e.pair = e.pair, t // the last is the pair
 			if nodes == 2 {
-				if e.link, err = c.controlLink(); err != nil {
+				if e.link, err = c.controlLink(nil); err != nil {
 					return nil, err
 				}
 			}

@@ -66,6 +66,17 @@ func (a accounts) since(before accounts) string {
 	return strings.TrimPrefix(b.String(), ", ")
 }
 
+// drops are packets that nodes and interfaces have dropped since.
+func (a accounts) drops(before accounts) map[string]uint64 {
+	all := map[string]uint64{}
+	for name := range a {
+		if n := a[name] - before[name]; n != 0 && (strings.Contains(name, atNode) || strings.Contains(name, atCable)) {
+			all[name] = n
+		}
+	}
+	return all
+}
+
 // onCables reports whether interfaces have lost something since, and no node has
 // dropped anything: the generator was faster than a CPU that others have emptied the
 // rings between, which says nothing of the nodes.

@@ -38,15 +38,16 @@ type options struct {
 	out     string
 	quick   bool
 	profile string
-	nodes   []int    // of scale; nil = the plan's
-	spreads []string // of scale; nil = the plan's
-	short   bool     // of scale: short connections alone
-	sizes   []int    // connections of capacity and takeover; nil = the plan's
+	nodes   []int       // of scale; nil = the plan's
+	spreads []string    // of scale; nil = the plan's
+	tiers   [][]float64 // of tiers; nil = the plan's
+	short   bool        // of scale: short connections alone
+	sizes   []int       // connections of capacity and takeover; nil = the plan's
 	add     bool
 	note    string
 }
 
-var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "link", "failover", "capacity", "takeover"}
+var parts = []string{"roles", "path", "connect", "memory", "nat-path", "nat-connect", "scale", "tiers", "link", "failover", "capacity", "takeover"}
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -57,6 +58,7 @@ func parse(args []string) (o options, err error) {
 	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale and capacity; empty = all")
 	sizes := set.String("connections", "", "comma-separated `numbers` of connections for capacity and takeover; empty = all")
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
+	tiers := set.String("tiers", "", "capacities of the nodes of tiers, as `1:1:1:0.5,1:1:1:0.25`; empty = the plan's")
 	set.BoolVar(&o.short, "short", false, "of scale, measure the rate of short connections alone")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
 	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
@@ -67,6 +69,9 @@ func parse(args []string) (o options, err error) {
 		return o, err
 	}
 	if o.sizes, err = numbersOf(*sizes, traffic.MaxFlows); err != nil {
+		return o, err
+	}
+	if o.tiers, err = tiersOf(*tiers); err != nil {
 		return o, err
 	}
 	if *spread != "" {
@@ -119,6 +124,9 @@ func run(args []string) error {
 		p.scale.spreads = o.spreads
 	}
 	p.scale.short = o.short
+	if o.tiers != nil {
+		p.tiers.tiers = o.tiers
+	}
 	r, failed := measure(ctx, o, p)
 	if r == nil {
 		return failed
@@ -167,6 +175,8 @@ func (r *Report) part(ctx context.Context, name string, p plan) (err error) {
 		err = r.natConnect(ctx, p)
 	case "scale":
 		r.Scale, err = measureScale(ctx, p.scale)
+	case "tiers":
+		r.Tiers, err = measureTiers(ctx, p.tiers)
 	case "link":
 		r.Link, err = measureLink(ctx, p.link)
 	case "capacity":

@@ -70,6 +70,13 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   as many nodes that share the CPU as well and know nothing of each other, each
   connection at one of them: against them only what clustering takes counts. The
   aims are for routers that spread connections, and held against the one node.
+- **Tiers**: nodes of unequal capacity behind routers that spread connections evenly. Each
+  node has a token bucket in front of all its cables, filled by the requests that are sent
+  and not by time; at a load of 1 all together take just what is offered, a packet each for
+  request and answer. All figures are counts, and shares of the sum of all capacities.
+  *delivered whole*: the largest load of which 99 % is answered. *model*: where the slowest
+  node is full by arithmetic. Requests are not repeated. *other losses* are those that no
+  bucket refused, with the counters that have grown.
 - **Replication**: short TCP connections (3 packets of handshake, 2 of data, 3 of
   close) and UDP connections (one packet each way) through the first of two nodes.
   Bytes are those of the frames that the link's switch sees, both ways, without

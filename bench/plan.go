@@ -12,6 +12,7 @@ type plan struct {
 	natConn natConnectConfig
 	entries int
 	scale   scaleConfig
+	tiers   tiersConfig
 	link    linkConfig
 
 	failover failoverConfig
@@ -29,6 +30,11 @@ func planFor(quick bool) plan {
 		scale: scaleConfig{
 			nodes: []int{1, 2, 4, 8, 16}, spreads: spreads, flows: 1 << 14, packets: 1 << 17, chunk: 1 << 14, burst: 128,
 			rounds: 7, time: 60 * time.Second, watch: 2 * time.Second, cpu: lastCPU(),
+		},
+		tiers: tiersConfig{
+			tiers: [][]float64{{1, 1, 1, 1}, {1, 1, 1, 0.5}, {1, 1, 1, 0.25}}, loads: steps(0.2, 1, 0.05),
+			flows: 1 << 12, packets: 1 << 17, burst: 128,
+			lend: 30 * time.Second, cpu: lastCPU(),
 		},
 		link: linkConfig{
 			who: []string{whoConntrackd, whoCohort, whoPAT}, what: []string{linkTCP, linkUDP},
@@ -59,6 +65,7 @@ func planFor(quick bool) plan {
 		p.entries = 1 << 12
 		p.scale.nodes, p.scale.spreads, p.scale.flows, p.scale.packets, p.scale.chunk = []int{1, 2}, spreads[:1], 512, 1<<13, 512
 		p.scale.once, p.scale.rounds, p.scale.time, p.scale.watch = true, 3, 0, 100*time.Millisecond
+		p.tiers.tiers, p.tiers.loads, p.tiers.flows, p.tiers.packets, p.tiers.lend = [][]float64{{3, 1}}, []float64{0.3, 0.9}, 512, 1<<15, 20*time.Second
 		p.link.who, p.link.what = p.link.who[:2], p.link.what[:1]
 		p.link.once = true
 		p.link.chunk, p.link.burst, p.link.rounds, p.link.time, p.link.watch = 512, 256, 1, 0, 100*time.Millisecond
@@ -68,6 +75,14 @@ func planFor(quick bool) plan {
 		p.failover.settle, p.failover.all = 500*time.Millisecond, contenders(900*time.Millisecond)
 	}
 	return p
+}
+
+// steps are numbers from one to another.
+func steps(from, to, by float64) (all []float64) {
+	for i := range int((to-from)/by+0.5) + 1 {
+		all = append(all, from+float64(i)*by)
+	}
+	return all
 }
 
 // contenders are those of the failover part, with the same time until a silent

@@ -36,6 +36,7 @@ type Report struct {
 	NATPath     []PathResult       `json:"nat_path,omitempty"`
 	NATConnect  []NATConnectResult `json:"nat_connect,omitempty"`
 	Scale       []ScaleResult      `json:"scale,omitempty"`
+	Tiers       []TierResult       `json:"tiers,omitempty"`
 	Link        []LinkResult       `json:"link,omitempty"`
 	Failover    []FailoverResult   `json:"failover,omitempty"`
 	Capacity    []CapacityResult   `json:"capacity,omitempty"`
@@ -77,6 +78,7 @@ func (r *Report) print(out io.Writer) error {
 	}
 	r.printNATConnect(w)
 	r.printScale(w)
+	r.printTiers(w)
 	r.printLink(w)
 	r.printFailover(w)
 	r.printCapacity(w)

@@ -10,6 +10,7 @@ import (
 	"cohort/bench/stat"
 	"cohort/bench/traffic"
 	"cohort/dataplane"
+	"cohort/flowtable"
 	"cohort/packet"
 )
 
@@ -50,6 +51,16 @@ var roles = []role{
 	{"forwarder", false, "forward_ccl", func(n *fastNode, k packet.FlowKey) error {
 		_, err := n.table.InsertForward(forwardOf(k))
 		return err
+	}},
+	{"delegate", false, "forward_delegated", func(n *fastNode, k packet.FlowKey) error {
+		slot, err := n.table.InsertForward(forwardOf(k))
+		if err != nil {
+			return err
+		}
+		return n.table.Delegate(slot, flowtable.DelegationSlot{
+			To: flowtable.EndpointsOf(k), NextHop: nextHop, Iface: inside, View: viewTag,
+			Lease: flowtable.TickOf(dataplane.Now() + int64(time.Hour)),
+		})
 	}},
 	{"owner_ccl", true, "forward_owner_ccl", insertOwned},
 	{"miss", false, "punt_miss", func(n *fastNode, k packet.FlowKey) error {
@@ -114,7 +125,7 @@ func (l *lab) newCourse(r role, size, cpu int) (*course, error) {
 		}
 	}
 	flows, forwards := size, 0
-	if r.outcome == "forward_ccl" {
+	if r.outcome == "forward_ccl" || r.outcome == "forward_delegated" {
 		flows, forwards = 0, size
 	}
 	c := &course{}

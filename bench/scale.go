@@ -236,7 +236,7 @@ func (r *ScaleResult) measure(ctx context.Context, cfg scaleConfig, line string)
 		if s.many, err = start("cluster", r.Nodes, shape); err != nil {
 			return err
 		}
-		if s.link, err = s.many.cluster.controlLink(); err != nil {
+		if s.link, err = s.many.cluster.controlLink(nil); err != nil {
 			return err
 		}
 	}

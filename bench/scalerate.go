@@ -14,9 +14,6 @@ import (
 func (s *scene) rate(ctx context.Context) (*ScaleRate, error) {
 	talks := s.talks()
 	for _, t := range talks {
-		if err := t.clients.Closing(true); err != nil {
-			return nil, err
-		}
 		if err := s.warm(ctx, t); err != nil {
 			return nil, err
 		}
@@ -94,8 +91,12 @@ func (r *ScaleRate) sum(s *scene, use []lap, frames float64) {
 func (s *scene) burst(t *talk) int { return s.cfg.burst * len(t.spread.Outs) }
 
 // warm opens connections until all of a burst get through: neighbours are
-// resolved then, and every node has ports to give.
+// resolved then, and every node has ports to give. The clients close what is
+// opened, from now on until hold.
 func (s *scene) warm(ctx context.Context, t *talk) error {
+	if err := t.clients.Closing(true); err != nil {
+		return err
+	}
 	for end := time.Now().Add(20 * time.Second); ; {
 		n, err := t.open(ctx, s.burst(t), s.burst(t), closed)
 		if err != nil {

@@ -77,6 +77,7 @@ func (r *Report) keep(file string) error {
 		{now.NATPath != nil, func() { r.NATPath = now.NATPath }},
 		{now.NATConnect != nil, func() { r.NATConnect = now.NATConnect }},
 		{now.Failover != nil, func() { r.Failover = now.Failover }},
+		{now.Tiers != nil, func() { r.Tiers = now.Tiers }},
 		{now.Link != nil, func() { r.Link = now.Link }},
 		{now.Capacity != nil, func() { r.Capacity = mergeCapacity(old.Capacity, now.Capacity) }},
 		{now.Takeover != nil, func() { r.Takeover = mergeTakeover(old.Takeover, now.Takeover) }},

@@ -122,7 +122,7 @@ func (l *lab) switchedTalk(name string, shape traffic.Talk) (*talk, *traffic.Fab
 		}
 	}
 	var f *traffic.Fabric
-	if err := l.fabric(ns[1], []traffic.Out{c.behind(x0), s.behind(x1)}, &f); err != nil {
+	if err := l.fabric(ns[1], []traffic.Out{c.behind(x0), s.behind(x1)}, nil, &f); err != nil {
 		return nil, nil, err
 	}
 	t, err := l.newTalk(name, shape, facing{ns[0], []traffic.Out{s.behind(c)}}, facing{ns[2], []traffic.Out{c.behind(s)}})
@@ -138,9 +138,9 @@ func (p port) setMAC() error {
 }
 
 // fabric makes the ports of a namespace a switch.
-func (l *lab) fabric(ns *netns.Namespace, ports []traffic.Out, made **traffic.Fabric) error {
+func (l *lab) fabric(ns *netns.Namespace, ports []traffic.Out, tiers *traffic.Tiers, made **traffic.Fabric) error {
 	return ns.Do(func() error {
-		f, err := traffic.NewFabric(ports, nil)
+		f, err := traffic.NewFabric(ports, tiers)
 		if err != nil {
 			return err
 		}
@@ -177,8 +177,8 @@ func (c *cluster) talk(name string, shape traffic.Talk, nodes ...*topology.Node)
 }
 
 // controlLink makes the switch of the control link fast, and counts what it
-// carries.
-func (c *cluster) controlLink() (f *traffic.Fabric, err error) {
+// carries. Data frames take from the nodes' tiers, if there are any.
+func (c *cluster) controlLink(tiers *traffic.Tiers) (f *traffic.Fabric, err error) {
 	var ports []traffic.Out
 	for _, n := range c.Nodes {
 		far, err := c.Switch.Netlink().LinkByName(n.Name + "-" + topology.CCLIface)
@@ -191,7 +191,7 @@ func (c *cluster) controlLink() (f *traffic.Fabric, err error) {
 		}
 		ports = append(ports, outTo(far, near))
 	}
-	return f, c.lab.fabric(c.Switch, ports, &f)
+	return f, c.lab.fabric(c.Switch, ports, tiers, &f)
 }
 
 func outTo(near, far netlink.Link) traffic.Out {

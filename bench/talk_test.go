@@ -51,3 +51,28 @@ func TestTalksAreComplete(t *testing.T) {
 		}
 	}
 }
+
+// TestWarmingClosesWhatItOpens: what a talk was told before, or that it was told
+// nothing, changes nothing. Else nothing ever closes, and that looks like a network
+// that loses everything.
+func TestWarmingClosesWhatItOpens(t *testing.T) {
+	needRoot(t)
+	l, err := newLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	direct, err := l.directTalk("direct", 2, traffic.Talk{Flows: traffic.MaxSpread, Hosts: 4096, ByFlow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scene{cfg: scaleConfig{burst: 64}}
+	for range 2 {
+		if err := s.warm(t.Context(), direct); err != nil {
+			t.Fatal(err)
+		}
+		if err := direct.clients.Closing(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

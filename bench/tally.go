@@ -50,6 +50,9 @@ func (c cost) disturbed() float64 {
 // admit puts what a talk needs on the CPU and finds out what its daemons take
 // when nobody talks.
 func (a *tally) admit(ctx context.Context, t *talk, watch time.Duration) error {
+	if err := t.pin(a.cpu); err != nil {
+		return err
+	}
 	if err := t.ns.Do(func() error { return pinThread(a.cpu) }); err != nil {
 		return err
 	}
@@ -57,12 +60,26 @@ func (a *tally) admit(ctx context.Context, t *talk, watch time.Duration) error {
 	if err != nil || len(pids) == 0 {
 		return err
 	}
+	return a.watchIdle(ctx, t, watch)
+}
+
+// pin puts the thread that sends and the daemons on one CPU, as equals.
+func (t *talk) pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := t.ns.Do(func() error { return unix.SchedSetaffinity(0, &set) }); err != nil {
+		return fmt.Errorf("%s: pin to CPU %d: %w", t.name, cpu, err)
+	}
+	pids, err := t.daemons()
+	if err != nil {
+		return err
+	}
 	for _, pid := range pids {
-		if err := pinProcess(pid, a.cpu); err != nil {
+		if err := pinProcess(pid, cpu); err != nil {
 			return err
 		}
 	}
-	return a.watchIdle(ctx, t, watch)
+	return nil
 }
 
 // watchIdle measures what the daemons of a talk take in a second when nobody

@@ -249,15 +249,19 @@ func TestEL5_FR1_NT4_Partitions(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
 				t.Parallel()
 				var sum Result
-				n := (*seeds + 3) / 4
+				n, noticed := (*seeds+3)/4, 0
 				for s := range n {
 					r := play(t, name, Config{NAT: nat, Faults: faults}, *first+uint64(s))
+					if r.Views > r.Forming {
+						noticed++
+					}
 					sum.Completed, sum.Excused, sum.Views, sum.Duplicates = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Views+r.Views, sum.Duplicates+r.Duplicates
 				}
-				t.Logf("%d seeds: %d conversations complete, %d excused, %d views, %d duplicate owners resolved", n, sum.Completed, sum.Excused, sum.Views, sum.Duplicates)
-				// Every node applies the first view; what is more comes of a cut.
-				if sum.Completed == 0 || sum.Views <= 8*n {
-					t.Error("nothing completed, or no cut was noticed")
+				t.Logf("%d seeds, cuts noticed in %d: %d conversations complete, %d excused, %d views, %d duplicate owners resolved", n, noticed, sum.Completed, sum.Excused, sum.Views, sum.Duplicates)
+				// All cuts of a seed may be too short to be noticed: one of five is like that where
+				// they are in one direction.
+				if sum.Completed == 0 || noticed < n/4 {
+					t.Errorf("nothing completed, or cuts were noticed in %d seeds of %d only", noticed, n)
 				}
 			})
 		}

@@ -100,7 +100,8 @@ type Result struct {
 	Adopted    uint64
 	InUse      uint64 // units that thawed with connections in them, at nodes that live in the end
 	Duplicates uint64
-	Views      int
+	Views      int           // each node counts those that it applied
+	Forming    int           // of them: before anything broke
 	Drains     int           // nodes that an operator took out in order
 	Inherited  uint64        // connections that moved from one that drained
 	Left       int           // connections that they still had when they went
@@ -171,6 +172,7 @@ func Run(cfg Config) Result {
 	w := open(cfg)
 	w.boot()
 	w.advance(2 * second)
+	w.result.Forming = w.result.Views
 	w.plan()
 	w.advance(int64(w.cfg.Duration))
 	w.mend()

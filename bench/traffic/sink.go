@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
 
-// Sink drops and counts packets of Sources at an interface. What else arrives
-// there passes.
+// Sink drops and counts packets of Sources at an interface: those with their IP
+// identification that go to one of their servers and its port or come from there. What
+// else arrives there passes.
 type Sink struct {
 	objs trafficObjects
 	link link.Link
@@ -21,6 +21,19 @@ type Sink struct {
 // With ccl the packets come in data frames. With a valid from only packets of
 // this source are taken.
 func NewSink(ifindex int, ccl bool, from netip.Addr) (*Sink, error) {
+	k, err := openSink(ccl, from)
+	if err != nil {
+		return nil, err
+	}
+	k.link, err = link.AttachXDP(link.XDPOptions{Program: k.objs.Sink, Interface: ifindex, Flags: link.XDPDriverMode})
+	if err != nil {
+		k.objs.Close()
+		return nil, fmt.Errorf("traffic: sink: %w", err)
+	}
+	return k, nil
+}
+
+func openSink(ccl bool, from netip.Addr) (*Sink, error) {
 	spec, err := loadTraffic()
 	if err != nil {
 		return nil, fmt.Errorf("traffic: %w", err)
@@ -29,8 +42,9 @@ func NewSink(ifindex int, ccl bool, from netip.Addr) (*Sink, error) {
 	if ccl {
 		l3 = cclHeaders
 	}
-	var m [2]byte
+	var m, port [2]byte
 	binary.BigEndian.PutUint16(m[:], mark)
+	binary.BigEndian.PutUint16(port[:], ServerPort)
 	var only uint32
 	if from.IsValid() {
 		a := from.As4()
@@ -39,6 +53,9 @@ func NewSink(ifindex int, ccl bool, from netip.Addr) (*Sink, error) {
 	err = errors.Join(
 		spec.Variables["only_from"].Set(only),
 		spec.Variables["l3_off"].Set(l3),
+		spec.Variables["server_base"].Set(addressesFrom(Server, 0).base),
+		spec.Variables["num_servers"].Set(uint32(maxServers)),
+		spec.Variables["server_port"].Set(binary.NativeEndian.Uint16(port[:])),
 		spec.Variables["mark"].Set(binary.NativeEndian.Uint16(m[:])))
 	if err != nil {
 		return nil, fmt.Errorf("traffic: %w", err)
@@ -46,11 +63,6 @@ func NewSink(ifindex int, ccl bool, from netip.Addr) (*Sink, error) {
 	k := &Sink{}
 	if err := spec.LoadAndAssign(&k.objs, nil); err != nil {
 		return nil, fmt.Errorf("traffic: load: %w", err)
-	}
-	k.link, err = link.AttachXDP(link.XDPOptions{Program: k.objs.Sink, Interface: ifindex, Flags: link.XDPDriverMode})
-	if err != nil {
-		k.objs.Close()
-		return nil, fmt.Errorf("traffic: sink: %w", err)
 	}
 	return k, nil
 }
@@ -67,9 +79,6 @@ func (k *Sink) Taken() (uint64, error) {
 	}
 	return n, nil
 }
-
-// Program is the sink's program, for prog-run in tests.
-func (k *Sink) Program() *ebpf.Program { return k.objs.Sink }
 
 // Close detaches the sink.
 func (k *Sink) Close() error { return errors.Join(k.link.Close(), k.objs.Close()) }

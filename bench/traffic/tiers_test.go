@@ -126,6 +126,18 @@ func TestTiersAreSharedByAllCables(t *testing.T) {
 	if got, err := tiers.Taken(0); err != nil || got != (Taken{4, 2}) {
 		t.Errorf("%+v, %v", got, err)
 	}
+	if err := tiers.Set(0, 2, 4); err != nil { // and what is not used is not saved up
+		t.Fatal(err)
+	}
+	for range 100 {
+		heard(t, client.objs.Dial, make([]byte, dialFrame))
+	}
+	for range 8 {
+		heard(t, fabric.Fabric, data)
+	}
+	if got, err := tiers.Taken(0); err != nil || got != (Taken{103, 5}) {
+		t.Errorf("after a pause: %+v, %v", got, err)
+	}
 }
 
 func newTiers(t *testing.T) *Tiers {

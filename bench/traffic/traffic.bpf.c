@@ -39,6 +39,8 @@ const volatile __u32 out;        /* interface that send() sends by */
 const volatile __u64 pause;      /* ns from one batch of live frames to the next */
 const volatile __be32 only_from;   /* source that sink() wants to see; 0 = any */
 const volatile __u16 mark;       /* IP identification of all our packets */
+const volatile __u32 num_servers;  /* that sink() knows, from server_base on */
+const volatile __be16 server_port; /* and their port */
 
 __u64 state = 88172645463325252ULL; /* of the random numbers */
 __u32 turn;                         /* of a sequential source */
@@ -186,6 +188,26 @@ int nothing(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
+static __always_inline int is_server(__be32 addr, __be16 port)
+{
+	return port == server_port && bpf_ntohl(addr) - server_base < num_servers;
+}
+
+/*
+ * Whoever sends may choose our identification once in 65,536 times. So one end is a
+ * server as well, which a translator leaves as it is.
+ */
+static __always_inline int is_ours(const struct iphdr *ip, const void *end)
+{
+	const __be16 *port = (const void *)(ip + 1);
+
+	if ((void *)(port + 2) > end || ip->id != mark || *(__u8 *)ip != 0x45)
+		return 0;
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+		return 0;
+	return is_server(ip->daddr, port[1]) || is_server(ip->saddr, port[0]);
+}
+
 /* Counts and drops our packets; the rest (ARP) is the host's. */
 SEC("xdp.frags")
 int sink(struct xdp_md *ctx)
@@ -195,7 +217,7 @@ int sink(struct xdp_md *ctx)
 	__u32 zero = 0;
 	__u64 *n;
 
-	if ((void *)(ip + 1) > end || ip->id != mark || ip->version != 4)
+	if ((void *)(ip + 1) > end || !is_ours(ip, end))
 		return XDP_PASS;
 	if (only_from && ip->saddr != only_from)
 		return XDP_PASS;

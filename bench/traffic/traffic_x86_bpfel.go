@@ -35,6 +35,7 @@ const (
 	trafficVarL4Sum      = "l4_sum"
 	trafficVarMark       = "mark"
 	trafficVarMixed      = "mixed"
+	trafficVarNumServers = "num_servers"
 	trafficVarOnlyFrom   = "only_from"
 	trafficVarOut        = "out"
 	trafficVarPause      = "pause"
@@ -44,6 +45,7 @@ const (
 	trafficVarSequential = "sequential"
 	trafficVarServerBase = "server_base"
 	trafficVarServerMask = "server_mask"
+	trafficVarServerPort = "server_port"
 	trafficVarState      = "state"
 	trafficVarTurn       = "turn"
 )
@@ -121,6 +123,7 @@ type trafficVariableSpecs struct {
 	L4Sum      *ebpf.VariableSpec `ebpf:"l4_sum"`
 	Mark       *ebpf.VariableSpec `ebpf:"mark"`
 	Mixed      *ebpf.VariableSpec `ebpf:"mixed"`
+	NumServers *ebpf.VariableSpec `ebpf:"num_servers"`
 	OnlyFrom   *ebpf.VariableSpec `ebpf:"only_from"`
 	Out        *ebpf.VariableSpec `ebpf:"out"`
 	Pause      *ebpf.VariableSpec `ebpf:"pause"`
@@ -130,6 +133,7 @@ type trafficVariableSpecs struct {
 	Sequential *ebpf.VariableSpec `ebpf:"sequential"`
 	ServerBase *ebpf.VariableSpec `ebpf:"server_base"`
 	ServerMask *ebpf.VariableSpec `ebpf:"server_mask"`
+	ServerPort *ebpf.VariableSpec `ebpf:"server_port"`
 	State      *ebpf.VariableSpec `ebpf:"state"`
 	Turn       *ebpf.VariableSpec `ebpf:"turn"`
 }
@@ -181,6 +185,7 @@ type trafficVariables struct {
 	L4Sum      *ebpf.Variable `ebpf:"l4_sum"`
 	Mark       *ebpf.Variable `ebpf:"mark"`
 	Mixed      *ebpf.Variable `ebpf:"mixed"`
+	NumServers *ebpf.Variable `ebpf:"num_servers"`
 	OnlyFrom   *ebpf.Variable `ebpf:"only_from"`
 	Out        *ebpf.Variable `ebpf:"out"`
 	Pause      *ebpf.Variable `ebpf:"pause"`
@@ -190,6 +195,7 @@ type trafficVariables struct {
 	Sequential *ebpf.Variable `ebpf:"sequential"`
 	ServerBase *ebpf.Variable `ebpf:"server_base"`
 	ServerMask *ebpf.Variable `ebpf:"server_mask"`
+	ServerPort *ebpf.Variable `ebpf:"server_port"`
 	State      *ebpf.Variable `ebpf:"state"`
 	Turn       *ebpf.Variable `ebpf:"turn"`
 }

@@ -97,8 +97,7 @@ func TestNT5_AForgottenNodeMayComeBackEmpty(t *testing.T) {
 // know of it.
 func TestNT4_WhoMayBeForgottenGivesNothing(t *testing.T) {
 	alone, v := members(4, 1, 2), members(5, 1, 2, 3)
-	s := newSingle(t, alone, nil)
-	s.apply(alone)
+	s := newMember(t, alone, nil)
 	s.units(2, nil)
 	s.heldBy(2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 	s.apply(v)

@@ -9,9 +9,7 @@ import (
 
 func TestNT4_UnitsAreGivenOnceTheyAreIdleAndAllocationHasStopped(t *testing.T) {
 	v := members(1, 1, 2)
-	s := newSingle(t, v, nil)
-	s.apply(v)
-	s.units(2, nil)
+	s := newHeard(t, v, nil)
 	s.heldBy(2, 1, all(s)...)
 	s.tick(300 * ms)
 	if g := take[wire.GiveUnits](s); len(g) != 0 {
@@ -44,9 +42,7 @@ func TestNT4_UnitsAreGivenOnceTheyAreIdleAndAllocationHasStopped(t *testing.T) {
 
 func TestNT4_AGiveCountsInItsViewAndInItsTurnOnly(t *testing.T) {
 	v := members(2, 1, 2)
-	s := newSingle(t, v, nil)
-	s.apply(v)
-	s.units(2, nil)
+	s := newHeard(t, v, nil)
 	took := s.m.peers[2].took
 	give := func(view uint32, seq uint64, u uint32) {
 		s.m.Message(s.now, 2, wire.GiveUnits{View: view, Seq: seq, Units: []wire.UnitRange{{First: u, Count: 1}}})
@@ -76,8 +72,7 @@ func TestNT4_AGiveCountsInItsViewAndInItsTurnOnly(t *testing.T) {
 func given(t *testing.T, change func(*Config)) (*single, wire.GiveUnits) {
 	t.Helper()
 	v := members(1, 1, 2, 3)
-	s := newSingle(t, v, change)
-	s.apply(v)
+	s := newMember(t, v, change)
 	var mine []int
 	var theirs ranger
 	for u := range s.m.units {
@@ -217,9 +212,7 @@ func TestNT4_NothingIsGivenToWhomADiskDoesNotKnow(t *testing.T) {
 func TestNT4_NothingIsGivenToANewNodeBeforeTheDiskKnowsIt(t *testing.T) {
 	var pending []Memory
 	v := members(1, 1, 2)
-	s := newSingle(t, v, func(c *Config) { c.Remember = func(m Memory) { pending = append(pending, m) } })
-	s.apply(v)
-	s.units(2, nil)
+	s := newHeard(t, v, func(c *Config) { c.Remember = func(m Memory) { pending = append(pending, m) } })
 	s.heldBy(2, 1, all(s)...)
 	s.apply(members(2, 1, 2, 3))
 	if s.m.held.count() != 16 || len(pending) != 1 {
@@ -243,8 +236,7 @@ func TestNT4_NothingIsGivenToANewNodeBeforeTheDiskKnowsIt(t *testing.T) {
 // A node that is leaving gets nothing, not even when it asks.
 func TestEL10_ALeaverGetsNothing(t *testing.T) {
 	v := members(1, 1, 2)
-	s := newSingle(t, v, nil)
-	s.apply(v)
+	s := newMember(t, v, nil)
 	s.units(2, func(u *wire.Units) { u.Flags = wire.UnitsLeaving })
 	s.heldBy(2, 1, all(s)...)
 	s.m.Settled(s.now)
@@ -259,8 +251,7 @@ func TestEL10_ALeaverGetsNothing(t *testing.T) {
 // units that would be the cost of a tick.
 func TestASteadyNodeAsksNothing(t *testing.T) {
 	v := members(1, 1, 2)
-	s := newSingle(t, v, nil)
-	s.apply(v)
+	s := newMember(t, v, nil)
 	s.units(2, func(u *wire.Units) { u.Held = nil; u.Past = []wire.UnitRange{{First: 0, Count: 16}} })
 	var mine []int
 	for u := range s.m.units {
@@ -294,9 +285,7 @@ func TestASteadyNodeAsksNothing(t *testing.T) {
 // The last idle unit of a pool in use stays, unless the node is leaving.
 func TestNT3_TheLastIdleUnitOfABusyNodeStays(t *testing.T) {
 	v := members(1, 1, 2)
-	s := newSingle(t, v, nil)
-	s.apply(v)
-	s.units(2, nil)
+	s := newHeard(t, v, nil)
 	s.heldBy(2, 1, all(s)...)
 	for u := range s.m.units {
 		s.busy[u] = s.m.Target(u) == 1

@@ -123,8 +123,7 @@ func TestNT3_AWantOutlivesAView(t *testing.T) {
 
 func TestNT3_TheHolderThatHasMostIsAskedFirst(t *testing.T) {
 	v := members(1, 1, 2, 3)
-	s := newSingle(t, v, nil)
-	s.apply(v)
+	s := newMember(t, v, nil)
 	s.units(2, func(u *wire.Units) { u.Held = []wire.UnitRange{{First: 0, Count: 3}} })
 	s.units(3, func(u *wire.Units) { u.Held = []wire.UnitRange{{First: 3, Count: 9}} })
 	ask := func() wire.NodeID {

@@ -43,9 +43,7 @@ func TestEL10_ALeavingNodeHandsOverAndIsNotWaitedFor(t *testing.T) {
 // node; it is over all the same, and takes nothing.
 func TestEL10_ADepartedNodeTakesNothing(t *testing.T) {
 	v := members(1, 1, 2)
-	s := newSingle(t, v, nil)
-	s.apply(v)
-	s.units(2, nil)
+	s := newHeard(t, v, nil)
 	s.heldBy(2, 1, 1, 2)
 	s.m.Settled(s.now)
 	s.now += 10 * ms

@@ -14,8 +14,7 @@ import (
 // without it settles.
 func departed(t *testing.T, between func(s *single)) *single {
 	v := members(5, 1, 2, 3)
-	s := newSingle(t, v, nil)
-	s.apply(v)
+	s := newMember(t, v, nil)
 	s.units(2, nil)
 	s.units(3, func(u *wire.Units) { u.Held = []wire.UnitRange{{First: 0, Count: 16}} })
 	s.busy = busy(s)
@@ -133,10 +132,7 @@ func TestNT5_WhatAMemberKnowsRestsInAnIdleUnit(t *testing.T) {
 // nothing of are others'; and before the roster that makes them thaw.
 func TestNT5_EL10_WhoDepartsSaysWhatRests(t *testing.T) {
 	v := members(5, 1, 2, 3)
-	s := newSingle(t, v, func(c *Config) { c.MaxRanges = 4 })
-	s.apply(v)
-	s.units(2, nil)
-	s.units(3, nil)
+	s := newHeard(t, v, func(c *Config) { c.MaxRanges = 4 })
 	s.heldBy(2, 1, 0, 2, 3, 9)
 	s.quiet[2], s.quiet[3], s.quiet[5] = s.now+1, s.now-1, s.now+5000*ms
 	s.m.told.set(5)

@@ -77,9 +77,7 @@ func (j takes) Took(t Taken) { j[t.From] = t }
 func TestHL5_EveryViewTellsTheJournalWhatWasTaken(t *testing.T) {
 	j := takes{}
 	v := members(4, 1, 2)
-	s := newSingle(t, v, func(c *Config) { c.Journal = j })
-	s.apply(v)
-	s.units(2, nil)
+	s := newHeard(t, v, func(c *Config) { c.Journal = j })
 	s.heldBy(2, 1, 1)
 	s.m.Lost(s.now)
 	clear(j)
@@ -191,9 +189,7 @@ func TestHL5_WhatWasOnItsWayFromAKilledProcessComesBack(t *testing.T) {
 
 func TestNT4_AFencedNodeStopsAndALostOneHoldsNothing(t *testing.T) {
 	v := members(4, 1, 2)
-	s := newSingle(t, v, nil)
-	s.apply(v)
-	s.units(2, nil)
+	s := newHeard(t, v, nil)
 	s.heldBy(2, 1, 1, 2)
 	s.m.Settled(s.now)
 	s.m.Fence(s.now)
@@ -213,8 +209,7 @@ func TestNT4_AFencedNodeStopsAndALostOneHoldsNothing(t *testing.T) {
 		t.Fatal("a lost node holds units")
 	}
 	// Also when only the view says that this is another life.
-	s = newSingle(t, v, nil)
-	s.apply(v)
+	s = newMember(t, v, nil)
 	s.units(2, nil)
 	s.heldBy(2, 1, 1)
 	took := s.m.peers[2].took

@@ -55,6 +55,24 @@ func newSingle(t *testing.T, v *wire.View, change func(*Config)) *single {
 	return s
 }
 
+// newMember makes it a member of v.
+func newMember(t *testing.T, v *wire.View, change func(*Config)) *single {
+	s := newSingle(t, v, change)
+	s.apply(v)
+	return s
+}
+
+// newHeard makes it a member of v that all others have told that they hold nothing.
+func newHeard(t *testing.T, v *wire.View, change func(*Config)) *single {
+	s := newMember(t, v, change)
+	for _, m := range v.Members {
+		if m.ID != 1 {
+			s.units(m.ID, nil)
+		}
+	}
+	return s
+}
+
 func (s *single) Send(to wire.NodeID, m wire.Message) error {
 	if s.full {
 		return errors.New("full")

@@ -14,10 +14,7 @@ import (
 // wants it; change spoils one condition.
 func frozen(t *testing.T, change func(s *single)) *single {
 	v := members(5, 1, 2, 3)
-	s := newSingle(t, v, nil)
-	s.apply(v)
-	s.units(2, nil)
-	s.units(3, nil)
+	s := newHeard(t, v, nil)
 	if change != nil {
 		change(s)
 	}
@@ -88,9 +85,7 @@ func TestNT4_ThawNeedsEverything(t *testing.T) {
 // Announcements in pieces count when the last piece is there.
 func TestAnnouncementsComeInPieces(t *testing.T) {
 	v := members(5, 1, 2)
-	s := newSingle(t, v, func(c *Config) { c.MaxRanges = 1 })
-	s.apply(v)
-	s.units(2, nil)
+	s := newHeard(t, v, func(c *Config) { c.MaxRanges = 1 })
 	s.heldBy(2, 1, 3, 7, 8, 12)
 	s.sent = nil
 	s.apply(members(6, 1, 2))

@@ -191,8 +191,8 @@ type Core struct {
 
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
+	joinFn   func(packet.FlowKey) bool   // dir.Join: a seam, for nothing but memory may depend on it
 
-	apart  bool // tests: no copy is joined with its stub
 	images bool // it may know both a connection and its image: see mirror.go
 
 	ageCopyFn    func(*flowtable.Backup) bool // made once, like the others
@@ -229,7 +229,7 @@ func New(cfg Config) *Core {
 	c.parked.init(cfg)
 	c.lending.init(c.table)
 	c.ending.init()
-	c.reserved, c.takenFn = map[packet.FlowKey]struct{}{}, c.taken
+	c.reserved, c.takenFn, c.joinFn = map[packet.FlowKey]struct{}{}, c.taken, c.dir.Join
 	c.ageCopyFn = c.ageCopy
 	c.ageFlowFn, c.ageForwardFn, c.ageStubFn = c.ageFlow, c.ageForward, c.ageStub
 	c.useAll()

@@ -31,9 +31,7 @@ func TestFR14_OldClaimAtAProvisionalOwnerThatIsNoDirector(t *testing.T) {
 	c.nodes[2].core.claim(&flowtable.FlowSlot{}, &conn, false)
 	c.nodes[2].core.Message(c.now, 1, &wire.Claim{Conn: late})
 	c.run(20 * ms)
-	if owner := c.oneOwner(k); owner != 1 {
-		t.Fatalf("owner %d, want the one that the director granted", owner)
-	}
+	c.wantOwner(k, 1)
 	c.wantCopy(k, 3, 1, 1)
 }
 
@@ -49,8 +47,6 @@ func TestFR14_FullRoundDoesNotRegisterWhatNobodyGranted(t *testing.T) {
 	c.nodes[2].core.PeerReset()
 	c.nodes[2].core.Tick(c.now)
 	c.run(500 * ms)
-	if owner := c.oneOwner(k); owner != 1 {
-		t.Fatalf("owner %d, want the director", owner)
-	}
+	c.wantOwner(k, 1)
 	c.wantCopy(k, 2, 1, 1)
 }

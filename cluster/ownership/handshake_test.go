@@ -80,9 +80,7 @@ func TestFR11_WhatTheResponderGoesOnWithIsEstablished(t *testing.T) {
 	})
 	t.Run("begun here", func(t *testing.T) {
 		c := newCluster(t, 1, 2, 3, 4)
-		k := c.keyDirectedBy(packet.ProtoTCP, 2)
-		c.at(1, tcp(k, SYN))
-		c.run(5 * ms)
+		k := c.begin(packet.ProtoTCP, 1, 2, 5*ms)
 		_, v := c.at(1, tcp(k.Reverse(), ACK)) // of an older connection (RFC 5961, 4)
 		wantForward(t, v)
 		if state, _, _ := adopted(t, c, k); state != flowtable.TCPSynSent {

@@ -337,6 +337,35 @@ func (c *cluster) oneOwner(k packet.FlowKey) wire.NodeID {
 	return ids[0]
 }
 
+// wantOwner fails unless this node, and no other, owns k.
+func (c *cluster) wantOwner(k packet.FlowKey, id wire.NodeID) {
+	c.t.Helper()
+	if ids := c.owners(k); len(ids) != 1 || ids[0] != id {
+		c.t.Fatalf("owners of %v: %v, want node %d", k, ids, id)
+	}
+}
+
+// wantNoOwner fails while any node owns k.
+func (c *cluster) wantNoOwner(k packet.FlowKey) {
+	c.t.Helper()
+	if ids := c.owners(k); len(ids) != 0 {
+		c.t.Fatalf("owners of %v: %v, want none", k, ids)
+	}
+}
+
+// begin sends the first packet of a connection of ports that one node directs into
+// another, and lets d nanoseconds pass.
+func (c *cluster) begin(proto uint8, at, director wire.NodeID, d int64) packet.FlowKey {
+	k := c.keyDirectedBy(proto, director)
+	if proto == packet.ProtoTCP {
+		c.at(at, tcp(k, SYN))
+	} else {
+		c.at(at, udp(k))
+	}
+	c.run(d)
+	return k
+}
+
 func (c *cluster) order() *order.Order { return order.New(orderKey, c.view) }
 
 // keyDirectedBy finds a tcp connection with this first and second node.

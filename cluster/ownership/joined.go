@@ -39,14 +39,14 @@ func agree(a, b *flowtable.Backup) bool {
 // joins makes one entry of a stub that is to be stored and the copy of its connection,
 // if that is here and they agree. A stub of its own goes.
 func (c *Core) joins(stub *flowtable.Backup, first, reply packet.FlowKey) bool {
-	if c.apart || stub.Flags&wire.ConnTomb != 0 || !c.ownerLives(stub) || first == reply {
+	if stub.Flags&wire.ConnTomb != 0 || !c.ownerLives(stub) || first == reply {
 		return false
 	}
 	e, known := c.dir.Get(first)
 	if !known || e.Key != flowtable.Pack(first) || !agree(e, stub) {
 		return false
 	}
-	if other, _ := c.dir.Other(first); other != reply || !c.dir.Join(first) {
+	if other, _ := c.dir.Other(first); other != reply || !c.joinFn(first) {
 		return false
 	}
 	c.deleteStub(reply)

@@ -209,9 +209,7 @@ func TestFR14_AClaimAndABindThatCrossLeaveOneOwner(t *testing.T) {
 	c.nodes[director].core.bind(&image)
 	c.nodes[claimant].core.claim(&flowtable.FlowSlot{}, &conn, false)
 	c.run(1000 * ms)
-	if owner := c.oneOwner(k); owner != director {
-		t.Fatalf("owner %d, want the director", owner)
-	}
+	c.wantOwner(k, director)
 }
 
 // The owner of a mapping that knows who owns the connection of the inside makes no

@@ -32,8 +32,6 @@ func TestFR1_AnOldClaimWaitsForTheOwnerOfAnOldCopy(t *testing.T) {
 	c.apply(4, 3, 1, 2, 3)
 	c.nodes[3].core.Message(c.now, 1, &wire.Claim{Conn: late})
 	c.run(5000 * ms)
-	if owner := c.oneOwner(k); owner != 1 {
-		t.Fatalf("owner %d", owner)
-	}
+	c.wantOwner(k, 1)
 	c.wantCopy(k, 3, 1, c.flow(1, k).Gen)
 }

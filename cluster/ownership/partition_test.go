@@ -50,9 +50,7 @@ func TestFR1_FR3_EqualGenerationsAfterAPartition(t *testing.T) {
 	}
 	c.apply(4, 3, 1, 2)
 	c.run(4500 * ms)
-	if owner := c.oneOwner(k); owner != 1 {
-		t.Fatalf("owner %d, want the director", owner)
-	}
+	c.wantOwner(k, 1)
 	c.wantCopy(k, 2, 1, 1)
 }
 
@@ -60,9 +58,7 @@ func TestFR1_FR3_EqualGenerationsAfterAPartition(t *testing.T) {
 // follow each other on both sides; only the term tells that there was a cut.
 func TestFR15_CloseDuringAPartitionIsMadeUpAfterIt(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(2, udp(k))
-	c.run(20 * ms)
+	k := c.begin(packet.ProtoUDP, 2, 3, 20*ms)
 	c.wantCopy(k, 3, 2, 1)
 	c.apply(2, 2, 1, 2)
 	c.apply(3, 2, 3)
@@ -79,9 +75,7 @@ func TestFR15_CloseDuringAPartitionIsMadeUpAfterIt(t *testing.T) {
 // mapped port may be another one's by now (NT4).
 func TestNT4_NobodyTakesOverWhatARoundHasNotConfirmed(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(2, udp(k))
-	c.run(1200 * ms)
+	k := c.begin(packet.ProtoUDP, 2, 3, 1200*ms)
 	c.apply(2, 2, 1, 2)
 	c.apply(3, 2, 3)
 	n := c.nodes[2]
@@ -92,9 +86,7 @@ func TestNT4_NobodyTakesOverWhatARoundHasNotConfirmed(t *testing.T) {
 	c.apply(5, 4, 1, 3)
 	_, v := c.at(1, udp(k.Reverse()))
 	wantDrop(t, v, ReasonPolicyDenied)
-	if ids := c.owners(k); len(ids) != 0 {
-		t.Fatalf("nodes %v revived a connection that was over", ids)
-	}
+	c.wantNoOwner(k)
 }
 
 // Two sides of a partition began the same connection. The owner that gives way
@@ -116,9 +108,7 @@ func TestNT4_WhoGivesWayWithdrawsItsOldCopy(t *testing.T) {
 	}
 	c.apply(4, 3, 1, 2, 3, 4)
 	c.run(200 * ms)
-	if c.oneOwner(k) != 2 {
-		t.Fatalf("owners %v, want the director", c.owners(k))
-	}
+	c.wantOwner(k, 2)
 	if e, copied := c.nodes[3].copies.Get(k); copied && e.Owner == 1 && c.order().Backup(k, 2) != 3 {
 		t.Fatalf("node 3 still has a copy of what node 1 has given up: %+v", e)
 	}
@@ -128,9 +118,7 @@ func TestNT4_WhoGivesWayWithdrawsItsOldCopy(t *testing.T) {
 // the connection meanwhile: who registers it now wins.
 func TestFR1_EntryFromBeforeThePartitionDoesNotOverruleTheOwner(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(2, udp(k))
-	c.run(20 * ms)
+	k := c.begin(packet.ProtoUDP, 2, 3, 20*ms)
 	conn := c.nodes[2].core.connOf(c.flow(2, k))
 	c.apply(2, 2, 1, 2)
 	c.apply(3, 2, 3)
@@ -140,9 +128,7 @@ func TestFR1_EntryFromBeforeThePartitionDoesNotOverruleTheOwner(t *testing.T) {
 	}
 	c.apply(4, 3, 1, 2, 3)
 	c.run(4500 * ms)
-	if owner := c.oneOwner(k); owner != 1 {
-		t.Fatalf("owner %d, want 1", owner)
-	}
+	c.wantOwner(k, 1)
 	c.wantCopy(k, 3, 1, 2)
 }
 
@@ -151,9 +137,7 @@ func TestFR1_EntryFromBeforeThePartitionDoesNotOverruleTheOwner(t *testing.T) {
 // registration behind it. One of the two remains.
 func TestFR14_ContradictingAnswersLeaveOneOwner(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(2, udp(k))
-	c.run(20 * ms)
+	k := c.begin(packet.ProtoUDP, 2, 3, 20*ms)
 	conn := c.nodes[2].core.connOf(c.flow(2, k))
 	if _, r := c.nodes[1].core.install(&conn, 0); r != ReasonNone {
 		t.Fatal(r)
@@ -162,9 +146,7 @@ func TestFR14_ContradictingAnswersLeaveOneOwner(t *testing.T) {
 	c.nodes[3].core.Message(c.now, 1, &wire.Claim{Conn: conn})
 	c.nodes[3].core.Message(c.now, 1, &wire.Claim{Conn: conn, Reregister: true})
 	c.run(20 * ms)
-	if owner := c.oneOwner(k); owner != 1 {
-		t.Fatalf("owner %d, want 1", owner)
-	}
+	c.wantOwner(k, 1)
 	c.wantCopy(k, 3, 1, 2)
 }
 
@@ -172,18 +154,14 @@ func TestFR14_ContradictingAnswersLeaveOneOwner(t *testing.T) {
 // other side: the living one goes on, one generation later.
 func TestFR11_OrphanOfALaterGenerationGoesToTheLivingOwner(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 2)
-	c.at(1, udp(k))
-	c.run(20 * ms)
+	k := c.begin(packet.ProtoUDP, 1, 2, 20*ms)
 	conn := c.nodes[1].core.connOf(c.flow(1, k))
 	conn.Gen, conn.Flags = 2, wire.ConnOrphan
 	c.nodes[2].core.Message(c.now, 3, &wire.Update{Conn: conn})
 	c.run(20 * ms)
 	_, v := c.at(3, udp(k))
 	wantForward(t, v)
-	if c.oneOwner(k) != 1 {
-		t.Fatalf("owners %v, want 1", c.owners(k))
-	}
+	c.wantOwner(k, 1)
 	c.wantCopy(k, 2, 1, c.flow(1, k).Gen)
 	if gen := c.flow(1, k).Gen; gen != 3 {
 		t.Fatalf("generation %d, want one more than the orphan's 2", gen)
@@ -210,18 +188,14 @@ func TestFR14_ReregistrationDoesNotOverwriteABetterCopy(t *testing.T) {
 	c.nodes[holder].core.Message(c.now, other, &wire.Claim{Conn: conn, Reregister: true})
 	c.run(20 * ms)
 	c.wantCopy(k, holder, 1, 3)
-	if c.oneOwner(k) != 1 {
-		t.Fatalf("owners %v, want 1", c.owners(k))
-	}
+	c.wantOwner(k, 1)
 }
 
 // A grant crosses a full round of the node that gets it. The round did not
 // confirm the connection, but the director must not sweep it.
 func TestFR12_GrantThatCrossesAFullRoundStaysProtected(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(2, udp(k))
-	c.run(20 * ms)
+	k := c.begin(packet.ProtoUDP, 2, 3, 20*ms)
 	c.kill(2)
 	c.apply(1, 2, 1, 3)
 	c.run(50 * ms)
@@ -301,9 +275,7 @@ func TestFR12_RegistrationBeforeOthersHaveAppliedIsRepeated(t *testing.T) {
 	c.run(1000 * ms)
 	c.applyAt(merged, 1, 2)
 	c.run(1000 * ms)
-	if c.oneOwner(k) != 3 {
-		t.Fatalf("owners %v, want 3", c.owners(k))
-	}
+	c.wantOwner(k, 3)
 	c.wantCopy(k, 2, 3, 1)
 }
 
@@ -377,9 +349,7 @@ func TestFR14_RegisteredOwnerWinsOverAProvisionalDirector(t *testing.T) {
 	c.nodes[1].core.Packet(c.now, &syn)
 	c.apply(1, 2, 1, 2)
 	c.run(4500 * ms)
-	if owner := c.oneOwner(k); owner != 2 {
-		t.Fatalf("owner %d, want 2, which was granted it", owner)
-	}
+	c.wantOwner(k, 2)
 	c.wantCopy(k, 1, 2, 1)
 }
 
@@ -387,9 +357,7 @@ func TestFR14_RegisteredOwnerWinsOverAProvisionalDirector(t *testing.T) {
 // asks again instead of staying an owner.
 func TestFR14_RedirectToANodeOfALaterViewIsAskedAgain(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 2)
-	c.at(1, udp(k))
-	c.run(20 * ms)
+	k := c.begin(packet.ProtoUDP, 1, 2, 20*ms)
 	conn := c.nodes[1].core.connOf(c.flow(1, k))
 	if _, r := c.nodes[3].core.install(&conn, 0); r != ReasonNone {
 		t.Fatal(r)
@@ -397,18 +365,14 @@ func TestFR14_RedirectToANodeOfALaterViewIsAskedAgain(t *testing.T) {
 	c.nodes[2].core.store(3, &conn)
 	c.nodes[1].core.Message(c.now, 2, &wire.Redirect{Key: k, Owner: 9, Gen: 1})
 	c.run(4500 * ms)
-	if owner := c.oneOwner(k); owner != 3 {
-		t.Fatalf("owner %d, want 3", owner)
-	}
+	c.wantOwner(k, 3)
 }
 
 // A node joins from another side, by a view that follows the owner's last one
 // in every number. It has a copy of what the owner closed meanwhile.
 func TestFR15_JoinerForgetsWhatItsOwnerHasClosed(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(2, udp(k))
-	c.run(20 * ms)
+	k := c.begin(packet.ProtoUDP, 2, 3, 20*ms)
 	c.apply(2, 2, 2, 3)
 	c.run(1000 * ms)
 	c.wantCopy(k, 3, 2, 1)
@@ -491,9 +455,7 @@ func TestFR11_GrantOlderThanTheRoundIsConfirmed(t *testing.T) {
 // later generation: the answers end.
 func TestFR11_RepeatedUpdateGetsTheSameGeneration(t *testing.T) {
 	c := newCluster(t, 1, 2)
-	k := c.keyDirectedBy(packet.ProtoUDP, 1)
-	c.at(1, udp(k))
-	c.run(20 * ms)
+	k := c.begin(packet.ProtoUDP, 1, 1, 20*ms)
 	conn := c.nodes[1].core.connOf(c.flow(1, k))
 	orphan := conn
 	orphan.Gen, orphan.Flags = 2, wire.ConnOrphan
@@ -563,9 +525,7 @@ func TestFR11_NewLifeWithTheSameTagIsNotTheOwner(t *testing.T) {
 func TestFR14_LateGrantAtTheNewDirector(t *testing.T) {
 	for _, gen := range []uint32{1, 2, 3} {
 		c := newCluster(t, 1, 2, 3)
-		k := c.keyDirectedBy(packet.ProtoUDP, 1)
-		c.at(2, udp(k))
-		c.run(20 * ms)
+		k := c.begin(packet.ProtoUDP, 2, 1, 20*ms)
 		n := c.nodes[2]
 		n.table.UpdateFlow(n.table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) { f.Gen = 2 })
 		n.core.replicate(c.flow(2, k))
@@ -631,9 +591,7 @@ func TestFR1_LeftoverCopyWaitsForTheOwnersToRegister(t *testing.T) {
 	c.run(5 * ms)
 	c.applyAt(v, 2)
 	c.run(100 * ms)
-	if owner := c.oneOwner(k); owner != 2 {
-		t.Fatalf("owner %d, want 2", owner)
-	}
+	c.wantOwner(k, 2)
 	if got := c.nodes[1].released[1]; got.Op != OpSend || got.Node != 2 {
 		t.Fatalf("verdict %+v, want the packet sent to the owner", got)
 	}

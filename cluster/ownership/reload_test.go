@@ -106,9 +106,7 @@ func TestNT7_MappingEndsWithItsAddress(t *testing.T) {
 	other := owner%4 + 1
 	c.reload(c.viewOf(1, 2, 1, 2, 3, 4), 1, 2, 3, 4)
 	c.run(100 * ms)
-	if ids := c.owners(mapping); len(ids) != 0 {
-		t.Fatalf("the mapping is owned by %v", ids)
-	}
+	c.wantNoOwner(mapping)
 	c.oneOwner(k)
 	c.nodes[other].core.installForward(mapping, 1, owner, 1) // as if it had asked in between
 	second := k

@@ -45,9 +45,7 @@ func TestFR15_DELEGATED_IdleTimeCountsWhatDelegatesSee(t *testing.T) {
 	}
 	c.wantNoneLent()
 	c.run(4 * second)
-	if ids := c.owners(k); len(ids) != 0 {
-		t.Fatalf("still owned by %v", ids)
-	}
+	c.wantNoOwner(k)
 	for id, n := range c.nodes {
 		if s := n.table.Stats(); s.Flows+s.Forwards+s.Delegations+n.copies.Len() != 0 {
 			t.Errorf("node %d keeps %+v", id, s)

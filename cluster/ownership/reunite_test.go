@@ -36,21 +36,15 @@ func TestFR11_SilenceBehindACutEndsNothing(t *testing.T) {
 		t.Fatalf("node %d forwarded it, want node 2, its owner", by)
 	}
 	c.run(1500 * ms) // it is not idle any more, so the end of the grace is not its end
-	if c.oneOwner(k) != 2 {
-		t.Fatalf("owners %v, want 2", c.owners(k))
-	}
+	c.wantOwner(k, 2)
 	c.run(3000 * ms)
-	if ids := c.owners(k); len(ids) != 0 {
-		t.Fatalf("owners %v of a connection that is idle, and no cut made it so", ids)
-	}
+	c.wantNoOwner(k)
 }
 
 // The side whose owner wins has seen nothing for longer than the one that gives way.
 func TestFR11_WhoGivesWayMayHaveSeenMore(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(2, udp(k))
-	c.run(1200 * ms)
+	k := c.begin(packet.ProtoUDP, 2, 3, 1200*ms)
 	c.apply(1, 2, 1, 3)
 	c.apply(2, 2, 2)
 	_, v := c.at(1, udp(k))
@@ -64,9 +58,7 @@ func TestFR11_WhoGivesWayMayHaveSeenMore(t *testing.T) {
 	}
 	c.apply(3, 3, 1, 2, 3)
 	c.run(500 * ms)
-	if c.oneOwner(k) != 1 {
-		t.Fatalf("owners %v, want 1", c.owners(k))
-	}
+	c.wantOwner(k, 1)
 	by, v := c.at(2, udp(k))
 	if wantForward(t, v); by != 1 {
 		t.Fatalf("node %d forwarded it, want node 1, its owner", by)
@@ -76,43 +68,31 @@ func TestFR11_WhoGivesWayMayHaveSeenMore(t *testing.T) {
 // Nothing waits for a member that has lost its tables: no packet met it in vain.
 func TestFR15_ANewLifeLengthensNoIdleTime(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(2, udp(k))
-	c.run(1200 * ms)
+	k := c.begin(packet.ProtoUDP, 2, 3, 1200*ms)
 	_, v := c.at(2, udp(k))
 	wantForward(t, v)
 	c.idles(2, k)
 	c.kill(1)
 	c.apply(1, 2, 2, 3)
 	c.run(1900 * ms)
-	if c.oneOwner(k) != 2 {
-		t.Fatal("it ended early")
-	}
+	c.wantOwner(k, 2)
 	c.boot(1)
 	c.apply(1, 3, 1, 2, 3)
 	c.run(1200 * ms) // the rest, and one pass of ageing
-	if ids := c.owners(k); len(ids) != 0 {
-		t.Fatalf("owners %v of a connection that is idle", ids)
-	}
+	c.wantNoOwner(k)
 }
 
 // What is over is not kept for a cut: its ports are wanted.
 func TestFR15_ACutLengthensNoTimeWait(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoTCP, 3)
-	c.at(2, tcp(k, SYN))
-	c.run(1200 * ms)
+	k := c.begin(packet.ProtoTCP, 2, 3, 1200*ms)
 	n := c.nodes[2]
 	n.table.UpdateFlow(n.table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) { f.State, f.Timeout = uint8(flowtable.TCPTimeWait), 2 })
 	c.apply(2, 2, 1)
 	c.apply(1, 2, 2, 3)
 	c.run(700 * ms)
-	if c.oneOwner(k) != 2 {
-		t.Fatal("it ended early")
-	}
+	c.wantOwner(k, 2)
 	c.apply(3, 3, 1, 2, 3)
 	c.run(1200 * ms)
-	if ids := c.owners(k); len(ids) != 0 {
-		t.Fatalf("owners %v of a connection that is over", ids)
-	}
+	c.wantNoOwner(k)
 }

@@ -79,9 +79,7 @@ func TestFR14_TheLosersWordChangesNoConnectionThatLives(t *testing.T) {
 	p := tcp(k, SYN)
 	wantForward(t, c.nodes[2].core.Packet(c.now, &p))
 	c.run(20 * ms)
-	if owner := c.oneOwner(k); owner != 1 {
-		t.Fatalf("owner %d", owner)
-	}
+	c.wantOwner(k, 1)
 	if f := c.flow(1, k); f.State != uint8(flowtable.TCPEstablished) {
 		t.Errorf("state %v", flowtable.TCPState(f.State))
 	}

@@ -26,9 +26,7 @@ func TestFR1_HandshakeOverFourNodesHasOneOwner(t *testing.T) {
 				t.Fatalf("director %d, step %d left through node %d, want the owner 1", director, i, out)
 			}
 		}
-		if owner := c.oneOwner(k); owner != 1 {
-			t.Fatalf("owner is %d, want the node that received the SYN", owner)
-		}
+		c.wantOwner(k, 1)
 		f := c.nodes[1].table.Flow(c.nodes[1].table.Lookup(k).Slot())
 		if f.State != uint8(flowtable.TCPEstablished) {
 			t.Fatalf("state %v, want established", flowtable.TCPState(f.State))

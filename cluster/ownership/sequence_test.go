@@ -74,9 +74,7 @@ func TestFR5_SynAckGoesToTheOwnerWithNoQuery(t *testing.T) {
 			if at != 1 || at2 != 1 || on && (asked != 0 || c.nodes[3].core.stats.Sequenced != led+1) || !on && asked != 1 {
 				t.Errorf("randomization %v, director %d: left at %d and %d after %d queries", on, director, at, at2, asked)
 			}
-			if owner := c.oneOwner(k); owner != 1 {
-				t.Errorf("owner %d", owner)
-			}
+			c.wantOwner(k, 1)
 		}
 	}
 }

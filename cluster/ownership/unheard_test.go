@@ -29,9 +29,7 @@ func (c *cluster) loseGrants() (lost int) {
 func TestFR11_WhatWasGrantedAndNeverHeardOfIsNotGivenUp(t *testing.T) {
 	for _, again := range []bool{false, true} { // what the holder says after the heal is lost, too
 		c := newCluster(t, 1, 2, 3)
-		k := c.keyDirectedBy(packet.ProtoUDP, 3)
-		c.at(3, udp(k))
-		c.run(1200 * ms)
+		k := c.begin(packet.ProtoUDP, 3, 3, 1200*ms)
 		holder := c.order().Backup(k, 3)
 		third := 1 + 2 - holder
 		c.wantCopy(k, holder, 3, 1)
@@ -82,9 +80,7 @@ func TestFR11_WhatWasGrantedAndNeverHeardOfIsNotGivenUp(t *testing.T) {
 // led there.
 func TestFR1_WhatWasGrantedAndHeardOfBeyondACutHasOneOwner(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
-	k := c.keyDirectedBy(packet.ProtoUDP, 3)
-	c.at(3, udp(k))
-	c.run(1200 * ms)
+	k := c.begin(packet.ProtoUDP, 3, 3, 1200*ms)
 	holder := c.order().Backup(k, 3)
 	third := 1 + 2 - holder
 	c.apply(2, 2, 3)
@@ -94,9 +90,7 @@ func TestFR1_WhatWasGrantedAndHeardOfBeyondACutHasOneOwner(t *testing.T) {
 	wantForward(t, v)
 	c.apply(4, 3, 1, 2, 3)
 	c.run(4500 * ms)
-	if c.oneOwner(k) != third {
-		t.Fatalf("owners %v, want %d", c.owners(k), third)
-	}
+	c.wantOwner(k, third)
 	c.wantCopy(k, 3, third, 2)
 }
 
@@ -112,9 +106,7 @@ func TestNT4_OnlyWhatWasNeverHeardOfIsGrantedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, 1, 2, 3)
-			k := c.keyDirectedBy(packet.ProtoTCP, 3)
-			c.at(3, tcp(k, SYN))
-			c.run(20 * ms)
+			k := c.begin(packet.ProtoTCP, 3, 3, 20*ms)
 			holder := c.order().Backup(k, 3)
 			n := c.nodes[holder]
 			e, known := n.copies.Get(k)

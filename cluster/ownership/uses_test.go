@@ -77,71 +77,28 @@ func TestNT4_UsesAndStrangersAreThoseOfWhatThereIs(t *testing.T) {
 				n.fake.fixed = packet.Addr{198, 51, 100, 80}
 			}
 		}
-		c.apply(1, 1, all...)
-		c.run(50 * ms)
-		epoch, in := uint32(1), all
-		var mapped []packet.FlowKey
+		h := c.hail(rng, all)
 		for range 250 {
-			id := all[rng.IntN(4)]
-			n := c.nodes[id]
-			var p Packet
+			p, ok := h.fromInside(), true
 			switch rng.IntN(8) {
-			case 0, 1:
-				p = udp(inside(byte(rng.IntN(6)), packet.ProtoUDP))
-			case 2, 3:
-				p = tcp(inside(byte(rng.IntN(6)), packet.ProtoTCP), []uint8{SYN, SYN, ACK, FIN | ACK, RST}[rng.IntN(5)])
-			case 4:
-				p = udp(eim(byte(rng.IntN(6))))
 			case 5, 6:
-				if len(mapped) == 0 {
-					continue
+				if ok = len(h.mapped) != 0; ok {
+					p = stranger(h.mapped[rng.IntN(len(h.mapped))], byte(rng.IntN(12)))
 				}
-				p = stranger(mapped[rng.IntN(len(mapped))], byte(rng.IntN(12)))
-			default:
-				if len(mapped) == 0 {
-					continue
-				}
-				p = tcp(mapped[rng.IntN(len(mapped))], []uint8{SYN | ACK, ACK, FIN | ACK, RST}[rng.IntN(4)])
-				p.In = 2
-				if p.Key.Proto == packet.ProtoUDP {
-					p.Kind = KindUDP
-				}
+			case 7:
+				p, ok = h.answer()
 			}
-			n.handle++
-			p.Handle = n.handle
-			for at, hops := id, 0; hops < 4; hops++ {
-				v := c.nodes[at].core.Packet(c.now, &p)
-				if v.Op == OpForward {
-					f := c.nodes[at].table.Flow(v.Slot)
-					if f.Key[1] != f.Key[0].Reverse() && len(mapped) < 40 && f.Key[0].Src[0] == 10 {
-						mapped = append(mapped, f.Key[1])
-					}
-				}
-				if v.Op != OpSend {
-					break
-				}
-				p.From, at = at, v.Node
+			if !ok {
+				continue
 			}
+			h.throw(h.anyNode(), p, nil)
 			switch r := rng.IntN(60); {
 			case r < 3:
-				c.refus[all[rng.IntN(4)]] = true
+				c.refus[h.anyNode()] = true
 			case r < 8:
 				clear(c.refus)
 			case r == 8:
-				epoch++
-				in = nil
-				for _, id := range all {
-					if rng.IntN(4) != 0 {
-						in = append(in, id)
-					} else if rng.IntN(2) == 0 {
-						c.nodes[id].core.Reset(c.now)
-					} else {
-						c.nodes[id].core.Fence(c.now)
-					}
-				}
-				if len(in) != 0 {
-					c.apply(epoch, epoch, in...)
-				}
+				h.newView()
 			case r == 9:
 				c.run(int64(rng.IntN(8000)) * ms)
 			case r == 10:
