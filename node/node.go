@@ -94,6 +94,7 @@ type Node struct {
 	nextSlow  int64
 	nextLink  int64
 	cluster   clusterAddresses
+	keeps     addressKeeper
 	newest    viewNumber     // in views
 	heart     *heart.Process // nil without the fast profile
 	keeper    pulse.Keeper
