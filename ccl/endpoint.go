@@ -116,6 +116,8 @@ type Endpoint struct {
 	handler  dispatch
 	dec      wire.Decoder
 	arriving int // size of the datagram being handled
+	sender   *peer
+	counter  uint64 // of that datagram
 	out      []byte
 	due      int64 // see Due
 	count    Counters
@@ -129,6 +131,7 @@ type peer struct {
 	direct  batch // unreliable messages for this peer alone
 	heard   int64
 	proven  bool
+	beat    uint64 // counter of the datagram with its newest heartbeat
 }
 
 // NewEndpoint checks cfg and returns an Endpoint without peers.

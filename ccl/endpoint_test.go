@@ -67,6 +67,55 @@ func TestBroadcastReachesStrangersOnce(t *testing.T) {
 	})
 }
 
+// A heartbeat that a newer one has overtaken is no news (CL6): the peer lives, and what it
+// said is over. Other messages are delivered in whatever order they come, and the
+// heartbeats of a peer's next life begin anew.
+func TestCL6_AnOvertakenHeartbeatIsNotDelivered(t *testing.T) {
+	eachMode(t, func(t *testing.T, clear bool) {
+		w := worldIn(t, clear, 2)
+		a, b := w.nodes[0], w.nodes[1]
+		say := func(delay int64, to netip.Addr, list ...wire.Message) {
+			t.Helper()
+			w.delay = func() int64 { return delay }
+			for _, m := range list {
+				if err := a.Datagram(w.now, to, m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.Flush(w.now)
+		}
+		arrive := func() (got []wire.Message) {
+			b.got = nil
+			for w.step() {
+			}
+			return b.got
+		}
+		beat := func(down uint32) wire.Message {
+			return wire.Heartbeat{From: wire.Member{ID: 1}, Term: 3, Down: down}
+		}
+		say(50_000, netip.Addr{}, beat(0))
+		arrive() // they know each other
+		heard, leave := b.heard, wire.Leave{From: wire.Member{ID: 1}}
+		say(5_000_000, netip.Addr{}, beat(1), leave)
+		say(1_000_000, b.addr, beat(2)) // to one, and to all: the same numbers
+		if got := arrive(); len(got) != 2 || got[0] != beat(2) || got[1] != wire.Message(leave) || b.heard != heard+2 {
+			t.Errorf("%v delivered, and the peer was heard %d times", got, b.heard-heard)
+		}
+		if n := b.Counters().Overtaken; n != 1 {
+			t.Errorf("%d overtaken", n)
+		}
+		say(1_000_000, b.addr, beat(3), beat(4)) // in one datagram
+		if got := arrive(); len(got) != 2 {
+			t.Errorf("%v delivered", got)
+		}
+		a = w.boot(0)
+		say(50_000, netip.Addr{}, beat(5))
+		if got := arrive(); len(got) != 1 || got[0] != beat(5) {
+			t.Errorf("of the next life: %v", got)
+		}
+	})
+}
+
 func TestRestartedPeerIsReportedAndServedAnew(t *testing.T) {
 	eachMode(t, func(t *testing.T, clear bool) {
 		w := worldIn(t, clear, 2)

@@ -34,7 +34,7 @@ func (e *Endpoint) Receive(now int64, from netip.Addr, datagram []byte) {
 	}
 	if reason == seal.Accepted {
 		p.proven = true
-		e.arriving = len(datagram)
+		e.arriving, e.sender, e.counter = len(datagram), p, o.Counter
 		e.payloadFrom(now, p, o.Payload)
 		return
 	}
@@ -49,7 +49,9 @@ func (e *Endpoint) greet(now int64, p *peer, o seal.Opened) {
 		p.state.Restart()
 		e.reset(p)
 	}
-	p.proven = p.proven || o.Proved
+	if o.Proved {
+		p.proven, p.beat = true, 0 // counters begin anew
+	}
 	p.control.Resend()
 	p.state.Resend()
 	if b := e.all.recent(now); b != nil {
@@ -90,7 +92,8 @@ func (e *Endpoint) deliver(from netip.Addr, b []byte) {
 	}
 }
 
-// dispatch passes messages to the caller's Handler, but answers probes itself.
+// dispatch passes messages to the caller's Handler, but answers probes itself, and
+// keeps back heartbeats that were overtaken.
 type dispatch struct {
 	wire.Handler
 	e *Endpoint
@@ -103,6 +106,15 @@ func (d *dispatch) HandleMembership(from netip.Addr, m wire.Message) {
 		size := d.e.arriving + udpOverhead
 		_ = d.e.Datagram(0, from, wire.ProbeReply{ID: probe.ID, Size: uint16(size)})
 		return
+	}
+	if _, beat := m.(wire.Heartbeat); beat {
+		// Each heartbeat says all: one that a newer one has overtaken would take back what
+		// that has said, until the next (CL6).
+		if d.e.counter < d.e.sender.beat {
+			d.e.count.Overtaken++
+			return
+		}
+		d.e.sender.beat = d.e.counter
 	}
 	d.Handler.HandleMembership(from, m)
 }

@@ -16,6 +16,7 @@ type Counters struct {
 	BadMessages                      uint64 // batches with a message that does not decode
 	UnknownMessages                  uint64 // types this version does not know
 	TooManyPeers                     uint64
+	Overtaken                        uint64 // heartbeats that arrived after a newer one
 	Resets                           uint64
 	Seal                             seal.Counters // by reason
 	LastError                        error         // of the last bad message

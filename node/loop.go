@@ -147,6 +147,7 @@ func (n *Node) tick(now int64) {
 	n.keepIntent()
 	n.announceAddresses(now)
 	n.kernelChanges(now)
+	n.keepAddresses(now)
 	n.retryUnresolved(now)
 	if now >= n.nextSlow {
 		n.nextSlow = now + slowEvery
@@ -184,6 +185,7 @@ func (n *Node) kernelChanges(now int64) {
 		return
 	}
 	ch := n.fib.Take()
+	n.keeps.look = n.keeps.look || ch.Addrs || ch.Links
 	if ch.Addrs {
 		n.takeAddresses()
 	}

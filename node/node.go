@@ -94,6 +94,7 @@ type Node struct {
 	nextSlow  int64
 	nextLink  int64
 	cluster   clusterAddresses
+	keeps     addressKeeper
 	newest    viewNumber     // in views
 	heart     *heart.Process // nil without the fast profile
 	keeper    pulse.Keeper
@@ -132,7 +133,7 @@ func (n *Node) open() error {
 	}
 	n.state = openMembership(boot.StateDir, func(err error) { n.log.Warn("membership not saved", zap.Error(err)) })
 	n.views = openState[viewNumber](boot.StateDir, "views.json", nil, func(err error) { n.log.Warn("the number of the view is not saved", zap.Error(err)) })
-	n.newest = n.lastView()
+	n.newest = n.recall()
 	n.intent = openIntent(boot.StateDir, func(err error) { n.log.Warn("whether this node is disabled is not saved", zap.Error(err)) })
 	if err := n.prepareInterfaces(); err != nil {
 		return err

@@ -300,6 +300,15 @@ func (n *Node) loopCounters() []api.Counter {
 	for r := seal.Reflected; r < seal.NumReasons; r++ {
 		add("link", "link_"+r.String(), sealed[r], r.Describe())
 	}
+	e := n.core.Link().Counters()
+	add("link", "link_malformed", e.Malformed, "authenticated datagrams of no kind or shape that this version knows: of these nothing is read")
+	add("link", "link_bad_messages", e.BadMessages, "authenticated batches with a message that does not decode: what follows it is not read")
+	add("link", "link_unknown_messages", e.UnknownMessages, "authenticated messages of a type that this version does not know, skipped")
+	add("link", "link_overtaken", e.Overtaken, "heartbeats that arrived after a newer one: their sender lives, and what they said was over (CL6)")
+	add("link", "link_resets", e.Resets, "times that a peer had started over, or been forgotten, and all was told again")
+	senseless, strangers := n.core.Member().Ignored()
+	add("link", "membership_senseless", senseless, "authenticated membership messages that no node can have sent in earnest: names, ids or views out of range")
+	add("link", "membership_strangers", strangers, "authenticated membership messages from an address that is no configured peer")
 	return list
 }
 

@@ -55,6 +55,21 @@ func (n *Node) lastView() viewNumber {
 	return viewNumber{}
 }
 
+// recall is the number of the newest view that the lives before have applied. That of
+// the view that is saved for a successor waits for no disk, so it is the newer one of a
+// node that was killed while the other was on its way to the disk; the next fence empties
+// that file.
+func (n *Node) recall() viewNumber {
+	last := n.lastView()
+	if was := n.state.load(); was.usable() && membership.Sane(was.View.Term, was.View.Epoch) {
+		if newer := last.newer(was.View); newer != last {
+			last = newer
+			n.views.put(last)
+		}
+	}
+	return last
+}
+
 // stateFile keeps the newest T in a file, written in the background: the loop
 // never waits for a disk. Only the newest version matters.
 type stateFile[T any] struct {

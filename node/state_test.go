@@ -121,3 +121,39 @@ func TestFR13_EL5_TheNumberOfTheViewOutlivesTheNode(t *testing.T) {
 		n.views.close()
 	}
 }
+
+// A node that is killed while the number of its view waits for a slow disk has the view
+// in the other file. The next life goes on beyond it, and keeps it (EL5): the fence that
+// it begins with empties that file.
+func TestEL5_AKillBetweenTheFilesForgetsNoView(t *testing.T) {
+	dir := t.TempDir()
+	fail := func(err error) { t.Error(err) }
+	open := func() *Node {
+		n := &Node{log: zap.NewNop()}
+		n.state, n.views = openMembership(dir, fail), openState[viewNumber](dir, "views.json", nil, fail)
+		n.newest = n.recall()
+		return n
+	}
+	end := func(n *Node) { n.state.close(); n.views.close() }
+	n := open()
+	n.views.put(viewNumber{1 << 12, 4})
+	n.state.put(saved{ID: 1, Incarnation: 7, View: &wire.View{Term: 2 << 12, Epoch: 5}})
+	end(n)
+	n = open()
+	if want := (viewNumber{2 << 12, 5}); n.newest != want {
+		t.Errorf("%+v, want %+v", n.newest, want)
+	}
+	n.state.put(saved{})
+	end(n)
+	n = open()
+	if want := (viewNumber{2 << 12, 5}); n.newest != want {
+		t.Errorf("after the fence %+v, want %+v", n.newest, want)
+	}
+	n.state.put(saved{ID: 1, Incarnation: 7, View: &wire.View{Term: 1<<32 - 1, Epoch: 9}}) // no election reaches that
+	end(n)
+	n = open()
+	if want := (viewNumber{2 << 12, 5}); n.newest != want {
+		t.Errorf("out of nonsense %+v, want %+v", n.newest, want)
+	}
+	end(n)
+}

@@ -12,6 +12,10 @@ type Opened struct {
 	// Payload to be handled; nil unless the reason is Accepted.
 	Payload []byte
 
+	// Counter of an accepted datagram: of two of a session, the one that was sent later
+	// has the higher one, whichever arrives first.
+	Counter uint64
+
 	// Response and Challenge are payloads to be sealed for the peer and sent,
 	// nil for none: the answer to its challenge, and ours.
 	Response, Challenge []byte
@@ -91,7 +95,7 @@ func (s *Sealer) open(now int64, from netip.Addr, b []byte) (o Opened, r Reason)
 	case payload[0] == KindResponse:
 		return s.responded(now, from, p, ses, counter, payload)
 	case current:
-		o.Payload = payload
+		o.Payload, o.Counter = payload, counter
 		return o, Accepted
 	}
 	o.Challenge = s.challengeFor(now, from, p, id)

@@ -69,6 +69,9 @@
 //   - The control node hears nobody, and is heard: it drops all by one view and goes
 //     on alone. They see that they are more than it keeps, count it as gone, and
 //     elect (EL4). Of two nodes the control node stays. See deaf.go.
+//   - A control node that does not answer who asks it for admission, for two hold
+//     times, does not hear it, however well it is heard and whatever its priority: who
+//     hears another control node, too, asks that one. See deaf.go.
 //   - A control node that hears others but is heard by nobody: the others elect.
 //     It removes them and serves alone, as in a partition, and after the heal
 //     the better of the two rules.

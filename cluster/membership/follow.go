@@ -13,6 +13,7 @@ type follow struct {
 	orphan int64 // since when the cluster goes on elsewhere without us
 	behind int64 // since when a newer view of our control node exists
 	merge  *peer // better control node that we ask for admission (EL5)
+	begun  int64 // when that began
 	next   int64 // next look at it
 }
 
@@ -47,6 +48,9 @@ func (m *Machine) hello(now int64) wire.Heartbeat {
 func (m *Machine) onHeartbeat(now int64, p *peer, h *wire.Heartbeat) {
 	if !Sane(h.Term, h.Epoch) || !m.identify(now, p, h.From) {
 		return
+	}
+	if p.beatAt != never && (&wire.View{Term: p.beat.Term, Epoch: p.beat.Epoch}).Newer(&wire.View{Term: h.Term, Epoch: h.Epoch}) {
+		return // overtaken on the way (CL6): a life's views only get newer; it lives, and what it says is over
 	}
 	news := p.beatAt == never || p.beat.Down != h.Down || p.beat.Flags != h.Flags || p.beat.Narrow != h.Narrow
 	if p.beatAt != never && p.beat.Down&^h.Down != 0 {
@@ -160,7 +164,7 @@ func (m *Machine) rival(now int64, p *peer) {
 	case !better(&p.member, m.view.Member(m.view.Control)):
 		return
 	}
-	if t := m.follow.merge; t != nil && t.ruling() && !m.silent(now, t) && !better(&p.member, &t.member) {
+	if t := m.follow.merge; t != nil && t.ruling() && !m.silent(now, t) && !m.preferred(now, p, t) {
 		return
 	}
 	m.mergeInto(now, p)
@@ -168,7 +172,7 @@ func (m *Machine) rival(now int64, p *peer) {
 
 // mergeInto starts to ask p for admission.
 func (m *Machine) mergeInto(now int64, p *peer) {
-	m.follow.merge, m.follow.next = p, now
+	m.follow.merge, m.follow.next, m.follow.begun = p, now, now
 	m.tell(now, "merging into the side of %s", p.member.Name)
 	m.heartbeat(now) // p learns our term before it makes its next view
 	m.tickMerge(now)
@@ -192,6 +196,7 @@ func (m *Machine) tickMerge(now int64) {
 		m.follow.merge, m.follow.next = nil, inf
 		return
 	}
+	m.unheard(now, t, m.follow.begun)
 	m.follow.next = now + m.resend
 }
 

@@ -10,6 +10,7 @@ import (
 type joining struct {
 	target  *peer
 	life    wire.Incarnation // of the target
+	begun   int64            // when it was asked first
 	next    int64            // next Join
 	refused string           // the last reason (EL8)
 }
@@ -24,13 +25,13 @@ func (m *Machine) meet(now int64, p *peer) {
 	case wire.StateElection:
 	case wire.StateJoining:
 		t := m.joining.target
-		if t == p || !m.silent(now, t) && t.ruling() && !better(&p.member, &t.member) {
+		if t == p || !m.silent(now, t) && t.ruling() && !m.preferred(now, p, t) {
 			return
 		}
 	default:
 		return
 	}
-	m.joining = joining{target: p, life: p.member.Incarnation, next: now}
+	m.joining = joining{target: p, life: p.member.Incarnation, begun: now, next: now}
 	m.become(now, wire.StateJoining, "asking control node "+p.member.Name)
 	m.tickJoining(now)
 }
@@ -51,6 +52,9 @@ func (m *Machine) tickJoining(now int64) {
 	case t.left == m.joining.life:
 		m.elect(now, "control node "+t.member.Name+" left")
 		return
+	}
+	if m.joining.refused == "" {
+		m.unheard(now, t, m.joining.begun)
 	}
 	if now >= m.joining.next {
 		m.joining.next = now + m.period

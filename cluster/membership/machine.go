@@ -172,6 +172,10 @@ func (m *Machine) Step(now int64, from netip.Addr, msg wire.Message) {
 	if m.state == wire.StateDisabled || m.state == wire.StateFenced {
 		return
 	}
+	switch msg.(type) {
+	case wire.ElectionReply, wire.JoinRefused:
+		p.deaf = never // it answers
+	}
 	switch msg := msg.(type) {
 	case wire.ElectionRequest:
 		m.onElectionRequest(now, p, &msg)

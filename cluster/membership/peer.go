@@ -25,6 +25,7 @@ type peer struct {
 	member    wire.Member // Name "" until then
 	restarted int64       // when its incarnation changed
 	left      wire.Incarnation
+	deaf      int64 // until when it counts as one that does not hear this node, see unheard
 
 	// Its newest heartbeat in this incarnation.
 	beat   wire.Heartbeat
@@ -53,7 +54,7 @@ type peer struct {
 
 func newPeer(a netip.Addr) *peer {
 	return &peer{
-		addr: a, last: never, pulse: never, restarted: never, beatAt: never, asked: never, told: never, answered: never,
+		addr: a, last: never, pulse: never, restarted: never, deaf: never, beatAt: never, asked: never, told: never, answered: never,
 		pinged: never, hearsMe: never, sent: never, lagging: never, evicted: never, upAt: never,
 	}
 }
@@ -119,7 +120,7 @@ func (m *Machine) identify(now int64, p *peer, who wire.Member) bool {
 		return false
 	}
 	if p.member.Name != "" && p.member.Incarnation != who.Incarnation {
-		p.restarted, p.pulse = now, never
+		p.restarted, p.pulse, p.deaf = now, never, never
 		p.beatAt, p.answered, p.hearsMe, p.lagging = never, never, never, never
 		p.join, p.evict, p.upAt = nil, "", never
 	}
@@ -142,7 +143,9 @@ func (m *Machine) alive(now int64, mem *wire.Member) bool {
 }
 
 // ask makes sure, before a member counts as dead, that its heartbeats were not
-// merely lost: it is sent a heartbeat that says so, and answers at once.
+// merely lost: it is sent a heartbeat that says so, and answers at once. The control
+// node asks one that it hears, too, when that has not said for as long that it hears
+// the control node.
 func (m *Machine) ask(now int64, p *peer, id wire.NodeID) {
 	if now < m.nextAsk(p) {
 		return
@@ -153,14 +156,26 @@ func (m *Machine) ask(now int64, p *peer, id wire.NodeID) {
 	m.out.Send(p.addr, h)
 }
 
-func (m *Machine) nextAsk(p *peer) int64 { return max(p.last+m.worry, p.asked+m.urgent) }
+func (m *Machine) nextAsk(p *peer) int64 {
+	good := p.last
+	if m.ruling() {
+		good = min(good, p.hearsMe)
+	}
+	return max(good+m.worry, p.asked+m.urgent)
+}
 
 // reply answers a member of our view whose heartbeat says that it does not
-// hear us.
+// hear us. Such a heartbeat may be a mere question, and says nothing of what has come
+// since. So the control node, which removes who does not hear it, asks in turn: the
+// answer is that this one has arrived.
 func (m *Machine) reply(now int64, p *peer, h *wire.Heartbeat) {
 	if h.Term == m.view.Term && h.Epoch == m.view.Epoch && h.Alive&(1<<m.self.ID) == 0 && now-p.told >= m.urgent/2 {
 		p.told = now
-		m.out.Send(p.addr, m.hello(now))
+		answer := m.hello(now)
+		if m.ruling() {
+			answer.Alive &^= 1 << h.From.ID
+		}
+		m.out.Send(p.addr, answer)
 	}
 }
 

@@ -87,6 +87,10 @@ func (m *Machine) peerStatus(now int64, p *peer) PeerStatus {
 	return s
 }
 
+// Ignored counts what changed nothing: messages that made no sense, and those from
+// addresses that are not configured.
+func (m *Machine) Ignored() (senseless, strangers uint64) { return m.refused, m.strangers }
+
 // NameAt returns the name that the node at a peer's address last gave itself, or "".
 func (m *Machine) NameAt(a netip.Addr) string {
 	if p := m.peers[a]; p != nil {

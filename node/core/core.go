@@ -94,6 +94,8 @@ type Core struct {
 	gauges   gauges
 	probes   map[netip.Addr]*probe
 	order    []netip.Addr // of probes, by first contact
+
+	narrowTold map[netip.Addr]string // peers whose ports are bad, as history has it
 }
 
 // earlySynced is news from a node that this one does not know as a member yet:

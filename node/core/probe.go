@@ -26,11 +26,14 @@ const maxUnproved = 8
 // probe is the MTU check of the path to one peer: what the peer says about
 // membership waits for its result.
 type probe struct {
+	peer   netip.Addr
 	prober *ccl.Prober
 	wait   []wire.Message
 	began  int64
 	heard  int64 // the peer's newest message
 	failed bool
+	told   bool // the peer says that its full-sized packets do not cross to us, or ours to it
+	member bool // the peer is in a cluster
 }
 
 // silent reports whether the peer went away: it answered no size, and has said
@@ -47,9 +50,19 @@ func (c *Core) proved(from netip.Addr, m wire.Message) bool {
 		return true // a member's word counts: the path was proved when it joined
 	}
 	p := c.probes[from]
+	if p != nil {
+		p.heard = c.now
+		if h, ok := m.(wire.Heartbeat); ok && h.State == wire.StateInSync {
+			p.member = true
+		}
+	}
+	if _, ok := m.(wire.JoinRefused); ok && p != nil && p.prober == nil && c.view == nil && c.member.State() == wire.StateElection {
+		c.toldNarrow(from, p)
+		return false
+	}
 	if p == nil {
 		c.probeID++
-		p = &probe{began: c.now, prober: ccl.NewProber(c.now, from, c.mtu, c.probeID, func(to netip.Addr, m wire.Probe) { c.link.Datagram(c.now, to, m) })}
+		p = &probe{peer: from, began: c.now, heard: c.now, prober: ccl.NewProber(c.now, from, c.mtu, c.probeID, func(to netip.Addr, m wire.Probe) { c.link.Datagram(c.now, to, m) })}
 		c.probes[from] = p
 		c.order = append(c.order, from)
 		p.prober.Tick(c.now)
@@ -57,7 +70,6 @@ func (c *Core) proved(from netip.Addr, m wire.Message) bool {
 	if p.prober == nil {
 		return !p.failed || c.mtuCheck == MTUWarn
 	}
-	p.heard = c.now
 	if len(p.wait) < maxUnproved {
 		p.wait = append(p.wait, m)
 	}
@@ -68,6 +80,7 @@ func (c *Core) proved(from netip.Addr, m wire.Message) bool {
 // cluster joins anew (CL3).
 func (c *Core) forgetProbes() {
 	clear(c.probes)
+	clear(c.narrowTold)
 	c.order = nil
 }
 
@@ -104,6 +117,46 @@ func (c *Core) tickProbes() {
 	}
 }
 
+// provedBut reports whether full-sized packets cross to a peer other than this one, that
+// was heard since then and does not say otherwise: if they do not cross to this one,
+// its port is to blame. Else a single bad port would keep all nodes that start together
+// from forming a cluster (HL3, EL9).
+func (c *Core) provedBut(peer netip.Addr, since int64) bool {
+	for a, p := range c.probes {
+		if a != peer && p.prober == nil && !p.failed && !p.told && p.heard >= since {
+			return true
+		}
+	}
+	return false
+}
+
+// tellNarrow lets the probe of a peer with a bad port begin again, and writes that to
+// the history when it is news.
+func (c *Core) tellNarrow(p *probe, err error) {
+	from := p.peer
+	if c.narrowTold == nil {
+		c.narrowTold = map[netip.Addr]string{}
+	}
+	if c.narrowTold[from] != err.Error() {
+		c.narrowTold[from] = err.Error()
+		s := c.member.Status(c.now)
+		c.io.Event(membership.Event{At: c.now, From: s.State, To: s.State, Cause: err.Error() + " (to others they do: this node goes on without it)"})
+	}
+	c.forgetProbe(from)
+}
+
+// toldNarrow takes the word of a peer, before there is a cluster, that full-sized packets
+// do not cross between it and this node, which cannot know: its own probes are answered.
+// If no other peer is left that they cross to, the port of this node is to blame.
+func (c *Core) toldNarrow(from netip.Addr, p *probe) {
+	p.told = true
+	if c.mtuCheck != MTUEnforce || c.provedBut(from, 0) || c.health.ladder.Status().Phase != health.On {
+		return
+	}
+	c.giveUp(c.linkCause(), "full-sized packets do not cross to this node, by the word of all that it hears")
+	c.forgetProbes()
+}
+
 // conclude acts on a finished probe.
 func (c *Core) conclude(from netip.Addr, p *probe) {
 	done, err := p.prober.Done()
@@ -124,6 +177,13 @@ func (c *Core) conclude(from netip.Addr, p *probe) {
 			// further probe of each of them would put the next attempt off and tell of it
 			// again, or bring back a node that an operator has taken out.
 			c.forgetProbe(from)
+			return
+		}
+		if c.mtuCheck == MTUEnforce && c.view == nil && !p.member && c.provedBut(from, p.began) {
+			// Its port is bad, and ours is not. It may not know: it may be our packets that
+			// do not cross to it, and its own do.
+			_ = c.link.Datagram(c.now, from, wire.JoinRefused{Reason: err.Error()})
+			c.tellNarrow(p, err)
 			return
 		}
 		s := c.member.Status(c.now)

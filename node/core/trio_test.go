@@ -1,0 +1,126 @@
+package core
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"cohort/ccl"
+	"cohort/ccl/wire"
+	"cohort/cluster/health"
+	"cohort/cluster/membership"
+	"cohort/cluster/ownership"
+	"cohort/flowtable"
+)
+
+// trio is three cores, all of which start at once, and what their link loses.
+type trio struct {
+	t     *testing.T
+	now   int64
+	loses func(from, to, size int) bool
+	nodes [3]*third
+	queue []datagram
+}
+
+type third struct {
+	end
+	tr *trio
+}
+
+func newTrio(t *testing.T, check MTUCheck, loses func(from, to, size int) bool) *trio {
+	tr := &trio{t: t, now: 1000 * int64(time.Second), loses: loses}
+	for i := range tr.nodes {
+		n := &third{end: end{index: i, life: wire.Incarnation(1000*i + 7)}, tr: tr}
+		var seed [10]uint64
+		for j := range seed {
+			seed[j] = uint64(j)*0x9e3779b97f4a7c15 + 1
+		}
+		table, err := flowtable.New(flowtable.NewMemory(64, 64), seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.core, err = New(Config{
+			IO: n,
+			Membership: membership.Config{
+				Self:    wire.Member{Name: fmt.Sprint("fw-", i), Serial: fmt.Sprint(i), VTEP: vtep(i), Incarnation: n.life, Priority: uint8(i + 1)},
+				Cluster: "edge", Version: "1", DataMTU: 1500, Interfaces: []string{"in"}, Peers: []netip.Addr{vtep(0), vtep(1), vtep(2)},
+				Hold: 300 * time.Millisecond, ElectionInterval: 100 * time.Millisecond, ElectionWait: 10 * time.Second,
+			},
+			Ownership: ownership.Config{Table: table, Copies: flowtable.NewBackupStore(seed, 64), Router: nowhere{}, Policy: nowhere{}, Timeouts: flowtable.DefaultTimeouts()},
+			Endpoint:  ccl.EndpointConfig{Local: vtep(i), MTU: 1654, Rand: &counter{n: uint64(i)<<32 + uint64(tr.now)}},
+			MTUCheck:  check,
+			Health:    watching(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr.nodes[i] = n
+	}
+	for _, n := range tr.nodes {
+		n.core.Start(tr.now)
+	}
+	return tr
+}
+
+// Datagram implements IO; it takes end's place.
+func (n *third) Datagram(to netip.Addr, b []byte, _ bool) {
+	for i := range n.tr.nodes {
+		if i != n.index && (!to.IsValid() || to == vtep(i)) && !n.tr.loses(n.index, i, len(b)+overhead) {
+			n.tr.queue = append(n.tr.queue, datagram{i, vtep(n.index), bytes.Clone(b)})
+		}
+	}
+}
+
+func (tr *trio) run(d time.Duration) {
+	for end := tr.now + int64(d); tr.now < end; tr.now += 10 * ms {
+		for _, n := range tr.nodes {
+			n.core.Tick(tr.now)
+		}
+		for len(tr.queue) > 0 {
+			q := tr.queue[0]
+			tr.queue = tr.queue[1:]
+			tr.nodes[q.to].core.Datagram(tr.now, q.from, q.b)
+			tr.nodes[q.to].core.Flush(tr.now)
+		}
+	}
+}
+
+// Three nodes start at once, as after a loss of power, and the port of one is bad: it
+// carries small packets only, or nothing that is sent to that node. The other two know
+// by each other that the fault is not theirs, and are a cluster; an operator sees to the
+// third.
+func TestCL3_HL3_ABadPortDisablesItsNodeAlone(t *testing.T) {
+	for name, loses := range map[string]func(from, to, size int) bool{
+		"narrow":         func(from, to, size int) bool { return (from == 2 || to == 2) && size > 1500 },
+		"narrow one way": func(from, to, size int) bool { return to == 2 && size > 1500 },
+		"deaf":           func(_, to, _ int) bool { return to == 2 },
+	} {
+		for bad := range 3 {
+			tr := newTrio(t, MTUEnforce, func(from, to, size int) bool {
+				as := func(i int) int {
+					switch i {
+					case bad:
+						return 2
+					case 2:
+						return bad
+					}
+					return i
+				}
+				return loses(as(from), as(to), size)
+			})
+			tr.run(20 * time.Second)
+			for i, n := range tr.nodes {
+				s := n.core.Ladder()
+				if i == bad {
+					if n.members() != 0 && name != "deaf" {
+						t.Errorf("%s port of %d: it is in a view of %d", name, bad, n.members())
+					}
+				} else if n.members() != 2 || s.Phase != health.On {
+					t.Errorf("%s port of %d: node %d is in a view of %d, %s: %s\n%q", name, bad, i, n.members(), s.Phase, s.Why, n.events)
+				}
+			}
+		}
+	}
+}
