@@ -28,6 +28,7 @@ type Ports struct {
 	scratch  []ranked
 	homes    homes
 	keeper   func(unit int) uint8 // SetKeepers
+	journal  HoldJournal          // may be nil
 	asked    int                  // Need: the pool to begin with
 	stats    PortsStats
 }
@@ -244,6 +245,9 @@ func (p *Ports) Release(now int64, k1 packet.FlowKey, hold bool) {
 	if hold && p.hold > 0 {
 		u.quiet = max(u.quiet, now+p.hold)
 		p.waiting.add(now, k1, now+p.hold)
+		if p.journal != nil {
+			p.journal.Wait(k1, now+p.hold)
+		}
 	}
 	if u.uses--; u.uses == 0 {
 		p.place(unit)

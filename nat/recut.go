@@ -65,7 +65,7 @@ func (g *Geometry) Has(a packet.Addr) bool {
 func (p *Ports) Recut(g *Geometry, holdDown time.Duration, holdDownMax int) {
 	old := *p
 	*p = *NewPorts(g, holdDown, old.rng)
-	p.waiting, p.stats, p.keeper = old.waiting, old.stats, old.keeper
+	p.waiting, p.stats, p.keeper, p.journal = old.waiting, old.stats, old.keeper, old.journal
 	p.SetHoldDownMax(holdDownMax)
 	for i := range p.waiting.count {
 		w := &p.waiting.ring[(p.waiting.first+i)&uint32(len(p.waiting.ring)-1)]

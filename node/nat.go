@@ -45,7 +45,7 @@ func (n *Node) openNAT() (*core.NAT, error) {
 	t := &core.NAT{
 		Rules: rules, HoldDown: cl.NAT.HoldDown, HoldDownMax: cl.NAT.HoldDownMax, Stubs: n.stubs,
 		Rand: rand.New(rand.NewChaCha8(chacha)), Seed: unitKey(n.cfg.Keys.Seed),
-		Found: true, Remember: n.units.memory.put, Journal: n.units.journal,
+		Found: true, Remember: n.units.memory.put, Journal: n.units.journal, Hosts: n.units.journal, Holds: n.units.journal,
 	}
 	if !n.resumed {
 		n.beginUnits()
@@ -81,7 +81,10 @@ func (n *Node) restoreUnits(now int64) {
 	if !ok {
 		n.units.journal.begin(n.incarnation)
 	}
-	n.core.RestoreUnits(now, n.incarnation, view, held, n.units.journal.took(), n.units.journal.gone(), n.units.journal.rests())
+	j := n.units.journal
+	n.core.RestoreUnits(now, core.Units{
+		Life: n.incarnation, View: view, Held: held, Took: j.took(), Gone: j.gone(), Rests: j.rests(), Own: j.own(), Holds: j.holds(),
+	})
 }
 
 // loseUnits says that nothing is left of a life that has begun to be resumed.

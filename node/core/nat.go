@@ -29,7 +29,9 @@ type NAT struct {
 	Remember func(blocks.Memory)
 	Journal  blocks.Journal
 
-	BlockLog translate.BlockLog // may be nil
+	BlockLog translate.BlockLog    // may be nil
+	Hosts    translate.HostJournal // may be nil
+	Holds    nat.HoldJournal       // may be nil
 }
 
 func (c *Core) openNAT(n *NAT, own *ownership.Config) {
@@ -55,6 +57,8 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 		},
 	})
 	c.translator = translate.New(n.Rules, ports, (*unitSource)(c), c.hosts, n.BlockLog)
+	c.translator.SetHostJournal(n.Hosts)
+	ports.SetHoldJournal(n.Holds)
 	own.NAT, own.Stubs = c.translator, n.Stubs
 	own.Round = c.hosts.Register
 	own.Entombed = c.entombed
@@ -107,22 +111,28 @@ func (c *Core) entombed(reply packet.FlowKey) {
 	}
 }
 
-// RestoreUnits gives back what a former process of this life held: the units, as
-// blocks.Machine.Restore, and the blocks of hosts, which their connections tell. A
-// block that no connection uses is nobody's again. took and gone are what came to it
-// and what it gave away, rests the units of held that rest, as its journal says. Call
-// it before Resume.
-func (c *Core) RestoreUnits(now int64, life wire.Incarnation, view uint64, held []int, took []blocks.Taken, gone []int, rests []blocks.Rest) {
+// Units is what a journal says of a former process of this life: what it held, as
+// blocks.Machine.Restore, what came to it and what it gave away, the units that rest,
+// the blocks that were hosts' own, and the keys that wait in hold-down.
+type Units struct {
+	Life  wire.Incarnation
+	View  uint64
+	Held  []int
+	Took  []blocks.Taken
+	Gone  []int
+	Rests []blocks.Rest
+	Own   []translate.Own
+	Holds []nat.Hold
+}
+
+// RestoreUnits gives back what a former process of this life had. Call it before Resume.
+func (c *Core) RestoreUnits(now int64, u Units) {
 	c.now = now
-	c.units.Restore(now, life, view, held, took...)
-	c.units.RestoreGone(gone)
-	c.units.RestoreRests(rests)
-	c.table.ScanFlows(0, int(^uint(0)>>1), func(_ uint32, f *flowtable.FlowSlot) bool {
-		if f.Key[1] != f.Key[0].Reverse() {
-			c.translator.RestoreHost(f.Key[0].Src, f.Key[1])
-		}
-		return true
-	})
+	c.units.Restore(now, u.Life, u.View, u.Held, u.Took...)
+	c.units.RestoreGone(u.Gone)
+	c.units.RestoreRests(u.Rests)
+	c.translator.Ports().RestoreHolds(now, u.Holds)
+	c.translator.RestoreHosts(now, u.Own)
 	c.hosts.Recut(c.translator.Ports().HostUnits)
 }
 

@@ -6,15 +6,22 @@ import (
 
 	"cohort/cluster/blocks"
 	"cohort/cluster/ownership"
+	"cohort/cluster/translate"
 	"cohort/nat"
 	"cohort/packet"
 )
 
-// A daemon that is restarted within its life finds out again which blocks are
-// whose: the limit of a host counts them, nobody else gets them, and their end is
-// in the log, whose lines begin with the former process (NT6, HL5; RFC 6888,
-// REQ-12).
+// A daemon that is restarted within its life goes on with what blocks are whose: the
+// limit of a host counts them, nobody else gets them, and their end is in the log, whose
+// lines begin with the former process (NT6, HL5; RFC 6888, REQ-12). A block that is
+// nobody's, because it was thawed in use, does not become its host's by this: that could
+// have more than it may.
 func TestNT6_HostsKeepTheirBlocksAcrossARestart(t *testing.T) {
+	t.Run("with a connection", func(t *testing.T) { restartsWithABlock(t, true) })
+	t.Run("thawed in use", func(t *testing.T) { restartsWithABlock(t, false) })
+}
+
+func restartsWithABlock(t *testing.T, owned bool) {
 	rules := egressOf(t, nat.Pool{Name: "egress", BlockSize: 512, MaxBlocksPerHost: 1})
 	g := newGroup(t, 1, rules, 1024)
 	n := g.nodes[0]
@@ -41,14 +48,24 @@ func TestNT6_HostsKeepTheirBlocksAcrossARestart(t *testing.T) {
 	if !ok || len(n.lines) != 1 {
 		t.Fatalf("no block is a host's: %v", n.lines)
 	}
+	own := []translate.Own{{Unit: unit, Host: host}}
+	if !owned {
+		own = nil
+	}
 	n.resumes = true
 	n.start(t, 0, []netip.Addr{n.vtep}, rules, 1024)
-	n.core.RestoreUnits(g.now, view.Member(self).Incarnation, blocks.Number(view), held, nil, nil, nil)
+	n.core.RestoreUnits(g.now, Units{Life: view.Member(self).Incarnation, View: blocks.Number(view), Held: held, Own: own})
 	if err := n.core.Resume(g.now, view, self, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	for range 1000 {
 		g.tick()
+	}
+	if !owned {
+		if got, yes := n.core.Translator().Ports().HostOf(unit); yes || n.core.hosts.Here(0, host) != 0 {
+			t.Fatalf("block %d, which was nobody's, is %v's, who has %d", unit, got, n.core.hosts.Here(0, host))
+		}
+		return
 	}
 	if got, _ := n.core.Translator().Ports().HostOf(unit); got != host || n.core.hosts.Here(0, host) != 1 {
 		t.Fatalf("block %d is %v's, who has %d, want %v and 1", unit, got, n.core.hosts.Here(0, host), host)
