@@ -35,6 +35,7 @@ func (p *Ports) RestoreHolds(now int64, list []Hold) {
 		if end := min(h.End, now+p.hold); ok && end > now {
 			p.units[unit].quiet = max(p.units[unit].quiet, end)
 			p.waiting.add(now, h.Key, end)
+			p.restPort(unit, &waiting{h.Key, end})
 		}
 	}
 }
