@@ -45,7 +45,7 @@ func (n *Node) openNAT() (*core.NAT, error) {
 	t := &core.NAT{
 		Rules: rules, HoldDown: cl.NAT.HoldDown, HoldDownMax: cl.NAT.HoldDownMax, Stubs: n.stubs,
 		Rand: rand.New(rand.NewChaCha8(chacha)), Seed: unitKey(n.cfg.Keys.Seed),
-		Found: true, Remember: n.units.memory.put, Journal: n.units.journal, Hosts: n.units.journal, Holds: n.units.journal,
+		Found: true, Remember: n.units.memory.put, Journal: n.units.journal,
 	}
 	if !n.resumed {
 		n.beginUnits()

@@ -23,15 +23,15 @@ type NAT struct {
 	Stubs       *flowtable.BackupStore // second keys that this node keeps
 	Seed        [16]byte               // cluster-wide secret of the units' order
 
-	// What cluster/blocks asks of the node; see blocks.Config.
+	// What cluster/blocks asks of the node; see blocks.Config. A journal may also keep
+	// whose own blocks are, and what waits in hold-down: translate.HostJournal,
+	// nat.HoldJournal.
 	Memory   blocks.Memory
 	Found    bool
 	Remember func(blocks.Memory)
 	Journal  blocks.Journal
 
-	BlockLog translate.BlockLog    // may be nil
-	Hosts    translate.HostJournal // may be nil
-	Holds    nat.HoldJournal       // may be nil
+	BlockLog translate.BlockLog // may be nil
 }
 
 func (c *Core) openNAT(n *NAT, own *ownership.Config) {
@@ -57,8 +57,12 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 		},
 	})
 	c.translator = translate.New(n.Rules, ports, (*unitSource)(c), c.hosts, n.BlockLog)
-	c.translator.SetHostJournal(n.Hosts)
-	ports.SetHoldJournal(n.Holds)
+	if j, ok := n.Journal.(translate.HostJournal); ok {
+		c.translator.SetHostJournal(j)
+	}
+	if j, ok := n.Journal.(nat.HoldJournal); ok {
+		ports.SetHoldJournal(j)
+	}
 	own.NAT, own.Stubs = c.translator, n.Stubs
 	own.Round = c.hosts.Register
 	own.Entombed = c.entombed

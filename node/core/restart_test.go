@@ -25,6 +25,11 @@ func restartsWithABlock(t *testing.T, owned bool) {
 	rules := egressOf(t, nat.Pool{Name: "egress", BlockSize: 512, MaxBlocksPerHost: 1})
 	g := newGroup(t, 1, rules, 1024)
 	n := g.nodes[0]
+	n.journal = &keeper{own: map[int]packet.Addr{}}
+	n.start(t, 0, []netip.Addr{n.vtep}, rules, 1024)
+	for range 500 {
+		g.tick()
+	}
 	p := ownership.Packet{
 		Kind: ownership.KindTCP, In: 1, Len: 40, Flags: ownership.SYN, WScale: 0xff, SeqLen: 1, Handle: 1,
 		Key: packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 4000, DstPort: 443, Proto: packet.ProtoTCP},
@@ -48,13 +53,17 @@ func restartsWithABlock(t *testing.T, owned bool) {
 	if !ok || len(n.lines) != 1 {
 		t.Fatalf("no block is a host's: %v", n.lines)
 	}
-	own := []translate.Own{{Unit: unit, Host: host}}
+	own := n.journal.(*keeper).own
+	if len(own) != 1 || own[unit] != host {
+		t.Fatalf("the journal has %v, and block %d is %v's", own, unit, host)
+	}
+	list := []translate.Own{{Unit: unit, Host: host}}
 	if !owned {
-		own = nil
+		list = nil
 	}
 	n.resumes = true
 	n.start(t, 0, []netip.Addr{n.vtep}, rules, 1024)
-	n.core.RestoreUnits(g.now, Units{Life: view.Member(self).Incarnation, View: blocks.Number(view), Held: held, Own: own})
+	n.core.RestoreUnits(g.now, Units{Life: view.Member(self).Incarnation, View: blocks.Number(view), Held: held, Own: list})
 	if err := n.core.Resume(g.now, view, self, "", 0); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +85,31 @@ func restartsWithABlock(t *testing.T, owned bool) {
 	for range 18000 {
 		g.tick()
 	}
+	if j := n.journal.(*keeper); len(j.own) != 0 || len(j.waits) == 0 || j.waits[0].Key.Proto != packet.ProtoTCP {
+		t.Errorf("the journal has %v, and %v rest", j.own, j.waits)
+	}
 	if len(n.lines) != 2 || n.core.hosts.Here(0, host) != 0 {
 		t.Fatalf("%d blocks of the host are left, log %v", n.core.hosts.Here(0, host), n.lines)
 	}
+}
+
+// keeper is a journal that the next process reads in memory.
+type keeper struct {
+	own   map[int]packet.Addr
+	waits []nat.Hold
+}
+
+func (*keeper) View(uint64)    {}
+func (*keeper) Hold(int, bool) {}
+
+func (k *keeper) Owns(uint32, []translate.Own) { clear(k.own) }
+
+func (k *keeper) Own(unit int, host packet.Addr) {
+	if k.own[unit] = host; host == (packet.Addr{}) {
+		delete(k.own, unit)
+	}
+}
+
+func (k *keeper) Wait(key packet.FlowKey, end int64) {
+	k.waits = append(k.waits, nat.Hold{Key: key, End: end})
 }
