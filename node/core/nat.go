@@ -50,7 +50,7 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 	})
 	c.hosts = hosts.New(hosts.Config{
 		Seed: n.Seed, Output: (*unitOutput)(c),
-		Limit: func(pool int) int { return c.translator.Rules().Geometry().Pools()[pool].MaxBlocksPerHost },
+		Limit: c.hostLimit,
 		Answer: func(pool int, host packet.Addr, granted bool) {
 			c.translator.HostAnswer(c.now, pool, host, granted)
 			c.gotUnits = true
@@ -72,6 +72,15 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 		c.hosts.Settled()
 		c.gotUnits = true
 	}
+}
+
+// hostLimit is how many blocks of a pool a host may have. The number is of a message: a
+// pool that there is not has none.
+func (c *Core) hostLimit(pool int) int {
+	if pools := c.translator.Rules().Geometry().Pools(); pool < len(pools) {
+		return pools[pool].MaxBlocksPerHost
+	}
+	return 0
 }
 
 // ranges are the pools of a numbering.

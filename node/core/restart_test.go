@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"cohort/ccl/wire"
 	"cohort/cluster/blocks"
 	"cohort/cluster/ownership"
 	"cohort/cluster/translate"
@@ -90,6 +91,22 @@ func restartsWithABlock(t *testing.T, owned bool) {
 	}
 	if len(n.lines) != 2 || n.core.hosts.Here(0, host) != 0 {
 		t.Fatalf("%d blocks of the host are left, log %v", n.core.hosts.Here(0, host), n.lines)
+	}
+}
+
+// A member that asks for a block of a pool that there is not is refused, and nothing else
+// happens: whatever is wrong with it is wrong with it alone.
+func TestNT6_AQuestionAboutNoPoolIsRefused(t *testing.T) {
+	rules := egressOf(t, nat.Pool{Name: "egress", BlockSize: 512, MaxBlocksPerHost: 1})
+	g := newGroup(t, 1, rules, 64)
+	n := g.nodes[0]
+	view, self := n.core.View()
+	for _, pool := range []uint16{1, 65535} {
+		before := n.core.hosts.Stats()
+		n.core.hosts.Message(self, wire.HostUnits{View: view.Tag(), Op: wire.HostAsk, Pool: pool, Host: packet.Addr{10, 0, 0, 1}})
+		if after := n.core.hosts.Stats(); after.Refused != before.Refused+1 || after.Granted != before.Granted {
+			t.Errorf("pool %d: %+v, and before %+v", pool, after, before)
+		}
 	}
 }
 
