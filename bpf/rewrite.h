@@ -59,6 +59,24 @@ static __always_inline enum outcome rewrite_udp(struct packet *p, struct tuple n
 	return CONTINUE;
 }
 
+/*
+ * UDP-Lite and DCCP sum the addresses up as well, at the same place as UDP (RFC
+ * 3828, 3.1; RFC 4340, 9.1). They are translated as protocols without ports.
+ */
+static __always_inline enum outcome rewrite_portless(struct packet *p, struct tuple new)
+{
+	struct udphdr *udp = (void *)(p->ip + 1);
+
+	if (p->ip->protocol != IPPROTO_UDPLITE && p->ip->protocol != IPPROTO_DCCP)
+		return CONTINUE;
+	if ((void *)(udp + 1) > p->data_end || p->ip_len < sizeof(*p->ip) + sizeof(*udp))
+		return CONTINUE; /* no header: nobody believes it */
+	update_checksum(&udp->check, address_delta(p->key.addrs, new.addrs));
+	if (!udp->check)
+		udp->check = 0xffff;
+	return CONTINUE;
+}
+
 /* The echo identifier stands for the one port that is not 0 (FR9). */
 static __always_inline enum outcome rewrite_icmp(struct packet *p, struct tuple new)
 {
@@ -100,6 +118,8 @@ static __always_inline enum outcome rewrite_tuple(struct packet *p, struct tuple
 		o = rewrite_udp(p, new);
 	else if (p->ip->protocol == IPPROTO_ICMP)
 		o = rewrite_icmp(p, new);
+	else
+		o = rewrite_portless(p, new);
 	if (o != CONTINUE)
 		return o;
 	update_checksum(&p->ip->check, address_delta(p->key.addrs, new.addrs));

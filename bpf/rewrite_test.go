@@ -216,6 +216,42 @@ func TestOtherZeroOfAChecksumIsRightToo(t *testing.T) {
 	}
 }
 
+// TestChecksumsOverAddressesAddUp: UDP-Lite and DCCP are translated without their ports,
+// and sum the addresses up. The fast path and the slow path write the same.
+func TestChecksumsOverAddressesAddUp(t *testing.T) {
+	n := newNode(t, 1)
+	for _, proto := range []uint8{packet.ProtoUDPLite, packet.ProtoDCCP} {
+		k := key(proto, clientAddr, 0, serverAddr, 0)
+		_, f := n.addFlow(k, translated(k, mappedAddr, 0))
+		for i := range 500 {
+			p := from(k)
+			p.payload = make([]byte, 16)
+			binary.BigEndian.PutUint16(p.payload[8:], uint16(131*i))
+			pseudo := append(append(k.Src[:], k.Dst[:]...), 0, proto, 0, byte(len(p.payload)))
+			binary.BigEndian.PutUint16(p.payload[6:], ^uint16(onesSum(append(pseudo, p.payload...))))
+			in := p.bytes(t)
+			out := n.runData(in).want(t, bpf.ForwardOwner).packet
+			body := out[34:][:len(p.payload)]
+			pseudo = append(append([]byte(nil), out[26:34]...), 0, proto, 0, byte(len(body)))
+			if sum := onesSum(append(pseudo, body...)); sum != 0xffff || word(body, 6) == 0 || onesSum(out[14:34]) != 0xffff {
+				t.Fatalf("protocol %d: %x adds up to %#x", proto, out, sum)
+			}
+			var slow packet.Packet
+			if r := slow.Parse(in); r != packet.OK {
+				t.Fatal(r)
+			}
+			slow.Rewrite(f.Key[1].Reverse())
+			slow.DecrementTTL()
+			wantBytes(t, out[14:], in[14:])
+		}
+		short := from(k) // padding to 60 bytes is no header
+		short.payload = []byte{1, 2, 3, 4, 5, 6, 7}
+		in := short.bytes(t)
+		out := n.runData(in).want(t, bpf.ForwardOwner).packet
+		wantBytes(t, out[34:], in[34:])
+	}
+}
+
 // onesSum adds up 16-bit words as a receiver does (RFC 1071): ffff is right.
 func onesSum(b []byte) uint32 {
 	var sum uint32

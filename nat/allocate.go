@@ -87,6 +87,9 @@ func (p *Ports) Allocate(now int64, q Request, taken func(k1 packet.FlowKey) boo
 		return s.addr, 0, Allocated
 	}
 	s.class = classFor(q.To.Proto)
+	if q.Exclusive {
+		p.exclusive(q.Pool)
+	}
 	if p.g.pools[q.Pool].MaxBlocksPerHost != 0 {
 		if !s.ofHost() {
 			return packet.Addr{}, 0, HostShort
@@ -135,7 +138,7 @@ func (s *search) open(a packet.Addr, port uint16) bool {
 // what nearly every allocation ends with, and each look is a cache miss or two.
 func (s *search) openUnused(a packet.Addr, port uint16) bool {
 	s.probes--
-	if s.p.waiting.count != 0 && s.waits(ReplyKey(s.q.To, a, port)) {
+	if s.p.waiting.count != 0 && (s.waits(ReplyKey(s.q.To, a, port)) || s.q.Exclusive && s.rests(a, port)) {
 		return false
 	}
 	s.addr, s.port = a, port
@@ -152,6 +155,16 @@ func (s *search) waits(k1 packet.FlowKey) bool {
 	}
 	k1.Src, k1.SrcPort = packet.Addr{}, 0 // the port's last mapping spoke with any remote
 	return s.p.waiting.has(s.now, k1)
+}
+
+// rests reports whether a port waits for any remote.
+func (s *search) rests(a packet.Addr, port uint16) bool {
+	unit, ok := s.p.g.Unit(a, port)
+	if !ok {
+		return false
+	}
+	u := &s.p.units[unit]
+	return u.ports[s.class].resting(int(port-u.first), s.now)
 }
 
 // inPool searches a whole pool, the paired address first.

@@ -76,7 +76,8 @@
 // A tuple that is given back waits before it is given out again, two minutes by
 // default (RFC 6888 REQ-8), as an exact tuple: another remote may have the port
 // at once, which REQ-8 c allows for our filtering. The end of a mapping holds
-// its port against all remotes. REQ-8 a lets TCP connections whose end was seen
+// its port against all remotes, and a mapping gets no port that rests towards any
+// (portrest.go): it may let all of them in. REQ-8 a lets TCP connections whose end was seen
 // go without waiting: whoever calls Release decides. Hold-down is hard: a tuple
 // that waits is not given out even if the pool is empty otherwise, so with one
 // remote an address serves at most 64,512 connections in HoldDown. The number of

@@ -11,9 +11,10 @@ import (
 // them are in use. It belongs to one goroutine and never blocks; time is passed
 // in as nanoseconds of a monotonic clock.
 //
-// Allocate, AllocateAddress and Idle allocate no memory. Use takes memory the
-// first time that a block serves a protocol, Release when more keys wait in
-// hold-down than ever before.
+// Allocate, AllocateAddress and Idle allocate no memory, but for the first mapping in a
+// pool. Use takes memory the first time that a block serves a protocol, Release when
+// more keys wait in hold-down than ever before, and in a pool with mappings the first
+// time that a port of a block rests.
 type Ports struct {
 	g        *Geometry
 	rng      *rand.Rand
@@ -28,6 +29,7 @@ type Ports struct {
 	scratch  []ranked
 	homes    homes
 	keeper   func(unit int) uint8 // SetKeepers
+	journal  HoldJournal          // may be nil
 	asked    int                  // Need: the pool to begin with
 	stats    PortsStats
 }
@@ -42,6 +44,8 @@ type PortsStats struct {
 type poolState struct {
 	idle  int // units in addressState's idle parts
 	short int // requests that failed since the last one that did not
+
+	exclusive bool // mappings take its ports
 }
 
 // addressState sorts the units of an address: members begins with the open
@@ -244,6 +248,10 @@ func (p *Ports) Release(now int64, k1 packet.FlowKey, hold bool) {
 	if hold && p.hold > 0 {
 		u.quiet = max(u.quiet, now+p.hold)
 		p.waiting.add(now, k1, now+p.hold)
+		p.restPort(unit, &waiting{k1, now + p.hold})
+		if p.journal != nil {
+			p.journal.Wait(k1, now+p.hold)
+		}
 	}
 	if u.uses--; u.uses == 0 {
 		p.place(unit)

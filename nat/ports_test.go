@@ -476,6 +476,61 @@ func TestRFC4787_MappingHasItsPortAlone(t *testing.T) {
 	}
 }
 
+// A mapping lets any remote in, or may: a port that a connection gave up is not its own
+// before that has rested, whichever remote it was with. Late packets of that connection
+// would be the new host's (RFC 6888, REQ-8).
+func TestRFC6888_AMappingGetsNoPortThatRests(t *testing.T) {
+	for name, p := range map[string]Pool{"shared": portPool("egress", 1), "of hosts": {
+		Name: "egress", Addresses: portPool("egress", 1).Addresses, BlockSize: 512, MaxBlocksPerHost: 2,
+	}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, time.Minute, p)
+			w.SetHeld(0, true)
+			w.AssignHost(0, packet.Addr{10, 0, 0, 1})
+			was := w.must(to(packet.ProtoUDP, 1, 1040, "192.0.2.77", 53))
+			w.close(was, true)
+			never := w.must(to(packet.ProtoUDP, 1, 1041, "192.0.2.77", 53))
+			w.close(never, false)
+			again := func(want bool) {
+				t.Helper()
+				m := w.must(mapping(packet.ProtoUDP, 1, was.DstPort))
+				if (m.DstPort == was.DstPort) != want {
+					t.Errorf("a mapping has port %d, and %d rests", m.DstPort, was.DstPort)
+				}
+				w.close(m, false)
+			}
+			again(false)
+			if m := w.must(mapping(packet.ProtoUDP, 1, never.DstPort)); m.DstPort != never.DstPort {
+				t.Errorf("port %d does not rest, and a mapping has %d", never.DstPort, m.DstPort)
+			} else {
+				w.close(m, false)
+			}
+			// From the first mapping on, ports are watched as they are given up.
+			late := w.must(to(packet.ProtoUDP, 1, 1050, "192.0.2.78", 53))
+			w.now += 30 * second
+			w.close(late, true)
+			if m := w.must(mapping(packet.ProtoUDP, 1, late.DstPort)); m.DstPort == late.DstPort {
+				t.Error("a mapping got a port that has just been given up")
+			} else {
+				w.close(m, false)
+			}
+			again(false)
+			g := w.g // under other numbers, too
+			w.Recut(g, time.Minute, 0)
+			w.SetHeld(0, true)
+			w.AssignHost(0, packet.Addr{10, 0, 0, 1})
+			again(false)
+			if k := w.must(to(packet.ProtoUDP, 1, was.DstPort, "192.0.2.79", 53)); k.DstPort != was.DstPort {
+				t.Errorf("a connection with another remote may have port %d at once (REQ-8 c), got %d", was.DstPort, k.DstPort)
+			} else {
+				w.close(k, false)
+			}
+			w.now += 30*second + second/100
+			again(true)
+		})
+	}
+}
+
 func TestMappingsFindTheLastUnusedPort(t *testing.T) {
 	w := newWorld(t, 0, portPool("egress", 1))
 	w.SetHeld(0, true)

@@ -42,6 +42,7 @@ func isMapping(k1 packet.FlowKey) bool { return k1.Src == packet.Addr{} && k1.Sr
 type portSet struct {
 	taken  []uint64 // bit per port: it has a use. Bits behind the last port are set
 	counts []uint32 // connections; mappings in the upper bits
+	rests  []uint32 // when each port's last hold-down ends, in ticks; nil: nobody asks (portrest.go)
 }
 
 // A count has room for 16 million connections, more than a node's flow table,

@@ -65,14 +65,9 @@ func (g *Geometry) Has(a packet.Addr) bool {
 func (p *Ports) Recut(g *Geometry, holdDown time.Duration, holdDownMax int) {
 	old := *p
 	*p = *NewPorts(g, holdDown, old.rng)
-	p.waiting, p.stats, p.keeper = old.waiting, old.stats, old.keeper
+	p.waiting, p.stats, p.keeper, p.journal = old.waiting, old.stats, old.keeper, old.journal
 	p.SetHoldDownMax(holdDownMax)
-	for i := range p.waiting.count {
-		w := &p.waiting.ring[(p.waiting.first+i)&uint32(len(p.waiting.ring)-1)]
-		if unit, ok := g.UnitOf(w.key); ok && w.end != dead {
-			p.units[unit].quiet = max(p.units[unit].quiet, w.end)
-		}
-	}
+	p.eachWaiting(func(unit int, w *waiting) { p.units[unit].quiet = max(p.units[unit].quiet, w.end) })
 	for unit, from := range g.From(old.g) {
 		for i := range from.Count {
 			p.restUntil(unit, old.units[from.First+i].rests)

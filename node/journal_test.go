@@ -1,12 +1,17 @@
 package node
 
 import (
+	"cmp"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"cohort/ccl/wire"
 	"cohort/cluster/blocks"
+	"cohort/cluster/translate"
+	"cohort/nat"
+	"cohort/packet"
 )
 
 // The journal outlives the process that wrote it, and is believed by the same
@@ -131,5 +136,132 @@ func TestHL5_NT5_JournalOfRests(t *testing.T) {
 	next.Recut(2)
 	if got := next.rests(); len(got) != 0 {
 		t.Fatalf("after other numbers %v rest", got)
+	}
+}
+
+// Blocks of hosts are believed under the numbers that they were written with; a reload
+// tells them anew, in its own time (NT6, NT7). Another life has none.
+func TestHL5_NT6_JournalOfHosts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "units.held")
+	open := func(cut uint32) *unitJournal {
+		t.Helper()
+		j, err := openJournal(path, cut)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = j.close() })
+		return j
+	}
+	j := open(1)
+	j.begin(77)
+	a, b := packet.Addr{10, 0, 0, 1}, packet.Addr{10, 0, 0, 2}
+	j.Own(0, a)
+	j.Own(9, b)
+	j.Own(wire.MaxUnits-1, a)
+	j.Own(9, packet.Addr{})
+	j.View(6)
+	want := []translate.Own{{Unit: 0, Host: a}, {Unit: wire.MaxUnits - 1, Host: a}}
+	if got := open(1).own(); !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+	j.Owns(2, []translate.Own{{Unit: 3, Host: b}})
+	if got := open(1).own(); len(got) != 0 {
+		t.Errorf("%v by other numbers", got)
+	}
+	j.Recut(2) // what is held comes later than whose it is
+	if got := open(2).own(); !slices.Equal(got, []translate.Own{{Unit: 3, Host: b}}) {
+		t.Errorf("after a reload: %v", got)
+	}
+	j.begin(78)
+	if got := open(2).own(); len(got) != 0 {
+		t.Errorf("another life: %v", got)
+	}
+	j.Own(4, a)
+	if got := open(2).own(); len(got) != 1 {
+		t.Errorf("the numbers of a new life are not believed: %v", got)
+	}
+}
+
+// Keys that wait in hold-down wait on in the next process, as many of the newest as there
+// is room for, also under other numbers, and no longer than the clock says (NT5, HL5, RFC
+// 6888 REQ-8).
+func TestHL5_NT5_JournalOfHolds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "units.held")
+	open := func() *unitJournal {
+		t.Helper()
+		j, err := openJournal(path, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = j.close() })
+		return j
+	}
+	rules, err := nat.Compile(nat.Config{Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{{203, 0, 113, 10}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := rules.Geometry()
+	ports := func() *nat.Ports {
+		p := nat.NewPorts(g, 100, rand.New(rand.NewPCG(1, 2)))
+		p.SetHeld(0, true)
+		return p
+	}
+	to := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 1030, DstPort: 53, Proto: packet.ProtoUDP}
+	k1 := nat.ReplyKey(to, packet.Addr{203, 0, 113, 10}, 1030)
+	j := open()
+	j.begin(77)
+	first := ports()
+	first.SetHoldJournal(j)
+	first.Use(k1)
+	first.Release(1000, k1, true)
+	first.Use(k1)
+	first.Release(1001, k1, false) // this one rests no longer
+
+	wants := func(now int64, resting bool) {
+		t.Helper()
+		p := ports()
+		p.RestoreHolds(now, open().holds())
+		if p.Idle(now, 0) == resting {
+			t.Errorf("at %d: idle %v", now, !resting)
+		}
+		_, port, r := p.Allocate(now, nat.Request{To: to, Host: to.Src, Prefer: 1030}, nil)
+		if r != nat.Allocated || (port == 1030) == resting {
+			t.Errorf("at %d: port %d, %v", now, port, r)
+		}
+		other := to
+		other.Dst[3]++
+		if _, port, r := p.Allocate(now, nat.Request{To: other, Host: to.Src, Prefer: 1030}, nil); r != nat.Allocated || port != 1030 {
+			t.Errorf("at %d: port %d towards another remote, %v", now, port, r)
+		}
+	}
+	wants(1050, true)
+	wants(1100, false)
+	j.Recut(2)
+	wants(1050, true)
+	back := ports() // a clock that went back makes nothing wait for longer than a hold-down
+	if back.RestoreHolds(10, open().holds()); back.Idle(109, 0) || !back.Idle(110, 0) {
+		t.Errorf("idle %v and %v, want to wait until 110", back.Idle(109, 0), back.Idle(110, 0))
+	}
+
+	// The ring goes round, and the next process goes on where this one was.
+	for i := range holdPlaces + 10 {
+		j.Wait(k1, 2000+int64(i))
+	}
+	next := open()
+	if got := next.holds(); len(got) != holdPlaces || next.next != 10+1 {
+		t.Fatalf("%d keys, the next place is %d", len(got), next.next)
+	}
+	k2 := k1
+	k2.DstPort, k2.Zone = 9, 3
+	next.Wait(k2, 1<<40)
+	got := next.holds()
+	oldest := slices.MinFunc(got, func(a, b nat.Hold) int { return cmp.Compare(a.End, b.End) })
+	newest := slices.MaxFunc(got, func(a, b nat.Hold) int { return cmp.Compare(a.End, b.End) })
+	if oldest.End != 2000+11 || newest != (nat.Hold{Key: k2, End: 1 << 40}) {
+		t.Errorf("oldest %d, newest %+v", oldest.End, newest)
+	}
+	next.begin(78)
+	if got := next.holds(); len(got) != 0 {
+		t.Errorf("another life waits for %d keys", len(got))
 	}
 }

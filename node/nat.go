@@ -81,7 +81,10 @@ func (n *Node) restoreUnits(now int64) {
 	if !ok {
 		n.units.journal.begin(n.incarnation)
 	}
-	n.core.RestoreUnits(now, n.incarnation, view, held, n.units.journal.took(), n.units.journal.gone(), n.units.journal.rests())
+	j := n.units.journal
+	n.core.RestoreUnits(now, core.Units{
+		Life: n.incarnation, View: view, Held: held, Took: j.took(), Gone: j.gone(), Rests: j.rests(), Own: j.own(), Holds: j.holds(),
+	})
 }
 
 // loseUnits says that nothing is left of a life that has begun to be resumed.

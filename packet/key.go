@@ -11,7 +11,20 @@ const (
 	ProtoICMP = 1
 	ProtoTCP  = 6
 	ProtoUDP  = 17
+
+	// Their checksums cover the addresses; their ports are not looked at.
+	ProtoDCCP    = 33
+	ProtoUDPLite = 136
 )
+
+// coversAddresses reports whether a protocol's checksum is over the addresses, too.
+func coversAddresses(proto uint8) bool {
+	switch proto {
+	case ProtoTCP, ProtoUDP, ProtoDCCP, ProtoUDPLite:
+		return true
+	}
+	return false
+}
 
 // Addr is an IPv4 address in network byte order. It is an array and not a
 // netip.Addr so that keys stay pointer-free and can be shared with XDP.

@@ -74,14 +74,14 @@ func (p *Packet) setQuotedID(k FlowKey) {
 }
 
 // setQuotedAddr corrects what covers an address: the quoted IP header's
-// checksum, and that of TCP and UDP.
+// checksum, and the transport's where that covers addresses.
 func (p *Packet) setQuotedAddr(offset int, a Addr) {
 	at, sum := p.QuotedL3+offset, p.QuotedL3+10
 	old, word := binary.BigEndian.Uint32(p.Data[at:]), binary.BigEndian.Uint32(a[:])
 	p.putQuoted(at, uint16(word>>16))
 	p.putQuoted(at+2, uint16(word))
 	p.putQuoted(sum, Update32(binary.BigEndian.Uint16(p.Data[sum:]), old, word))
-	if p.Quoted.Proto == ProtoTCP || p.Quoted.Proto == ProtoUDP {
+	if coversAddresses(p.Quoted.Proto) {
 		p.updateQuotedL4Sum(old, word)
 	}
 }
@@ -95,8 +95,8 @@ func (p *Packet) setQuotedL4Word(offset int, word uint16) {
 	p.updateQuotedL4Sum(uint32(old), uint32(word))
 }
 
-// updateQuotedL4Sum corrects the quoted transport checksum. That of UDP and ICMP
-// lies within the eight bytes that are always quoted, that of TCP behind them.
+// updateQuotedL4Sum corrects the quoted transport checksum. That of TCP lies behind the
+// eight bytes that are always quoted, the others within.
 func (p *Packet) updateQuotedL4Sum(old, word uint32) {
 	at := p.QuotedL4
 	switch p.Quoted.Proto {
@@ -111,6 +111,10 @@ func (p *Packet) updateQuotedL4Sum(old, word uint32) {
 		if sum := binary.BigEndian.Uint16(p.Data[at:]); sum != 0 { // 0: sent without
 			p.putQuoted(at, noZero(Update32(sum, old, word)))
 		}
+		return
+	case ProtoDCCP, ProtoUDPLite:
+		at += 6
+		p.putQuoted(at, noZero(Update32(binary.BigEndian.Uint16(p.Data[at:]), old, word)))
 		return
 	}
 	p.putQuoted(at, Update32(binary.BigEndian.Uint16(p.Data[at:]), old, word))

@@ -84,14 +84,13 @@ func (p *Packet) setIPWord(offset int, word uint16) {
 	binary.BigEndian.PutUint16(ip[10:], Update16(binary.BigEndian.Uint16(ip[10:]), old, word))
 }
 
-// setAddr also corrects the transport checksum, which covers the addresses in
-// TCP and UDP and not in ICMP.
+// setAddr also corrects the transport checksum where that covers the addresses.
 func (p *Packet) setAddr(offset int, a Addr) {
 	ip := p.Data[p.L3:p.L4]
 	old, word := binary.BigEndian.Uint32(ip[offset:]), binary.BigEndian.Uint32(a[:])
 	copy(ip[offset:], a[:])
 	binary.BigEndian.PutUint16(ip[10:], Update32(binary.BigEndian.Uint16(ip[10:]), old, word))
-	if p.Proto == ProtoTCP || p.Proto == ProtoUDP {
+	if coversAddresses(p.Proto) {
 		p.updateL4Sum(old, word)
 	}
 }
@@ -117,6 +116,12 @@ func (p *Packet) updateL4Sum(old, word uint32) {
 		}
 		updateField(field, old, word)
 		binary.BigEndian.PutUint16(field, noZero(binary.BigEndian.Uint16(field)))
+	case ProtoDCCP, ProtoUDPLite: // where UDP has it (RFC 4340, 5.1; RFC 3828, 3.1), and never none
+		if p.End-p.L4 >= UDPLen {
+			field := p.Data[p.L4+6:]
+			updateField(field, old, word)
+			binary.BigEndian.PutUint16(field, noZero(binary.BigEndian.Uint16(field)))
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package packet_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"cohort/packet"
@@ -142,6 +143,52 @@ func TestRewriteLeavesPacketsWithoutPortsAlone(t *testing.T) {
 		p.SetDstPort(2)
 		if !bytes.Equal(before, frame) || p.Key.SrcPort != 0 || p.Key.DstPort != 0 {
 			t.Errorf("protocol %d was changed", p.Proto)
+		}
+	}
+}
+
+// UDP-Lite and DCCP are translated without their ports, and their checksums are over the
+// addresses as well: a receiver gets what adds up, also of what an error quotes. What is
+// too short to have a checksum stays as it is.
+func TestNT1_ChecksumsOverAddressesAddUp(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoUDPLite, packet.ProtoDCCP} {
+		for i := range 1 << 16 / 7 {
+			spec := packettest.Spec{Key: packet.FlowKey{Src: client, Dst: server, Proto: proto}, Payload: make([]byte, 16)}
+			binary.BigEndian.PutUint16(spec.Payload[8:], uint16(7*i))
+			sum := packet.PseudoSum(client, server, proto, len(spec.Payload))
+			binary.BigEndian.PutUint16(spec.Payload[6:], packet.Fold(packet.Sum(sum, spec.Payload)))
+			frame := packettest.Build(spec)
+			var p packet.Packet
+			if r := p.Parse(frame); r != packet.OK {
+				t.Fatal(r)
+			}
+			to := packet.FlowKey{Src: packet.Addr{203, 0, 113, byte(i)}, Dst: packet.Addr{10, 9, 9, 9}}
+			p.Rewrite(to)
+			body := p.Data[p.L4:p.End]
+			if sum := packet.PseudoSum(to.Src, to.Dst, proto, len(body)); packet.Fold(packet.Sum(sum, body)) != 0 || body[6]|body[7] == 0 {
+				t.Fatalf("protocol %d, %x: does not add up", proto, body)
+			}
+			e := packettest.Build(packettest.Spec{
+				Key: packet.FlowKey{Src: router, Dst: to.Src, Proto: packet.ProtoICMP}, ICMPType: packet.ICMPUnreachable, Payload: p.Data[p.L3:p.End],
+			})
+			if r := p.Parse(e); r != packet.OK {
+				t.Fatal(r)
+			}
+			p.RewriteError(spec.Key, router, client)
+			body = p.Data[p.QuotedL4:p.End]
+			if sum := packet.PseudoSum(client, server, proto, len(body)); packet.Fold(packet.Sum(sum, body)) != 0 || slowResidue(p.Data[p.L4:p.End]) != 0 {
+				t.Fatalf("protocol %d: the quoted %x does not add up", proto, body)
+			}
+		}
+		short := packettest.Build(packettest.Spec{Key: packet.FlowKey{Src: client, Dst: server, Proto: proto}, Payload: []byte{1, 2, 3, 4, 5, 6, 7}})
+		before := bytes.Clone(short)
+		var p packet.Packet
+		if r := p.Parse(short); r != packet.OK {
+			t.Fatal(r)
+		}
+		p.SetSrc(router)
+		if !bytes.Equal(short[34:], before[34:]) || !p.HeaderSumOK() {
+			t.Errorf("protocol %d: %x became %x", proto, before, short)
 		}
 	}
 }

@@ -41,6 +41,13 @@ func (k *checker) over(n *node) {
 	}
 }
 
+// forget is the end of a node's membership: the same, but it says so of each.
+func (k *checker) forget(n *node) {
+	if k.ledger != nil {
+		k.ledger.forget(n)
+	}
+}
+
 // moved notes a fault or a change of view.
 func (k *checker) moved() { k.lastMove = k.w.clock.now }
 

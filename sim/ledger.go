@@ -19,6 +19,7 @@ type ledger struct {
 	users   map[packet.FlowKey][]use // by the key that the responder sends
 	grain   int
 	holders map[portsAt]*node
+	rests   map[packet.FlowKey]rest // of keys without a user
 	audits  int
 }
 
@@ -26,6 +27,12 @@ type ledger struct {
 type use struct {
 	node *node
 	own  packet.FlowKey
+}
+
+// rest is what a key's last connection has left: until when another one may not have it.
+type rest struct {
+	own   packet.FlowKey
+	until int64
 }
 
 // portsAt are grain ports of an address, the first of which is port. Nodes may
@@ -49,7 +56,7 @@ func (l *ledger) portsOf(n *node, unit int) iter.Seq[portsAt] {
 
 // newLedger counts ports by a divisor of where every unit of the setups begins.
 func newLedger(setups []*nat.Rules) *ledger {
-	l := &ledger{users: map[packet.FlowKey][]use{}, holders: map[portsAt]*node{}}
+	l := &ledger{users: map[packet.FlowKey][]use{}, holders: map[portsAt]*node{}, rests: map[packet.FlowKey]rest{}}
 	for _, s := range setups {
 		for u := range s.Geometry().Units() {
 			l.grain = gcd(l.grain, int(s.Geometry().Describe(u).First))
@@ -68,9 +75,10 @@ func gcd(a, b int) int {
 	return a
 }
 
-// began is a translation that a node owns from now on (NT4).
+// began is a translation that a node owns from now on (NT4, NT5).
 func (l *ledger) began(n *node, f *flowtable.FlowSlot) {
 	own, k1 := f.Key[0], f.Key[1]
+	l.rested(n, own, k1)
 	for _, u := range l.users[k1] {
 		if u.own != own {
 			n.w.fail("NT4: %s of node %d and %s of node %d both use %v", n.w.nameOf(u.own), u.node.index+1, n.w.nameOf(own), n.index+1, k1)
@@ -85,7 +93,9 @@ func (l *ledger) ended(n *node, f *flowtable.FlowSlot) {
 	for i, u := range list {
 		if u == (use{n, f.Key[0]}) {
 			list[i] = list[len(list)-1]
-			l.users[f.Key[1]] = list[:len(list)-1]
+			if l.users[f.Key[1]] = list[:len(list)-1]; len(list) == 1 {
+				l.rest(n, f)
+			}
 			return
 		}
 	}
@@ -157,6 +167,7 @@ func (l *ledger) over(n *node) {
 		}
 		l.users[k1] = kept
 	}
+	l.forget(n)
 	l.drop(n)
 }
 

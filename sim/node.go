@@ -169,6 +169,7 @@ func (n *node) Apply(v *wire.View, self wire.NodeID) {
 // Fence implements core.IO.
 func (n *node) Fence(why string) {
 	n.w.check.dying(n) // it forgets what it owned, as if it had died
+	n.w.check.forget(n)
 	n.forgot++
 	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0
 	n.w.note("node %d fenced: %s", n.index+1, why)

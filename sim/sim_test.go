@@ -234,6 +234,35 @@ var thawInUse = map[string][]Fault{
 	"heal":   {DeadlyHeal},
 }
 
+// TestNT5_Rests lets a crowd that wants the same few ports take from each other what
+// has hardly been given up, beside whatever happens to nodes, the link and the pools:
+// every port rests first, for longer than a tomb alone would keep it. It plays an eighth
+// of the seeds, of each of eight.
+func TestNT5_Rests(t *testing.T) {
+	for name, faults := range map[string][]Fault{
+		"calm": nil, "power": {PowerOff}, "daemon": {KillDaemon, Stop}, "drain": {Drain}, "partition": {Partition, LongPartition, OneWay},
+		"flapping": {Flapping, Mute, Deaf}, "reload": {Reload}, "everything": {PowerOff, KillDaemon, Stop, Partition, Drain, Reload},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var sum Result
+			n := (*seeds + 7) / 8
+			for s := range n {
+				cfg := Config{
+					NAT: true, Conns: 600, Spread: 2, Flows: 1024, Duration: 30 * time.Second, HoldDown: 5 * time.Second, Steps: 8, Faults: faults, Strikes: 5,
+					Timeouts: flowtable.Timeouts{TCPSyn: 1, TCPEstablished: 3, TCPHalfClosed: 1, TCPClosing: 1, TCPTimeWait: 1, TCPReset: 2, UDP: 1, UDPStream: 2, ICMP: 1, Other: 1},
+				}
+				r := play(t, name, cfg, *first+uint64(s))
+				sum.Completed, sum.Excused, sum.Rested = sum.Completed+r.Completed, sum.Excused+r.Excused, sum.Rested+r.Rested
+			}
+			t.Logf("%d seeds: %d conversations complete, %d excused, %d began with a tuple that another one had before", n, sum.Completed, sum.Excused, sum.Rested)
+			if sum.Completed == 0 || sum.Rested == 0 {
+				t.Error("nothing completed, or no tuple was used twice: this proves nothing")
+			}
+		})
+	}
+}
+
 // partitions are the ways in which the control link breaks without a machine dying.
 var partitions = map[string][]Fault{
 	"halves": {Halves}, "one": {Alone}, "one-way": {Deaf, Mute, OneWay}, "flapping": {Flapping},

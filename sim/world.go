@@ -33,6 +33,7 @@ type Config struct {
 	Sync      bool          // every connection has durability sync (FR13)
 	Sequences bool          // TCP initiators get numbers that carry the owner (FR5)
 	HoldDown  time.Duration // of its ports (2 s)
+	Spread    int           // the ports that clients want are in so many blocks (1)
 	Blocks    int           // a host may have so many port blocks, 0 = any number
 	Faults    []Fault       // kinds of faults that strike; none = a calm run
 	Strikes   int           // how many (3)
@@ -65,6 +66,7 @@ func (c *Config) defaults() {
 	def(&c.Flows, 256)
 	def(&c.Strikes, 3)
 	def(&c.Steps, 40)
+	def(&c.Spread, 1)
 	if c.Duration == 0 {
 		c.Duration = 6 * time.Second
 	}
@@ -102,6 +104,7 @@ type Result struct {
 	Duplicates uint64
 	Views      int           // each node counts those that it applied
 	Forming    int           // of them: before anything broke
+	Rested     int           // connections that got a tuple which another one had before
 	Drains     int           // nodes that an operator took out in order
 	Inherited  uint64        // connections that moved from one that drained
 	Left       int           // connections that they still had when they went
@@ -254,7 +257,7 @@ func (w *World) client(kind ownership.Kind) *conn {
 	c.key = packet.FlowKey{Src: packet.Addr{10, 0, byte(i >> 8), byte(i%4 + 1)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(2000 + i), DstPort: 80, Proto: packet.ProtoTCP}
 	if w.cfg.NAT {
 		// Hosts prefer the same few ports: what one gives up another takes.
-		c.key.Src, c.key.SrcPort = packet.Addr{10, 0, byte(1 + i>>8), byte(i + 1)}, uint16(2000+i%3)
+		c.key.Src, c.key.SrcPort = packet.Addr{10, 0, byte(1 + i>>8), byte(i + 1)}, uint16(2000+i%3+i/3%w.cfg.Spread*blockSize)
 	}
 	switch c.kind {
 	case ownership.KindUDP:

@@ -21,6 +21,22 @@ type Hosts interface {
 // former one.
 type BlockLog func(unit int, host packet.Addr, assigned bool)
 
+// Own is a block that is a host's own.
+type Own struct {
+	Unit int
+	Host packet.Addr
+}
+
+// HostJournal keeps which blocks are whose, for the process that takes over from this
+// one within its life: connections alone do not tell it (RestoreHosts).
+type HostJournal interface {
+	// Own says that a block is a host's own from now on; the zero host: nobody's.
+	Own(unit int, host packet.Addr)
+	// Owns begins anew, with all that there is, under the numbers of a geometry with
+	// this checksum (NT7).
+	Owns(cut uint32, all []Own)
+}
+
 // keepFor is how long a host keeps a block that it does not use, in nanoseconds:
 // the packet that wanted it may be on its way. freeEvery is how often it is looked.
 const (
@@ -65,21 +81,31 @@ func (t *Translator) HostAnswer(now int64, pool int, host packet.Addr, granted b
 		t.short(now, pool)
 		return
 	}
-	t.ports.AssignHost(unit, host)
+	t.assign(unit, host)
 	t.since[unit] = now
 	t.record(unit, host, true)
 }
 
-// RestoreHost says that a connection of host with this reply key was there before
-// this process: the block that it leaves from is the host's. The log has heard of
-// that from the process before.
-func (t *Translator) RestoreHost(host packet.Addr, reply packet.FlowKey) {
-	unit, ok := t.geometry.UnitOf(reply)
-	if !ok || !t.units.Held(unit) {
-		return // it was taken over: its block is another's, or nobody's
+// assign makes a block a host's own, or nobody's.
+func (t *Translator) assign(unit int, host packet.Addr) {
+	t.ports.AssignHost(unit, host)
+	if t.owns != nil {
+		t.owns.Own(unit, host)
 	}
-	if _, known := t.ports.HostOf(unit); !known {
-		t.ports.AssignHost(unit, host)
+}
+
+// RestoreHosts says which blocks were whose before this process, of those that are
+// still held. The log has heard of that from the process before. Whose connections use a
+// block says nothing of it: a block that was thawed in use is nobody's, and to count it
+// would give a host more than it may have (NT6); and one that no connection uses yet, or
+// only those that another node owns, is a host's all the same.
+func (t *Translator) RestoreHosts(now int64, list []Own) {
+	for _, o := range list {
+		if o.Unit < 0 || o.Unit >= t.geometry.Units() || !t.units.Held(o.Unit) {
+			continue
+		}
+		t.ports.AssignHost(o.Unit, o.Host)
+		t.since[o.Unit] = now
 	}
 }
 
@@ -96,7 +122,7 @@ func (t *Translator) freeHosts(now int64) {
 			continue
 		}
 		delete(t.since, unit)
-		t.ports.AssignHost(unit, packet.Addr{})
+		t.assign(unit, packet.Addr{})
 		t.hosts.Release(t.geometry.Describe(unit).Pool, host)
 		t.record(unit, host, false)
 	}
@@ -107,16 +133,10 @@ func (t *Translator) freeHosts(now int64) {
 	}
 }
 
-// assigned is a block, by its number, and whose own it is.
-type assigned struct {
-	unit int
-	host packet.Addr
-}
-
-func (t *Translator) hostUnits(g *nat.Geometry) (list []assigned) {
+func (t *Translator) hostUnits(g *nat.Geometry) (list []Own) {
 	for unit := range g.Units() {
 		if host, ok := t.ports.HostOf(unit); ok {
-			list = append(list, assigned{unit, host})
+			list = append(list, Own{unit, host})
 		}
 	}
 	return list
@@ -125,15 +145,15 @@ func (t *Translator) hostUnits(g *nat.Geometry) (list []assigned) {
 // recordLost says of the blocks that hosts had before a recut that they have them no
 // more, unless they do: Ports.Recut leaves a host only what are the same ports. The
 // record has the old number of the block, for it goes to who still knows old.
-func (t *Translator) recordLost(had []assigned, old *nat.Geometry) {
+func (t *Translator) recordLost(had []Own, old *nat.Geometry) {
 	for _, b := range had {
-		was := old.Describe(b.unit)
+		was := old.Describe(b.Unit)
 		if unit, ok := t.geometry.Unit(was.Addr, was.First); ok {
-			if host, _ := t.ports.HostOf(unit); host == b.host {
+			if host, _ := t.ports.HostOf(unit); host == b.Host {
 				continue
 			}
 		}
-		t.record(b.unit, b.host, false)
+		t.record(b.Unit, b.Host, false)
 	}
 }
 
@@ -141,7 +161,7 @@ func (t *Translator) recordLost(had []assigned, old *nat.Geometry) {
 func (t *Translator) LoseHosts() {
 	for unit := range t.geometry.Units() {
 		if host, ok := t.ports.HostOf(unit); ok {
-			t.ports.AssignHost(unit, packet.Addr{})
+			t.assign(unit, packet.Addr{})
 			t.record(unit, host, false)
 		}
 	}

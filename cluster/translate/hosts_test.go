@@ -53,9 +53,14 @@ func TestNT7_BlocksThatARecutTakesFromHostsAreLogged(t *testing.T) {
 			for unit := range before.Geometry().Units() {
 				w.ports.SetHeld(unit, true)
 			}
+			var had []Own
 			for host, k := range hosts {
-				w.tr.RestoreHost(host, k)
+				unit, _ := before.Geometry().UnitOf(k)
+				had = append(had, Own{unit, host})
 			}
+			w.tr.RestoreHosts(0, had)
+			kept := &owners{of: map[int]packet.Addr{}}
+			w.tr.SetHostJournal(kept)
 			var lines []line
 			w.tr.log = func(unit int, host packet.Addr, assigned bool) {
 				lines = append(lines, line{before.Geometry().Describe(unit), host, assigned})
@@ -73,6 +78,21 @@ func TestNT7_BlocksThatARecutTakesFromHostsAreLogged(t *testing.T) {
 			if !slices.Equal(lost, tt.lost) {
 				t.Errorf("logged the end of the blocks of hosts %v, want %v", lost, tt.lost)
 			}
+			if want := tt.after.Geometry().Checksum(); tt.after.Geometry().Equal(before.Geometry()) {
+				if kept.of[-1] != (packet.Addr{}) || kept.cut != 0 {
+					t.Errorf("the journal began anew for nothing: %+v", kept)
+				}
+			} else if kept.cut != want {
+				t.Errorf("the journal has numbers of cut %x, want %x", kept.cut, want)
+			}
+			for unit, host := range kept.of {
+				if got, _ := w.ports.HostOf(unit); got != host {
+					t.Errorf("the journal has block %d for %v, it is %v's", unit, host, got)
+				}
+			}
+			if kept.cut != 0 && len(kept.of) != len(hosts)-len(lost) {
+				t.Errorf("the journal has %v, and %d of %d blocks are lost", kept.of, len(lost), len(hosts))
+			}
 			// What is not logged is there.
 			have := map[packet.Addr]bool{}
 			w.ports.HostUnits(func(_ int, host packet.Addr, _ int) { have[host] = true })
@@ -82,5 +102,72 @@ func TestNT7_BlocksThatARecutTakesFromHostsAreLogged(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// owners is a HostJournal.
+type owners struct {
+	cut uint32
+	of  map[int]packet.Addr
+}
+
+func (o *owners) Own(unit int, host packet.Addr) {
+	if o.of[unit] = host; host == (packet.Addr{}) {
+		delete(o.of, unit)
+	}
+}
+
+func (o *owners) Owns(cut uint32, all []Own) {
+	o.cut = cut
+	clear(o.of)
+	for _, a := range all {
+		o.of[a.Unit] = a.Host
+	}
+}
+
+// Whatever gives a block to a host or takes it back, the journal says the same, so that a
+// process that takes over knows it: also of a block without a connection, whose end is in
+// the log as its beginning was.
+func TestNT6_HL5_TheJournalKnowsWhatBlocksAreWhose(t *testing.T) {
+	cfg := nat.Config{
+		Pools: pool(nat.Pool{BlockSize: 64, MaxBlocksPerHost: 2}),
+		Rules: []nat.Rule{{Name: "out", Type: nat.DynamicPAT, From: inside, To: outside, Pool: "egress"}},
+	}
+	w := newWorld(t, cfg)
+	w.may = 2
+	kept := &owners{of: map[int]packet.Addr{}}
+	w.tr.SetHostJournal(kept)
+	for u := range 10 {
+		w.ports.SetHeld(u, true)
+	}
+	k := out(1, packet.ProtoUDP)
+	for range 2 {
+		w.tr.Source(1, inside, outside, k, k, 0, free) // the first time it waits for a block
+	}
+	if len(kept.of) != 1 {
+		t.Fatalf("the journal has %v", kept.of)
+	}
+	next := newWorld(t, cfg)
+	again := &owners{of: map[int]packet.Addr{}}
+	var list []Own
+	for unit, host := range kept.of {
+		next.ports.SetHeld(unit, true)
+		list, again.of[unit] = append(list, Own{unit, host}), host
+	}
+	next.tr.SetHostJournal(again)
+	next.tr.RestoreHosts(second, append(list, Own{9, k.Src}, Own{-1, k.Src}, Own{1 << 20, k.Src})) // not held, no units
+	if _, yes := next.ports.HostOf(list[0].Unit); !yes {
+		t.Fatal("the block is nobody's")
+	}
+	if _, yes := next.ports.HostOf(9); yes {
+		t.Error("a block is a host's that is not held")
+	}
+	next.tr.Tick(second + keepFor/2)
+	if len(next.lines) != 0 {
+		t.Error("it goes back although the packet that wanted it may be on its way")
+	}
+	next.tr.Tick(second + keepFor + freeEvery)
+	if len(next.lines) != 1 || next.lines[0] || next.release != 1 || len(again.of) != 0 {
+		t.Errorf("log %v, %d went back, the journal has %v", next.lines, next.release, again.of)
 	}
 }

@@ -37,6 +37,7 @@ type Translator struct {
 	units    Units
 	hosts    Hosts
 	log      BlockLog
+	owns     HostJournal          // may be nil
 	former   map[packet.Addr]bool // addresses that were a pool's in this process and are none's now
 	full     map[hostKey]int64    // hosts that may not have more, until when that is believed
 	dry      map[int]int64        // pools of which no node has a unit to spare, the same
@@ -68,6 +69,10 @@ func (t *Translator) source(in, out uint8, k, to packet.FlowKey) *nat.Decision {
 }
 
 var _ ownership.NAT = (*Translator)(nil)
+
+// SetHostJournal says who keeps which blocks are whose; nil, the default, for nobody.
+// Call it before use.
+func (t *Translator) SetHostJournal(j HostJournal) { t.owns = j }
 
 // New makes a translator. Whoever keeps the units tells ports what is held. log
 // may be nil.
@@ -116,6 +121,9 @@ func (t *Translator) Recut(rules *nat.Rules, holdDown time.Duration, holdDownMax
 		had := t.hostUnits(old)
 		t.ports.Recut(g, holdDown, holdDownMax)
 		t.recordLost(had, old)
+		if t.owns != nil {
+			t.owns.Owns(g.Checksum(), t.hostUnits(g))
+		}
 	} else {
 		t.ports.SetHoldDown(holdDown, holdDownMax)
 	}

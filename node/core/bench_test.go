@@ -77,6 +77,7 @@ type single struct {
 	copies  *flowtable.BackupStore
 	disk    *blocks.Memory // to be written
 	lines   []string       // of the log of blocks
+	journal blocks.Journal // nil: nothing is kept for another process
 	sent    int            // packets that left
 	starts  int
 	resumes bool
@@ -161,7 +162,7 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 	if rules != nil {
 		cfg.NAT = &NAT{
 			Rules: rules, Rand: rand.New(rand.NewPCG(1, 2)), Stubs: flowtable.NewBackupStore(seed, 2*room), Found: true,
-			HoldDown: nat.DefaultHoldDown, Remember: func(m blocks.Memory) { n.disk = &m },
+			HoldDown: nat.DefaultHoldDown, Journal: n.journal, Remember: func(m blocks.Memory) { n.disk = &m },
 			BlockLog: func(unit int, host packet.Addr, assigned bool) {
 				n.lines = append(n.lines, fmt.Sprint(unit, host, assigned))
 			},

@@ -23,7 +23,9 @@ type NAT struct {
 	Stubs       *flowtable.BackupStore // second keys that this node keeps
 	Seed        [16]byte               // cluster-wide secret of the units' order
 
-	// What cluster/blocks asks of the node; see blocks.Config.
+	// What cluster/blocks asks of the node; see blocks.Config. A journal may also keep
+	// whose own blocks are, and what waits in hold-down: translate.HostJournal,
+	// nat.HoldJournal.
 	Memory   blocks.Memory
 	Found    bool
 	Remember func(blocks.Memory)
@@ -48,13 +50,19 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 	})
 	c.hosts = hosts.New(hosts.Config{
 		Seed: n.Seed, Output: (*unitOutput)(c),
-		Limit: func(pool int) int { return c.translator.Rules().Geometry().Pools()[pool].MaxBlocksPerHost },
+		Limit: c.hostLimit,
 		Answer: func(pool int, host packet.Addr, granted bool) {
 			c.translator.HostAnswer(c.now, pool, host, granted)
 			c.gotUnits = true
 		},
 	})
 	c.translator = translate.New(n.Rules, ports, (*unitSource)(c), c.hosts, n.BlockLog)
+	if j, ok := n.Journal.(translate.HostJournal); ok {
+		c.translator.SetHostJournal(j)
+	}
+	if j, ok := n.Journal.(nat.HoldJournal); ok {
+		ports.SetHoldJournal(j)
+	}
 	own.NAT, own.Stubs = c.translator, n.Stubs
 	own.Round = c.hosts.Register
 	own.Entombed = c.entombed
@@ -64,6 +72,15 @@ func (c *Core) openNAT(n *NAT, own *ownership.Config) {
 		c.hosts.Settled()
 		c.gotUnits = true
 	}
+}
+
+// hostLimit is how many blocks of a pool a host may have. The number is of a message: a
+// pool that there is not has none.
+func (c *Core) hostLimit(pool int) int {
+	if pools := c.translator.Rules().Geometry().Pools(); pool < len(pools) {
+		return pools[pool].MaxBlocksPerHost
+	}
+	return 0
 }
 
 // ranges are the pools of a numbering.
@@ -107,22 +124,28 @@ func (c *Core) entombed(reply packet.FlowKey) {
 	}
 }
 
-// RestoreUnits gives back what a former process of this life held: the units, as
-// blocks.Machine.Restore, and the blocks of hosts, which their connections tell. A
-// block that no connection uses is nobody's again. took and gone are what came to it
-// and what it gave away, rests the units of held that rest, as its journal says. Call
-// it before Resume.
-func (c *Core) RestoreUnits(now int64, life wire.Incarnation, view uint64, held []int, took []blocks.Taken, gone []int, rests []blocks.Rest) {
+// Units is what a journal says of a former process of this life: what it held, as
+// blocks.Machine.Restore, what came to it and what it gave away, the units that rest,
+// the blocks that were hosts' own, and the keys that wait in hold-down.
+type Units struct {
+	Life  wire.Incarnation
+	View  uint64
+	Held  []int
+	Took  []blocks.Taken
+	Gone  []int
+	Rests []blocks.Rest
+	Own   []translate.Own
+	Holds []nat.Hold
+}
+
+// RestoreUnits gives back what a former process of this life had. Call it before Resume.
+func (c *Core) RestoreUnits(now int64, u Units) {
 	c.now = now
-	c.units.Restore(now, life, view, held, took...)
-	c.units.RestoreGone(gone)
-	c.units.RestoreRests(rests)
-	c.table.ScanFlows(0, int(^uint(0)>>1), func(_ uint32, f *flowtable.FlowSlot) bool {
-		if f.Key[1] != f.Key[0].Reverse() {
-			c.translator.RestoreHost(f.Key[0].Src, f.Key[1])
-		}
-		return true
-	})
+	c.units.Restore(now, u.Life, u.View, u.Held, u.Took...)
+	c.units.RestoreGone(u.Gone)
+	c.units.RestoreRests(u.Rests)
+	c.translator.Ports().RestoreHolds(now, u.Holds)
+	c.translator.RestoreHosts(now, u.Own)
 	c.hosts.Recut(c.translator.Ports().HostUnits)
 }
 
