@@ -158,6 +158,9 @@ func clone(m wire.Message) wire.Message {
 	case *wire.Report:
 		v := *m
 		return &v
+	case *wire.Lease:
+		v := *m
+		return &v
 	}
 	panic(fmt.Sprintf("ownership sent %T", m))
 }
@@ -261,7 +264,7 @@ func (c *cluster) run(d int64) {
 // over loses all that was on its way, and only those are not registered anew.
 func (c *cluster) lost(q delivery) bool {
 	switch q.m.(type) {
-	case *wire.Delegate, *wire.Report:
+	case *wire.Delegate, *wire.Report, *wire.Lease:
 		return c.lose != nil && c.lose(q.from, q.to)
 	}
 	return false
