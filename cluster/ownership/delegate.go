@@ -134,7 +134,7 @@ func (c *Core) onRenewed(from wire.NodeID, m *wire.Delegate) {
 
 func (c *Core) prolong(forward uint32, d *flowtable.DelegationSlot, until uint32) {
 	if flowtable.Since(until, d.Lease) > 0 {
-		c.table.UpdateDelegation(forward, func(d *flowtable.DelegationSlot) { d.Lease = until })
+		c.table.Prolong(forward, until)
 	}
 }
 
