@@ -222,7 +222,7 @@ const (
 )
 
 // Lease renews everything that one node has delegated to another, but what it has
-// revoked: the forwarder asks once a second, whatever the number. The lease of a
+// revoked: the forwarder asks twice a second, whatever the number. The lease of a
 // renewal begins when the receiver asked for it: Stamp is that of the LeaseAsk.
 type Lease struct {
 	Op      LeaseOp

@@ -16,7 +16,7 @@ import (
 //	   |-- delegate: offer ------------------->| has room?
 //	   |<-------------- report: ask (stamp s) -|
 //	   |-- delegate: grant (stamp s, lease L) >| forwards until s + L of its own clock
-//	   |<------------- lease: ask (stamp) -----| once a second, for all that O has lent to it
+//	   |<------------- lease: ask (stamp) -----| twice a second, for all that O has lent to it
 //	   |-- lease: renew (stamp) -------------->|
 //	   |<------------- report: use (counters) -| every ten seconds while packets come
 //	   |<------------- report: end (counters) -| revoked, or the lease is over

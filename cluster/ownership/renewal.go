@@ -7,7 +7,7 @@ import (
 )
 
 // The lease of all that one node has lent to another (DESIGN 5). A forwarder F asks
-// an owner O once a second, and the answer is good for every delegation between the
+// an owner O twice a second, and the answer is good for every delegation between the
 // two, whatever their number:
 //
 //	 forwarder F                                        owner O
@@ -202,8 +202,9 @@ func (c *Core) tickLeases() {
 		if !l.holds || c.view.Member(wire.NodeID(id)) == nil {
 			continue
 		}
-		// A lost ask, or answer, must not cost a lease: it is repeated soon.
-		if since := flowtable.Since(now, l.asked); l.asks && since < every && (!l.waits || since < every/4) {
+		// Ageing writes an answer with its next pass, and with the one after that the next
+		// answer must be there, although an ask, or an answer, was lost.
+		if since := flowtable.Since(now, l.asked); l.asks && since < every/2 && (!l.waits || since < every/4) {
 			continue
 		}
 		l.asked, l.waits = now, true
