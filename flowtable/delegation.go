@@ -74,6 +74,20 @@ func (t *Table) UpdateDelegation(forward uint32, fn func(*DelegationSlot)) {
 	t.writeDelegation(d, &copied)
 }
 
+// Prolong moves the end of the lease of the delegation of a forward slot: one store,
+// since that is done once a second for every one in use. XDP sees the old end or the
+// new one.
+func (t *Table) Prolong(forward, lease uint32) {
+	d, _ := t.Delegation(forward)
+	if d == nil {
+		return
+	}
+	words := (*[16]uint64)(unsafe.Pointer(d))
+	word := words[delegationLeaseWord]
+	(*[2]uint32)(unsafe.Pointer(&word))[0] = lease
+	t.store64(&words[delegationLeaseWord], word)
+}
+
 // EndDelegation takes the delegation of a forward slot out of force and returns its
 // number, for FreeDelegation; 0 when there is none.
 func (t *Table) EndDelegation(forward uint32) (slot uint32) {
@@ -102,7 +116,12 @@ const delegationSeqWord = 4
 
 const delegationWords = 8
 
+// delegationLeaseWord is the 64-bit word of Lease and View.
+const delegationLeaseWord = 5
+
 const _ = uint(unsafe.Offsetof(DelegationSlot{}.Packets)-8*delegationWords) + uint(8*delegationWords-unsafe.Offsetof(DelegationSlot{}.Packets))
+
+const _ = uint(unsafe.Offsetof(DelegationSlot{}.Lease)-8*delegationLeaseWord) + uint(8*delegationLeaseWord-unsafe.Offsetof(DelegationSlot{}.Lease))
 
 const _ = uint(unsafe.Offsetof(DelegationSlot{}.Seq)-8*delegationSeqWord) + uint(8*delegationSeqWord-unsafe.Offsetof(DelegationSlot{}.Seq))
 

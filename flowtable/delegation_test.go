@@ -86,6 +86,12 @@ func TestDESIGN5_LifeOfADelegation(t *testing.T) {
 	if d.Key != want.Key || d.Forward != slots[0] {
 		t.Errorf("an update made it %v of forward slot %d", d.Key, d.Forward)
 	}
+	before := *d
+	before.Lease = 0x12345678
+	if table.Prolong(slots[0], 0x12345678); *d != before {
+		t.Errorf("prolonged %+v, want %+v", *d, before)
+	}
+	table.Prolong(slots[1], 1) // has none
 	if got := table.EndDelegation(slots[0]); got != slot {
 		t.Errorf("slot %d ended, want %d", got, slot)
 	}
@@ -96,19 +102,19 @@ func TestDESIGN5_LifeOfADelegation(t *testing.T) {
 	if packets, _ := d.Counters(); packets != 1 {
 		t.Error("its counters ended with it")
 	}
-	before := table.Stats()
+	were := table.Stats()
 	table.FreeDelegation(slot)
-	if s := table.Stats(); before.Delegations != 1 || s.Delegations != 0 || s.FreeDelegations != before.FreeDelegations {
-		t.Errorf("%d delegations, %d after it was freed; %d slots are free, were %d", before.Delegations, s.Delegations, s.FreeDelegations, before.FreeDelegations)
+	if s := table.Stats(); were.Delegations != 1 || s.Delegations != 0 || s.FreeDelegations != were.FreeDelegations {
+		t.Errorf("%d delegations, %d after it was freed; %d slots are free, were %d", were.Delegations, s.Delegations, s.FreeDelegations, were.FreeDelegations)
 	}
 	for _, rested := range []uint32{0, graceTicks - 1, graceTicks} {
-		if table.Stats().FreeDelegations != before.FreeDelegations {
+		if table.Stats().FreeDelegations != were.FreeDelegations {
 			t.Errorf("its slot does not rest: free before tick %d", rested)
 		}
 		table.Reclaim(10 + rested)
 	}
-	if s := table.Stats(); s.FreeDelegations != before.FreeDelegations+1 {
-		t.Errorf("%d slots are free after the rest, want %d", s.FreeDelegations, before.FreeDelegations+1)
+	if s := table.Stats(); s.FreeDelegations != were.FreeDelegations+1 {
+		t.Errorf("%d slots are free after the rest, want %d", s.FreeDelegations, were.FreeDelegations+1)
 	}
 }
 

@@ -285,6 +285,7 @@ func (n *Node) loopCounters() []api.Counter {
 	add("role", "delegations_lent_full", s.LentFull, "delegations refused because limits.delegations of them were lent")
 	add("role", "delegations_taken", s.Taken, "delegations that owners have granted to this node")
 	add("role", "delegations_taken_full", s.TakenFull, "delegations that this node had no room or no route for")
+	add("role", "delegations_unrenewed", s.Unrenewed, "renewals that waited for a revocation that the control link had lost")
 	add("role", "exposed_packets", s.Exposed, "packets of durability sync that left before the copy of their connection was stored (FR13)")
 	if n.stubs != nil {
 		n.natCounters(add)

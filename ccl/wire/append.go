@@ -83,6 +83,8 @@ func Append(b []byte, m Message) []byte {
 		t, b = TypeDelegate, appendDelegate(b, &m)
 	case Report:
 		t, b = TypeReport, appendReport(b, &m)
+	case Lease:
+		t, b = TypeLease, appendLease(b, &m)
 	case Synced:
 		t, b = TypeSynced, append(binary.BigEndian.AppendUint32(b, m.View), byte(m.Phase))
 	case Units, GiveUnits, WantUnits, Roster, HostUnits, Rests:

@@ -24,6 +24,7 @@ type Handler interface {
 	HandleKept(from netip.Addr, m *Kept)
 	HandleDelegate(from netip.Addr, m *Delegate)
 	HandleReport(from netip.Addr, m *Report)
+	HandleLease(from netip.Addr, m *Lease)
 	HandleUnits(from netip.Addr, m Message)
 	HandleMembership(from netip.Addr, m Message)
 }
@@ -47,6 +48,7 @@ type Decoder struct {
 	kept     Kept
 	delegate Delegate
 	report   Report
+	lease    Lease
 }
 
 // Batch hands every message of b to h. It stops at the first malformed one;
@@ -114,6 +116,8 @@ func (d *Decoder) one(from netip.Addr, t Type, r *reader, h Handler) error {
 		h.HandleDelegate(from, &d.delegate)
 	case TypeReport:
 		h.HandleReport(from, &d.report)
+	case TypeLease:
+		h.HandleLease(from, &d.lease)
 	}
 	return nil
 }
@@ -170,6 +174,8 @@ func (d *Decoder) state(t Type, r *reader) bool {
 		r.delegate(&d.delegate)
 	case TypeReport:
 		r.report(&d.report)
+	case TypeLease:
+		r.lease(&d.lease)
 	default:
 		return false
 	}
@@ -214,6 +220,8 @@ func (d *Decoder) read(t Type, r *reader) Message {
 		return d.delegate
 	case TypeReport:
 		return d.report
+	case TypeLease:
+		return d.lease
 	}
 	return nil
 }

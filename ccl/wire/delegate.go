@@ -6,8 +6,7 @@ import (
 	"cohort/packet"
 )
 
-// Delegate and Report have the fields that their Op needs and no others: they are
-// sent once a second for every delegation.
+// Delegate, Report and Lease have the fields that their Op needs and no others.
 
 func appendDelegate(b []byte, m *Delegate) []byte {
 	b = append(appendKey(b, m.Key, 0), byte(m.Op))
@@ -21,12 +20,24 @@ func appendDelegate(b []byte, m *Delegate) []byte {
 		b = binary.BigEndian.AppendUint32(b, m.View)
 		b = binary.BigEndian.AppendUint32(b, m.Stamp)
 		b = binary.AppendUvarint(b, uint64(m.Lease))
+		b = binary.AppendUvarint(b, uint64(m.Every))
+	}
+	if m.Op == DelegateGrant || m.Op == DelegateRenew || m.Op == DelegateRevoke {
+		b = binary.BigEndian.AppendUint32(b, m.Process)
+	}
+	if m.counted() {
+		b = binary.AppendUvarint(b, uint64(m.Revoked))
 	}
 	if m.Op == DelegateGrant {
 		b = appendKey(append(b, m.In), m.To, 0)
 		b = appendShift(b, m)
 	}
 	return b
+}
+
+// counted reports whether m says how many were revoked so far.
+func (m *Delegate) counted() bool {
+	return m.Op == DelegateGrant || m.Op == DelegateRevoke && m.Process != 0
 }
 
 func (r *reader) delegate(m *Delegate) {
@@ -43,7 +54,13 @@ func (r *reader) delegate(m *Delegate) {
 		m.Gen = r.gen()
 	}
 	if m.Op == DelegateGrant || m.Op == DelegateRenew {
-		m.View, m.Stamp, m.Lease = r.u32(), r.u32(), r.gen()
+		m.View, m.Stamp, m.Lease, m.Every = r.u32(), r.u32(), r.gen(), r.gen()
+	}
+	if m.Op == DelegateGrant || m.Op == DelegateRenew || m.Op == DelegateRevoke {
+		m.Process = r.u32()
+	}
+	if m.counted() {
+		m.Revoked = r.gen()
 	}
 	if m.Op == DelegateGrant {
 		m.In = r.u8()
@@ -78,7 +95,7 @@ func (r *reader) shift(m *Delegate) {
 
 func appendReport(b []byte, m *Report) []byte {
 	b = append(appendKey(b, m.Key, 0), byte(m.Op))
-	if m.Op != ReportEnd {
+	if m.Op == ReportAsk || m.Op == ReportRenew {
 		b = binary.BigEndian.AppendUint32(b, m.Stamp)
 	}
 	if m.Op == ReportAsk {
@@ -103,7 +120,7 @@ func (r *reader) report(m *Report) {
 		r.fail(ErrValue)
 		return
 	}
-	if m.Op != ReportEnd {
+	if m.Op == ReportAsk || m.Op == ReportRenew {
 		m.Stamp = r.u32()
 	}
 	if m.Op == ReportAsk {
@@ -114,5 +131,28 @@ func (r *reader) report(m *Report) {
 	m.Packets, m.Bytes = r.uvarint(1<<64-1), r.uvarint(1<<64-1)
 	if m.Key.Proto == packet.ProtoTCP {
 		m.SeqEnd, m.Ack, m.Window = r.u32(), r.u32(), r.u16()
+	}
+}
+
+func appendLease(b []byte, m *Lease) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, byte(m.Op)), m.View)
+	b = binary.BigEndian.AppendUint32(b, m.Stamp)
+	b = binary.BigEndian.AppendUint32(b, m.Process)
+	b = binary.AppendUvarint(b, uint64(m.Settled))
+	if m.Op == LeaseRenew {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(m.Revoked)), uint64(m.Lease))
+	}
+	return b
+}
+
+func (r *reader) lease(m *Lease) {
+	*m = Lease{}
+	if m.Op = LeaseOp(r.u8()); m.Op >= numLeaseOps {
+		r.fail(ErrValue)
+		return
+	}
+	m.View, m.Stamp, m.Process, m.Settled = r.u32(), r.u32(), r.u32(), r.gen()
+	if m.Op == LeaseRenew {
+		m.Revoked, m.Lease = r.gen(), r.gen()
 	}
 }

@@ -20,6 +20,13 @@ func genDelegate(t *rapid.T) Message {
 	}
 	if m.Op == DelegateGrant || m.Op == DelegateRenew {
 		m.View, m.Stamp, m.Lease = rapid.Uint32().Draw(t, "view"), rapid.Uint32().Draw(t, "stamp"), rapid.Uint32().Draw(t, "lease")
+		m.Every = rapid.Uint32().Draw(t, "every")
+	}
+	if m.Op == DelegateGrant || m.Op == DelegateRenew || m.Op == DelegateRevoke {
+		m.Process = rapid.Uint32().Draw(t, "process")
+	}
+	if m.Op == DelegateGrant || m.Op == DelegateRevoke && m.Process != 0 {
+		m.Revoked = rapid.Uint32().Draw(t, "revoked")
 	}
 	if m.Op == DelegateGrant {
 		m.In, m.To = rapid.Byte().Draw(t, "in"), genKey(t)
@@ -32,7 +39,7 @@ func genDelegate(t *rapid.T) Message {
 
 func genReport(t *rapid.T) Message {
 	m := Report{Op: ReportOp(rapid.IntRange(0, numReportOps-1).Draw(t, "op")), Key: genKey(t)}
-	if m.Op != ReportEnd {
+	if m.Op == ReportAsk || m.Op == ReportRenew {
 		m.Stamp = rapid.Uint32().Draw(t, "stamp")
 	}
 	if m.Op == ReportAsk {
@@ -47,15 +54,27 @@ func genReport(t *rapid.T) Message {
 	return m
 }
 
-// What one second of a delegation costs: a report and its answer.
+func genLease(t *rapid.T) Message {
+	m := Lease{
+		Op: LeaseOp(rapid.IntRange(0, numLeaseOps-1).Draw(t, "op")), View: rapid.Uint32().Draw(t, "view"), Stamp: rapid.Uint32().Draw(t, "stamp"),
+		Process: rapid.Uint32().Draw(t, "process"), Settled: rapid.Uint32().Draw(t, "settled"),
+	}
+	if m.Op == LeaseRenew {
+		m.Revoked, m.Lease = rapid.Uint32().Draw(t, "revoked"), rapid.Uint32().Draw(t, "lease")
+	}
+	return m
+}
+
+// What a delegation costs every ten seconds, and what all between two nodes cost every second.
 func TestDESIGN5_SizesOfDelegation(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		m    Message
 		max  int
 	}{
-		{"report", Report{Op: ReportUse, Key: sampleKey, Packets: 1e9, Bytes: 1e12, Idle: 100}, 49},
-		{"renewal", Delegate{Op: DelegateRenew, Key: sampleKey, Lease: 2400}, 28},
+		{"report", Report{Op: ReportUse, Key: sampleKey, Packets: 1e9, Bytes: 1e12, Idle: 100}, 45},
+		{"ask", Lease{Op: LeaseAsk, Settled: 1e9}, 20},
+		{"renewal", Lease{Op: LeaseRenew, Settled: 1e9, Revoked: 1e9, Lease: 2400}, 27},
 	} {
 		if n := len(Append(nil, tt.m)); n > tt.max {
 			t.Errorf("%s takes %d bytes, more than %d", tt.name, n, tt.max)
@@ -70,5 +89,10 @@ func TestDelegationRefusesUnknownOps(t *testing.T) {
 		if _, _, err := Decode(b); !errors.Is(err, ErrValue) {
 			t.Errorf("%v with op 9: %v", m.Type(), err)
 		}
+	}
+	b := Append(nil, Lease{})
+	b[2] = 9
+	if _, _, err := Decode(b); !errors.Is(err, ErrValue) {
+		t.Errorf("a lease with op 9: %v", err)
 	}
 }

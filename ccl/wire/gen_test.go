@@ -143,6 +143,7 @@ var generators = map[Type]func(*rapid.T) Message{
 	},
 	TypeDelegate: genDelegate,
 	TypeReport:   genReport,
+	TypeLease:    genLease,
 	TypeUnits: func(t *rapid.T) Message {
 		m := Units{
 			View: rapid.Uint32().Draw(t, "view"), Lineage: rapid.Uint64().Draw(t, "lineage"), Geometry: rapid.Uint32().Draw(t, "geometry"),

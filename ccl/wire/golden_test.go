@@ -64,11 +64,11 @@ var samples = []Message{
 	Removed{Life: 0x1122334455667788, Term: 1, Epoch: 301, Cause: CauseInterface, Reason: "interface inside failed"},
 	Beat{Life: 0x1122334455667788, Stale: 12, Flags: PulseHold, Number: 300, Sent: 0x123456789a, Late: 1500},
 	Order{Verb: OrderPromote, Node: 2, Term: 1, Epoch: 300},
-	Delegate{Op: DelegateGrant, Key: sampleTranslated.Reply, ID: 7, Gen: 2, View: 0x01000002, Stamp: 0x99, Lease: 2384, In: 2, To: sampleTranslated.Key.Reverse()},
-	Report{Op: ReportUse, Key: sampleKey, Stamp: 0x99, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
+	Delegate{Op: DelegateGrant, Key: sampleTranslated.Reply, ID: 7, Gen: 2, View: 0x01000002, Stamp: 0x99, Lease: 2384, Every: 9537, Process: 0x12345678, Revoked: 3, In: 2, To: sampleTranslated.Key.Reverse()},
+	Report{Op: ReportUse, Key: sampleKey, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
 	Delegate{Op: DelegateOffer, Key: sampleKey, Gen: 2},
-	Delegate{Op: DelegateRenew, Key: sampleKey, ID: 7, View: 0x01000002, Stamp: 0x99, Lease: 2384},
-	Delegate{Op: DelegateRevoke, Key: sampleKey, ID: 7},
+	Delegate{Op: DelegateRenew, Key: sampleKey, ID: 7, View: 0x01000002, Stamp: 0x99, Lease: 2384, Every: 9537, Process: 0x12345678},
+	Delegate{Op: DelegateRevoke, Key: sampleKey, ID: 7, Process: 0x12345678, Revoked: 4},
 	Report{Op: ReportAsk, Key: sampleKey, Stamp: 0x99, Gen: 2, View: 0x01000002},
 	Report{Op: ReportEnd, Key: sampleKey, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
 	Claim{Conn: shiftedConn},
@@ -77,6 +77,10 @@ var samples = []Message{
 	Rests{View: 0x01000002, Departing: true, First: 126, Count: 126, Units: []UnitRest{{126, 0}, {200, 119000}, {201, RestWhole}}},
 	Grant{Conn: boundConn},
 	Close{Key: sampleKey, Reply: sampleTranslated.Reply, Gen: 200},
+	Lease{Op: LeaseRenew, View: 0x01000002, Stamp: 0x99, Process: 0x12345678, Settled: 3, Revoked: 4, Lease: 2384},
+	Lease{Op: LeaseAsk, View: 0x01000002, Stamp: 0x99, Process: 0x12345678, Settled: 3},
+	Delegate{Op: DelegateRevoke, Key: sampleKey, ID: 7},
+	Report{Op: ReportRenew, Key: sampleKey, Stamp: 0x99, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
 }
 
 var boundConn = func() Conn {

@@ -37,6 +37,9 @@ func (f HandlerFunc) HandleDelegate(from netip.Addr, m *Delegate) { f(from, *m) 
 // HandleReport implements Handler.
 func (f HandlerFunc) HandleReport(from netip.Addr, m *Report) { f(from, *m) }
 
+// HandleLease implements Handler.
+func (f HandlerFunc) HandleLease(from netip.Addr, m *Lease) { f(from, *m) }
+
 // HandleBind implements Handler.
 func (f HandlerFunc) HandleBind(from netip.Addr, m *Bind) { f(from, *m) }
 

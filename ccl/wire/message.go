@@ -8,7 +8,7 @@ import (
 
 // Version of the wire format. It stands in every datagram, under its seal: messages of
 // another version are never decoded, and whoever sends them is named (EL8).
-const Version = 9
+const Version = 10
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -36,6 +36,7 @@ const (
 	TypeDelegate        Type = 18 // owner -> forwarder: forward this direction yourself, or do not any more
 	TypeReport          Type = 19 // forwarder -> owner: what it has forwarded, and what it wants to
 	TypeRests           Type = 20 // member -> who thaws a unit: hold-downs in it that only the sender knows
+	TypeLease           Type = 21 // forwarder <-> owner: all that is delegated between the two goes on
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34
@@ -155,13 +156,22 @@ type Kept struct {
 type Delegate struct {
 	Op    DelegateOp
 	Key   packet.FlowKey
-	ID    uint16         // of the delegation; not with DelegateOffer
-	Gen   uint32         // of the connection; DelegateOffer and DelegateGrant
-	View  uint32         // tag of the view that it is bound to; DelegateGrant and DelegateRenew
-	Stamp uint32         // the same two
-	Lease uint32         // ticks of about 1.05 ms; the same two
-	In    uint8          // logical interface where the direction enters; DelegateGrant
-	To    packet.FlowKey // the tuple that it leaves with; DelegateGrant
+	ID    uint16 // of the delegation; not with DelegateOffer
+	Gen   uint32 // of the connection; DelegateOffer and DelegateGrant
+	View  uint32 // tag of the view that it is bound to; DelegateGrant and DelegateRenew
+	Stamp uint32 // the same two
+	Lease uint32 // ticks of about 1.05 ms; the same two
+	Every uint32 // ticks between two ReportUse while packets come; the same two
+
+	// Process is the tag of the owner's process that has granted it, and Revoked how
+	// often that has revoked one of the receiver's so far: with DelegateRevoke, this time
+	// included. DelegateGrant; DelegateRevoke, where Process is 0, and Revoked does not
+	// travel, of what the owner knows nothing of; DelegateRenew has Process alone.
+	Process uint32
+	Revoked uint32
+
+	In uint8          // logical interface where the direction enters; DelegateGrant
+	To packet.FlowKey // the tuple that it leaves with; DelegateGrant
 
 	// Conn.SeqDelta, and whether this is the responder's direction; DelegateGrant. Only
 	// with a delta does Reply travel.
@@ -176,7 +186,7 @@ type DelegateOp uint8
 const (
 	DelegateOffer  DelegateOp = 0 // ask me for one
 	DelegateGrant  DelegateOp = 1 // it begins
-	DelegateRenew  DelegateOp = 2 // it goes on
+	DelegateRenew  DelegateOp = 2 // it goes on, and by Lease from now on
 	DelegateRevoke DelegateOp = 3 // it ends now: say when it has
 	DelegateOver   DelegateOp = 4 // its end is known here: forget it
 	numDelegateOps            = 5
@@ -187,10 +197,10 @@ const (
 type Report struct {
 	Op      ReportOp
 	Key     packet.FlowKey
-	Stamp   uint32 // tick of the sender, comes back in a Delegate; ReportAsk and ReportUse
+	Stamp   uint32 // tick of the sender, comes back in a Delegate; ReportAsk and ReportRenew
 	Gen     uint32 // of the connection as the sender knows it; ReportAsk
 	View    uint32 // tag of the sender's view; ReportAsk
-	ID      uint16 // of the delegation; ReportUse and ReportEnd, as all that follow
+	ID      uint16 // of the delegation; not with ReportAsk, as all that follow
 	Idle    uint32 // ticks since its last packet
 	Packets uint64
 	Bytes   uint64 // IP total length
@@ -205,9 +215,36 @@ type ReportOp uint8
 // What a forwarder says about a delegation.
 const (
 	ReportAsk    ReportOp = 0 // grant me one
-	ReportUse    ReportOp = 1 // it is in use: renew it
+	ReportUse    ReportOp = 1 // it is in use
 	ReportEnd    ReportOp = 2 // it has ended: nothing is forwarded by it any more
-	numReportOps          = 3
+	ReportRenew  ReportOp = 3 // it is in use, and the sender does not know who granted it: renew it by itself
+	numReportOps          = 4
+)
+
+// Lease renews everything that one node has delegated to another, but what it has
+// revoked: the forwarder asks twice a second, whatever the number. The lease of a
+// renewal begins when the receiver asked for it: Stamp is that of the LeaseAsk.
+type Lease struct {
+	Op      LeaseOp
+	View    uint32 // tag of the sender's view
+	Stamp   uint32 // tick of the asker
+	Process uint32 // tag of the owner's process; LeaseAsk: as far as the sender knows, or 0
+
+	// LeaseAsk: all revocations of that process up to this one have been carried out.
+	// LeaseRenew: of those up to this one nothing is in force any more.
+	Settled uint32
+	Revoked uint32 // revocations so far; only who has carried out all may renew; LeaseRenew
+	Lease   uint32 // ticks of about 1.05 ms; LeaseRenew
+}
+
+// LeaseOp says what a Lease is.
+type LeaseOp uint8
+
+// What a forwarder and an owner say about all delegations between them.
+const (
+	LeaseAsk    LeaseOp = 0 // forwarder -> owner: renew what you have lent to me
+	LeaseRenew  LeaseOp = 1 // owner -> forwarder: it goes on
+	numLeaseOps         = 2
 )
 
 // Close ends the connection everywhere (FR15). Reply is zero, or its second key, of

@@ -18,7 +18,7 @@ var typeNames = map[Type]string{
 	TypePadding: "padding", TypeClaim: "claim", TypeGrant: "grant", TypeRedirect: "redirect",
 	TypeQuery: "query", TypeOwner: "owner", TypeUpdate: "update", TypeClose: "close",
 	TypeGone: "gone", TypeSynced: "synced", TypeBind: "bind", TypeAlias: "alias",
-	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeRests: "rests", TypeKept: "kept", TypeDelegate: "delegate", TypeReport: "report", TypeHeartbeat: "heartbeat",
+	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeRests: "rests", TypeKept: "kept", TypeDelegate: "delegate", TypeReport: "report", TypeLease: "lease", TypeHeartbeat: "heartbeat",
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
 	TypeProbe: "probe", TypeProbeReply: "probe-reply", TypeRemoved: "removed", TypeOrder: "order", TypeExposure: "exposure",
@@ -62,6 +62,9 @@ func (Delegate) Type() Type { return TypeDelegate }
 
 // Type implements Message.
 func (Report) Type() Type { return TypeReport }
+
+// Type implements Message.
+func (Lease) Type() Type { return TypeLease }
 
 // Type implements Message.
 func (Gone) Type() Type { return TypeGone }

@@ -62,6 +62,7 @@ func (c *Core) Tick(now int64) {
 	c.ageFlows()
 	c.ageForwards()
 	c.tickEndings()
+	c.tickLeases()
 	c.ageCopies()
 	c.ageStubs()
 }

@@ -98,9 +98,12 @@ type Config struct {
 	OwnerOnly bool          // nothing is delegated, by this node or to it
 	Lease     time.Duration // a delegation ends unless renewed (2.5 s; 8/9 of SettleTime at most)
 	MaxLent   int           // delegations that this node has given to others at once (262144)
-	LentAbove uint64        // packets between two reports that a renewal takes (4)
-	AgeEvery  time.Duration // one pass of ageing over the whole table (1 s)
-	TickEvery time.Duration // how often Tick is called (10 ms)
+	LentAbove uint64        // packets within AgeEvery that a delegation takes to be renewed (4)
+	// ReportEvery is how old what the owner knows of a delegation in use may be (10 s);
+	// a quarter of the connection's idle time, if that is less.
+	ReportEvery time.Duration
+	AgeEvery    time.Duration // one pass of ageing over the whole table (1 s)
+	TickEvery   time.Duration // how often Tick is called (10 ms)
 	// Slice is how many entries of each table one call of Tick or Work looks at (512):
 	// with millions of them a tick's part would keep packets waiting for milliseconds.
 	Slice int
@@ -135,6 +138,7 @@ func (c *Config) defaults() {
 	dur(&c.AgeEvery, time.Second)
 	dur(&c.TickEvery, 10*time.Millisecond)
 	dur(&c.Lease, 2500*time.Millisecond)
+	dur(&c.ReportEvery, 10*time.Second)
 	c.Lease = min(c.Lease, c.SettleTime*8/9) // a tomb must outlive it: see lend.go
 }
 
@@ -158,6 +162,7 @@ type Stats struct {
 	LentFull   uint64 // ... and refused, because it had as many as it may
 	Taken      uint64 // delegations that this node has got from owners
 	TakenFull  uint64 // ... and let go by, because it had room or a route for none
+	Unrenewed  uint64 // renewals that this node could not use: a revocation before them has not arrived
 	Exposed    uint64 // packets of durability sync that left although nobody had said that the copy is stored (FR13)
 	CopiesFull uint64 // director or backup entries that found no room
 	// Two connections with one second key: impossible while NT4 holds.
@@ -188,6 +193,7 @@ type Core struct {
 
 	lending lending
 	ending  endings
+	lenders [wire.MaxNodes]lender
 
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
@@ -217,6 +223,7 @@ type scratch struct {
 	kept     wire.Kept
 	delegate wire.Delegate
 	report   wire.Report
+	lease    wire.Lease
 }
 
 // New makes a core that is not a member of anything yet: it drops every packet
@@ -293,6 +300,8 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 		c.onDelegate(from, m)
 	case *wire.Report:
 		c.onReport(from, m)
+	case *wire.Lease:
+		c.onLease(from, m)
 	}
 }
 

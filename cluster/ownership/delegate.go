@@ -17,13 +17,23 @@ import (
 // endings are the delegations that have ended, in the order of a walk that
 // comes by every one again and again.
 type endings struct {
-	// reported is when each delegation of the table was reported on last. It is here
-	// because its slot has no room, and need not outlive the process.
-	reported []uint32
+	// uses are what is noted of each delegation of the table. It is here because its
+	// slot has no room, and need not outlive the process.
+	uses []use
 
 	list   []ended
 	place  map[endedKey]int // in list
 	cursor int
+}
+
+// use is what the forwarder notes of a delegation in force.
+type use struct {
+	looked   uint32 // tick of the last look at whether packets come
+	packets  uint32 // ... and how many had come by then
+	reported uint32 // tick of the last report
+	process  uint32 // of the owner, that has granted it; 0: a former process of this node knew
+	every    uint16 // ticks between reports
+	busy     bool   // packets come: it is to be renewed
 }
 
 type endedKey struct {
@@ -52,12 +62,13 @@ func (e *endings) add(x ended) bool {
 	return true
 }
 
-// reportedAt returns the place of a delegation in reported: now, if it is new there.
-func (e *endings) reportedAt(slot, now uint32) *uint32 {
-	for uint32(len(e.reported)) <= slot {
-		e.reported = append(e.reported, now)
+// useOf returns what is noted of a delegation. Of those that a former process of this
+// node has left nothing is, and their owner is asked at once.
+func (e *endings) useOf(slot, now, every uint32) *use {
+	for uint32(len(e.uses)) <= slot {
+		e.uses = append(e.uses, use{looked: now, reported: now - every, busy: true})
 	}
-	return &e.reported[slot]
+	return &e.uses[slot]
 }
 
 func (e *endings) drop(i int) {
@@ -90,22 +101,48 @@ func (c *Core) onDelegate(from wire.NodeID, m *wire.Delegate) {
 	case wire.DelegateGrant:
 		c.onDelegation(from, m)
 	case wire.DelegateRenew:
-		if slot, d := c.delegationOf(from, m); d != nil && m.View == c.view.Tag() && d.View == m.View {
-			if until := m.Stamp + m.Lease; flowtable.Since(until, d.Lease) > 0 {
-				c.table.UpdateDelegation(slot, func(d *flowtable.DelegationSlot) { d.Lease = until })
-			}
-		}
+		c.onRenewed(from, m)
 	case wire.DelegateRevoke:
 		if slot, d := c.delegationOf(from, m); d != nil {
 			c.endDelegation(slot)
 		} else {
 			c.neverBegan(from, m) // or it is about to say so, again
 		}
+		if m.Process != 0 {
+			c.lenderOf(from, m.Process).carried(m.Revoked)
+		}
 	case wire.DelegateOver:
 		if i, known := c.ending.place[endedKey{m.Key, from, m.ID}]; known {
 			c.forgetEnding(i)
 		}
 	}
+}
+
+// onRenewed renews one delegation by itself, and says who has granted it.
+func (c *Core) onRenewed(from wire.NodeID, m *wire.Delegate) {
+	slot, d := c.delegationOf(from, m)
+	now := c.tick()
+	if d == nil || m.Process == 0 || m.View != c.view.Tag() || d.View != m.View || flowtable.Since(now, m.Stamp) < 0 || !d.InForce(now, m.View) {
+		return
+	}
+	_, at := c.table.Delegation(slot)
+	u := c.ending.useOf(at, now, c.ageTicks())
+	u.process, u.every = m.Process, c.reportsEvery(m)
+	c.lenderOf(from, m.Process)
+	c.prolong(slot, d, m.Stamp+m.Lease)
+}
+
+func (c *Core) prolong(forward uint32, d *flowtable.DelegationSlot, until uint32) {
+	if flowtable.Since(until, d.Lease) > 0 {
+		c.table.Prolong(forward, until)
+	}
+}
+
+func (c *Core) ageTicks() uint32 { return flowtable.TickOf(int64(c.cfg.AgeEvery)) }
+
+// reportsEvery is how often an owner wants reports: with every pass of ageing at most.
+func (c *Core) reportsEvery(m *wire.Delegate) uint16 {
+	return uint16(min(max(m.Every, c.ageTicks()), 1<<16-1))
 }
 
 // delegationOf returns the delegation that an owner speaks of, nil if there is none.
@@ -145,7 +182,11 @@ func (c *Core) onDelegation(from wire.NodeID, m *wire.Delegate) {
 }
 
 func (c *Core) beginDelegation(from wire.NodeID, m *wire.Delegate) bool {
-	now := c.tick()
+	now, l := c.tick(), c.lenderOf(from, m.Process)
+	_, ends := c.ending.place[endedKey{m.Key, from, m.ID}]
+	if ends || int32(l.newest-m.Revoked) > 0 {
+		return false // it is older than a revocation that has come: perhaps its own
+	}
 	if c.cfg.OwnerOnly || m.View != c.view.Tag() || flowtable.Since(m.Stamp+m.Lease, now) <= 0 || flowtable.Since(now, m.Stamp) < 0 {
 		return false
 	}
@@ -171,8 +212,12 @@ func (c *Core) beginDelegation(from wire.NodeID, m *wire.Delegate) bool {
 		return false
 	}
 	c.stats.Taken++
+	l.hold(now)
 	_, at := c.table.Delegation(slot)
-	*c.ending.reportedAt(at, now) = now
+	// The first report comes with the first pass that finds packets: so the owner knows
+	// that it has begun.
+	u, every := c.ending.useOf(at, now, 0), c.reportsEvery(m)
+	*u = use{looked: now, reported: now + c.ageTicks() - uint32(every), process: m.Process, every: every, busy: true}
 	return true
 }
 
@@ -205,22 +250,55 @@ func (c *Core) neverBegan(owner wire.NodeID, m *wire.Delegate) {
 	c.ending.add(ended{endedKey: endedKey{m.Key, owner, m.ID}, life: c.incarnation(owner), rest: c.table.Rest(c.tick())})
 }
 
-// ageDelegation reports on a delegation that is in use, and ends one that is over.
+// ageDelegation prolongs a delegation that is in use and reports on it, and ends one
+// that is over.
 func (c *Core) ageDelegation(forward uint32, f *flowtable.ForwardSlot, d *flowtable.DelegationSlot) {
 	now, owner := c.tick(), wire.NodeID(f.Owner)
 	if c.cfg.OwnerOnly || !d.InForce(now, c.view.Tag()) || !c.alive(owner, f.Incarnation) {
 		c.endDelegation(forward)
 		return
 	}
-	// A pass over a small table takes less than AgeEvery.
-	every, last := int32(flowtable.TickOf(int64(c.cfg.AgeEvery))), c.ending.reportedAt(f.Delegation, now)
-	if packets, _ := d.Counters(); packets == 0 || flowtable.Since(now, *last) < every || flowtable.Since(now, d.SeenAt()) > 2*every {
-		return // if no packet comes, it ends by itself
+	every := c.ageTicks()
+	u := c.ending.useOf(f.Delegation, now, every)
+	packets, _ := d.Counters()
+	if flowtable.Since(now, u.looked) >= int32(every) { // a pass over a small table takes less
+		u.busy = uint64(uint32(packets)-u.packets) >= c.cfg.LentAbove
+		u.looked, u.packets = now, uint32(packets)
 	}
-	*last = now
-	c.msg.report = c.reportOf(wire.ReportUse, f.Key, d)
-	c.msg.report.Stamp = now
-	c.tell(owner, &c.msg.report)
+	l := &c.lenders[owner]
+	if u.busy { // else it ends by itself: to forward costs less
+		l.hold(now)
+		if l.renewed && u.process == l.process {
+			c.prolong(forward, d, l.until)
+		}
+	}
+	c.reportUse(f, d, u, owner)
+}
+
+// reportUse tells the owner of a delegation in use what it has forwarded, now and then.
+// Who does not know who has granted it, or hears that its owner is not that process any
+// more, asks as often as before whether it goes on.
+func (c *Core) reportUse(f *flowtable.ForwardSlot, d *flowtable.DelegationSlot, u *use, owner wire.NodeID) {
+	now, op, every := c.tick(), wire.ReportUse, uint32(u.every)
+	if u.process == 0 || u.process != c.lenders[owner].process {
+		op, every = wire.ReportRenew, c.ageTicks()
+	}
+	packets, _ := d.Counters()
+	switch {
+	case packets == 0 || flowtable.Since(now, u.reported) < int32(every):
+		return
+	case op == wire.ReportUse && flowtable.Since(d.SeenAt(), u.reported) < 0:
+		return // no packet has come since
+	case op == wire.ReportRenew && !u.busy:
+		return
+	}
+	c.msg.report = c.reportOf(op, f.Key, d)
+	if op == wire.ReportRenew {
+		c.msg.report.Stamp = now
+	}
+	if c.tell(owner, &c.msg.report) {
+		u.reported = now
+	}
 }
 
 func (c *Core) reportOf(op wire.ReportOp, k packet.FlowKey, d *flowtable.DelegationSlot) wire.Report {

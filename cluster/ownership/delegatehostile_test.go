@@ -17,14 +17,21 @@ func anyDelegation(rng *rand.Rand, c *cluster, keys []packet.FlowKey) wire.Messa
 		view++
 	}
 	stamp := tick + uint32(rng.IntN(200)) - 150
+	process := []uint32{0, 1, c.nodes[1].core.lending.process, c.nodes[2].core.lending.process}[rng.IntN(4)]
+	if rng.IntN(3) == 0 {
+		return &wire.Lease{
+			Op: wire.LeaseOp(rng.IntN(2)), View: view, Stamp: stamp, Process: process,
+			Settled: rng.Uint32() >> rng.IntN(32), Revoked: rng.Uint32() >> rng.IntN(32), Lease: uint32(rng.IntN(3000)),
+		}
+	}
 	if rng.IntN(2) == 0 {
 		return &wire.Delegate{
 			Op: wire.DelegateOp(rng.IntN(5)), Key: key, ID: id, Gen: uint32(rng.IntN(3)), View: view, Stamp: stamp,
-			Lease: uint32(rng.IntN(3000)), In: uint8(rng.IntN(3)), To: keys[rng.IntN(len(keys))],
+			Lease: uint32(rng.IntN(3000)), Every: rng.Uint32() >> rng.IntN(32), Process: process, Revoked: rng.Uint32() >> rng.IntN(32), In: uint8(rng.IntN(3)), To: keys[rng.IntN(len(keys))],
 		}
 	}
 	return &wire.Report{
-		Op: wire.ReportOp(rng.IntN(3)), Key: key, ID: id, Stamp: stamp, Gen: uint32(rng.IntN(3)), View: view,
+		Op: wire.ReportOp(rng.IntN(4)), Key: key, ID: id, Stamp: stamp, Gen: uint32(rng.IntN(3)), View: view,
 		Packets: rng.Uint64N(1000), Bytes: rng.Uint64N(60_000), Idle: rng.Uint32N(5000), SeqEnd: rng.Uint32(), Ack: rng.Uint32(), Window: uint16(rng.Uint32()),
 	}
 }

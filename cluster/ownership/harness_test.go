@@ -35,6 +35,9 @@ type cluster struct {
 	nat    bool                            // nodes boot with a testNAT
 	seqs   *sequence.Space                 // of all nodes; nil: initiators keep their numbers
 	lose   func(from, to wire.NodeID) bool // of delegation: the rest is reliable
+	snatch func(q delivery) bool           // the same, by what it says
+	size   int                             // flows of a node's table, 0 = 4096
+	fast   map[wire.NodeID]int64           // clocks that gain this many nanoseconds in 1000
 	went   map[[2]wire.NodeID]Progress     // messages from one node to another
 }
 
@@ -158,6 +161,9 @@ func clone(m wire.Message) wire.Message {
 	case *wire.Report:
 		v := *m
 		return &v
+	case *wire.Lease:
+		v := *m
+		return &v
 	}
 	panic(fmt.Sprintf("ownership sent %T", m))
 }
@@ -185,11 +191,12 @@ func (c *cluster) boot(id wire.NodeID) *testNode {
 	for i := range seed {
 		seed[i] = c.rng.Uint64() | 1
 	}
-	table, err := flowtable.New(flowtable.NewMemory(4096, 4096), seed)
+	size := max(c.size, 4096)
+	table, err := flowtable.New(flowtable.NewMemory(size, size), seed)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	n := &testNode{c: c, id: id, table: table, copies: flowtable.NewBackupStore(seed, 8192), inc: wire.Incarnation(c.rng.Uint64()), released: map[Handle]Verdict{}}
+	n := &testNode{c: c, id: id, table: table, copies: flowtable.NewBackupStore(seed, 2*size), inc: wire.Incarnation(c.rng.Uint64()), released: map[Handle]Verdict{}}
 	cfg := Config{Table: table, Copies: n.copies, Router: n, Policy: n, Output: n, Timeouts: flowtable.DefaultTimeouts(), OrderKey: orderKey, Sequences: c.seqs}
 	cfg.Progress = func(to wire.NodeID) Progress { return c.went[[2]wire.NodeID{id, to}] }
 	if c.nat {
@@ -237,15 +244,15 @@ func (c *cluster) run(d int64) {
 				continue
 			}
 			if n := c.nodes[q.to]; n != nil && !n.dead && c.nodes[q.from] != nil {
-				n.core.Message(c.now, q.from, q.m)
+				n.core.Message(c.clock(q.to), q.from, q.m)
 				c.progress(q.from, q.to, 0, 1)
 			}
 		case tick <= end:
 			c.now = tick
 			for id := wire.NodeID(1); id < wire.MaxNodes; id++ {
 				if n := c.nodes[id]; n != nil && !n.dead {
-					n.core.Tick(c.now)
-					for n.core.Work(c.now) {
+					n.core.Tick(c.clock(id))
+					for n.core.Work(c.clock(id)) {
 					}
 				}
 			}
@@ -261,11 +268,14 @@ func (c *cluster) run(d int64) {
 // over loses all that was on its way, and only those are not registered anew.
 func (c *cluster) lost(q delivery) bool {
 	switch q.m.(type) {
-	case *wire.Delegate, *wire.Report:
-		return c.lose != nil && c.lose(q.from, q.to)
+	case *wire.Delegate, *wire.Report, *wire.Lease:
+		return c.lose != nil && c.lose(q.from, q.to) || c.snatch != nil && c.snatch(q)
 	}
 	return false
 }
+
+// clock is what a node reads from its own.
+func (c *cluster) clock(id wire.NodeID) int64 { return c.now + (c.now-1e12)*c.fast[id]/1000 }
 
 // kill powers a node off; the view is the test's business.
 func (c *cluster) kill(id wire.NodeID) {
@@ -293,7 +303,7 @@ func (c *cluster) from(id, from wire.NodeID, p Packet, hops int) (wire.NodeID, V
 	p.From = from
 	n.handle++
 	p.Handle = n.handle
-	v := n.core.Packet(c.now, &p)
+	v := n.core.Packet(c.clock(id), &p)
 	if v.Op == OpHold {
 		for end := c.now + 2000*ms; c.now < end; c.run(ms / 2) {
 			if r, ok := n.released[p.Handle]; ok {

@@ -16,8 +16,9 @@ import (
 //	   |-- delegate: offer ------------------->| has room?
 //	   |<-------------- report: ask (stamp s) -|
 //	   |-- delegate: grant (stamp s, lease L) >| forwards until s + L of its own clock
-//	   |<----- report: use (counters, stamp) --| once a second while packets come
-//	   |-- delegate: renew (stamp) ----------->|
+//	   |<------------- lease: ask (stamp) -----| twice a second, for all that O has lent to it
+//	   |-- lease: renew (stamp) -------------->|
+//	   |<------------- report: use (counters) -| every ten seconds while packets come
 //	   |<------------- report: end (counters) -| revoked, or the lease is over
 //	   |-- delegate: over -------------------->| forgets it
 //
@@ -26,7 +27,8 @@ import (
 // count them.
 //
 // The lease begins when F asks, and O counts it from when it answers, which is
-// later, and an eighth longer, for clocks that differ. So O knows, whatever the link
+// later, and an eighth longer, for clocks that differ; so it is with every renewal
+// (renewal.go). So O knows, whatever the link
 // does, when nobody forwards by a delegation any more: at its end, or when F says
 // so. Until then O does not let go of the connection and its translation (NT4). If
 // it has to give it up at once (surrender, drain), the translation's tomb keeps the
@@ -35,11 +37,19 @@ import (
 // Counters in reports are those since the grant, and O adds what is new to it. So a
 // lost report costs nothing, and one that comes twice adds nothing. F keeps the last
 // ones until O has said that it has them.
+//
+// What O knows of a delegation in use is as old as the last report, ten seconds or a
+// quarter of the idle time, whichever is less (Config.ReportEvery). Nothing is decided by
+// it: a time-out that seems to be due, and a reset, call for the last word of every
+// delegate first (ageFlow, heldForReports). Should that never come, the idle time counts
+// from when the delegate may have forwarded last (unheard).
 
 // lent is a delegation that this node has granted.
 type lent struct {
 	packets, bytes uint64 // reported, and part of the flow's counters
-	until          uint32 // tick: nobody forwards by it from then on
+	until          uint32 // tick: nobody forwards by it from then on, but see untilOf
+	due            uint32 // tick: word of it has come before, or it is called back
+	number         uint32 // of its revocation
 	view           uint32 // tag of the view that it is bound to
 	asked          uint32 // tick of the newest revocation
 	slot           uint32 // of the flow
@@ -61,6 +71,9 @@ type lending struct {
 	id    uint16
 	blind bool   // a former process has lent what this one knows nothing of
 	until uint32 // ... until then
+
+	process uint32 // see Core.process
+	to      [wire.MaxNodes]borrower
 }
 
 // init looks for what a former process has lent (a hitless restart).
@@ -118,8 +131,8 @@ func (l *lending) find(slot uint32, dir int, node wire.NodeID, id uint16) uint32
 	return 0
 }
 
-// to reports whether a direction of a flow is lent to a node.
-func (l *lending) to(slot uint32, dir int, node wire.NodeID) bool {
+// has reports whether a direction of a flow is lent to a node.
+func (l *lending) has(slot uint32, dir int, node wire.NodeID) bool {
 	for i := l.first[slot]; i != 0; i = l.list[i].next {
 		if e := &l.list[i]; e.node == node && int(e.dir) == dir {
 			return true
@@ -127,8 +140,6 @@ func (l *lending) to(slot uint32, dir int, node wire.NodeID) bool {
 	}
 	return false
 }
-
-func (e *lent) over(now uint32) bool { return flowtable.Since(now, e.until) >= 0 }
 
 // leaseTicks is the lease, and how long the owner counts it.
 func (c *Core) leaseTicks() (lease, counted uint32) {
@@ -163,7 +174,7 @@ func (c *Core) lend(slot uint32, f *flowtable.FlowSlot) {
 	}
 	for d := range f.Key {
 		via := wire.NodeID(f.Via(d))
-		if via == 0 || via == c.self || c.view.Member(via) == nil || !c.remains(via) || !c.lendable(f) || c.lending.to(slot, d, via) {
+		if via == 0 || via == c.self || c.view.Member(via) == nil || !c.remains(via) || !c.lendable(f) || c.lending.has(slot, d, via) {
 			continue
 		}
 		c.msg.delegate = wire.Delegate{Op: wire.DelegateOffer, Key: f.Key[d], Gen: f.Gen}
@@ -175,24 +186,38 @@ func (c *Core) ageLent(slot uint32, f *flowtable.FlowSlot) {
 	now, tag, lendable := c.tick(), c.view.Tag(), c.lendable(f)
 	for i := c.lending.first[slot]; i != 0; {
 		e := &c.lending.list[i]
-		next := e.next
+		next, over := e.next, c.lending.over(e, now)
+		if over {
+			c.unheard(e, f)
+		}
 		switch {
-		case e.over(now) && !c.alive(e.node, e.life):
+		case over && !c.alive(e.node, e.life):
 			c.lending.drop(i) // what it has forwarded since its last report died with it
 		case e.revoked && flowtable.Since(now, e.asked) < int32(flowtable.TickOf(int64(c.cfg.AgeEvery))):
-		case e.over(now) || e.revoked || !lendable || e.view != tag:
-			c.callBack(e, f)
+		case over || flowtable.Since(now, e.due) >= 0 || e.revoked || !lendable || e.view != tag:
+			c.callBack(e, f) // also what may never have begun: the grant was lost
 		}
 		i = next
 	}
 	c.markLent(slot, f)
 }
 
+// unheard is about a delegation that is over, of which the last word has not come: it
+// may have been of use as long as it was in force, so the connection was not idle.
+func (c *Core) unheard(e *lent, f *flowtable.FlowSlot) {
+	_, counted := c.leaseTicks()
+	if at := c.lending.untilOf(e) - counted; flowtable.Since(at, f.SeenAt(int(e.dir))) > 0 {
+		f.SetSeenAt(int(e.dir), at)
+	}
+}
+
 // callBack asks for the end of a delegation, or for word of it. Until that comes,
 // ageing asks again.
 func (c *Core) callBack(e *lent, f *flowtable.FlowSlot) {
-	e.revoked, e.asked = true, c.tick()
-	c.msg.delegate = wire.Delegate{Op: wire.DelegateRevoke, Key: f.Key[e.dir], ID: e.id}
+	if e.asked = c.tick(); !e.revoked {
+		c.lending.number(e, f.Key[e.dir])
+	}
+	c.msg.delegate = wire.Delegate{Op: wire.DelegateRevoke, Key: f.Key[e.dir], ID: e.id, Process: c.process(), Revoked: e.number}
 	c.tell(e.node, &c.msg.delegate)
 }
 
@@ -210,7 +235,8 @@ func (c *Core) revoke(slot uint32) {
 }
 
 // recall is revoke for a flow that goes at once: nobody waits for the reports. It
-// says whether others may still forward for a while.
+// says whether others may still forward for a while. The revocations are not settled
+// before that is over (borrower).
 func (c *Core) recall(slot uint32, f *flowtable.FlowSlot) (inForce bool) {
 	if f.Flags&flowtable.FlowDelegated == 0 {
 		return false
@@ -236,7 +262,7 @@ func (c *Core) lentInForce(slot uint32, f *flowtable.FlowSlot) bool {
 		return true
 	}
 	for i := c.lending.first[slot]; i != 0; i = c.lending.list[i].next {
-		if !c.lending.list[i].over(now) {
+		if !c.lending.over(&c.lending.list[i], now) {
 			return true
 		}
 	}
@@ -291,10 +317,13 @@ func (c *Core) onReport(from wire.NodeID, m *wire.Report) {
 		return
 	}
 	e, slot := &c.lending.list[i], ref.Slot()
-	fresh := c.addReport(e, f, m)
-	if m.Op == wire.ReportUse {
-		c.renew(e, f, m, fresh)
+	c.addReport(e, f, m)
+	if m.Op != wire.ReportEnd {
+		c.goesOn(e, f, m)
 		return
+	}
+	if x := c.lending.to[e.node].call(e.number); e.revoked && x != nil {
+		x.done = true
 	}
 	c.lending.drop(i)
 	c.markLent(slot, f)
@@ -306,14 +335,12 @@ func (c *Core) onReport(from wire.NodeID, m *wire.Report) {
 	}
 }
 
-// addReport makes the flow know what others have forwarded of it, and returns how
-// many packets that it did not know of.
-func (c *Core) addReport(e *lent, f *flowtable.FlowSlot, m *wire.Report) (fresh uint64) {
+// addReport makes the flow know what others have forwarded of it.
+func (c *Core) addReport(e *lent, f *flowtable.FlowSlot, m *wire.Report) {
 	if m.Packets <= e.packets || m.Bytes < e.bytes {
-		return 0
+		return
 	}
-	fresh = m.Packets - e.packets
-	f.Add(int(e.dir), fresh, m.Bytes-e.bytes)
+	f.Add(int(e.dir), m.Packets-e.packets, m.Bytes-e.bytes)
 	e.packets, e.bytes = m.Packets, m.Bytes
 	at := c.tick() - m.Idle
 	newest := flowtable.Since(at, f.SeenAt(int(e.dir))) > 0
@@ -323,14 +350,13 @@ func (c *Core) addReport(e *lent, f *flowtable.FlowSlot, m *wire.Report) (fresh 
 	if m.Key.Proto == packet.ProtoTCP {
 		f.Learn(int(e.dir), flowtable.TCPSent{SeqEnd: m.SeqEnd, Ack: m.Ack, Window: m.Window}, newest)
 	}
-	return fresh
 }
 
 // grantDelegation answers an ask. Who has one of this direction already will say
 // that it has ended before it gets another.
 func (c *Core) grantDelegation(to wire.NodeID, ref flowtable.Ref, f *flowtable.FlowSlot, stamp uint32) {
 	l, slot, d := &c.lending, ref.Slot(), ref.Dir()
-	if !c.lendable(f) || !c.remains(to) || to == c.self || l.to(slot, d, to) {
+	if !c.lendable(f) || !c.remains(to) || to == c.self || l.has(slot, d, to) {
 		return
 	}
 	if l.n >= c.cfg.MaxLent {
@@ -338,11 +364,13 @@ func (c *Core) grantDelegation(to wire.NodeID, ref flowtable.Ref, f *flowtable.F
 		return
 	}
 	lease, counted := c.leaseTicks()
+	process, until := c.process(), c.tick()+counted
 	l.id++
-	e := lent{node: to, life: c.incarnation(to), slot: slot, dir: uint8(d), id: l.id, view: c.view.Tag(), until: c.tick() + counted}
+	e := lent{node: to, life: c.incarnation(to), slot: slot, dir: uint8(d), id: l.id, view: c.view.Tag(), until: until, due: until}
 	c.msg.delegate = wire.Delegate{
 		Op: wire.DelegateGrant, Key: f.Key[d], ID: e.id, Gen: f.Gen, View: e.view, Stamp: stamp, Lease: lease,
 		In: f.Iface[d], To: f.Key[1-d].Reverse(), SeqDelta: f.SeqDelta, Reply: d == 1 && f.SeqDelta != 0,
+		Every: c.reportTicks(f), Process: process, Revoked: l.to[to].revoked,
 	}
 	i := l.add(e)
 	c.markLent(slot, f)
@@ -354,17 +382,33 @@ func (c *Core) grantDelegation(to wire.NodeID, ref flowtable.Ref, f *flowtable.F
 	c.stats.Lent++
 }
 
-// renew lets a delegation go on that is of use.
-func (c *Core) renew(e *lent, f *flowtable.FlowSlot, m *wire.Report, fresh uint64) {
-	switch {
-	case e.revoked || !c.lendable(f) || e.view != c.view.Tag():
+// reportTicks is how often a delegate has to say what it has forwarded: more than once
+// in the time that the connection may be idle.
+func (c *Core) reportTicks(f *flowtable.FlowSlot) uint32 {
+	return min(flowtable.TickOf(int64(c.cfg.ReportEvery)), flowtable.Ticks(uint32(f.Timeout))/4)
+}
+
+// goesOn is about a delegation that is of use. It is renewed with all others of its node
+// (renewAll); but a forwarder that was restarted does not know what it may so prolong.
+func (c *Core) goesOn(e *lent, f *flowtable.FlowSlot, m *wire.Report) {
+	if e.revoked || !c.lendable(f) || e.view != c.view.Tag() {
 		c.callBack(e, f)
-	case fresh >= c.cfg.LentAbove: // else it ends by itself: forwarding costs less than reports
-		lease, counted := c.leaseTicks()
-		c.msg.delegate = wire.Delegate{Op: wire.DelegateRenew, Key: m.Key, ID: e.id, View: e.view, Stamp: m.Stamp, Lease: lease}
-		e.until = c.tick() + counted
-		c.tell(e.node, &c.msg.delegate)
+		return
 	}
+	now, every := c.tick(), c.reportTicks(f)
+	lease, counted := c.leaseTicks()
+	e.due = now + every + every/8 + 2*counted // the next report may be late, and clocks differ
+	if m.Op != wire.ReportRenew {
+		return
+	}
+	e.until = c.lending.untilOf(e)
+	if until := now + counted; flowtable.Since(until, e.until) > 0 {
+		e.until = until
+	}
+	c.msg.delegate = wire.Delegate{
+		Op: wire.DelegateRenew, Key: m.Key, ID: e.id, View: e.view, Stamp: m.Stamp, Lease: lease, Every: every, Process: c.process(),
+	}
+	c.tell(e.node, &c.msg.delegate)
 }
 
 // reportWait is how long a reset waits for reports. Delegates answer in a round trip.

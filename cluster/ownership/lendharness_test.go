@@ -18,8 +18,8 @@ func (c *cluster) pass(id wire.NodeID, p Packet, sent *[2]uint64) wire.NodeID {
 		dir = 1
 	}
 	if ref := n.table.Lookup(p.Key); ref != 0 && ref.IsForward() && (p.Kind != KindTCP || p.Flags&(SYN|FIN|RST|ACK) == ACK) {
-		if d, _ := n.table.Delegation(ref.Slot()); d != nil && d.InForce(flowtable.TickOf(c.now), n.core.view.Tag()) {
-			d.Account(flowtable.TickOf(c.now), int(p.Len), flowtable.TCPSent{SeqEnd: p.Seq + p.SeqLen, Ack: p.Ack, Window: p.Window})
+		if d, _ := n.table.Delegation(ref.Slot()); d != nil && d.InForce(flowtable.TickOf(c.clock(id)), n.core.view.Tag()) {
+			d.Account(flowtable.TickOf(c.clock(id)), int(p.Len), flowtable.TCPSent{SeqEnd: p.Seq + p.SeqLen, Ack: p.Ack, Window: p.Window})
 			sent[dir]++
 			return id
 		}
@@ -106,7 +106,47 @@ func (c *cluster) delegated(id wire.NodeID, k packet.FlowKey) bool {
 		return false
 	}
 	d, _ := n.table.Delegation(ref.Slot())
-	return d != nil && d.InForce(flowtable.TickOf(c.now), n.core.view.Tag())
+	return d != nil && d.InForce(flowtable.TickOf(c.clock(id)), n.core.view.Tag())
+}
+
+// wantKnown fails unless every delegation that is in force anywhere is one of which its
+// owner knows that it may be (NT4). It returns how many there are.
+func (c *cluster) wantKnown() (inForce int) {
+	c.t.Helper()
+	for id, n := range c.nodes {
+		if n.dead || n.core.view == nil {
+			continue
+		}
+		n.table.ScanDelegations(0, n.table.ForwardSlots(), func(_ uint32, f *flowtable.ForwardSlot, d *flowtable.DelegationSlot) bool {
+			if !d.InForce(flowtable.TickOf(c.clock(id)), n.core.view.Tag()) {
+				return true
+			}
+			inForce++
+			if o := c.nodes[wire.NodeID(f.Owner)]; !o.dead && !o.knows(id, f.Key, d.ID) {
+				c.t.Fatalf("node %d forwards %v by delegation %d of node %d, which takes it for over", id, f.Key, d.ID, o.id)
+			}
+			return true
+		})
+	}
+	return inForce
+}
+
+// knows reports whether an owner takes a delegation for one that may be in force.
+func (n *testNode) knows(to wire.NodeID, k packet.FlowKey, id uint16) bool {
+	c := n.core
+	c.now = n.c.clock(n.id)
+	now := c.tick()
+	if ref, _ := c.owning(k); ref != 0 {
+		if i := c.lending.find(ref.Slot(), ref.Dir(), to, id); i != 0 {
+			return !c.lending.over(&c.lending.list[i], now)
+		}
+	}
+	for i := range c.lending.to[to].calls { // its flow has gone, but what it leaves with rests
+		if x := &c.lending.to[to].calls[i]; x.key == k && x.id == id && flowtable.Since(now, x.until) < 0 {
+			return true
+		}
+	}
+	return c.blindTo(now)
 }
 
 // wantCounted fails unless the owner has counted exactly what has left.

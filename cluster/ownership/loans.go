@@ -25,6 +25,6 @@ func (c *Core) LentNow() int { return c.lending.n }
 func (c *Core) Loans(slot uint32, visit func(Loan)) {
 	for i := c.lending.first[slot]; i != 0; i = c.lending.list[i].next {
 		e := &c.lending.list[i]
-		visit(Loan{Node: e.node, Dir: e.dir, CalledBack: e.revoked, Left: flowtable.Since(e.until, c.tick()), Packets: e.packets, Bytes: e.bytes})
+		visit(Loan{Node: e.node, Dir: e.dir, CalledBack: e.revoked, Left: flowtable.Since(c.lending.untilOf(e), c.tick()), Packets: e.packets, Bytes: e.bytes})
 	}
 }

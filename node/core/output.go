@@ -115,6 +115,8 @@ func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
 		return c.link.Send(c.now, a, *m)
 	case *wire.Report:
 		return c.link.Send(c.now, a, *m)
+	case *wire.Lease:
+		return c.link.Send(c.now, a, *m)
 	}
 	panic("core: ownership sends a message that has no wire form")
 }
@@ -156,6 +158,7 @@ func (d *deliver) HandleBind(from netip.Addr, m *wire.Bind)         { d.state(fr
 func (d *deliver) HandleAlias(from netip.Addr, m *wire.Alias)       { d.state(from, m) }
 func (d *deliver) HandleDelegate(from netip.Addr, m *wire.Delegate) { d.state(from, m) }
 func (d *deliver) HandleReport(from netip.Addr, m *wire.Report)     { d.state(from, m) }
+func (d *deliver) HandleLease(from netip.Addr, m *wire.Lease)       { d.state(from, m) }
 func (d *deliver) HandleKept(from netip.Addr, m *wire.Kept)         { d.state(from, m) }
 
 func (d *deliver) HandleUnits(from netip.Addr, m wire.Message) {

@@ -1,0 +1,364 @@
+package ownership
+
+import (
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// two lets two connections of node 1 be forwarded by node 2: what is said of all that is
+// lent to it is said of both.
+func two(t *testing.T) (c *cluster, k, other packet.FlowKey, sent *[2]uint64) {
+	c = natCluster(t, 1, 2)
+	k, other = inside(1, packet.ProtoTCP), inside(2, packet.ProtoTCP)
+	c.talk(k, 2)
+	c.talk(other, 2)
+	sent = new([2]uint64)
+	if c.chat(3*second, sent, k, other); !c.delegated(2, k) || !c.delegated(2, other) {
+		t.Fatal("not delegated")
+	}
+	return c, k, other, sent
+}
+
+// chat lets d pass while packets of the keys enter at node 2, ten a second, and checks
+// throughout that owners know of all that is in force.
+func (c *cluster) chat(d int64, sent *[2]uint64, keys ...packet.FlowKey) {
+	c.t.Helper()
+	for end := c.now + d; c.now < end; c.run(100 * ms) {
+		for _, k := range keys {
+			c.pass(2, tcp(k, ACK), sent)
+		}
+		c.wantKnown()
+	}
+}
+
+func isRevocation(m wire.Message) bool {
+	d, ok := m.(*wire.Delegate)
+	return ok && d.Op == wire.DelegateRevoke
+}
+
+func isLease(m wire.Message, op wire.LeaseOp) bool {
+	l, ok := m.(*wire.Lease)
+	return ok && l.Op == op
+}
+
+func isGrant(m wire.Message) bool {
+	d, ok := m.(*wire.Delegate)
+	return ok && d.Op == wire.DelegateGrant
+}
+
+// revokeAt lets the owner call a connection back.
+func (c *cluster) revokeAt(id wire.NodeID, k packet.FlowKey) {
+	n := c.nodes[id]
+	n.core.revoke(n.table.Lookup(k).Slot())
+}
+
+// NT4: a renewal says nothing about single delegations, and one that was revoked is not
+// prolonged by it, although the revocation got lost: now the first time it is said, now
+// each time, until the clock settles it. Then the others go on.
+func TestNT4_DESIGN5_ARenewalProlongsNothingThatWasRevoked(t *testing.T) {
+	for name, lost := range map[string]int{"once": 1, "always": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			c, k, other, sent := two(t)
+			n := 0
+			c.snatch = func(q delivery) bool {
+				if isRevocation(q.m) && n < lost {
+					n++
+					return true
+				}
+				return false
+			}
+			c.revokeAt(1, k)
+			revoked, grace := c.now, 2600*ms
+			if lost == 1 {
+				grace = 1500 * ms // it is repeated
+			}
+			for c.now < revoked+6*second {
+				c.chat(100*ms, sent, other)
+				if c.delegated(2, k) && c.now > revoked+grace {
+					t.Fatalf("in force %d ms after the revocation", (c.now-revoked)/ms)
+				}
+				if lost == 1 && !c.delegated(2, other) {
+					t.Fatalf("one lost revocation cost another connection its lease, after %d ms", (c.now-revoked)/ms)
+				}
+			}
+			if n == 0 {
+				t.Fatal("nothing was lost: nothing was tested")
+			}
+			c.snatch = nil
+			c.chat(4*second, sent, k, other)
+			if !c.delegated(2, k) || !c.delegated(2, other) {
+				t.Error("they do not go on")
+			}
+			if unrenewed := c.nodes[2].core.Stats().Unrenewed; unrenewed == 0 {
+				t.Error("nobody counts the renewals that were of no use")
+			}
+		})
+	}
+}
+
+// The same when the owner gives the connection up at once and forgets what it has lent.
+func TestNT4_DESIGN5_WhatIsGivenUpIsNotProlonged(t *testing.T) {
+	c, k, other, sent := two(t)
+	c.snatch = func(q delivery) bool { return isRevocation(q.m) }
+	n := c.nodes[1]
+	n.core.remove(n.table.Lookup(k).Slot(), true)
+	gone := c.now
+	for c.now < gone+4*second {
+		c.pass(2, tcp(other, ACK), sent)
+		ref := c.nodes[2].table.Lookup(k)
+		if d, _ := c.nodes[2].table.Delegation(ref.Slot()); d != nil && ref.IsForward() {
+			d.Account(flowtable.TickOf(c.now), 60, flowtable.TCPSent{}) // its packets do not end
+		}
+		c.wantKnown()
+		c.run(100 * ms)
+	}
+	if c.delegated(2, k) {
+		t.Error("still in force")
+	}
+	c.snatch = nil
+	c.chat(2*second, sent, other)
+	if !c.delegated(2, other) {
+		t.Error("the other one does not go on")
+	}
+}
+
+// An owner counts what it has renewed: for as long as F may forward, whenever the
+// answer arrives, and on clocks that differ by an eighth.
+func TestNT4_DESIGN5_TheOwnerCountsLongerThanTheLease(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fast  map[wire.NodeID]int64
+		delay int64
+	}{
+		"at once":         {delay: ms / 10},
+		"late":            {delay: 700 * ms},
+		"fast owner":      {fast: map[wire.NodeID]int64{1: 120}, delay: ms / 10},
+		"slow owner":      {fast: map[wire.NodeID]int64{2: 120}, delay: ms / 10},
+		"fast, and late":  {fast: map[wire.NodeID]int64{1: 120}, delay: 700 * ms},
+		"slow, and later": {fast: map[wire.NodeID]int64{2: 120}, delay: 1100 * ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := natCluster(t, 1, 2)
+			c.fast = tt.fast
+			k := inside(1, packet.ProtoTCP)
+			c.talk(k, 2)
+			var sent [2]uint64
+			c.delay = func() int64 { return tt.delay }
+			inForce := 0
+			for range 100 {
+				c.pass(2, tcp(k, ACK), &sent)
+				for range 10 {
+					inForce += c.wantKnown()
+					c.run(10 * ms)
+				}
+			}
+			c.cut(1, 2, func() { // and now nobody hears the other
+				for range 400 {
+					inForce += c.wantKnown()
+					c.run(10 * ms)
+				}
+			})
+			if inForce < 100 || c.delegated(2, k) {
+				t.Errorf("in force at %d looks; in the end: %v", inForce, c.delegated(2, k))
+			}
+		})
+	}
+}
+
+// An answer of before the newest one prolongs nothing, nor one that was not asked for,
+// nor one of another view.
+func TestDESIGN5_OnlyTheNewestRenewalCounts(t *testing.T) {
+	c, k, other, sent := two(t)
+	var old wire.Lease
+	c.snatch = func(q delivery) bool {
+		if isLease(q.m, wire.LeaseRenew) {
+			old = *q.m.(*wire.Lease)
+		}
+		return false
+	}
+	c.chat(1200*ms, sent, k, other)
+	n := c.nodes[2]
+	lease := func() uint32 {
+		d, _ := n.table.Delegation(n.table.Lookup(k).Slot())
+		return d.Lease
+	}
+	c.snatch = func(q delivery) bool { // nor is a single one renewed: it asks when another process seems to own it
+		_, report := q.m.(*wire.Report)
+		return report || isLease(q.m, wire.LeaseRenew)
+	}
+	c.chat(1200*ms, sent, k, other)
+	before, now := lease(), flowtable.TickOf(c.now)
+	for name, change := range map[string]func(*wire.Lease){
+		"again":             func(*wire.Lease) {},
+		"of tomorrow":       func(m *wire.Lease) { m.Stamp = now + 1000 },
+		"of another view":   func(m *wire.Lease) { m.Stamp, m.View = n.core.lenders[1].asked, m.View+1 },
+		"before the last":   func(m *wire.Lease) { m.Stamp, m.Lease = old.Stamp-1, 1e6 },
+		"of a revocation":   func(m *wire.Lease) { m.Stamp, m.Revoked = n.core.lenders[1].asked, m.Revoked+1 },
+		"of another's time": func(m *wire.Lease) { m.Stamp, m.Process = n.core.lenders[1].asked, m.Process+1 },
+	} {
+		m := old
+		change(&m)
+		n.core.Message(c.now, 1, &m)
+		c.run(20 * ms)
+		if lease() != before {
+			t.Fatalf("an answer %s prolongs by %d ticks", name, lease()-before)
+		}
+	}
+	c.snatch = nil
+	c.chat(1200*ms, sent, k, other)
+	if lease() == before || !c.delegated(2, k) {
+		t.Error("it does not go on")
+	}
+}
+
+// A process of the owner renews what it has granted itself. What its forerunner has lent
+// it does not know, and takes to be in force for a lease only.
+func TestNT4_DESIGN5_AnotherProcessRenewsNothingOfTheFirst(t *testing.T) {
+	c, k, other, sent := two(t)
+	c.snatch = func(q delivery) bool { // what is said of single delegations
+		_, d := q.m.(*wire.Delegate)
+		_, r := q.m.(*wire.Report)
+		return d || r
+	}
+	c.rebirth(1)
+	n := c.nodes[1]
+	n.core.blindTo(flowtable.TickOf(c.now))
+	c.chat(4*second, sent, k, other)
+	if c.delegated(2, k) {
+		t.Error("still in force")
+	}
+	if l := &c.nodes[2].core.lenders[1]; l.answered == 0 {
+		t.Error("it has not answered for anything: nothing was tested")
+	}
+	c.snatch = nil
+	c.chat(4*second, sent, k, other)
+	if !c.delegated(2, k) || !c.delegated(2, other) {
+		t.Error("they are not lent again")
+	}
+}
+
+// A forwarder that was restarted has its delegations renewed one by one first, and then
+// all together.
+func TestDESIGN5_ARestartedForwarderAsksForEachOnce(t *testing.T) {
+	c, k, other, sent := two(t)
+	c.rebirth(2)
+	asked := 0
+	c.snatch = func(q delivery) bool {
+		if r, ok := q.m.(*wire.Report); ok && r.Op == wire.ReportRenew {
+			asked++
+		}
+		return false
+	}
+	for range 60 {
+		c.stays(2, tcp(k, ACK), sent)
+		c.stays(2, tcp(other, ACK), sent)
+		c.wantKnown()
+		c.run(100 * ms)
+	}
+	if asked != 2 && asked != 4 { // both directions were lent; the replies pause
+		t.Errorf("%d renewals of single delegations, want one of each", asked)
+	}
+}
+
+// A grant that is lost leaves an owner who believes that something is lent. It is called
+// back, although what else is lent to that node is renewed, and offered again.
+func TestDESIGN5_ALostGrantIsCalledBack(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	k, other := inside(1, packet.ProtoTCP), inside(2, packet.ProtoTCP)
+	c.talk(other, 2)
+	lost := 0
+	c.snatch = func(q delivery) bool {
+		if isGrant(q.m) && lost == 0 {
+			lost++
+			return true
+		}
+		return false
+	}
+	var sent [2]uint64
+	c.pass(1, tcp(k, SYN), &sent)
+	c.run(5 * ms)
+	reply := c.flow(1, k).Key[1]
+	c.pass(1, tcp(reply, SYN|ACK), &sent)
+	c.chat(6*second, &sent, k, other)
+	if lost != 1 || !c.delegated(2, k) {
+		t.Errorf("%d grants were lost; delegated in the end: %v", lost, c.delegated(2, k))
+	}
+}
+
+// An ask that is lost, or its answer, is repeated before a lease can end.
+func TestDESIGN5_ALostAskCostsNoLease(t *testing.T) {
+	c, k, _, sent := two(t)
+	answered := c.now
+	c.snatch = func(q delivery) bool {
+		if isLease(q.m, wire.LeaseRenew) {
+			answered = c.now
+		}
+		return false
+	}
+	for at := c.now; answered <= at; c.run(10 * ms) {
+	}
+	from := answered
+	lost := 0
+	c.snatch = func(q delivery) bool {
+		_, lease := q.m.(*wire.Lease)
+		if lease && c.now < from+2200*ms {
+			lost++
+			return true
+		}
+		return false
+	}
+	for range 40 {
+		c.stays(2, tcp(k, ACK), sent)
+		c.run(100 * ms)
+	}
+	if lost < 2 {
+		t.Errorf("%d messages were lost: nothing was tested", lost)
+	}
+}
+
+// What is idle ends by itself, although another one goes on between the same nodes.
+func TestFR15_DELEGATED_WhatIsIdleIsNotRenewed(t *testing.T) {
+	c, k, other, sent := two(t)
+	idle := c.now
+	for c.delegated(2, k) {
+		c.chat(100*ms, sent, other)
+		if c.now > idle+5*second {
+			t.Fatal("still in force after 5 s without a packet")
+		}
+	}
+	if !c.delegated(2, other) {
+		t.Error("so has the other one ended")
+	}
+	if c.now < idle+2*second {
+		t.Errorf("ended after %d ms", (c.now-idle)/ms)
+	}
+}
+
+// A delegate that dies takes its last words with it. The connection was not idle until
+// then, however old its last report.
+func TestFR15_DELEGATED_WhoDiesWithoutAWordWasNotIdle(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := inside(1, packet.ProtoUDP)
+	reply, sent := c.talk(k, 2)
+	report := c.now
+	c.snatch = func(q delivery) bool {
+		if r, ok := q.m.(*wire.Report); ok && r.Op == wire.ReportUse && r.Key == reply {
+			report = c.now
+		}
+		return false
+	}
+	for c.now < report+8*second {
+		c.stays(2, udp(reply), &sent)
+		c.run(100 * ms)
+	}
+	c.kill(2)
+	died := c.now
+	c.apply(1, 2, 1, 3)
+	c.run(5 * second)
+	if at := c.flow(1, k).SeenAt(1); flowtable.Since(flowtable.TickOf(died), at) > int32(flowtable.Ticks(2)) {
+		t.Errorf("it was heard last %d ticks before its delegate died", flowtable.Since(flowtable.TickOf(died), at))
+	}
+	c.wantNoneLent()
+}
