@@ -44,7 +44,7 @@ func (m *Machine) deafened(now int64) bool {
 // id each, hears none of those that hear each other. They must be more than it keeps:
 // of two nodes the control node goes on, and who alone is not heard must go.
 func (m *Machine) forsaken(now int64, keeps uint64) bool {
-	if m.ruling() || m.doubt.on || m.follow.deaf {
+	if m.ruling() || m.doubt.on || m.follow.apart != 0 {
 		return false
 	}
 	dropped := 0
@@ -63,15 +63,20 @@ func (m *Machine) mutual(now int64, mem *wire.Member) bool {
 	return h != nil && m.alive(now, mem) && h.Term == m.view.Term && h.Alive&(1<<m.self.ID) != 0
 }
 
-// desert lets the control node count as gone from now on, and looks who follows it.
-func (m *Machine) desert(now int64) {
-	m.follow.deaf, m.follow.behind = true, never
+// desert lets the control node, and those that it keeps, an id each, count as gone from
+// now on, and looks who follows it.
+func (m *Machine) desert(now int64, keeps uint64) {
+	m.follow.apart, m.follow.behind = keeps, never
 	m.tickFollow(now)
 }
 
-// deserted reports whether mem is our control node that hears none of us.
+// deserted reports whether mem is of the side that our control node went on with.
 func (m *Machine) deserted(mem *wire.Member) bool {
-	return m.follow.deaf && m.view != nil && sameLife(mem, m.view.Member(m.view.Control))
+	if m.follow.apart == 0 || m.view == nil {
+		return false
+	}
+	was := m.view.Member(mem.ID)
+	return m.follow.apart&(1<<mem.ID) != 0 && was != nil && sameLife(mem, was)
 }
 
 // A control node that is asked for admission and says nothing does not hear who asks.
@@ -103,4 +108,27 @@ func membersOf(v *wire.View) (set uint64) {
 		set |= 1 << v.Members[i].ID
 	}
 	return set
+}
+
+// severed reports whether a link that broke between this node and all that its control
+// node keeps, an id each, has just healed: none of them was heard for most of a hold
+// time, and the word that they have gone on came through all the same. A little later
+// this node would have gone on without them by itself. So it is another side, and no
+// node that failed alone: it founds that side, which is merged (EL5) with what it owns.
+// Fenced, it would forget that, and if several are, with the only copies (FR11).
+func (m *Machine) severed(now int64, keeps uint64) bool {
+	if m.ruling() || m.doubt.on || m.follow.apart != 0 || keeps&(1<<m.self.ID) != 0 {
+		return false
+	}
+	for i := range m.view.Members {
+		mem := &m.view.Members[i]
+		if keeps&(1<<mem.ID) == 0 {
+			continue
+		}
+		p := m.peers[mem.VTEP]
+		if p == nil || !p.is(mem) || now-p.last < m.worry && now-p.back >= m.hold {
+			return false
+		}
+	}
+	return true
 }

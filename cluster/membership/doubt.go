@@ -54,7 +54,7 @@ func (m *Machine) enterDoubt(now, from int64) {
 	for _, p := range m.order {
 		p.last, p.hearsMe = now, now
 	}
-	m.follow.lost, m.follow.deaf, m.follow.orphan, m.follow.behind = false, false, never, never
+	m.follow.lost, m.follow.apart, m.follow.orphan, m.follow.behind = false, 0, never, never
 	m.follow.merge, m.follow.next = nil, inf
 }
 

@@ -8,13 +8,13 @@ import (
 
 // follow is what a member knows about control nodes other than itself.
 type follow struct {
-	lost   bool  // our control node is missing
-	deaf   bool  // it is there, and hears none of us
-	orphan int64 // since when the cluster goes on elsewhere without us
-	behind int64 // since when a newer view of our control node exists
-	merge  *peer // better control node that we ask for admission (EL5)
-	begun  int64 // when that began
-	next   int64 // next look at it
+	lost   bool   // our control node is missing
+	apart  uint64 // who goes on with it and without us, a bit for each id: another side
+	orphan int64  // since when the cluster goes on elsewhere without us
+	behind int64  // since when a newer view of our control node exists
+	merge  *peer  // better control node that we ask for admission (EL5)
+	begun  int64  // when that began
+	next   int64  // next look at it
 }
 
 // heartbeat says that this node lives, what it has applied and whom it hears
@@ -203,14 +203,14 @@ func (m *Machine) tickMerge(now int64) {
 // watchControl compares our control node's heartbeat with our view.
 func (m *Machine) watchControl(now int64, p *peer, h *wire.Heartbeat) {
 	ruler := m.view.Member(m.view.Control)
-	if p.addr != ruler.VTEP || !p.is(ruler) || h.Control != h.From.ID || now < m.doubt.from || m.follow.deaf {
+	if p.addr != ruler.VTEP || !p.is(ruler) || h.Control != h.From.ID || now < m.doubt.from || m.follow.apart != 0 {
 		return
 	}
 	switch newer := (&wire.View{Term: h.Term, Epoch: h.Epoch}).Newer(m.view); {
 	case !newer:
 		m.follow.behind = never
 	case h.Term == m.view.Term && m.forsaken(now, h.Alive): // its view was lost on the way
-		m.desert(now)
+		m.desert(now, h.Alive|1<<h.From.ID)
 	case m.follow.behind == never:
 		m.follow.behind = now
 	}
@@ -282,8 +282,8 @@ func (m *Machine) missing(now int64, ruler *wire.Member, p *peer) string {
 	switch {
 	case p == nil:
 		return "its address is not among the peers"
-	case m.follow.deaf:
-		return "it hears none of those that hear each other"
+	case m.follow.apart != 0:
+		return "it goes on without those that hear each other"
 	case p.left == ruler.Incarnation:
 		return "left"
 	case !p.is(ruler):

@@ -258,5 +258,8 @@ func (m *Machine) onRemoved(now int64, p *peer, r *wire.Removed) {
 		return
 	}
 	m.note(r.Term, r.Epoch)
+	if r.Cause == wire.CauseNode && m.severed(now, 1<<m.view.Control) {
+		return // the view comes next, and says who is on which side
+	}
 	m.eject(now, r.Cause, fmt.Sprintf("removed from the cluster by %s: %s", ruler.Name, r.Reason))
 }

@@ -111,8 +111,8 @@ func (m *Machine) onView(now int64, p *peer, v *wire.View) {
 		m.adopt(now, v, m.difference(v))
 	case m.named(v):
 		m.fence(now, fmt.Sprintf("id %d was given to somebody else while we were apart", m.self.ID))
-	case v.Term == m.view.Term && m.forsaken(now, membersOf(v)):
-		m.desert(now)
+	case v.Term == m.view.Term && m.forsaken(now, membersOf(v)), sameLife(v.Member(v.Control), ruler) && m.severed(now, membersOf(v)):
+		m.desert(now, membersOf(v))
 	case m.deserted(v.Member(v.Control)):
 		// It went on alone; what it does then is another side's matter.
 	case v.Term == m.view.Term, !m.ruling() && sameLife(v.Member(v.Control), ruler):

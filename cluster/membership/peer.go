@@ -18,6 +18,7 @@ const (
 type peer struct {
 	addr   netip.Addr
 	last   int64 // last authenticated packet
+	back   int64 // when one came after two thirds of a hold time without any
 	absent bool  // the transport says nobody is there
 	pulse  int64 // newest beat of this life; never while the pulse does not judge it (HL7)
 
@@ -55,7 +56,7 @@ type peer struct {
 func newPeer(a netip.Addr) *peer {
 	return &peer{
 		addr: a, last: never, pulse: never, restarted: never, deaf: never, beatAt: never, asked: never, told: never, answered: never,
-		pinged: never, hearsMe: never, sent: never, lagging: never, evicted: never, upAt: never,
+		pinged: never, back: never, hearsMe: never, sent: never, lagging: never, evicted: never, upAt: never,
 	}
 }
 
@@ -90,6 +91,9 @@ func (m *Machine) heard(now int64, from netip.Addr) *peer {
 		return nil
 	}
 	m.wake(now)
+	if p.last != never && now-p.last >= m.worry {
+		p.back = now
+	}
 	p.last = now
 	p.absent = false
 	return p
