@@ -117,17 +117,26 @@ func (c *Core) tickProbes() {
 	}
 }
 
-// provedBut reports whether full-sized packets cross to a peer other than this one, that
-// was heard since then and does not say otherwise: if they do not cross to this one,
-// its port is to blame. Else a single bad port would keep all nodes that start together
-// from forming a cluster (HL3, EL9).
-func (c *Core) provedBut(peer netip.Addr, since int64) bool {
+// ours reports whether full-sized packets cross to so few peers that the port of this
+// node, or a cable that parts as many nodes from as many, may be to blame: to at most half
+// of all that were heard since then, this node among those to which they do. Else a
+// single bad port would keep all nodes that start together from forming a cluster (HL3,
+// EL9); and no two sides of a cable that carries small packets only form two.
+func (c *Core) ours(peer netip.Addr, since int64) bool {
+	good, bad := 1, len(c.narrowTold)
+	if c.narrowTold[peer] == "" {
+		bad++
+	}
 	for a, p := range c.probes {
-		if a != peer && p.prober == nil && !p.failed && !p.told && p.heard >= since {
-			return true
+		switch {
+		case a == peer, c.narrowTold[a] != "":
+		case p.told:
+			bad++
+		case p.prober == nil && !p.failed && p.heard >= since:
+			good++
 		}
 	}
-	return false
+	return good <= bad
 }
 
 // tellNarrow lets the probe of a peer with a bad port begin again, and writes that to
@@ -147,10 +156,10 @@ func (c *Core) tellNarrow(p *probe, err error) {
 
 // toldNarrow takes the word of a peer, before there is a cluster, that full-sized packets
 // do not cross between it and this node, which cannot know: its own probes are answered.
-// If no other peer is left that they cross to, the port of this node is to blame.
+// With too many such peers the port of this node is to blame.
 func (c *Core) toldNarrow(from netip.Addr, p *probe) {
 	p.told = true
-	if c.mtuCheck != MTUEnforce || c.provedBut(from, 0) || c.health.ladder.Status().Phase != health.On {
+	if c.mtuCheck != MTUEnforce || !c.ours(from, 0) || c.health.ladder.Status().Phase != health.On {
 		return
 	}
 	c.giveUp(c.linkCause(), "full-sized packets do not cross to this node, by the word of all that it hears")
@@ -166,6 +175,9 @@ func (c *Core) conclude(from netip.Addr, p *probe) {
 	p.prober, p.failed = nil, err != nil
 	wait := p.wait
 	p.wait = nil
+	if err == nil {
+		delete(c.narrowTold, from)
+	}
 	if err != nil && p.silent(c.now, err) {
 		c.forgetProbe(from)
 		return
@@ -179,7 +191,7 @@ func (c *Core) conclude(from netip.Addr, p *probe) {
 			c.forgetProbe(from)
 			return
 		}
-		if c.mtuCheck == MTUEnforce && c.view == nil && !p.member && c.provedBut(from, p.began) {
+		if c.mtuCheck == MTUEnforce && c.view == nil && !p.member && !c.ours(from, p.began) {
 			// Its port is bad, and ours is not. It may not know: it may be our packets that
 			// do not cross to it, and its own do.
 			_ = c.link.Datagram(c.now, from, wire.JoinRefused{Reason: err.Error()})

@@ -15,12 +15,12 @@ import (
 	"cohort/flowtable"
 )
 
-// trio is three cores, all of which start at once, and what their link loses.
+// trio is three cores or more, all of which start at once, and what their link loses.
 type trio struct {
 	t     *testing.T
 	now   int64
 	loses func(from, to, size int) bool
-	nodes [3]*third
+	nodes []*third
 	queue []datagram
 }
 
@@ -29,9 +29,13 @@ type third struct {
 	tr *trio
 }
 
-func newTrio(t *testing.T, check MTUCheck, loses func(from, to, size int) bool) *trio {
+func newTrio(t *testing.T, count int, loses func(from, to, size int) bool) *trio {
 	tr := &trio{t: t, now: 1000 * int64(time.Second), loses: loses}
-	for i := range tr.nodes {
+	var peers []netip.Addr
+	for i := range count {
+		peers = append(peers, vtep(i))
+	}
+	for i := range count {
 		n := &third{end: end{index: i, life: wire.Incarnation(1000*i + 7)}, tr: tr}
 		var seed [10]uint64
 		for j := range seed {
@@ -45,18 +49,18 @@ func newTrio(t *testing.T, check MTUCheck, loses func(from, to, size int) bool) 
 			IO: n,
 			Membership: membership.Config{
 				Self:    wire.Member{Name: fmt.Sprint("fw-", i), Serial: fmt.Sprint(i), VTEP: vtep(i), Incarnation: n.life, Priority: uint8(i + 1)},
-				Cluster: "edge", Version: "1", DataMTU: 1500, Interfaces: []string{"in"}, Peers: []netip.Addr{vtep(0), vtep(1), vtep(2)},
+				Cluster: "edge", Version: "1", DataMTU: 1500, Interfaces: []string{"in"}, Peers: peers,
 				Hold: 300 * time.Millisecond, ElectionInterval: 100 * time.Millisecond, ElectionWait: 10 * time.Second,
 			},
 			Ownership: ownership.Config{Table: table, Copies: flowtable.NewBackupStore(seed, 64), Router: nowhere{}, Policy: nowhere{}, Timeouts: flowtable.DefaultTimeouts()},
 			Endpoint:  ccl.EndpointConfig{Local: vtep(i), MTU: 1654, Rand: &counter{n: uint64(i)<<32 + uint64(tr.now)}},
-			MTUCheck:  check,
+			MTUCheck:  MTUEnforce,
 			Health:    watching(),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr.nodes[i] = n
+		tr.nodes = append(tr.nodes, n)
 	}
 	for _, n := range tr.nodes {
 		n.core.Start(tr.now)
@@ -98,7 +102,7 @@ func TestCL3_HL3_ABadPortDisablesItsNodeAlone(t *testing.T) {
 		"deaf":           func(_, to, _ int) bool { return to == 2 },
 	} {
 		for bad := range 3 {
-			tr := newTrio(t, MTUEnforce, func(from, to, size int) bool {
+			tr := newTrio(t, 3, func(from, to, size int) bool {
 				as := func(i int) int {
 					switch i {
 					case bad:
@@ -121,6 +125,26 @@ func TestCL3_HL3_ABadPortDisablesItsNodeAlone(t *testing.T) {
 					t.Errorf("%s port of %d: node %d is in a view of %d, %s: %s\n%q", name, bad, i, n.members(), s.Phase, s.Why, n.events)
 				}
 			}
+		}
+	}
+}
+
+// The cable between two halves of a cluster carries small packets only when all start:
+// they hear each other, so they are not two clusters. Of two sides the larger one is one.
+func TestCL3_EL5_ANarrowCableBetweenTwoSidesMakesNoTwoClusters(t *testing.T) {
+	for _, c := range []struct{ count, left, want int }{{4, 2, 0}, {5, 3, 3}, {5, 2, 3}, {6, 3, 0}} {
+		tr := newTrio(t, c.count, func(from, to, size int) bool { return (from < c.left) != (to < c.left) && size > 1500 })
+		tr.run(20 * time.Second)
+		served := map[string]bool{}
+		most := 0
+		for _, n := range tr.nodes {
+			if v, _ := n.core.View(); v != nil {
+				served[fmt.Sprint(v.Term, v.Epoch)] = true
+				most = max(most, len(v.Members))
+			}
+		}
+		if len(served) > 1 || most != c.want {
+			t.Errorf("%d nodes, the first %d on one side: %d clusters, the largest of %d, want one of %d", c.count, c.left, len(served), most, c.want)
 		}
 	}
 }

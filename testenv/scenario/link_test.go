@@ -61,6 +61,46 @@ func TestCL3_LinkThatDropsLargePacketsIsNotJoined(t *testing.T) {
 	}
 }
 
+// badPortAtTheStart is a topology of three that does not wait long for who is silent.
+const badPortAtTheStart = `
+interfaces:
+  inside:  {device: in0, trust: 100, cluster_address: 10.1.0.254/24, pool: 10.1.0.1-10.1.0.16, pin: {fw-a: 10.1.0.1, fw-b: 10.1.0.2, fw-c: 10.1.0.3}}
+  outside: {device: out0, trust: 0, cluster_address: 198.51.100.254/24, pool: 198.51.100.1-198.51.100.16, pin: {fw-a: 198.51.100.1, fw-b: 198.51.100.2, fw-c: 198.51.100.3}}
+health: {hold_time: 1s, election_timeout: 8s}
+limits: {connections: 16384, forwards: 16384}
+`
+
+// TestCL3_HL3_ABadPortAtTheStartCostsItsNodeAlone starts all nodes after a loss of power,
+// and the switch port of the best one carries small packets only. The others are a
+// cluster without it.
+func TestCL3_HL3_ABadPortAtTheStartCostsItsNodeAlone(t *testing.T) {
+	top := formed(t, topology.Config{ClusterYAML: badPortAtTheStart})
+	for _, n := range top.Nodes {
+		_, err := n.PowerOff()
+		must(t, err)
+	}
+	bad := top.Nodes[0]
+	must(t, bad.PowerOn())
+	narrow(t, top, bad.Name, 1000)
+	for _, n := range top.Nodes[1:] {
+		must(t, n.PowerOn())
+	}
+	ctx := within(t, 40*time.Second)
+	for _, n := range top.Nodes[1:] {
+		must(t, n.WaitReady(ctx))
+		for members := 0; members != 2; pause(t, ctx, 20*time.Millisecond) {
+			info, err := n.API().Info(ctx)
+			if err != nil {
+				t.Fatalf("%s is no member of a cluster of two: %v", n.Name, err)
+			}
+			members = len(info.Members)
+		}
+	}
+	if info, err := bad.API().Info(ctx); err != nil || info.State == "in sync" {
+		t.Errorf("the node behind the bad port is %q (%v)", info.State, err)
+	}
+}
+
 // narrow lowers the MTU of a node's port on the control link's switch.
 func narrow(t *testing.T, top *topology.Topology, node string, mtu int) {
 	t.Helper()
