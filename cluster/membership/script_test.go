@@ -251,7 +251,11 @@ func (n *network) set(t *testing.T, o *testNode, k, v string) {
 
 func (n *network) cut(f []string) {
 	if a, b, oneWay := strings.Cut(f[0], ">"); oneWay {
-		n.cuts[[2]*testNode{n.node(a), n.node(b)}] = true
+		for _, from := range strings.Split(a, ",") {
+			for _, to := range strings.Split(b, ",") {
+				n.cuts[[2]*testNode{n.node(from), n.node(to)}] = true
+			}
+		}
 		return
 	}
 	for i := range f {
