@@ -33,6 +33,7 @@ type use struct {
 type rest struct {
 	own   packet.FlowKey
 	until int64
+	by    *node // where it ended
 }
 
 // portsAt are grain ports of an address, the first of which is port. Nodes may

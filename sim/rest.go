@@ -14,8 +14,8 @@ import (
 //
 // Two ends are excused, because nobody is left who knows them: that of a life, of a
 // machine or of a node's membership, with the connections that it owned; and any in a
-// unit whose holder's life ends before the rest does, unless it departs in order
-// (docs/nat.md, Limits).
+// unit whose holder's life ends before the rest does, unless it departs in order (docs/nat.md,
+// Limits). Of a unit without a holder that counts for the node where the connection ended.
 
 // rest begins when a key's last user is gone.
 func (l *ledger) rest(n *node, f *flowtable.FlowSlot) {
@@ -28,7 +28,7 @@ func (l *ledger) rest(n *node, f *flowtable.FlowSlot) {
 		until = int64(f.LastActive())<<flowtable.TickShift + int64(n.w.cfg.Timeouts.TCPTimeWait)*int64(time.Second)
 	}
 	if until > now {
-		l.rests[f.Key[1]] = rest{f.Key[0], until}
+		l.rests[f.Key[1]] = rest{f.Key[0], until, n}
 	}
 }
 
@@ -51,8 +51,8 @@ func (l *ledger) rested(n *node, own, k1 packet.FlowKey) {
 
 // forget is the end of a life: what rests in its units nobody knows.
 func (l *ledger) forget(n *node) {
-	for k1 := range l.rests {
-		if l.holder(k1) == n {
+	for k1, r := range l.rests {
+		if h := l.holder(k1); h == n || h == nil && r.by == n {
 			delete(l.rests, k1)
 		}
 	}
