@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // plan is how much is measured. The whole must stay below ten minutes on two
 // CPUs that do nothing else, which is why every part has its own bound.
@@ -80,7 +83,7 @@ func planFor(quick bool) plan {
 // steps are numbers from one to another.
 func steps(from, to, by float64) (all []float64) {
 	for i := range int((to-from)/by+0.5) + 1 {
-		all = append(all, from+float64(i)*by)
+		all = append(all, math.Round((from+float64(i)*by)*1e6)/1e6)
 	}
 	return all
 }

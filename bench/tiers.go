@@ -271,6 +271,14 @@ func (l *TierLoad) refused() (n uint64) {
 	return n
 }
 
+// named is how many packets counters of nodes and interfaces call dropped.
+func (l *TierLoad) named() (n uint64) {
+	for _, d := range l.Drops {
+		n += d
+	}
+	return n
+}
+
 // sum forms the figures of a load.
 func (l *TierLoad) sum(rates []float64, crossed uint64) {
 	l.Delivered = float64(l.Answered) / float64(l.Dialled)

@@ -112,8 +112,8 @@ func TestTiersAreMeasured(t *testing.T) {
 			}
 		}
 		for _, l := range x.Loads {
-			if l.Answered+l.refused()+l.Lost != l.Dialled || l.Lost != 0 && len(l.Drops) == 0 {
-				t.Errorf("%s: not every packet is accounted for: %+v", x.Forwarding, l)
+			if named := l.refused() + l.named(); l.Dialled-l.Answered > named+l.Dialled/1000 {
+				t.Errorf("%s: %d requests have no answer, %d packets were dropped by name: %+v", x.Forwarding, l.Dialled-l.Answered, named, l)
 			}
 		}
 	}
