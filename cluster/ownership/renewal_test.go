@@ -362,3 +362,48 @@ func TestFR15_DELEGATED_WhoDiesWithoutAWordWasNotIdle(t *testing.T) {
 	}
 	c.wantNoneLent()
 }
+
+// Revocations are counted when all before them have been carried out, or are settled:
+// also those that came before one that was lost, and where numbers begin anew.
+func TestNT4_DESIGN5_RevocationsAreCountedInOrder(t *testing.T) {
+	for _, base := range []uint32{0, ^uint32(3)} {
+		l := lender{settled: base, newest: base}
+		for i, step := range []struct {
+			settle        bool
+			number, wants uint32
+		}{
+			{false, 1, 1}, {false, 1, 1}, {false, 3, 1}, {false, 4, 1}, {false, 2, 4}, // the second came late
+			{false, 6, 4}, {false, 8, 4}, {true, 4, 4}, {true, 5, 6}, {true, 3, 6}, // the fifth never did
+			{false, 7, 8}, {false, 12, 8}, {true, 10, 10}, {false, 9, 10}, {false, 11, 12}, {true, 20, 20},
+		} {
+			if step.settle {
+				l.settle(base + step.number)
+			} else {
+				l.carried(base + step.number)
+			}
+			if l.settled != base+step.wants {
+				t.Fatalf("from %d, step %d: %d are carried out, want %d", base, i, l.settled-base, step.wants)
+			}
+		}
+		if len(l.early) != 0 || l.newest != base+20 {
+			t.Errorf("from %d: %d are kept, the newest is %d", base, len(l.early), l.newest-base)
+		}
+
+		b := borrower{revoked: base}
+		for i := range uint32(4) {
+			b.revoked++
+			b.calls = append(b.calls, call{id: uint16(i), until: 100})
+		}
+		b.call(base + 2).done = true
+		if b.settle(10); b.settled() != base {
+			t.Errorf("from %d: %d are settled before the first", base, b.settled()-base)
+		}
+		b.call(base + 1).done = true
+		if b.settle(10); b.settled() != base+2 || b.call(base+2) != nil || b.call(base+3).id != 2 || b.call(base+5) != nil {
+			t.Errorf("from %d: %d are settled, want two", base, b.settled()-base)
+		}
+		if b.settle(100); b.settled() != base+4 || b.call(base+4) != nil {
+			t.Errorf("from %d: %d are settled when nothing can be in force, want four", base, b.settled()-base)
+		}
+	}
+}
