@@ -407,3 +407,65 @@ func TestNT4_DESIGN5_RevocationsAreCountedInOrder(t *testing.T) {
 		}
 	}
 }
+
+// What was given up is not called back again by ageing. So the renewal that nobody can
+// use has it repeated, and the others keep their leases.
+func TestNT4_DESIGN5_ALostRevocationOfWhatIsGivenUpIsRepeated(t *testing.T) {
+	c, k, other, sent := two(t)
+	lost := 0
+	c.snatch = func(q delivery) bool {
+		if isRevocation(q.m) && q.m.(*wire.Delegate).Key == k && lost == 0 {
+			lost++
+			return true
+		}
+		return false
+	}
+	n := c.nodes[1]
+	n.core.remove(n.table.Lookup(k).Slot(), true)
+	gone := c.now
+	for c.now < gone+5*second {
+		c.stays(2, tcp(other, ACK), sent)
+		c.wantKnown()
+		c.run(100 * ms)
+		if c.now > gone+1500*ms && c.delegated(2, k) {
+			t.Fatal("still in force")
+		}
+	}
+	if lost != 1 {
+		t.Error("nothing was lost: nothing was tested")
+	}
+}
+
+// A grant that comes after it was revoked begins nothing, although nobody here remembers
+// the revocation but by its number.
+func TestNT4_DESIGN5_AGrantAfterItsRevocationBeginsNothing(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	k := inside(1, packet.ProtoTCP)
+	var grant *wire.Delegate
+	c.snatch = func(q delivery) bool {
+		if isGrant(q.m) && grant == nil {
+			grant = q.m.(*wire.Delegate)
+			return true
+		}
+		return false
+	}
+	var sent [2]uint64
+	c.pass(1, tcp(k, SYN), &sent)
+	c.run(5 * ms)
+	reply := c.flow(1, k).Key[1]
+	c.pass(1, tcp(reply, SYN|ACK), &sent)
+	for grant == nil {
+		c.pass(2, tcp(k, ACK), &sent)
+		c.run(100 * ms)
+	}
+	c.revokeAt(1, k)
+	c.run(300 * ms)
+	if n := len(c.nodes[2].core.ending.list); n != 0 {
+		t.Fatalf("%d are ending", n)
+	}
+	c.nodes[2].core.Message(c.now, 1, grant)
+	c.wantKnown()
+	if c.delegated(2, k) {
+		t.Error("in force")
+	}
+}
