@@ -28,7 +28,7 @@
 //     owns nothing new (EL10).
 //   - An owner lends established connections to the nodes where their packets
 //     enter, under a lease. It lets no port go while a lease may run (DESIGN 5,
-//     NT4; lend.go is the owner's side, delegate.go the other).
+//     NT4; lend.go is the owner's side, delegate.go the other, renewal.go both).
 //   - It knows of every connection whether its copy was acknowledged (MG9).
 //   - Nothing waits for ever: held packets, parked questions and entries whose
 //     owner is dead all have deadlines (FR15).

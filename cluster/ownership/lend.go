@@ -28,11 +28,11 @@ import (
 //
 // The lease begins when F asks, and O counts it from when it answers, which is
 // later, and an eighth longer, for clocks that differ; so it is with every renewal
-// (renewal.go). So O knows, whatever the link
-// does, when nobody forwards by a delegation any more: at its end, or when F says
-// so. Until then O does not let go of the connection and its translation (NT4). If
-// it has to give it up at once (surrender, drain), the translation's tomb keeps the
-// key for the settle time, which is longer than a lease (Config.Lease).
+// (renewal.go). So O knows, whatever the link does, when nobody forwards by a
+// delegation any more: at its end, or when F says so. Until then O does not let go of
+// the connection and its translation (NT4). If it has to give it up at once (surrender,
+// drain), the translation's tomb keeps the key for the settle time, which is longer than
+// a lease (Config.Lease).
 //
 // Counters in reports are those since the grant, and O adds what is new to it. So a
 // lost report costs nothing, and one that comes twice adds nothing. F keeps the last

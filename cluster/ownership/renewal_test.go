@@ -362,3 +362,110 @@ func TestFR15_DELEGATED_WhoDiesWithoutAWordWasNotIdle(t *testing.T) {
 	}
 	c.wantNoneLent()
 }
+
+// Revocations are counted when all before them have been carried out, or are settled:
+// also those that came before one that was lost, and where numbers begin anew.
+func TestNT4_DESIGN5_RevocationsAreCountedInOrder(t *testing.T) {
+	for _, base := range []uint32{0, ^uint32(3)} {
+		l := lender{settled: base, newest: base}
+		for i, step := range []struct {
+			settle        bool
+			number, wants uint32
+		}{
+			{false, 1, 1}, {false, 1, 1}, {false, 3, 1}, {false, 4, 1}, {false, 2, 4}, // the second came late
+			{false, 6, 4}, {false, 8, 4}, {true, 4, 4}, {true, 5, 6}, {true, 3, 6}, // the fifth never did
+			{false, 7, 8}, {false, 12, 8}, {true, 10, 10}, {false, 9, 10}, {false, 11, 12}, {true, 20, 20},
+		} {
+			if step.settle {
+				l.settle(base + step.number)
+			} else {
+				l.carried(base + step.number)
+			}
+			if l.settled != base+step.wants {
+				t.Fatalf("from %d, step %d: %d are carried out, want %d", base, i, l.settled-base, step.wants)
+			}
+		}
+		if len(l.early) != 0 || l.newest != base+20 {
+			t.Errorf("from %d: %d are kept, the newest is %d", base, len(l.early), l.newest-base)
+		}
+
+		b := borrower{revoked: base}
+		for i := range uint32(4) {
+			b.revoked++
+			b.calls = append(b.calls, call{id: uint16(i), until: 100})
+		}
+		b.call(base + 2).done = true
+		if b.settle(10); b.settled() != base {
+			t.Errorf("from %d: %d are settled before the first", base, b.settled()-base)
+		}
+		b.call(base + 1).done = true
+		if b.settle(10); b.settled() != base+2 || b.call(base+2) != nil || b.call(base+3).id != 2 || b.call(base+5) != nil {
+			t.Errorf("from %d: %d are settled, want two", base, b.settled()-base)
+		}
+		if b.settle(100); b.settled() != base+4 || b.call(base+4) != nil {
+			t.Errorf("from %d: %d are settled when nothing can be in force, want four", base, b.settled()-base)
+		}
+	}
+}
+
+// What was given up is not called back again by ageing. So the renewal that nobody can
+// use has it repeated, and the others keep their leases.
+func TestNT4_DESIGN5_ALostRevocationOfWhatIsGivenUpIsRepeated(t *testing.T) {
+	c, k, other, sent := two(t)
+	lost := 0
+	c.snatch = func(q delivery) bool {
+		if isRevocation(q.m) && q.m.(*wire.Delegate).Key == k && lost == 0 {
+			lost++
+			return true
+		}
+		return false
+	}
+	n := c.nodes[1]
+	n.core.remove(n.table.Lookup(k).Slot(), true)
+	gone := c.now
+	for c.now < gone+5*second {
+		c.stays(2, tcp(other, ACK), sent)
+		c.wantKnown()
+		c.run(100 * ms)
+		if c.now > gone+1500*ms && c.delegated(2, k) {
+			t.Fatal("still in force")
+		}
+	}
+	if lost != 1 {
+		t.Error("nothing was lost: nothing was tested")
+	}
+}
+
+// A grant that comes after it was revoked begins nothing, although nobody here remembers
+// the revocation but by its number.
+func TestNT4_DESIGN5_AGrantAfterItsRevocationBeginsNothing(t *testing.T) {
+	c := natCluster(t, 1, 2)
+	k := inside(1, packet.ProtoTCP)
+	var grant *wire.Delegate
+	c.snatch = func(q delivery) bool {
+		if isGrant(q.m) && grant == nil {
+			grant = q.m.(*wire.Delegate)
+			return true
+		}
+		return false
+	}
+	var sent [2]uint64
+	c.pass(1, tcp(k, SYN), &sent)
+	c.run(5 * ms)
+	reply := c.flow(1, k).Key[1]
+	c.pass(1, tcp(reply, SYN|ACK), &sent)
+	for grant == nil {
+		c.pass(2, tcp(k, ACK), &sent)
+		c.run(100 * ms)
+	}
+	c.revokeAt(1, k)
+	c.run(300 * ms)
+	if n := len(c.nodes[2].core.ending.list); n != 0 {
+		t.Fatalf("%d are ending", n)
+	}
+	c.nodes[2].core.Message(c.now, 1, grant)
+	c.wantKnown()
+	if c.delegated(2, k) {
+		t.Error("in force")
+	}
+}
