@@ -15,7 +15,7 @@ var (
 	seeds   = flag.Int("seeds", 40, "seeds to play of every scenario")
 	first   = flag.Uint64("first", 1, "first seed")
 	history = flag.Bool("history", false, "print the history of every run (use with -seeds 1)")
-	numbers = flag.Bool("sequences", false, "every seed with sequence numbers that carry the owner (FR5), and not only half of them")
+	numbers = flag.String("numbers", "", "of TCP initiators (FR5): given, own or mixed, for every seed; unset: a half of them given, and a quarter each of the others")
 	watch   = flag.Int("watch", 0, "with -history: the conversation whose roles and messages are shown, from 1")
 )
 
@@ -52,7 +52,12 @@ func playTown(t *testing.T, cfg Config, seed uint64) Result {
 // settle gives a scenario what depends on the seed and on the flags.
 func settle(cfg Config, seed uint64) Config {
 	cfg.Seed, cfg.Watch, cfg.Nodes = seed, *watch, sizes[seed%uint64(len(sizes))]
-	cfg.Sequences = *numbers || seed>>3&1 == 0 // sizes change with the lower bits
+	switch { // sizes change with the lower bits
+	case *numbers == "own" || *numbers == "" && seed>>3&3 == 1:
+		cfg.Numbers = Own
+	case *numbers == "mixed" || *numbers == "" && seed>>3&3 == 3:
+		cfg.Numbers = Mixed
+	}
 	if *history {
 		cfg.Trace = func(at int64, line string) { fmt.Printf("%10.3f ms  %s\n", float64(at-1000*second)/1e6, line) }
 	}

@@ -1,0 +1,175 @@
+package ownership
+
+import (
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// segment is one of direction k, with these numbers.
+func segment(k packet.FlowKey, flags uint8, seq, ack uint32) Packet {
+	p := tcp(k, flags)
+	p.Seq, p.Ack = seq, ack
+	return p
+}
+
+// leaves is what a packet says when it has left with a verdict: sequence number and
+// acknowledgement.
+func (c *cluster) leaves(at wire.NodeID, v Verdict, p Packet) (seq, ack uint32) {
+	c.t.Helper()
+	wantForward(c.t, v)
+	by, back := c.nodes[at].table.Flow(v.Slot).Shift(int(v.Dir))
+	return p.Seq + by, p.Ack + back
+}
+
+// sends sends a packet into a node, and fails unless it leaves with these numbers.
+func (c *cluster) sends(id wire.NodeID, p Packet, seq, ack uint32) {
+	c.t.Helper()
+	at, v := c.at(id, p)
+	if s, a := c.leaves(at, v, p); s != seq || p.Flags&ACK != 0 && a != ack {
+		c.t.Errorf("%v, flags %#x, left with %d and %d, want %d and %d", p.Key, p.Flags, s, a, seq, ack)
+	}
+}
+
+// inMode is a cluster whose nodes give numbers, or let initiators keep theirs, or do not
+// know of any.
+func inMode(t *testing.T, mode string, ids ...wire.NodeID) *cluster {
+	if mode == "none" {
+		return newCluster(t, ids...)
+	}
+	c := newSequenced(t, ids...)
+	for _, n := range c.nodes {
+		n.core.cfg.KeepNumbers = mode == "kept"
+	}
+	return c
+}
+
+var modes = []string{"given", "kept", "none"}
+
+// TestFR5_TR2_AHalfOpenConnectionIsFoundOut: the responder still has a connection that
+// its initiator, and the cluster, do not know any more (RFC 9293, 3.5.1). It answers the
+// SYN of the next one with what it expects in the old one; the initiator resets that, and
+// opens again.
+func TestFR5_TR2_AHalfOpenConnectionIsFoundOut(t *testing.T) {
+	const expects, says = 90_000_000, 7000 // the responder's, of the old connection
+	for _, mode := range modes {
+		c := inMode(t, mode, 1, 2, 3)
+		k := c.keyDirectedBy(packet.ProtoTCP, 2)
+		_, v := c.at(1, syn(k, 5000))
+		wantForward(t, v)
+		delta := c.nodes[1].table.Flow(v.Slot).SeqDelta
+		c.run(20 * ms)
+		c.sends(2, segment(k.Reverse(), ACK, says, expects), says, expects-delta)
+		c.sends(3, segment(k, RST, expects-delta, 0), expects, 0)
+		c.run(20 * ms)
+
+		again := syn(k, 5000)
+		at, v := c.at(1, again)
+		isn, _ := c.leaves(at, v, again)
+		c.run(20 * ms)
+		c.sends(2, synAck(k.Reverse(), isn), 7000, 5001)
+		c.sends(3, segment(k, ACK, 5001, 7001), isn+1, 7001)
+		c.run(1100 * ms)
+		if f := c.flow(c.oneOwner(k), k); f.State != uint8(flowtable.TCPEstablished) {
+			t.Errorf("%s: %v", mode, flowtable.TCPState(f.State))
+		}
+	}
+}
+
+// TestFR5_AnInitiatorTriesAgainWithAnotherNumber from the same ports, lower or higher,
+// because nobody answered. Should the responder have heard of the first SYN only, the
+// initiator resets that and repeats its own. Then the connection is established, and the
+// fast path gets it.
+func TestFR5_AnInitiatorTriesAgainWithAnotherNumber(t *testing.T) {
+	for _, mode := range modes {
+		for _, isns := range [][2]uint32{{5000, 3_000_000_000}, {3_000_000_000, 5000}, {5000, 6000}} {
+			for _, stale := range []bool{false, true} {
+				c := inMode(t, mode, 1, 2, 3)
+				k := c.keyDirectedBy(packet.ProtoTCP, 2)
+				opens := func(isn uint32) (got uint32) {
+					p := syn(k, isn)
+					at, v := c.at(1, p)
+					got, _ = c.leaves(at, v, p)
+					c.run(20 * ms)
+					return got
+				}
+				first, second := opens(isns[0]), opens(isns[1])
+				if stale {
+					answer := synAck(k.Reverse(), first)
+					c.sends(2, answer, answer.Seq, isns[0]+1)
+					c.sends(3, segment(k, RST, isns[0]+1, 0), first+1, 0)
+					c.run(20 * ms)
+					second = opens(isns[1])
+				}
+				c.sends(2, synAck(k.Reverse(), second), 7000, isns[1]+1)
+				c.sends(1, segment(k, ACK, isns[1]+1, 7001), second+1, 7001)
+				c.run(1100 * ms)
+				f := c.flow(1, k)
+				if f.State != uint8(flowtable.TCPEstablished) || f.Flags&flowtable.FlowPunt != 0 {
+					t.Errorf("%s, %v, the first was answered %v: %v, flags %#x", mode, isns, stale, flowtable.TCPState(f.State), f.Flags)
+				}
+			}
+		}
+	}
+}
+
+// TestFR5_AnInitiatorTriesAgainWithAKey: the segments of the second attempt are signed
+// (RFC 2385, RFC 5925), and leave as they come.
+func TestFR5_AnInitiatorTriesAgainWithAKey(t *testing.T) {
+	c := newSequenced(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 2)
+	c.at(1, syn(k, 5000))
+	c.run(20 * ms)
+	p := syn(k, 900_000)
+	p.Signed = true
+	c.sends(1, p, 900_000, 0)
+	c.sends(3, synAck(k.Reverse(), 900_000), 7000, 900_001)
+	c.sends(1, segment(k, ACK, 900_001, 7001), 900_001, 7001)
+	c.run(1100 * ms)
+	if f := c.flow(1, k); f.State != uint8(flowtable.TCPEstablished) || f.Flags&flowtable.FlowPunt != 0 {
+		t.Errorf("%v, flags %#x", flowtable.TCPState(f.State), f.Flags)
+	}
+	if d := c.nodes[2].copies.SeqDelta(k); d != 0 {
+		t.Errorf("the copy shifts by %d", d)
+	}
+}
+
+// TestFR5_AnythingInTheMiddleIsShifted: whatever one end says of the other's numbers, or of its
+// own, leaves as the other knows it; a keepalive is one less (RFC 9293, 3.8.4), and nothing
+// is near.
+func TestFR5_AnythingInTheMiddleIsShifted(t *testing.T) {
+	c := newSequenced(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 2)
+	p := syn(k, 5000)
+	at, v := c.at(1, p)
+	isn, _ := c.leaves(at, v, p)
+	by := isn - 5000
+	c.run(20 * ms)
+	c.sends(2, synAck(k.Reverse(), isn), 7000, 5001)
+	for name, p := range map[string]Packet{
+		"the initiator's keepalive":       segment(k, ACK, 5000, 7001),
+		"its SYN, repeated":               segment(k, SYN, 5000, 0),
+		"its reset":                       segment(k, RST, 5001, 0),
+		"the responder's keepalive":       segment(k.Reverse(), ACK, 7000, isn+1),
+		"its SYN-ACK, repeated":           segment(k.Reverse(), SYN|ACK, 7000, isn+1),
+		"its acknowledgement of long ago": segment(k.Reverse(), ACK, 7001, isn-1<<30),
+		"its reset, without ACK":          segment(k.Reverse(), RST, 7001, 0),
+		"its reset, with ACK":             segment(k.Reverse(), RST|ACK, 7001, isn+1),
+	} {
+		n := c.nodes[1]
+		f := *n.table.Flow(n.table.Lookup(k).Slot())
+		want, ack := p.Seq, p.Ack
+		if p.Key == k {
+			want += by
+		} else if p.Flags&ACK != 0 {
+			ack -= by
+		}
+		t.Run(name, func(t *testing.T) {
+			c.t = t
+			c.sends(1, p, want, ack)
+		})
+		*n.table.Flow(n.table.Lookup(k).Slot()) = f // as if nothing had come
+	}
+}
