@@ -173,3 +173,133 @@ func TestFR5_AnythingInTheMiddleIsShifted(t *testing.T) {
 		*n.table.Flow(n.table.Lookup(k).Slot()) = f // as if nothing had come
 	}
 }
+
+// TestFR5_FR14_TheNextConnectionWithTheSamePortsHasItsOwnNumbers: it begins at a node that
+// knows nothing of the one before, whose owner keeps the closed entry for a while, and goes
+// on with the connection: by the number that the responder knows, which is the other
+// node's, and with an answer that has waited there.
+func TestFR5_FR14_TheNextConnectionWithTheSamePortsHasItsOwnNumbers(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		c := newSequenced(t, 1, 2, 3)
+		k := c.keyDirectedBy(packet.ProtoTCP, 3)
+		p := syn(k, 5000)
+		at, v := c.at(1, p)
+		isn, _ := c.leaves(at, v, p)
+		c.run(20 * ms)
+		c.sends(1, synAck(k.Reverse(), isn), 7000, 5001)
+		c.sends(1, segment(k, ACK, 5001, 7001), isn+1, 7001)
+		c.sends(1, segment(k.Reverse(), RST, 7001, 0), 7001, 0)
+		if f := c.flow(1, k); f.State != uint8(flowtable.TCPClosed) {
+			t.Fatal(flowtable.TCPState(f.State))
+		}
+
+		p = syn(k, 80_000_000)
+		v = c.nodes[2].core.Packet(c.now, &p)
+		next, _ := c.leaves(2, v, p)
+		if gone { // just now its time is over
+			n := c.nodes[1]
+			n.core.closeFlow(n.table.Lookup(k).Slot())
+		}
+		c.run(2 * ms) // the owner of the first one has heard of the second
+		c.sends(2, synAck(k.Reverse(), next), 7000, 80_000_001)
+		c.sends(3, segment(k, ACK, 80_000_001, 7001), next+1, 7001)
+		c.run(1100 * ms)
+		owner := c.oneOwner(k)
+		f := c.flow(owner, k)
+		if f.State != uint8(flowtable.TCPEstablished) || f.Flags&flowtable.FlowPunt != 0 {
+			t.Errorf("ended %v: %v at node %d, flags %#x", gone, flowtable.TCPState(f.State), owner, f.Flags)
+		}
+		if holder := c.order().Backup(k, owner); c.nodes[holder].copies.SeqDelta(k) != next-80_000_000 {
+			t.Errorf("ended %v: the copy shifts by %d, the connection by %d", gone, c.nodes[holder].copies.SeqDelta(k), next-80_000_000)
+		}
+	}
+}
+
+// TestFR5_RollingChange: the nodes are restarted one after the other with the other
+// setting, and keep their tables. What began with either goes on with the numbers it has,
+// at its owner, at whoever takes it over, and at who has the other setting; and while there
+// are both, new connections of both kinds are established from wherever their packets
+// enter.
+func TestFR5_RollingChange(t *testing.T) {
+	for _, from := range []bool{false, true} { // numbers are kept before
+		c := newSequenced(t, 1, 2, 3)
+		keep := func(id wire.NodeID, keep bool) { c.nodes[id].core.cfg.KeepNumbers = keep }
+		type open struct {
+			k   packet.FlowKey
+			isn uint32 // as the responder knows it
+		}
+		var all []open
+		opens := func(id wire.NodeID) {
+			k := inside(byte(len(all)), packet.ProtoTCP)
+			p := syn(k, 5000)
+			at, v := c.at(id, p)
+			isn, _ := c.leaves(at, v, p)
+			if (isn == 5000) != c.nodes[id].core.cfg.KeepNumbers {
+				t.Errorf("node %d, which keeps numbers %v, gave %d", id, c.nodes[id].core.cfg.KeepNumbers, isn)
+			}
+			c.sends(id%3+1, synAck(k.Reverse(), isn), 7000, 5001) // as soon as it can be
+			c.sends((id+1)%3+1, segment(k, ACK, 5001, 7001), isn+1, 7001)
+			all = append(all, open{k, isn})
+		}
+		goOn := func(entries ...wire.NodeID) {
+			for _, o := range all {
+				for _, id := range entries {
+					c.sends(id, segment(o.k, ACK, 5001, 7001), o.isn+1, 7001)
+					c.sends(id, segment(o.k.Reverse(), ACK, 7001, o.isn+1), 7001, 5001)
+				}
+			}
+		}
+		for id := wire.NodeID(1); id <= 3; id++ {
+			keep(id, from)
+		}
+		for restarted := wire.NodeID(0); restarted <= 3; restarted++ {
+			if restarted > 0 {
+				keep(restarted, !from)
+			}
+			for id := wire.NodeID(1); id <= 3; id++ {
+				for range 8 {
+					opens(id)
+				}
+			}
+			c.run(50 * ms)
+			goOn(1, 2, 3)
+		}
+		keep(3, from) // both again, and a death
+		c.kill(2)
+		c.apply(1, 2, 1, 3)
+		c.run(200 * ms)
+		goOn(1, 3)
+	}
+}
+
+// TestFR5_FR14_ASynThatNodesOfBothSettingsHaveSent: whichever copy the responder has got,
+// both ends understand each other by the owner that remains.
+func TestFR5_FR14_ASynThatNodesOfBothSettingsHaveSent(t *testing.T) {
+	for _, keeps := range []wire.NodeID{1, 2} {
+		for _, got := range []wire.NodeID{1, 2} {
+			for entry := wire.NodeID(1); entry <= 3; entry++ {
+				c := newSequenced(t, 1, 2, 3)
+				c.nodes[keeps].core.cfg.KeepNumbers = true
+				k := c.keyDirectedBy(packet.ProtoTCP, 3)
+				numbers := map[wire.NodeID]uint32{}
+				for _, id := range []wire.NodeID{1, 2} {
+					p := syn(k, 5000)
+					at, v := c.at(id, p)
+					numbers[at], _ = c.leaves(at, v, p)
+				}
+				if len(numbers) != 2 || numbers[keeps] != 5000 || numbers[3-keeps] == 5000 {
+					t.Fatalf("numbers %v", numbers)
+				}
+				c.run(5 * ms) // one of the two has won
+				isn := numbers[got]
+				c.sends(entry, synAck(k.Reverse(), isn), 7000, 5001)
+				c.sends(entry, segment(k, ACK, 5001, 7001), isn+1, 7001)
+				c.run(1100 * ms)
+				f := c.flow(c.oneOwner(k), k)
+				if f.State != uint8(flowtable.TCPEstablished) || f.Flags&flowtable.FlowPunt != 0 {
+					t.Errorf("node %d keeps, the responder got that of %d: %v, flags %#x", keeps, got, flowtable.TCPState(f.State), f.Flags)
+				}
+			}
+		}
+	}
+}
