@@ -201,6 +201,9 @@ func TestFR5_FR14_TheNextConnectionWithTheSamePortsHasItsOwnNumbers(t *testing.T
 			n.core.closeFlow(n.table.Lookup(k).Slot())
 		}
 		c.run(2 * ms) // the owner of the first one has heard of the second
+		if f := c.flow(1, k); f.Flags&flowtable.FlowPunt == 0 {
+			t.Errorf("ended %v: numbers that are not proven are left to the fast path", gone)
+		}
 		c.sends(2, synAck(k.Reverse(), next), 7000, 80_000_001)
 		c.sends(3, segment(k, ACK, 80_000_001, 7001), next+1, 7001)
 		c.run(1100 * ms)
@@ -300,6 +303,27 @@ func TestFR5_FR14_ASynThatNodesOfBothSettingsHaveSent(t *testing.T) {
 					t.Errorf("node %d keeps, the responder got that of %d: %v, flags %#x", keeps, got, flowtable.TCPState(f.State), f.Flags)
 				}
 			}
+		}
+	}
+}
+
+// TestFR5_DESIGN5_DelegatesHearOfOtherNumbers: what an owner has lent ends when it is
+// granted the connection with others, of another side of a partition.
+func TestFR5_DESIGN5_DelegatesHearOfOtherNumbers(t *testing.T) {
+	c := newSequenced(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 2)
+	c.talk(k, 2, 3)
+	conn := c.nodes[1].core.connOf(c.flow(1, k))
+	conn.SeqDelta, conn.Gen = conn.SeqDelta+1<<20, conn.Gen+1
+	c.nodes[2].core.keepGranted(1, &conn)
+	c.nodes[2].core.grant(1, conn, true)
+	c.run(2 * ms)
+	if d := c.flow(1, k).SeqDelta; d != conn.SeqDelta {
+		t.Fatalf("shifts by %d, want %d", d, conn.SeqDelta)
+	}
+	for id := wire.NodeID(2); id <= 3; id++ {
+		if c.delegated(id, k) || c.delegated(id, k.Reverse()) {
+			t.Errorf("node %d goes on with the old ones", id)
 		}
 	}
 }
