@@ -327,3 +327,25 @@ func TestFR5_DESIGN5_DelegatesHearOfOtherNumbers(t *testing.T) {
 		}
 	}
 }
+
+// TestFR5_SimultaneousOpen (RFC 9293, 3.5, figure 8) through one node: both SYNs cross, and
+// each end answers the other's.
+func TestFR5_SimultaneousOpen(t *testing.T) {
+	for _, mode := range modes {
+		c := inMode(t, mode, 1, 2, 3)
+		k := c.keyDirectedBy(packet.ProtoTCP, 2)
+		p := syn(k, 5000)
+		at, v := c.at(1, p)
+		isn, _ := c.leaves(at, v, p)
+		c.run(20 * ms)
+		c.sends(1, segment(k.Reverse(), SYN, 7000, 0), 7000, 0)
+		c.sends(1, segment(k, SYN|ACK, 5000, 7001), isn, 7001)
+		c.sends(3, segment(k.Reverse(), SYN|ACK, 7000, isn+1), 7000, 5001)
+		c.sends(1, segment(k, ACK, 5001, 7001), isn+1, 7001)
+		c.sends(2, segment(k.Reverse(), ACK, 7001, isn+1), 7001, 5001)
+		c.run(1100 * ms)
+		if f := c.flow(1, k); f.State != uint8(flowtable.TCPEstablished) || f.Flags&flowtable.FlowPunt != 0 {
+			t.Errorf("%s: %v, flags %#x", mode, flowtable.TCPState(f.State), f.Flags)
+		}
+	}
+}
