@@ -41,19 +41,24 @@ type Conn struct {
 	MappedSource      netip.AddrPort `json:"mapped_source,omitzero"`
 	MappedDestination netip.AddrPort `json:"mapped_destination,omitzero"`
 
-	In      string    `json:"in,omitempty"` // interfaces; where initiator and responder are
-	Out     string    `json:"out,omitempty"`
-	Roles   Roles     `json:"roles"`
-	Owner   string    `json:"owner"`             // name of the owner
-	Backup  string    `json:"backup,omitempty"`  // name of the node that confirmed the newest state; owner only
-	State   string    `json:"state,omitempty"`   // of TCP
-	Rule    string    `json:"rule,omitempty"`    // that allowed it; default = by trust
-	Gen     uint32    `json:"gen"`               // ownership generation
-	IdleMS  int64     `json:"idle_ms"`           // since the last packet this node saw
-	AgeMS   int64     `json:"age_ms,omitempty"`  // owner only
-	Timeout int       `json:"timeout,omitempty"` // idle seconds that end it
-	Packets [2]uint64 `json:"packets"`           // from initiator, from responder
-	Bytes   [2]uint64 `json:"bytes"`             // IP total length
+	In      string `json:"in,omitempty"` // interfaces; where initiator and responder are
+	Out     string `json:"out,omitempty"`
+	Roles   Roles  `json:"roles"`
+	Owner   string `json:"owner"`             // name of the owner
+	Backup  string `json:"backup,omitempty"`  // name of the node that confirmed the newest state; owner only
+	State   string `json:"state,omitempty"`   // of TCP
+	Rule    string `json:"rule,omitempty"`    // that allowed it; default = by trust
+	Gen     uint32 `json:"gen"`               // ownership generation
+	IdleMS  int64  `json:"idle_ms"`           // since the last packet this node saw
+	AgeMS   int64  `json:"age_ms,omitempty"`  // owner only
+	Timeout int    `json:"timeout,omitempty"` // idle seconds that end it
+
+	// SequenceShift is by how much further on the responder knows the initiator's TCP
+	// sequence numbers, modulo 2^32; owner and keeper of the copy only (FR5).
+	SequenceShift uint32 `json:"sequence_shift,omitempty"`
+
+	Packets [2]uint64 `json:"packets"` // from initiator, from responder
+	Bytes   [2]uint64 `json:"bytes"`   // IP total length
 
 	LentTo        []Delegation `json:"lent_to,omitempty"`        // owner only: what other nodes forward by themselves
 	DelegatedFrom *Delegation  `json:"delegated_from,omitempty"` // forwarder only: this direction leaves here

@@ -21,6 +21,7 @@ type pkt struct {
 	flags      string // TCP: letters of FSRPAU
 	seq, ack   uint32
 	window     uint16
+	urgent     uint16 // offset of the last urgent byte
 	tcpOptions []layers.TCPOption
 	icmpType   uint8
 	noUDPSum   bool
@@ -81,7 +82,7 @@ func (p pkt) transport(t testing.TB, ip *layers.IPv4) []gopacket.SerializableLay
 	t.Helper()
 	switch p.key.Proto {
 	case packet.ProtoTCP:
-		tcp := &layers.TCP{SrcPort: layers.TCPPort(p.key.SrcPort), DstPort: layers.TCPPort(p.key.DstPort), Seq: p.seq, Ack: p.ack, Window: p.window, Options: p.tcpOptions}
+		tcp := &layers.TCP{SrcPort: layers.TCPPort(p.key.SrcPort), DstPort: layers.TCPPort(p.key.DstPort), Seq: p.seq, Ack: p.ack, Window: p.window, Urgent: p.urgent, Options: p.tcpOptions}
 		for _, f := range p.flags {
 			switch f {
 			case 'F':

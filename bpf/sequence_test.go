@@ -218,3 +218,58 @@ func TestFR5_HeaderBehindTheEndIsDropped(t *testing.T) {
 	in[46] = 15 << 4 // 40 bytes of options, which are not there
 	n.runData(in).want(t, bpf.DropBadL4)
 }
+
+// TestFR5_SegmentsThatCarryNoNewData are shifted like any other: keepalives, which are
+// one byte back (RFC 9293, 3.8.4), FINs, urgent data, whose pointer counts from the
+// sequence number and stays (RFC 6093), acknowledgements of what was sent long ago, and
+// numbers that pass 2^32.
+func TestFR5_SegmentsThatCarryNoNewData(t *testing.T) {
+	for name, c := range map[string]func(p *pkt){
+		"keepalive":             func(p *pkt) { p.seq--; p.payload = nil },
+		"keepalive with a byte": func(p *pkt) { p.seq--; p.payload = []byte{0} },
+		"FIN":                   func(p *pkt) { p.flags, p.payload = "FA", nil },
+		"urgent":                func(p *pkt) { p.flags, p.urgent = "PAU", 7 },
+		"pointer without URG":   func(p *pkt) { p.urgent = 7 },
+		"of long ago":           func(p *pkt) { p.seq -= 1 << 30; p.ack -= 1 << 30 },
+		"at the end of numbers": func(p *pkt) { p.seq, p.ack = 0xffffffff, 0 },
+		"timestamps":            func(p *pkt) { p.tcpOptions = []layers.TCPOption{nop, nop, timestamps()} },
+		"one block beside timestamps": func(p *pkt) {
+			p.tcpOptions = []layers.TCPOption{nop, nop, timestamps(), nop, nop, sack(5, 6)}
+		},
+		"two blocks, odd": func(p *pkt) { p.tcpOptions = []layers.TCPOption{nop, sack(5, 6, 7, 8), timestamps()} },
+	} {
+		for dir := range 2 {
+			n := newNode(t, 1)
+			_, f := n.addFlow(tcpKey, sequenced)
+			n.enterBy([]uint32{inside, outside}[dir])
+			p := from(f.Key[dir])
+			c(&p)
+			in := p.bytes(t)
+			want := p.sentTo([][6]uint8{serverMAC, clientMAC}[dir])
+			if dir == 0 {
+				want.seq += seqDelta
+			} else {
+				want.ack -= seqDelta
+				want.tcpOptions = shiftedBack(p.tcpOptions)
+			}
+			t.Run(name, func(t *testing.T) {
+				wantBytes(t, n.runData(in).want(t, bpf.ForwardOwner).packet, want.bytes(t))
+			})
+		}
+	}
+}
+
+// shiftedBack are options of the responder as the initiator gets them.
+func shiftedBack(options []layers.TCPOption) (list []layers.TCPOption) {
+	for _, o := range options {
+		if o.OptionType == layers.TCPOptionKindSACK {
+			var edges []uint32
+			for at := 0; at < len(o.OptionData); at += 4 {
+				edges = append(edges, binary.BigEndian.Uint32(o.OptionData[at:])+^uint32(seqDelta)+1)
+			}
+			o = sack(edges...)
+		}
+		list = append(list, o)
+	}
+	return list
+}

@@ -32,7 +32,7 @@ type Cluster struct {
 	OwnerOnly bool
 
 	// Sequences: owners give the initiators of TCP connections other sequence numbers,
-	// which carry the owner (FR5; tcp.sequence_randomization).
+	// which carry the owner (FR5; tcp.sequence_randomization). Default true.
 	Sequences bool
 }
 
@@ -95,6 +95,8 @@ func ParseCluster(file string, data []byte) (*Cluster, error) {
 		Timeouts: flowtable.DefaultTimeouts(),
 		Health:   defaultHealth(),
 		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20, Delegations: 1 << 18},
+
+		Sequences: true,
 	}
 	// Rules name interfaces, so they are read after them wherever they stand.
 	var rules, translation *value
@@ -107,8 +109,8 @@ func ParseCluster(file string, data []byte) (*Cluster, error) {
 		field{"timeouts", false, "timeouts: {udp: 2m}", func(v value) { readTimeouts(v, &c.Timeouts) }},
 		field{"health", false, "health: {hold_time: 3s}", c.Health.read},
 		field{"forwarding", false, "forwarding: delegate", func(v value) { c.OwnerOnly = v.choice("delegate", "owner-only") == "owner-only" }},
-		field{"tcp", false, "tcp: {sequence_randomization: true}", func(v value) {
-			v.fields(field{"sequence_randomization", false, "sequence_randomization: true", func(v value) { c.Sequences = v.choice("true", "false") == "true" }})
+		field{"tcp", false, "tcp: {sequence_randomization: false}", func(v value) {
+			v.fields(field{"sequence_randomization", false, "sequence_randomization: false", func(v value) { c.Sequences = v.choice("true", "false") == "true" }})
 		}},
 		field{"limits", false, "limits: {connections: 1048576}", c.Limits.read},
 	)

@@ -120,6 +120,8 @@ func TestExampleCluster(t *testing.T) {
 		Timeouts: flowtable.DefaultTimeouts(),
 		Health:   defaultHealth(),
 		Limits:   Limits{Connections: 1 << 20, Forwards: 1 << 20, Delegations: 1 << 18},
+
+		Sequences: true,
 	}
 	if diff := cmp.Diff(want, got, compareAddrs); diff != "" {
 		t.Error(diff)

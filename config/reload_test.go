@@ -46,7 +46,7 @@ func TestNT7_OnlyPolicyAndNATReload(t *testing.T) {
 		{"hold_time: 3s", "hold_time: 4s", false, "health"},
 		{"connections: 4096", "connections: 8192", false, "limits"},
 		{"timeouts: {", "forwarding: owner-only\ntimeouts: {", false, "forwarding"},
-		{"timeouts: {", "tcp: {sequence_randomization: true}\ntimeouts: {", false, "tcp.sequence_randomization"},
+		{"timeouts: {", "tcp: {sequence_randomization: false}\ntimeouts: {", false, "tcp.sequence_randomization"},
 		{"trust: 0,", "trust: 1,", false, "cluster.yaml:4: interfaces.outside"},
 		{"  outside: {device: out0", "  more: {device: x0, trust: 5, cluster_address: 10.9.0.254/24, pool: 10.9.0.1-10.9.0.9}\n  outside: {device: out0", true, "interfaces"},
 	} {

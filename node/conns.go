@@ -83,7 +83,7 @@ func (n *Node) ownedEntry(slot uint32, f *flowtable.FlowSlot, tick uint32) entry
 	c.Backup = memberName(v, backup)
 	c.State = tcpState(f.State)
 	c.Rule = n.ruleName(f.Rule)
-	c.Gen, c.Timeout = f.Gen, int(f.Timeout)
+	c.Gen, c.Timeout, c.SequenceShift = f.Gen, int(f.Timeout), f.SeqDelta
 	c.IdleMS, c.AgeMS = ms(flowtable.Since(tick, f.LastActive())), ms(flowtable.Since(tick, f.Created))
 	if !e.mapping() { // whose counters are of connections, not of packets
 		for d := range 2 {
@@ -124,7 +124,7 @@ func (n *Node) copiedEntry(b *flowtable.Backup, tick uint32) entry {
 	c.Owner = livingOwner(v, b)
 	c.State = tcpState(b.State)
 	c.Rule = n.ruleName(b.Rule)
-	c.Gen, c.Timeout = b.Gen, int(b.Timeout)
+	c.Gen, c.Timeout, c.SequenceShift = b.Gen, int(b.Timeout), n.copies.SeqDelta(first)
 	c.IdleMS = ms(flowtable.Since(tick, b.Confirmed))
 	return e
 }

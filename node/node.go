@@ -257,7 +257,7 @@ func (n *Node) openCore() error {
 		},
 		Ownership: ownership.Config{
 			Table: n.table, Copies: n.copies, Router: router{n}, Policy: judge,
-			Timeouts: cl.Timeouts, Sequences: sequences(cl.Sequences, n.cfg.Keys.Seed), OrderKey: orderKey(n.cfg.Keys.Seed), MaxHeld: holdFrames / 2,
+			Timeouts: cl.Timeouts, Sequences: sequence.Of(n.cfg.Keys.Seed), KeepNumbers: !cl.Sequences, OrderKey: orderKey(n.cfg.Keys.Seed), MaxHeld: holdFrames / 2,
 			OwnerOnly: cl.OwnerOnly, MaxLent: cl.Limits.Delegations,
 			// A member that died unnoticed is waited for until it is removed.
 			SettleTime: max(3*time.Second, cl.Health.HoldTime),
@@ -310,14 +310,6 @@ func reasonField(why string) zap.Field {
 		return zap.Skip()
 	}
 	return zap.String("why", why)
-}
-
-// sequences are the numbers of TCP initiators (FR5), nil where they keep their own.
-func sequences(on bool, seed [32]byte) *sequence.Space {
-	if !on {
-		return nil
-	}
-	return sequence.Of(seed)
 }
 
 // orderKey derives the key of the director order from the cluster's seed: the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"cohort/api"
 	"cohort/flowtable"
 	"cohort/packet"
 	"cohort/packet/packettest"
@@ -55,6 +56,28 @@ func TestFR5_SlowPathShiftsAsTheFastPathDoes(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Errorf("%s, translated %v:\n%x, want\n%x", name, nat, got, want)
 			}
+		}
+	}
+}
+
+// TestFR5_MG1_OwnerAndCopyShowTheShift: who compares captures of both sides needs it.
+func TestFR5_MG1_OwnerAndCopyShowTheShift(t *testing.T) {
+	const by = 0x9abcdef0
+	k := packet.FlowKey{Src: packet.Addr{10, 1, 0, 7}, Dst: packet.Addr{192, 0, 2, 80}, SrcPort: 40000, DstPort: 443, Proto: packet.ProtoTCP}
+	c := newTestCluster(t, 2)
+	n := c.nodes[0]
+	if _, err := n.table.InsertFlow(flowtable.FlowSlot{Key: [2]packet.FlowKey{k, k.Reverse()}, Flags: flowtable.FlowLive, State: uint8(flowtable.TCPEstablished), SeqDelta: by}); err != nil {
+		t.Fatal(err)
+	}
+	m := c.nodes[1]
+	if err := m.copies.Put(flowtable.Backup{Key: flowtable.Pack(k), Owner: 1, State: uint8(flowtable.TCPEstablished)}); err != nil {
+		t.Fatal(err)
+	}
+	m.copies.SetSeqDelta(k, by)
+	for _, n := range []*testNode{n, m} {
+		list := n.conns(api.ConnFilter{Port: 40000})
+		if len(list) != 1 || list[0].SequenceShift != by {
+			t.Errorf("shown: %+v", list)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (n *node) boot() {
 		},
 		Health: core.Health{Rejoin: soon()},
 		Ownership: ownership.Config{
-			Sequences: w.sequences(), Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
+			Sequences: n.w.sequences(), KeepNumbers: n.keepsNumbers(), Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
 			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, Exposed: n.exposed, Lease: w.cfg.Lease, OwnerOnly: w.cfg.OwnerOnly, AgeEvery: w.cfg.AgeEvery, Slice: slice, LentAbove: 1, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
 		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64())},

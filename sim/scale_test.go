@@ -30,22 +30,33 @@ func TestDESIGN8_ModelOfScaling(t *testing.T) {
 						Conns: z.conns, Flows: 4096, Duration: 4 * time.Second, Steps: 100, Hold: 3 * time.Second,
 					})
 					t.Logf("%+v", s)
-					s.wantModel(t, nat, ownerOnly)
+					s.wantModel(t, nat, ownerOnly, Given)
 				})
 			}
 		}
+	}
+	for _, z := range sizes {
+		t.Run(fmt.Sprintf("%d nodes/own numbers", z.nodes), func(t *testing.T) {
+			t.Parallel()
+			s := Scale(Config{
+				Seed: 1, Nodes: z.nodes, OwnerOnly: true, Numbers: Own,
+				Conns: z.conns, Flows: 4096, Duration: 4 * time.Second, Steps: 100, Hold: 3 * time.Second,
+			})
+			t.Logf("%+v", s)
+			s.wantModel(t, false, true, Own)
+		})
 	}
 	if !*sizesOfModel {
 		t.Run("63 nodes", func(t *testing.T) {
 			t.Parallel()
 			s := Scale(Config{Seed: 1, Nodes: 63, OwnerOnly: true, Conns: 300, Flows: 1024, Duration: 3 * time.Second, Steps: 60, Hold: 3 * time.Second})
 			t.Logf("%+v", s)
-			s.wantModel(t, false, true)
+			s.wantModel(t, false, true, Given)
 		})
 	}
 }
 
-func (s *Census) wantModel(t *testing.T, nat, ownerOnly bool) {
+func (s *Census) wantModel(t *testing.T, nat, ownerOnly bool, numbers Numbers) {
 	t.Helper()
 	n := float64(s.Nodes)
 	away := (n - 1) / n // a direction meets another node than the owner
@@ -76,7 +87,11 @@ func (s *Census) wantModel(t *testing.T, nat, ownerOnly bool) {
 		}
 	default:
 		want("second keys", s.Stubs+s.Joined, 0, 0)
-		want("queries", s.Queries, away, off)
+		if numbers == Given { // they lead the reply
+			want("queries", s.Queries, 0, 0)
+		} else {
+			want("queries", s.Queries, away, off)
+		}
 		want("forward entries", s.Forwards, away, off)
 	}
 	if ownerOnly {

@@ -31,7 +31,7 @@ type Config struct {
 	NAT       bool          // everything leaves through one PAT address
 	Town      bool          // rules and conversations of every kind instead, see town.go
 	Sync      bool          // every connection has durability sync (FR13)
-	Sequences bool          // TCP initiators get numbers that carry the owner (FR5)
+	Numbers   Numbers       // of TCP initiators (FR5)
 	HoldDown  time.Duration // of its ports (2 s)
 	Spread    int           // the ports that clients want are in so many blocks (1)
 	Blocks    int           // a host may have so many port blocks, 0 = any number
@@ -47,11 +47,22 @@ type Config struct {
 	Watch int // with Trace: conversation number whose roles and messages it shows, 0 = none
 }
 
-// sequences are the numbers that all nodes read and write.
+// Numbers are what tcp.sequence_randomization says.
+type Numbers int
+
+const (
+	Given Numbers = iota // true
+	Own                  // false
+	Mixed                // both, as while all nodes are restarted with the other one: each life of a node has the other than its last
+)
+
+// keepsNumbers is what a node's file says in this life.
+func (n *node) keepsNumbers() bool {
+	return n.w.cfg.Numbers == Own || n.w.cfg.Numbers == Mixed && (n.index+n.life)&1 == 0
+}
+
+// sequences are the numbers that nodes give.
 func (w *World) sequences() *sequence.Space {
-	if !w.cfg.Sequences {
-		return nil
-	}
 	return sequence.New([16]byte{byte(w.cfg.Seed), byte(w.cfg.Seed >> 8)})
 }
 

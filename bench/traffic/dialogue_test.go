@@ -197,3 +197,40 @@ func TestDialogueSpreads(t *testing.T) {
 		s.Close()
 	}
 }
+
+// TestDialogueAnswersWhatItGets: somebody on the way shifts the client's numbers, as nodes
+// do. Each side goes by what arrives, from the first packet to the last.
+func TestDialogueAnswersWhatItGets(t *testing.T) {
+	const by = 0x9abcdef0
+	talk := Talk{Flows: 1, Hosts: 1}
+	client, server := newSide(t, talk, First), newSide(t, talk, First)
+	if err := (&Clients{client}).Closing(true); err != nil {
+		t.Fatal(err)
+	}
+	_, frame := heard(t, client.objs.Dial, make([]byte, dialFrame))
+	for step := range 7 {
+		fromServer := step&1 == 1
+		frame = bytes.Clone(frame)
+		var p packet.Packet
+		if r := p.Parse(frame); r != packet.OK {
+			t.Fatal(r)
+		}
+		next := server.objs.Answer
+		if fromServer {
+			p.ShiftSequence(0, 1<<32-by)
+			next = client.objs.Listen
+		} else {
+			p.ShiftSequence(by, 0)
+		}
+		want := [...]struct{ seq, ack uint32 }{
+			{1000 + by, 0}, {5000, 1001}, {1001 + by, 5001}, {5001, 1013}, {1013 + by, 5013}, {5013, 1014}, {1014 + by, 5014},
+		}[step]
+		if p.Seq != want.seq || p.Ack != want.ack {
+			t.Fatalf("step %d: arrives with %d and %d, want %d and %d", step, p.Seq, p.Ack, want.seq, want.ack)
+		}
+		_, frame = heard(t, next, frame)
+	}
+	if got, err := client.Said(); err != nil || got != (Said{Dialled: 1, Opened: 1, Answered: 1, Closed: 1}) {
+		t.Errorf("clients: %+v, %v", got, err)
+	}
+}

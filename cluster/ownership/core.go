@@ -43,9 +43,12 @@ type Config struct {
 	Output   Output
 	Timeouts flowtable.Timeouts
 
-	// Sequences gives the initiators of TCP connections numbers that carry their owner
-	// (FR5); nil: they keep their own, and a SYN-ACK at a forwarder is asked about.
+	// Sequences are the numbers that owners give the initiators of TCP connections, and
+	// that carry the owner (FR5). nil: nobody gives any.
 	Sequences *sequence.Space
+	// KeepNumbers: this node gives none, and asks about a SYN-ACK. Connections with such
+	// numbers may still come to it from nodes that give them.
+	KeepNumbers bool
 
 	OrderKey [16]byte // cluster-wide key of the director order
 

@@ -169,7 +169,7 @@ func (c *Core) setState(slot uint32, f *flowtable.FlowSlot, next flowtable.TCPSt
 	if was != next && (next == flowtable.TCPEstablished || next == flowtable.TCPClosed && timeout > c.cfg.Timeouts.TCPTimeWait) {
 		c.replicate(f)
 	}
-	if was == flowtable.TCPSynSent && f.SeqDelta != 0 {
+	if was == flowtable.TCPSynSent && c.cfg.Sequences != nil {
 		c.ripened(slot, f)
 	}
 	if next != flowtable.TCPEstablished {
@@ -276,7 +276,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 			c.disown(from, &conn, bound) // too late: nobody waits for it
 			return
 		}
-		if !adopted && w.kind != waitClaim && c.cfg.Sequences != nil && conn.Key.Proto == packet.ProtoTCP && from != c.self {
+		if !adopted && w.kind != waitClaim && c.cfg.Sequences != nil && !c.cfg.KeepNumbers && conn.Key.Proto == packet.ProtoTCP && from != c.self {
 			// The claim was given up. The grant does not repeat its numbers; a copy does.
 			c.stats.Queries++
 			c.msg.query = wire.Query{Key: conn.Key}
@@ -373,6 +373,7 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn, bo
 
 // confirm ends the provisional time of an owned flow.
 func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
+	numbers := c.table.Flow(slot).SeqDelta
 	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) {
 		mine := c.connOf(f)
 		if adopted && (f.Flags&flowtable.FlowProvisional != 0 || conn.Gen > f.Gen) && !c.surer(&mine, conn) {
@@ -398,6 +399,9 @@ func (c *Core) confirm(slot uint32, conn *wire.Conn, adopted bool) {
 			f.Flags &^= flowtable.FlowPunt
 		}
 	})
+	if c.table.Flow(slot).SeqDelta != numbers {
+		c.revoke(slot) // delegates shift by what they were told
+	}
 }
 
 // onRedirect says that somebody else owns the connection: a provisional owner

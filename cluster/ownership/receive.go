@@ -82,6 +82,8 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 		tracked, r := true, ReasonNone
 		if c.unproven(f) {
 			tracked, r = c.prove(p, slot, f, d)
+		} else if c.strays(p, f, d) {
+			c.follow(p, slot, f)
 		}
 		if tracked {
 			r = c.trackTCP(p, slot, f, d)
@@ -133,6 +135,9 @@ func (c *Core) trackTCP(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) Re
 		f.SetWScale(d, p.WScale)
 	}
 	f.Sent(d, p.Flags, p.Seq+p.SeqLen, ack, p.Window)
+	if c.cfg.Sequences != nil && d == 0 && p.Flags&SYN != 0 && f.SeenFlags(0)&ACK == 0 {
+		f.SetISN(p.Seq)
+	}
 	next = flowtable.TakenOver(next, [2]uint8{f.SeenFlags(0), f.SeenFlags(1)})
 	if next != state {
 		c.setState(slot, f, next)

@@ -13,11 +13,12 @@ import (
 // goes on with it.
 
 // overtook reports whether this node began the flow with its SYN, nobody has granted
-// it, and both ends may be talking through it already: with a translation, or numbers
-// of its own, answers wait for the grant.
+// it, and both ends may be talking through it already. With a translation answers wait
+// for the grant, and those to one that is given up are of use to nobody. With numbers of
+// its own they wait, too; then they go to the winner, which has to know the numbers.
 func (c *Core) overtook(f *flowtable.FlowSlot) bool {
 	return f.Flags&flowtable.FlowProvisional != 0 && f.State != uint8(flowtable.TCPNone) && f.SeenFlags(0)&SYN != 0 &&
-		f.Key[1] == f.Key[0].Reverse() && f.SeqDelta == 0
+		f.Key[1] == f.Key[0].Reverse()
 }
 
 // handOn gives what a provisional owner has begun to the owner whose connection with
@@ -37,12 +38,18 @@ func (c *Core) reuse(slot uint32, f *flowtable.FlowSlot, conn *wire.Conn) bool {
 	c.note(slot, f)
 	state := flowtable.TCPState(conn.State)
 	if flowtable.TCPState(f.State) < flowtable.TCPTimeWait || state == flowtable.TCPNone || state >= flowtable.TCPTimeWait ||
-		f.Key[1] != f.Key[0].Reverse() || f.SeqDelta != 0 {
+		f.Key[1] != f.Key[0].Reverse() {
 		return false
 	}
-	if !fresh {
+	if !fresh || f.SeqDelta != conn.SeqDelta { // what came meanwhile was shifted by the old numbers
 		f.Forget()
 	}
 	c.setState(slot, f, state)
+	if f.SeqDelta != conn.SeqDelta {
+		c.renumber(slot, conn.SeqDelta)
+	}
+	if c.unproven(f) {
+		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Flags |= flowtable.FlowPunt })
+	}
 	return true
 }

@@ -21,15 +21,24 @@ const firstGen = 1
 
 // shift chooses the number of a new connection.
 func (c *Core) shift(p *Packet, conn *wire.Conn) {
-	if c.cfg.Sequences != nil && p.Kind == KindTCP && !p.Signed {
-		conn.SeqDelta = c.cfg.Sequences.ISN(conn.ReplyKey(), p.Seq, c.self) - p.Seq
+	if p.Kind == KindTCP {
+		conn.SeqDelta = c.chosen(p, conn.ReplyKey())
 	}
+}
+
+// chosen is by how much this node shifts the numbers of a SYN; reply is the responder's
+// direction.
+func (c *Core) chosen(p *Packet, reply packet.FlowKey) uint32 {
+	if c.cfg.Sequences == nil || c.cfg.KeepNumbers || p.Signed {
+		return 0
+	}
+	return c.cfg.Sequences.ISN(reply, p.Seq, c.self) - p.Seq
 }
 
 // sequenced returns the owner of a SYN-ACK's connection by what it acknowledges, and
 // remembers it. A wrong one says that it is wrong (Gone), and asks.
 func (c *Core) sequenced(p *Packet) (owner wire.NodeID, ok bool) {
-	if c.cfg.Sequences == nil || p.Kind != KindTCP || p.From != 0 || p.Flags&(SYN|ACK|RST|FIN) != SYN|ACK {
+	if c.cfg.Sequences == nil || c.cfg.KeepNumbers || p.Kind != KindTCP || p.From != 0 || p.Flags&(SYN|ACK|RST|FIN) != SYN|ACK {
 		return 0, false
 	}
 	owner, ok = c.cfg.Sequences.Owner(p.Key, p.Ack-1)
@@ -70,8 +79,8 @@ func (c *Core) unproven(f *flowtable.FlowSlot) bool {
 func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (tracked bool, r Reason) {
 	switch {
 	case p.Flags&RST != 0 || p.Flags&(SYN|ACK) == SYN:
-		if d == 0 && p.Flags&SYN != 0 && f.SeenFlags(0)&ACK == 0 {
-			f.SetISN(p.Seq)
+		if d == 0 && p.Flags&SYN != 0 && p.Signed {
+			c.renumber(slot, 0) // it tries again, and has a key now
 		}
 		return true, ReasonNone
 	case p.Flags&ACK == 0:
@@ -97,13 +106,22 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 		if !tracked {
 			return false, ReasonNone
 		}
-	case !isNear(p.Ack-f.SeqDelta, f.TCPSent(0).SeqEnd) && !c.follow(p, slot, f):
+	case !c.answers(p.Ack-f.SeqDelta, f) && !c.follow(p, slot, f):
+		// Of a connection that its initiator does not know any more, as a rule: it resets
+		// what it gets here, by this number (RFC 9293, 3.5.1).
+		f.Sent(1, p.Flags, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
 		return false, ReasonNone
 	}
 	if p.Flags&SYN == 0 {
 		c.setState(slot, f, flowtable.TCPEstablished)
 	}
 	return true, ReasonNone
+}
+
+// renumber changes by how much a connection's numbers are shifted, here and in its copy.
+func (c *Core) renumber(slot uint32, by uint32) {
+	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.SeqDelta = by })
+	c.replicate(c.table.Flow(slot))
 }
 
 // outlast gives an unproven flow the time of an established one: somebody speaks as if it
@@ -115,32 +133,50 @@ func (c *Core) outlast(slot uint32, f *flowtable.FlowSlot) {
 	}
 }
 
+// answers reports whether an acknowledgement, as the initiator knows it, is of what that has
+// sent: its newest SYN, if that is all, or the furthest of its segments. A second SYN with
+// another number is shifted by as much as the first: whatever the responder has heard of
+// either, both ends understand each other.
+func (c *Core) answers(ack uint32, f *flowtable.FlowSlot) bool {
+	return isNear(ack, f.TCPSent(0).SeqEnd) || f.SeenFlags(0)&(SYN|ACK) == SYN && isNear(ack, f.ISN())
+}
+
 func isNear(a, b uint32) bool { return a-b+near < 2*near }
 
 // follow lets a connection go on with the number that its responder has taken: one
-// that another node gave the initiator. Which that is, this node can tell when it has
-// seen the SYN.
+// that another node gave the initiator, or let it keep (KeepNumbers). Which that is,
+// this node can tell when it has seen the SYN.
 func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
 	if f.SeenFlags(0)&(SYN|ACK) != SYN {
 		return false
 	}
-	isn, by, best := f.ISN(), uint32(0), uint32(received)
+	isn, by, best := f.ISN(), f.SeqDelta, uint32(received)
 	if p.Flags&SYN != 0 {
 		best = 1
 	}
-	for node := wire.NodeID(1); node < wire.MaxNodes; node++ {
-		made := c.cfg.Sequences.ISN(p.Key, isn, node)
+	for node := wire.NodeID(0); node < wire.MaxNodes; node++ {
+		made := isn
+		if node != 0 {
+			made = c.cfg.Sequences.ISN(p.Key, isn, node)
+		}
 		if got := p.Ack - 1 - made; got < best {
 			by, best = made-isn, got
 		}
 	}
-	if by == 0 {
+	if by == f.SeqDelta {
 		return false
 	}
-	c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.SeqDelta = by })
 	c.stats.Followed++
-	c.replicate(f)
+	c.renumber(slot, by)
 	return true
+}
+
+// strays reports whether a SYN-ACK acknowledges another number than the initiator's
+// own, which this node has let it keep: follow tells whose. As long as all nodes let
+// initiators keep theirs there is nothing to follow.
+func (c *Core) strays(p *Packet, f *flowtable.FlowSlot, d int) bool {
+	return c.cfg.Sequences != nil && d == 1 && f.SeqDelta == 0 && f.State == uint8(flowtable.TCPSynSent) &&
+		p.Flags&(SYN|ACK|RST|FIN) == SYN|ACK && f.SeenFlags(0)&(SYN|ACK) == SYN && p.Ack-1 != f.ISN() && p.Ack != f.TCPSent(0).SeqEnd
 }
 
 // ripened ends the time in which the packets of an unproven flow come to Go.

@@ -273,7 +273,8 @@ func TestFR14_FR5_TheWinnerFollowsTheResponder(t *testing.T) {
 }
 
 // TestFR5_NobodyIsFollowedWithoutProof: an answer to another number than any node
-// chose changes nothing, nor does one that comes when the responder has spoken.
+// chose, or let its initiator keep, changes nothing, nor does one that comes when the
+// responder has spoken.
 func TestFR5_NobodyIsFollowedWithoutProof(t *testing.T) {
 	c := newSequenced(t, 1, 2)
 	k := c.keyDirectedBy(packet.ProtoTCP, 2)
@@ -282,7 +283,7 @@ func TestFR5_NobodyIsFollowedWithoutProof(t *testing.T) {
 	delta := f.SeqDelta
 	c.run(5 * ms)
 	other := testSpace.ISN(k.Reverse(), 5000, 2)
-	for _, isn := range []uint32{5000, other + 1, testSpace.ISN(k.Reverse(), 5000+1<<17, 2)} {
+	for _, isn := range []uint32{5001, other + 1, testSpace.ISN(k.Reverse(), 5000+1<<17, 2)} {
 		c.at(1, synAck(k.Reverse(), isn))
 		if f.SeqDelta != delta {
 			t.Fatalf("followed %d", isn)

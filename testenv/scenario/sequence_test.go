@@ -63,7 +63,7 @@ func atBothEnds(t *testing.T, top *topology.Topology) (sent, got *numbers, stop 
 func TestFR5_SynAcksAskNobody(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		t.Run(fmt.Sprintf("randomization_%v", on), func(t *testing.T) {
-			top := formed(t, topology.Config{Nodes: 4, Sequences: on})
+			top := formed(t, topology.Config{Nodes: 4, OwnNumbers: !on})
 			to := netip.AddrPortFrom(top.Servers[0].Addr, 8080)
 			server, err := traffic.ServeEcho(top.Servers[0].Namespace, to)
 			must(t, err)
@@ -113,7 +113,7 @@ func TestFR5_SACKIsUnderstoodThroughLossAndDeath(t *testing.T) {
 		on, ownerOnly bool
 	}{{"owner", true, true}, {"delegates", true, false}, {"off", false, true}} {
 		t.Run(c.name, func(t *testing.T) {
-			top := formed(t, topology.Config{Nodes: 3, Spray: true, OwnerOnly: c.ownerOnly, Sequences: c.on})
+			top := formed(t, topology.Config{Nodes: 3, Spray: true, OwnerOnly: c.ownerOnly, OwnNumbers: !c.on})
 			to := netip.AddrPortFrom(top.Servers[0].Addr, 8080)
 			server, err := traffic.ServeEcho(top.Servers[0].Namespace, to)
 			must(t, err)

@@ -53,7 +53,7 @@ type Config struct {
 	Delegations int           // limits.delegations; the daemon's own default
 	Rules       []string      // policy rules, each a YAML mapping in braces
 	OwnerOnly   bool          // forwarding: owner-only
-	Sequences   bool          // tcp.sequence_randomization
+	OwnNumbers  bool          // tcp.sequence_randomization: false, initiators keep theirs
 	Timeouts    string        // timeouts of connections, a YAML mapping in braces
 	NAT         string        // nat section, a YAML mapping in braces; public addresses are PublicNet's
 	ClusterYAML string        // whole cluster configuration instead of all the above

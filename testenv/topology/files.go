@@ -38,8 +38,12 @@ func (t *Topology) KeyFile() string { return filepath.Join(t.Dir, "cluster.key")
 
 // Sequences are the numbers that the nodes give initiators; nil: these keep their own.
 func (t *Topology) Sequences() (*sequence.Space, error) {
+	c, err := config.LoadCluster(t.clusterFile())
+	if err != nil || !c.Sequences {
+		return nil, err
+	}
 	keys, err := config.LoadKeys(t.KeyFile())
-	if err != nil || !t.cfg.Sequences {
+	if err != nil {
 		return nil, err
 	}
 	return sequence.Of(keys.Seed), nil
@@ -74,8 +78,8 @@ func (t *Topology) clusterYAML() string {
 	if t.cfg.NAT != "" {
 		fmt.Fprintf(&b, "nat: %s\n", t.cfg.NAT)
 	}
-	if t.cfg.Sequences {
-		fmt.Fprintln(&b, "tcp: {sequence_randomization: true}")
+	if t.cfg.OwnNumbers {
+		fmt.Fprintln(&b, "tcp: {sequence_randomization: false}")
 	}
 	if t.cfg.OwnerOnly {
 		fmt.Fprintln(&b, "forwarding: owner-only")
