@@ -16,29 +16,29 @@ import (
 
 // Config of one run. The zero value of a field takes its default.
 type Config struct {
-	Seed      uint64
-	Nodes     int           // 4
-	Conns     int           // conversations started over the run (40)
-	Flows     int           // flow table size of a node (256)
-	Duration  time.Duration // during which conversations start and faults strike (6 s)
-	Hold      time.Duration // 300 ms
-	Steps     int           // exchanges of a conversation at most (40)
-	Lease     time.Duration // of delegations, 0 = the default
-	AgeEvery  time.Duration // 0 = the default
-	Think     int64         // ns between a reply and the next request at most (200 ms)
-	Backoff   bool          // clients ask as soon as they are connected, and repeat ever more rarely, as TCP does
-	Link      Link
-	NAT       bool          // everything leaves through one PAT address
-	Town      bool          // rules and conversations of every kind instead, see town.go
-	Sync      bool          // every connection has durability sync (FR13)
-	Numbers   Numbers       // of TCP initiators (FR5)
-	HoldDown  time.Duration // of its ports (2 s)
-	Spread    int           // the ports that clients want are in so many blocks (1)
-	Blocks    int           // a host may have so many port blocks, 0 = any number
-	Faults    []Fault       // kinds of faults that strike; none = a calm run
-	Strikes   int           // how many (3)
-	Timeouts  flowtable.Timeouts
-	Trace     func(at int64, line string) // may be nil
+	Seed     uint64
+	Nodes    int           // 4
+	Conns    int           // conversations started over the run (40)
+	Flows    int           // flow table size of a node (256)
+	Duration time.Duration // during which conversations start and faults strike (6 s)
+	Hold     time.Duration // 300 ms
+	Steps    int           // exchanges of a conversation at most (40)
+	Lease    time.Duration // of delegations, 0 = the default
+	AgeEvery time.Duration // 0 = the default
+	Think    int64         // ns between a reply and the next request at most (200 ms)
+	Backoff  bool          // clients ask as soon as they are connected, and repeat ever more rarely, as TCP does
+	Link     Link
+	NAT      bool          // everything leaves through one PAT address
+	Town     bool          // rules and conversations of every kind instead, see town.go
+	Sync     bool          // every connection has durability sync (FR13)
+	Numbers  Numbers       // of TCP initiators (FR5)
+	HoldDown time.Duration // of its ports (2 s)
+	Spread   int           // the ports that clients want are in so many blocks (1)
+	Blocks   int           // a host may have so many port blocks, 0 = any number
+	Faults   []Fault       // kinds of faults that strike; none = a calm run
+	Strikes  int           // how many (3)
+	Timeouts flowtable.Timeouts
+	Trace    func(at int64, line string) // may be nil
 
 	ByConnection bool // routers choose a node for every connection and direction, not for every packet
 	OnlyTCP      bool // no other conversations
