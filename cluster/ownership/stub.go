@@ -161,7 +161,9 @@ func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey) bool {
 	old, known := c.stub(reply)
 	c.noteStub(first, reply)
 	if !known {
-		c.clearStub(reply.Reverse())
+		if c.images {
+			c.clearStub(reply.Reverse()) // only hairpins have such a one
+		}
 		if c.cfg.Stubs.Len()+c.dir.JoinedLen() >= c.cfg.Stubs.Cap() {
 			return false
 		}
@@ -201,6 +203,11 @@ func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
 
 // bound reports whether a stub says that a packet belongs to a connection.
 func (c *Core) bound(k packet.FlowKey) bool {
+	if !c.images { // then all second keys are in units
+		if _, in := c.unitOf(k); !in {
+			return false
+		}
+	}
 	e, known := c.stub(k)
 	return known && e.Flags&wire.ConnTomb == 0
 }
