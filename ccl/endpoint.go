@@ -98,6 +98,10 @@ type EndpointConfig struct {
 	// Pace is the least time between two datagrams of state to one peer that are not
 	// full, in ns; 0 = no such bound. See reliable.Config.
 	Pace int64
+
+	// Linger is how long the end of a connection (a wire.Close that is Late) may wait
+	// for other messages to the same peer, in ns; 0 = not at all.
+	Linger int64
 }
 
 // Endpoint is one member's end of the control link: sessions, channels and
@@ -187,7 +191,7 @@ func (e *Endpoint) peer(a netip.Addr) (*peer, error) {
 	p := &peer{addr: a}
 	channel := func(kind uint8, pace int64, output func(netip.Addr, []byte), reset func()) *reliable.Channel {
 		return reliable.New(reliable.Config{
-			Kind: kind, Payload: e.payload, QueueBytes: e.cfg.QueueBytes, Pace: pace, NewInstance: e.newInstance,
+			Kind: kind, Payload: e.payload, QueueBytes: e.cfg.QueueBytes, Pace: pace, Linger: e.cfg.Linger, NewInstance: e.newInstance,
 			Emit:    func(b []byte) { e.emit(p.addr, b, output) },
 			Deliver: func(b []byte) { e.deliver(p.addr, b) },
 			Reset:   reset,

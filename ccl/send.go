@@ -21,6 +21,9 @@ func (e *Endpoint) Send(now int64, to netip.Addr, m wire.Message) error {
 	if isControl(m) {
 		return p.control.Send(m)
 	}
+	if m, ok := m.(wire.Close); ok && m.Late {
+		return p.state.SendLater(m)
+	}
 	return p.state.Send(m)
 }
 

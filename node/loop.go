@@ -31,6 +31,11 @@ const (
 	// link they do not wait. It bounds what the link costs by datagrams a second.
 	statePace = int64(500 * time.Microsecond)
 
+	// closeLinger is how long the end of a connection may wait for other messages to
+	// the same node: its copy and second key stay there for so long. Short connections
+	// that end one after the other share datagrams.
+	closeLinger = int64(50 * time.Millisecond)
+
 	// linkFor bounds the time that one pass spends on the control link, so that packets
 	// and time get their turn; linkBatch is after how many datagrams it looks at the
 	// clock. Each may carry some seventy registrations, and any of these may make a part
@@ -44,7 +49,7 @@ const (
 // loop is the node's only worker. Each pass handles a bounded share of every
 // source and sends what that produced as one batch. While packets keep coming it
 // does not ask the kernel each time what else there is.
-func (n *Node) loop(ctx context.Context) error {
+func (n *Node) loop(ctx context.Context) (err error) {
 	stop := context.AfterFunc(ctx, n.wakeUp)
 	defer stop()
 	n.polls.add(n.wake, n.link.FD())
@@ -62,7 +67,8 @@ func (n *Node) loop(ctx context.Context) error {
 			}
 		}
 		packets := n.packets(n.now)
-		more := n.datagrams(n.now)
+		datagrams, more := n.datagrams(n.now)
+		n.load.add(n.now, packets+datagrams)
 		n.runPosted()
 		n.serveRequests(n.now)
 		switch {
@@ -85,7 +91,13 @@ func (n *Node) loop(ctx context.Context) error {
 			watch.TurnEnds()
 		}
 		idle := packets == 0 && !more && !n.working
-		if err := n.polls.wait(idle, n.now, min(n.nextTick, n.core.Due())); err != nil {
+		until := min(n.nextTick, n.core.Due())
+		if idle && n.load.busy() {
+			err = n.polls.gather(min(until, n.now+gatherFor))
+		} else {
+			err = n.polls.wait(idle, n.now, until)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -115,22 +127,24 @@ func (n *Node) packets(now int64) int {
 	return count
 }
 
-// datagrams handles what waits on the control link; true when some is left.
-func (n *Node) datagrams(now int64) bool {
+// datagrams handles what waits on the control link: how many it were, and whether some
+// are left.
+func (n *Node) datagrams(now int64) (handled int, more bool) {
 	if !n.polls.ready(pollLink) {
-		return false
+		return 0, false
 	}
 	for end := dataplane.Now() + linkFor; ; {
 		count, err := n.link.Receive(linkBatch, func(from netip.Addr, b []byte) { n.core.Datagram(now, from, b) })
 		if err != nil {
 			n.errors.log(now, n.log, "control link", err)
 		}
+		handled += count
 		if count < linkBatch {
 			n.polls.done(pollLink)
-			return false
+			return handled, false
 		}
 		if dataplane.Now() >= end {
-			return true
+			return handled, true
 		}
 	}
 }

@@ -88,6 +88,7 @@ type Node struct {
 	polls     polls
 	now       int64 // of the loop's pass
 	nextTick  int64
+	load      load
 	flushed   int64 // when the core last sent what its calls had queued
 	walkUntil int64 // the tables are walked for next hops
 	working   bool  // the last tick has left something to do
@@ -264,7 +265,7 @@ func (n *Node) openCore() error {
 		},
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
-			Pace: statePace,
+			Pace: statePace, Linger: closeLinger,
 		},
 		MTUCheck: check, Health: watched(cl), LeavingKept: n.leavingKept,
 	})
