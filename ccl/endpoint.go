@@ -10,6 +10,7 @@ import (
 	"cohort/ccl/reliable"
 	"cohort/ccl/seal"
 	"cohort/ccl/wire"
+	"cohort/packet"
 )
 
 // Sizes on the link, in bytes.
@@ -84,6 +85,10 @@ type EndpointConfig struct {
 	// allocation; exactly one of the two must be set.
 	Deliver func(from netip.Addr, m wire.Message)
 	Handler wire.Handler
+
+	// Expect hears of the connections that state messages will be about, shortly before
+	// Handler or Deliver gets them; see wire.Decoder. May be nil.
+	Expect func(key, reply packet.FlowKey)
 
 	// Heard is called for every authenticated datagram of a proven session:
 	// the peer lives (HL1). May be nil.
@@ -172,6 +177,7 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	}
 	e.instance = binary.BigEndian.Uint32(seed[:])
 	e.payload = cfg.MTU - VXLANOverheadFor(cfg.Local) - udpOverhead - e.sealer.Overhead()
+	e.dec.Expect = cfg.Expect
 	e.handler = dispatch{Handler: cfg.Handler, e: e}
 	return e, nil
 }

@@ -122,6 +122,9 @@ func (n *Node) packets(now int64) int {
 		n.table.Expect(f.Punt.H1, f.Punt.Tag)
 	}
 	for _, f := range n.batch[:count] {
+		n.table.ExpectFlow(f.Punt.H1, f.Punt.Tag)
+	}
+	for _, f := range n.batch[:count] {
 		n.packet(now, f)
 	}
 	return count
