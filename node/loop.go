@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,6 +53,7 @@ const (
 func (n *Node) loop(ctx context.Context) (err error) {
 	stop := context.AfterFunc(ctx, n.wakeUp)
 	defer stop()
+	n.polls.alone = runtime.GOMAXPROCS(0) > 1
 	n.polls.add(n.wake, n.link.FD())
 	n.polls.add(n.io.FDs()...)
 	watch := n.cfg.Watch
@@ -92,7 +94,7 @@ func (n *Node) loop(ctx context.Context) (err error) {
 		}
 		idle := packets == 0 && !more && !n.working
 		until := min(n.nextTick, n.core.Due())
-		if idle && n.load.busy() {
+		if idle && n.load.gathers() {
 			err = n.polls.gather(min(until, n.now+gatherFor))
 		} else {
 			err = n.polls.wait(idle, n.now, until)

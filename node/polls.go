@@ -2,6 +2,7 @@ package node
 
 import (
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +37,7 @@ const (
 type load struct {
 	step      int64
 	now, last int
+	gathered  bool // and nothing came meanwhile
 }
 
 func (l *load) add(now int64, n int) {
@@ -47,15 +49,26 @@ func (l *load) add(now int64, n int) {
 		l.step, l.last, l.now = step, 0, 0
 	}
 	l.now += n
+	if n > 0 {
+		l.gathered = false
+	}
 }
 
-// busy reports whether more is to be expected soon; add comes before.
-func (l *load) busy() bool { return l.now+l.last >= busyAbove }
+// gathers reports whether a loop that has nothing to do is to let packets gather: there
+// were many just now, and it has not waited for more already.
+func (l *load) gathers() bool {
+	wait := !l.gathered && l.now+l.last >= busyAbove
+	l.gathered = wait || l.gathered
+	return wait
+}
 
 // polls knows which descriptors can be read.
 type polls struct {
-	fds  []unix.PollFd
-	last int64 // when the kernel was asked
+	fds   []unix.PollFd
+	last  int64 // when the kernel was asked
+	alone bool  // the loop has one of several processors for itself
+
+	timeout unix.Timespec // of the call under way
 }
 
 func (p *polls) add(fds ...int) {
@@ -77,8 +90,7 @@ func (p *polls) wait(idle bool, now, until int64) error {
 	switch {
 	case idle:
 		p.last = now
-		timeout := unix.NsecToTimespec(max(until-dataplane.Now(), 0))
-		return p.poll(p.fds, &timeout)
+		return p.poll(len(p.fds), until-dataplane.Now())
 	case now-p.last >= pollEvery:
 		p.last = now
 		return p.look()
@@ -87,22 +99,32 @@ func (p *polls) wait(idle bool, now, until int64) error {
 }
 
 // look asks for what is read only when it is ready.
-func (p *polls) look() error { return p.poll(p.fds[:pollLink+1], &unix.Timespec{}) }
+func (p *polls) look() error { return p.poll(pollLink+1, 0) }
 
 // gather sleeps until a time of dataplane.Now, or until somebody wakes the loop, whatever
 // comes from the network meanwhile. Then it asks for that.
 func (p *polls) gather(until int64) error {
-	timeout := unix.NsecToTimespec(max(until-dataplane.Now(), 0))
-	if err := p.poll(p.fds[:pollWake+1], &timeout); err != nil {
+	if err := p.poll(pollWake+1, until-dataplane.Now()); err != nil {
 		return err
 	}
 	p.last = dataplane.Now()
 	return p.look()
 }
 
-func (p *polls) poll(fds []unix.PollFd, timeout *unix.Timespec) error {
-	if _, err := unix.Ppoll(fds, timeout, nil); err != nil && err != unix.EINTR {
-		return err
+// poll asks for the first n descriptors, and waits for that long (ns) at most. It does
+// not tell Go's scheduler that it sleeps, where others have a processor beside: to hand
+// the loop's over and to take it back costs more than what many a packet brings. What
+// must stop everybody (a garbage collection) interrupts the sleep by a signal.
+func (p *polls) poll(n int, timeout int64) error {
+	p.timeout = unix.NsecToTimespec(max(timeout, 0))
+	var e unix.Errno
+	if p.alone {
+		_, _, e = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fds[0])), uintptr(n), uintptr(unsafe.Pointer(&p.timeout)), 0, 0, 0)
+	} else {
+		_, _, e = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fds[0])), uintptr(n), uintptr(unsafe.Pointer(&p.timeout)), 0, 0, 0)
+	}
+	if e != 0 && e != unix.EINTR {
+		return e
 	}
 	return nil
 }
