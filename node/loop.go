@@ -53,7 +53,6 @@ const (
 func (n *Node) loop(ctx context.Context) (err error) {
 	stop := context.AfterFunc(ctx, n.wakeUp)
 	defer stop()
-	n.polls.alone = runtime.GOMAXPROCS(0) > 1
 	n.polls.add(n.wake, n.link.FD())
 	n.polls.add(n.io.FDs()...)
 	watch := n.cfg.Watch
@@ -76,6 +75,9 @@ func (n *Node) loop(ctx context.Context) (err error) {
 		switch {
 		case n.now >= n.nextTick:
 			n.tick(n.now)
+			if n.polls.keeps {
+				runtime.Gosched() // once in a while, or Go's monitor interrupts it
+			}
 			n.working, n.walkUntil = true, n.now+walkFor
 			n.nextTick = n.now + tickEvery
 			if n.heart != nil {
