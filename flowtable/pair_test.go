@@ -63,6 +63,7 @@ func TestNT4_AJoinedEntryIsFoundByBothKeys(t *testing.T) {
 				by[e.other], model[n] = n, e
 			}
 		}
+		asked := uint16(0)
 		at := rapid.Uint32Range(0, 120)
 		mapped := rapid.Uint16Range(0, 150)
 		t.Repeat(map[string]func(*rapid.T){
@@ -110,16 +111,22 @@ func TestNT4_AJoinedEntryIsFoundByBothKeys(t *testing.T) {
 						t.Fatalf("entry %d joined: %v", n, !e.joined)
 					}
 				}
-				for m := range uint16(151) {
+				check := func(m uint16) {
 					n, want := by[second(m)]
 					got, ok := store.ByOther(second(m))
 					if ok != want || ok && *got != model[n].b {
 						t.Fatalf("by other key %d: %+v, %v, want entry %d, %v", m, got, ok, n, want)
 					}
+				}
+				check(asked) // first: the store remembers its newest search
+				for m := range uint16(151) {
+					check(m)
 					if _, ok := store.ByOther(second(m).Reverse()); ok {
 						t.Fatalf("found by the reverse of other key %d", m)
 					}
 				}
+				asked = mapped.Draw(t, "asked")
+				check(asked)
 			},
 		})
 	})
