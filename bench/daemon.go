@@ -41,6 +41,7 @@ func runDaemon(args []string) error {
 	if cfg.Log, err = zap.NewProduction(); err != nil {
 		return err
 	}
+	cfg.OwnProcess = true
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if dir := os.Getenv(envProfile); dir != "" {
@@ -58,7 +59,6 @@ func runDaemon(args []string) error {
 	if w != nil {
 		cfg.Watch = w
 	}
-	node.Processors()
 	n, err := node.New(cfg)
 	if err != nil {
 		return err

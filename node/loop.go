@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -74,6 +75,9 @@ func (n *Node) loop(ctx context.Context) (err error) {
 		switch {
 		case n.now >= n.nextTick:
 			n.tick(n.now)
+			if n.polls.keeps {
+				runtime.Gosched() // once in a while, or Go's monitor interrupts it
+			}
 			n.working, n.walkUntil = true, n.now+walkFor
 			n.nextTick = n.now + tickEvery
 			if n.heart != nil {

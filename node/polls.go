@@ -64,8 +64,9 @@ func (l *load) gathers() bool {
 
 // polls knows which descriptors can be read.
 type polls struct {
-	fds  []unix.PollFd
-	last int64 // when the kernel was asked
+	fds   []unix.PollFd
+	last  int64 // when the kernel was asked
+	keeps bool  // the loop keeps its processor of Go's while it sleeps: there are others
 
 	timeout unix.Timespec // of the call under way
 }
@@ -110,10 +111,19 @@ func (p *polls) gather(until int64) error {
 	return p.look()
 }
 
-// poll asks for the first n descriptors, and waits for that long (ns) at most.
+// poll asks for the first n descriptors, and waits for that long (ns) at most. Where the
+// loop keeps its processor, Go's scheduler does not hear of the sleep: it would hand the
+// processor over, within 20 us where there is one, and wake two threads for each sleep,
+// which costs more than what many a packet brings. What must stop everybody (a garbage
+// collection) interrupts the sleep by a signal.
 func (p *polls) poll(n int, timeout int64) error {
 	p.timeout = unix.NsecToTimespec(max(timeout, 0))
-	_, _, e := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fds[0])), uintptr(n), uintptr(unsafe.Pointer(&p.timeout)), 0, 0, 0)
+	var e unix.Errno
+	if p.keeps {
+		_, _, e = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fds[0])), uintptr(n), uintptr(unsafe.Pointer(&p.timeout)), 0, 0, 0)
+	} else {
+		_, _, e = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fds[0])), uintptr(n), uintptr(unsafe.Pointer(&p.timeout)), 0, 0, 0)
+	}
 	if e != 0 && e != unix.EINTR {
 		return e
 	}
