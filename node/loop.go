@@ -50,7 +50,7 @@ const (
 // loop is the node's only worker. Each pass handles a bounded share of every
 // source and sends what that produced as one batch. While packets keep coming it
 // does not ask the kernel each time what else there is.
-func (n *Node) loop(ctx context.Context) (err error) {
+func (n *Node) loop(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, n.wakeUp)
 	defer stop()
 	n.polls.add(n.wake, n.link.FD())
@@ -68,8 +68,7 @@ func (n *Node) loop(ctx context.Context) (err error) {
 			}
 		}
 		packets := n.packets(n.now)
-		datagrams, more := n.datagrams(n.now)
-		n.load.add(n.now, packets+datagrams)
+		more := n.datagrams(n.now)
 		n.runPosted()
 		n.serveRequests(n.now)
 		switch {
@@ -95,13 +94,7 @@ func (n *Node) loop(ctx context.Context) (err error) {
 			watch.TurnEnds()
 		}
 		idle := packets == 0 && !more && !n.working
-		until := min(n.nextTick, n.core.Due())
-		if idle && n.load.gathers() {
-			err = n.polls.gather(min(until, n.now+gatherFor))
-		} else {
-			err = n.polls.wait(idle, n.now, until)
-		}
-		if err != nil {
+		if err := n.polls.wait(idle, n.now, min(n.nextTick, n.core.Due())); err != nil {
 			return err
 		}
 	}
@@ -134,24 +127,22 @@ func (n *Node) packets(now int64) int {
 	return count
 }
 
-// datagrams handles what waits on the control link: how many it were, and whether some
-// are left.
-func (n *Node) datagrams(now int64) (handled int, more bool) {
+// datagrams handles what waits on the control link; true when some is left.
+func (n *Node) datagrams(now int64) bool {
 	if !n.polls.ready(pollLink) {
-		return 0, false
+		return false
 	}
 	for end := dataplane.Now() + linkFor; ; {
 		count, err := n.link.Receive(linkBatch, func(from netip.Addr, b []byte) { n.core.Datagram(now, from, b) })
 		if err != nil {
 			n.errors.log(now, n.log, "control link", err)
 		}
-		handled += count
 		if count < linkBatch {
 			n.polls.done(pollLink)
-			return handled, false
+			return false
 		}
 		if dataplane.Now() >= end {
-			return handled, true
+			return true
 		}
 	}
 }

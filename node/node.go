@@ -89,7 +89,6 @@ type Node struct {
 	polls     polls
 	now       int64 // of the loop's pass
 	nextTick  int64
-	load      load
 	flushed   int64 // when the core last sent what its calls had queued
 	walkUntil int64 // the tables are walked for next hops
 	working   bool  // the last tick has left something to do

@@ -22,46 +22,6 @@ const (
 // besides the pass at hand.
 const pollEvery = int64(50 * time.Microsecond)
 
-// gatherFor is how long a loop that is busy, and has nothing to do at this moment,
-// sleeps at least: a network card with interrupt moderation does the same. Otherwise it
-// would be woken for every packet or two, which costs more than they do. busyAbove is
-// from how many packets and datagrams a loadStep on it is busy: below that, and after
-// any pause, nothing waits.
-const (
-	gatherFor = int64(200 * time.Microsecond)
-	loadStep  = int64(time.Millisecond)
-	busyAbove = 16
-)
-
-// load is how much the loop had to do in this step of time, and in the one before.
-type load struct {
-	step      int64
-	now, last int
-	gathered  bool // and nothing came meanwhile
-}
-
-func (l *load) add(now int64, n int) {
-	switch step := now / loadStep; step - l.step {
-	case 0:
-	case 1:
-		l.step, l.last, l.now = step, l.now, 0
-	default:
-		l.step, l.last, l.now = step, 0, 0
-	}
-	l.now += n
-	if n > 0 {
-		l.gathered = false
-	}
-}
-
-// gathers reports whether a loop that has nothing to do is to let packets gather: there
-// were many just now, and it has not waited for more already.
-func (l *load) gathers() bool {
-	wait := !l.gathered && l.now+l.last >= busyAbove
-	l.gathered = wait || l.gathered
-	return wait
-}
-
 // polls knows which descriptors can be read.
 type polls struct {
 	fds   []unix.PollFd
@@ -100,16 +60,6 @@ func (p *polls) wait(idle bool, now, until int64) error {
 
 // look asks for what is read only when it is ready.
 func (p *polls) look() error { return p.poll(pollLink+1, 0) }
-
-// gather sleeps until a time of dataplane.Now, or until somebody wakes the loop, whatever
-// comes from the network meanwhile. Then it asks for that.
-func (p *polls) gather(until int64) error {
-	if err := p.poll(pollWake+1, until-dataplane.Now()); err != nil {
-		return err
-	}
-	p.last = dataplane.Now()
-	return p.look()
-}
 
 // poll asks for the first n descriptors, and waits for that long (ns) at most. Where the
 // loop keeps its processor, Go's scheduler does not hear of the sleep: it would hand the
