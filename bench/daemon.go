@@ -41,6 +41,7 @@ func runDaemon(args []string) error {
 	if cfg.Log, err = zap.NewProduction(); err != nil {
 		return err
 	}
+	cfg.OwnProcess = true
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if dir := os.Getenv(envProfile); dir != "" {

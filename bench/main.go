@@ -42,6 +42,7 @@ type options struct {
 	spreads []string    // of scale; nil = the plan's
 	tiers   [][]float64 // of tiers; nil = the plan's
 	short   bool        // of scale: short connections alone
+	forward string      // of scale; "" = all ways
 	sizes   []int       // connections of capacity and takeover; nil = the plan's
 	add     bool
 	note    string
@@ -54,12 +55,13 @@ func parse(args []string) (o options, err error) {
 	only := set.String("only", strings.Join(parts, ","), "comma-separated `parts` to measure")
 	set.StringVar(&o.out, "out", "docs/results/bench", "`file` for the results, with .json and .md; empty = none")
 	set.BoolVar(&o.quick, "quick", false, "small and short: shows that it works, and nothing else")
-	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect, nat-connect)")
+	set.StringVar(&o.profile, "profile", "", "`directory` for CPU profiles of the daemons (connect, nat-connect, scale: those of the cluster)")
 	nodes := set.String("nodes", "", "comma-separated `numbers` of nodes for scale and capacity; empty = all")
 	sizes := set.String("connections", "", "comma-separated `numbers` of connections for capacity and takeover; empty = all")
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
 	tiers := set.String("tiers", "", "capacities of the nodes of tiers, as `1:1:1:0.5,1:1:1:0.25`; empty = the plan's")
 	set.BoolVar(&o.short, "short", false, "of scale, measure the rate of short connections alone")
+	set.StringVar(&o.forward, "forwarding", "", "`way` that clusters of scale forward, "+forwardOwner+" or "+forwardDelegate+"; empty = one after the other")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
 	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
 	if err := set.Parse(args); err != nil {
@@ -79,6 +81,9 @@ func parse(args []string) (o options, err error) {
 		if !slices.Contains(spreads, *spread) {
 			return o, fmt.Errorf("routers that spread %q; they spread %s", *spread, strings.Join(spreads, " or "))
 		}
+	}
+	if _, ok := forwardings()[o.forward]; !ok && o.forward != "" {
+		return o, fmt.Errorf("forwarding %q; there are %s", o.forward, strings.Join(sorted(forwardings()), ", "))
 	}
 	o.parts = strings.Split(*only, ",")
 	for _, p := range o.parts {
@@ -123,7 +128,7 @@ func run(args []string) error {
 	if o.spreads != nil {
 		p.scale.spreads = o.spreads
 	}
-	p.scale.short = o.short
+	p.scale.short, p.scale.forward, p.scale.profile = o.short, o.forward, o.profile
 	if o.tiers != nil {
 		p.tiers.tiers = o.tiers
 	}

@@ -26,6 +26,8 @@ type scaleConfig struct {
 	watch   time.Duration // of daemons with nothing to do
 	once    bool          // rounds of A B C, and entries of ended connections count too
 	short   bool          // the rate of short connections alone
+	forward string        // one of forwardings; "" = all
+	profile string        // directory for CPU profiles of the cluster's daemons, or ""
 	cpu     int
 }
 
@@ -157,7 +159,10 @@ func measureScale(ctx context.Context, cfg scaleConfig) (all []ScaleResult, err 
 	for _, n := range cfg.nodes {
 		ways := forwardings()
 		for _, way := range sorted(ways) {
-			if n == 1 && way != sorted(ways)[0] {
+			if cfg.forward != "" && way != cfg.forward {
+				continue
+			}
+			if n == 1 && cfg.forward == "" && way != sorted(ways)[0] {
 				continue // nobody is there to forward to
 			}
 			for _, spread := range cfg.spreads {
@@ -214,7 +219,11 @@ func (r *ScaleResult) measure(ctx context.Context, cfg scaleConfig, line string)
 	}()
 	shape := traffic.Talk{Flows: traffic.MaxSpread, Hosts: 4096, ByFlow: r.Spread == spreadFlows}
 	start := func(name string, nodes int, shape traffic.Talk) (*talk, error) {
-		c, err := newCluster(ctx, clusterConfig{nodes: nodes, flows: cfg.room(), more: scalePool + line, talks: true, apart: shape.Back})
+		profile := cfg.profile
+		if nodes < r.Nodes || shape.Back {
+			profile = ""
+		}
+		c, err := newCluster(ctx, clusterConfig{nodes: nodes, flows: cfg.room(), more: scalePool + line, talks: true, apart: shape.Back, profile: profile})
 		if err != nil {
 			return nil, err
 		}
@@ -258,7 +267,10 @@ func (r *ScaleResult) measure(ctx context.Context, cfg scaleConfig, line string)
 			return err
 		}
 	}
-	return r.compare(ctx, s)
+	if err := r.compare(ctx, s); err != nil {
+		return err
+	}
+	return s.many.cluster.saveProfiles(ctx, connectConfig{profile: cfg.profile})
 }
 
 // talks are all, each once, in the order of a round.

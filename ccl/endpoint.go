@@ -10,6 +10,7 @@ import (
 	"cohort/ccl/reliable"
 	"cohort/ccl/seal"
 	"cohort/ccl/wire"
+	"cohort/packet"
 )
 
 // Sizes on the link, in bytes.
@@ -85,6 +86,10 @@ type EndpointConfig struct {
 	Deliver func(from netip.Addr, m wire.Message)
 	Handler wire.Handler
 
+	// Expect hears of the connections that state messages will be about, shortly before
+	// Handler or Deliver gets them; see wire.Decoder. May be nil.
+	Expect func(key, reply packet.FlowKey)
+
 	// Heard is called for every authenticated datagram of a proven session:
 	// the peer lives (HL1). May be nil.
 	Heard func(from netip.Addr)
@@ -98,6 +103,10 @@ type EndpointConfig struct {
 	// Pace is the least time between two datagrams of state to one peer that are not
 	// full, in ns; 0 = no such bound. See reliable.Config.
 	Pace int64
+
+	// Linger is how long the end of a connection (a wire.Close that is Late) may wait
+	// for other messages to the same peer, in ns; 0 = not at all.
+	Linger int64
 }
 
 // Endpoint is one member's end of the control link: sessions, channels and
@@ -171,6 +180,7 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	}
 	e.instance = binary.BigEndian.Uint32(seed[:])
 	e.payload = cfg.MTU - VXLANOverheadFor(cfg.Local) - udpOverhead - e.sealer.Overhead()
+	e.dec.Expect = cfg.Expect
 	e.handler = dispatch{Handler: cfg.Handler, e: e}
 	return e, nil
 }
@@ -190,7 +200,7 @@ func (e *Endpoint) peer(a netip.Addr) (*peer, error) {
 	p := &peer{addr: a}
 	channel := func(kind uint8, pace int64, output func(netip.Addr, []byte), reset func()) *reliable.Channel {
 		return reliable.New(reliable.Config{
-			Kind: kind, Payload: e.payload, QueueBytes: e.cfg.QueueBytes, Pace: pace, NewInstance: e.newInstance,
+			Kind: kind, Payload: e.payload, QueueBytes: e.cfg.QueueBytes, Pace: pace, Linger: e.cfg.Linger, NewInstance: e.newInstance,
 			Emit:    func(b []byte) { e.emit(p.addr, b, output) },
 			Deliver: func(b []byte) { e.deliver(p.addr, b) },
 			Reset:   reset,

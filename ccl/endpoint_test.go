@@ -2,6 +2,7 @@ package ccl
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"net/netip"
 	"testing"
@@ -504,4 +505,44 @@ func BenchmarkClaimThroughSealedEndpoints(b *testing.B) {
 			run(now)
 		}
 	}
+}
+
+// CL8: state that waits for several peers at about the same time leaves together: a
+// node wakes once for all of it.
+func TestCL8_WhatIsDueAtAboutTheSameTimeLeavesTogether(t *testing.T) {
+	const pace, us = int64(500_000), int64(1000)
+	sent := map[netip.Addr]int{}
+	e, err := NewEndpoint(EndpointConfig{
+		Local: netip.MustParseAddr("10.0.0.1"), Rand: rand.Reader, Pace: pace, Linger: 100 * pace,
+		Output: func(to netip.Addr, _ []byte) { sent[to]++ }, Deliver: func(netip.Addr, wire.Message) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.4")
+	at := int64(1e12)
+	say := func(now, due int64, want int, m wire.Message, to ...netip.Addr) {
+		t.Helper()
+		for _, p := range to {
+			if err := e.Send(now, p, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clear(sent)
+		e.Flush(now)
+		if n := sent[a] + sent[b] + sent[c]; n != want || e.Due() != due {
+			t.Errorf("at %d us: %v sent, due in %d us; want %d and %d", (now-at)/us, sent, (e.Due()-at)/us, want, (due-at)/us)
+		}
+	}
+	const never = int64(1<<63 - 1)
+	state, end := wire.Gone{}, wire.Close{Late: true}
+	say(at, never, 1, state, a)
+	say(at+200*us, never, 1, state, b)
+	say(at+300*us, never, 1, state, c)
+	say(at+310*us, at+700*us, 0, state, a, b, c) // due in 500, 700 and 800 us: the last is on its own
+	say(at+700*us, at+800*us, 2, state)
+	say(at+800*us, never, 1, state)
+	say(at+5000*us, at+55000*us, 0, end, a, b) // the ends of connections can wait
+	say(at+6000*us, at+55000*us, 1, state, a)  // and leave with what cannot
+	say(at+55000*us, never, 1, state)
 }

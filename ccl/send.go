@@ -21,6 +21,9 @@ func (e *Endpoint) Send(now int64, to netip.Addr, m wire.Message) error {
 	if isControl(m) {
 		return p.control.Send(m)
 	}
+	if m, ok := m.(wire.Close); ok && m.Late {
+		return p.state.SendLater(m)
+	}
 	return p.state.Send(m)
 }
 
@@ -108,11 +111,22 @@ func (e *Endpoint) FlushAll(now int64) {
 	e.Flush(now)
 }
 
-// findDue finds the first of the peers for which state waits.
+// findDue finds when state that waits is to leave: what is for several peers at about
+// the same time leaves together, with the last of it.
 func (e *Endpoint) findDue() {
-	e.due = 1<<63 - 1
+	const none = int64(1<<63 - 1)
+	e.due = none
 	for _, p := range e.order {
 		e.due = min(e.due, p.state.Due())
+	}
+	if e.due == none {
+		return
+	}
+	end := e.due + e.cfg.Pace/2
+	for _, p := range e.order {
+		if d := p.state.Due(); d <= end {
+			e.due = max(e.due, d)
+		}
 	}
 }
 

@@ -29,6 +29,11 @@ func (p PackedKey) Unpack() packet.FlowKey {
 	return packet.FlowKey{Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort, Proto: p.Proto, Zone: p.Zone}
 }
 
+func (p PackedKey) reverse() PackedKey {
+	p.Src, p.Dst, p.SrcPort, p.DstPort = p.Dst, p.Src, p.DstPort, p.SrcPort
+	return p
+}
+
 // Canonical is packet.FlowKey.Canonical.
 func (p PackedKey) Canonical() (packet.FlowKey, bool) { return p.Unpack().Canonical() }
 
@@ -76,6 +81,7 @@ type BackupStore struct {
 	joined   int
 	places   int
 	last     looked
+	other    lookedOther
 	pairs    pairs
 }
 
@@ -157,7 +163,7 @@ func (s *BackupStore) look(k packet.FlowKey) (sh *shard, i int, ok bool) {
 		return l.shard, l.i, l.found
 	}
 	sh, at := s.locate(k)
-	reverse := Pack(k.Reverse())
+	reverse := mine.reverse()
 	i, ok = sh.find(at, &mine, &reverse)
 	*l = looked{mine, reverse, sh, i, tagOf(at), ok, true}
 	return sh, i, ok
@@ -236,7 +242,7 @@ func (s *BackupStore) put(b Backup, other tuple) error {
 		s.places -= len(sh.places)
 		sh.grow(&s.seed)
 		s.places += len(sh.places)
-		s.last.valid = false
+		s.last.valid, s.other.valid = false, false
 		sh, i, _ = s.look(k)
 	}
 	sh.set(i, b, other)
@@ -291,9 +297,13 @@ func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint
 			if n <= 0 && (i == 0 || sh.places[i].free()) {
 				return uint32(si*shardPlaces+i) + 1
 			}
-			if sh.tags[i] != 0 && !fn(&sh.places[i]) {
-				s.remove(sh, i) // may move another entry to i
-				continue
+			if sh.tags[i] != 0 {
+				mine := sh.places[i].Key
+				s.last = looked{mine, mine.reverse(), sh, i, sh.tags[i] &^ tagJoined, true, true} // who is asked about what is visited
+				if !fn(&sh.places[i]) {
+					s.remove(sh, i) // may move another entry to i
+					continue
+				}
 			}
 			i++
 		}
@@ -304,7 +314,7 @@ func (s *BackupStore) Scan(from uint32, n int, fn func(*Backup) bool) (next uint
 // remove frees place i of a shard. Others may move.
 func (s *BackupStore) remove(sh *shard, i int) {
 	s.part(sh, i)
-	s.last.valid = false
+	s.last.valid, s.other.valid = false, false
 	sh.remove(i, &s.seed)
 	s.n--
 }
@@ -344,9 +354,7 @@ const tagJoined = 0x40
 
 // home returns the place where an entry's probing begins.
 func (sh *shard) home(b *Backup, seed *[10]uint64) (place uint32) {
-	c, _ := b.Key.Canonical()
-	_, at := hashKey(seed, &c)
-	return at & uint32(len(sh.places)-1)
+	return placeHash(seed, &b.Key) & uint32(len(sh.places)-1)
 }
 
 // remove frees place i and closes the gap: entries behind it move up unless

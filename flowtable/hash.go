@@ -61,6 +61,20 @@ func hashKey(s *[10]uint64, k *packet.FlowKey) (h1, tag uint32) {
 	return h1, tag
 }
 
+// placeHash is the second hash of the canonical form of a key: where the search for it
+// begins in a shard of a BackupStore.
+func placeHash(s *[10]uint64, k *PackedKey) uint32 {
+	src, dst, sport, dport := k.Src, k.Dst, k.SrcPort, k.DstPort
+	if a, b := binary.BigEndian.Uint32(src[:]), binary.BigEndian.Uint32(dst[:]); a > b || a == b && sport > dport {
+		src, dst, sport, dport = dst, src, dport, sport
+	}
+	w0 := uint64(binary.LittleEndian.Uint32(src[:]))
+	w1 := uint64(binary.LittleEndian.Uint32(dst[:]))
+	w2 := uint64(sport) | uint64(dport)<<16
+	w3 := uint64(k.Proto) | uint64(k.Zone)<<8
+	return max(uint32((s[5]+s[6]*w0+s[7]*w1+s[8]*w2+s[9]*w3)>>32), 1)
+}
+
 // otherBucket returns the second choice of an entry in bucket b. It is its own
 // inverse, so an entry can be displaced without looking at its key.
 func otherBucket(b, tag, mask uint32) uint32 { return b ^ (tag*tagMix|1)&mask }

@@ -58,6 +58,7 @@ func (s *BackupStore) Join(k packet.FlowKey) bool {
 	}
 	sh.tags[i] |= tagJoined
 	s.joined++
+	s.other = lookedOther{other, sh, i, true, true}
 	return true
 }
 
@@ -78,6 +79,7 @@ func (s *BackupStore) part(sh *shard, i int) {
 	s.pairs.remove(s.pairOf(sh, i, sh.otherKey(i)))
 	sh.tags[i] &^= tagJoined
 	s.joined--
+	s.other.valid = false
 }
 
 // Joined reports whether the entry of k is found by its other key as well.
@@ -104,12 +106,30 @@ func (s *BackupStore) ByOther(other packet.FlowKey) (*Backup, bool) {
 	return &sh.places[i], true
 }
 
+// lookedOther is the newest search by another key: role logic asks what a second key
+// leads to, decides, and then stores or joins it.
+type lookedOther struct {
+	key          packet.FlowKey
+	shard        *shard
+	i            int
+	found, valid bool
+}
+
 // lookOther returns where the joined entry with an other key is.
 func (s *BackupStore) lookOther(other packet.FlowKey) (sh *shard, i int, ok bool) {
 	if s.joined == 0 {
 		return nil, 0, false
 	}
-	h, hash := hashKey(&s.seed, &other)
+	l := &s.other
+	if !l.valid || l.key != other {
+		*l = lookedOther{key: other, valid: true}
+		l.shard, l.i, l.found = s.searchOther(&other)
+	}
+	return l.shard, l.i, l.found
+}
+
+func (s *BackupStore) searchOther(other *packet.FlowKey) (sh *shard, i int, ok bool) {
+	h, hash := hashKey(&s.seed, other)
 	p := s.pairs.shardOf(h)
 	if len(p.refs) == 0 {
 		return nil, 0, false

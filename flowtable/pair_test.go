@@ -63,6 +63,7 @@ func TestNT4_AJoinedEntryIsFoundByBothKeys(t *testing.T) {
 				by[e.other], model[n] = n, e
 			}
 		}
+		asked := uint16(0)
 		at := rapid.Uint32Range(0, 120)
 		mapped := rapid.Uint16Range(0, 150)
 		t.Repeat(map[string]func(*rapid.T){
@@ -110,16 +111,30 @@ func TestNT4_AJoinedEntryIsFoundByBothKeys(t *testing.T) {
 						t.Fatalf("entry %d joined: %v", n, !e.joined)
 					}
 				}
-				for m := range uint16(151) {
+				check := func(m uint16) {
 					n, want := by[second(m)]
 					got, ok := store.ByOther(second(m))
 					if ok != want || ok && *got != model[n].b {
 						t.Fatalf("by other key %d: %+v, %v, want entry %d, %v", m, got, ok, n, want)
 					}
+				}
+				check(asked) // first: the store remembers its newest search
+				for m := range uint16(151) {
+					check(m)
 					if _, ok := store.ByOther(second(m).Reverse()); ok {
 						t.Fatalf("found by the reverse of other key %d", m)
 					}
 				}
+				var joined []uint16
+				for m := range uint16(151) {
+					if _, ok := by[second(m)]; ok {
+						joined = append(joined, m)
+					}
+				}
+				if asked = 0; len(joined) > 0 {
+					asked = rapid.SampledFrom(joined).Draw(t, "asked")
+				}
+				check(asked)
 			},
 		})
 	})
@@ -145,5 +160,46 @@ func TestDESIGN8_BytesOfACopyThatIsAlsoAStub(t *testing.T) {
 	t.Logf("%.1f bytes with one key, %.1f with both", float64(one)/n, float64(both)/n)
 	if both-one > 12*n || both >= 2*one {
 		t.Errorf("a second way in takes %.1f bytes", float64(both-one)/n)
+	}
+}
+
+// A store remembers its newest search by another key, and forgets it when the entry may
+// have moved: as others come, for whom a shard grows, and go, behind whom gaps close.
+func TestNT4_TheNewestSearchByAnotherKeyIsForgottenWhenEntriesMove(t *testing.T) {
+	const n = 40
+	other := func(i uint32) packet.FlowKey {
+		return packet.FlowKey{Src: packet.Addr{192, 0, 2, 1}, Dst: packet.Addr{203, 0, 113, 1}, SrcPort: 443, DstPort: uint16(1000 + i), Proto: packet.ProtoTCP}
+	}
+	ask := func(s *BackupStore, i uint32, when string) {
+		t.Helper()
+		if e, ok := s.ByOther(other(i)); !ok || *e != backupN(i) {
+			t.Fatalf("%s: entry %d by its other key: %+v, %v", when, i, e, ok)
+		}
+	}
+	for asked := range uint32(n) {
+		for gone := range uint32(n) {
+			s := NewBackupStore(testSeed, 1000)
+			for i := range uint32(n) {
+				if err := s.PutPair(backupN(i), other(i)); err != nil {
+					t.Fatal(err)
+				}
+				if i != gone && !s.Join(keyN(i)) {
+					t.Fatal("not joined")
+				}
+				if i >= asked && asked != gone && gone != 0 {
+					ask(s, asked, "it is there")
+				}
+			}
+			if asked == gone {
+				continue
+			}
+			ask(s, asked, "all are there")
+			s.Delete(keyN(gone))
+			ask(s, asked, "one has gone")
+			for i := range uint32(n) {
+				_ = s.Put(backupN(n + i)) // the shard grows
+				ask(s, asked, "one has come")
+			}
+		}
 	}
 }

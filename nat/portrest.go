@@ -48,7 +48,7 @@ func (p *Ports) restPort(unit int, w *waiting) {
 // change of the time that ports rest for.
 func (s *portSet) rest(port int, end int64) {
 	if s.rests == nil {
-		s.rests = make([]uint32, len(s.counts))
+		s.rests = make([]uint32, s.size)
 	}
 	s.rests[port] = flowtable.TickOf(end) + 1
 }

@@ -38,10 +38,13 @@ func (u *unitState) class(proto uint8) (c class, ok bool) {
 func isMapping(k1 packet.FlowKey) bool { return k1.Src == packet.Addr{} && k1.SrcPort == 0 }
 
 // portSet counts the uses of each port of one unit by one class of protocols.
-// Ports are counted from the unit's first.
+// Ports are counted from the unit's first. Nearly all that are in use have one use, by a
+// connection: that takes a bit, of which a block's are one cache line, and its counts 32.
 type portSet struct {
 	taken  []uint64 // bit per port: it has a use. Bits behind the last port are set
-	counts []uint32 // connections; mappings in the upper bits
+	others []uint64 // bit per port: its uses are not one of a connection; nil: of no port
+	counts []uint32 // of those: connections; mappings in the upper bits. As long as others
+	size   int
 	rests  []uint32 // when each port's last hold-down ends, in ticks; nil: nobody asks (portrest.go)
 }
 
@@ -54,7 +57,7 @@ const (
 )
 
 func newPortSet(size int) *portSet {
-	s := &portSet{taken: make([]uint64, (size+63)/64), counts: make([]uint32, size)}
+	s := &portSet{taken: make([]uint64, (size+63)/64), size: size}
 	if rest := size % 64; rest != 0 {
 		s.taken[len(s.taken)-1] = ^uint64(0) << rest
 	}
@@ -66,16 +69,36 @@ func (s *portSet) use(port int, mapping bool) bool {
 	word, bit := &s.taken[port/64], uint64(1)<<(port%64)
 	first := *word&bit == 0
 	*word |= bit
+	if first && !mapping {
+		return true
+	}
+	if s.others == nil {
+		s.others, s.counts = make([]uint64, len(s.taken)), make([]uint32, s.size)
+	}
+	if s.others[port/64]&bit == 0 {
+		s.others[port/64] |= bit
+		s.counts[port] = 0
+		if !first {
+			s.counts[port] = 1
+		}
+	}
 	s.counts[port] += amount(mapping)
 	return first
 }
 
 // release takes a use back and reports whether it was the port's last.
 func (s *portSet) release(port int, mapping bool) bool {
-	if s.counts[port] -= amount(mapping); s.counts[port] != 0 {
-		return false
+	bit := uint64(1) << (port % 64)
+	if s.others != nil && s.others[port/64]&bit != 0 {
+		s.counts[port] -= amount(mapping)
+		if s.counts[port] <= 1 {
+			s.others[port/64] &^= bit
+		}
+		if s.counts[port] != 0 {
+			return false
+		}
 	}
-	s.taken[port/64] &^= 1 << (port % 64)
+	s.taken[port/64] &^= bit
 	return true
 }
 
@@ -95,16 +118,19 @@ func includes(count uint32, mapping bool) bool {
 	return count&connections != 0
 }
 
-// free reports whether a port has no use; of a nil set every one is free. It
-// looks at the bits only: those of a block are one cache line, its counts are 32.
+// free reports whether a port has no use; of a nil set every one is free.
 func (s *portSet) free(port int) bool {
 	return s == nil || s.taken[port/64]&(1<<(port%64)) == 0
 }
 
 // count returns the uses of a port, 0 for a nil set.
 func (s *portSet) count(port int) uint32 {
-	if s == nil {
+	bit := uint64(1) << (port % 64)
+	switch {
+	case s == nil || s.taken[port/64]&bit == 0:
 		return 0
+	case s.others == nil || s.others[port/64]&bit == 0:
+		return 1
 	}
 	return s.counts[port]
 }

@@ -38,6 +38,10 @@ type Config struct {
 	Mode     dataplane.Mode // of XDP
 	SlowPath bool           // no fast path: every packet through Go
 	Watch    Watch          // nil: nobody watches
+
+	// OwnProcess says that the process is this node's alone: Run makes Go use two
+	// processors at least, and the loop keeps one of them while it sleeps.
+	OwnProcess bool
 }
 
 // Watch measures the loop: a packet that comes while a turn is under way waits for

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,6 +31,11 @@ const (
 	// others while datagrams to the same node leave more often than that; on a quiet
 	// link they do not wait. It bounds what the link costs by datagrams a second.
 	statePace = int64(500 * time.Microsecond)
+
+	// closeLinger is how long the end of a connection may wait for other messages to
+	// the same node: its copy and second key stay there for so long. Short connections
+	// that end one after the other share datagrams.
+	closeLinger = int64(50 * time.Millisecond)
 
 	// linkFor bounds the time that one pass spends on the control link, so that packets
 	// and time get their turn; linkBatch is after how many datagrams it looks at the
@@ -68,6 +74,9 @@ func (n *Node) loop(ctx context.Context) error {
 		switch {
 		case n.now >= n.nextTick:
 			n.tick(n.now)
+			if n.polls.keeps {
+				runtime.Gosched() // once in a while, or Go's monitor interrupts it
+			}
 			n.working, n.walkUntil = true, n.now+walkFor
 			n.nextTick = n.now + tickEvery
 			if n.heart != nil {
@@ -108,6 +117,9 @@ func (n *Node) packets(now int64) int {
 	count := n.io.Receive(n.batch)
 	for _, f := range n.batch[:count] {
 		n.table.Expect(f.Punt.H1, f.Punt.Tag)
+	}
+	for _, f := range n.batch[:count] {
+		n.table.ExpectFlow(f.Punt.H1, f.Punt.Tag)
 	}
 	for _, f := range n.batch[:count] {
 		n.packet(now, f)

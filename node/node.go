@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -265,7 +266,7 @@ func (n *Node) openCore() error {
 		},
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
-			Pace: statePace,
+			Pace: statePace, Linger: closeLinger,
 		},
 		MTUCheck: check, Health: watched(cl), LeavingKept: n.leavingKept,
 	})
@@ -323,6 +324,10 @@ func orderKey(k [32]byte) (key [16]byte) {
 // Run serves until ctx ends. The fast path stays pinned for a successor.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
+	if n.cfg.OwnProcess {
+		runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+		n.polls.keeps = true
+	}
 	l, err := api.Listen(n.cfg.Bootstrap.ControlSocket)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -23,8 +24,11 @@ const pollEvery = int64(50 * time.Microsecond)
 
 // polls knows which descriptors can be read.
 type polls struct {
-	fds  []unix.PollFd
-	last int64 // when the kernel was asked
+	fds   []unix.PollFd
+	last  int64 // when the kernel was asked
+	keeps bool  // the loop keeps its processor of Go's while it sleeps: there are others
+
+	timeout unix.Timespec // of the call under way
 }
 
 func (p *polls) add(fds ...int) {
@@ -43,16 +47,35 @@ func (p *polls) done(i int) { p.fds[i].Revents = 0 }
 // has come to until, both of dataplane.Now; otherwise it looks, and not more
 // often than every pollEvery.
 func (p *polls) wait(idle bool, now, until int64) error {
-	var timeout unix.Timespec
 	switch {
 	case idle:
-		timeout = unix.NsecToTimespec(max(until-dataplane.Now(), 0))
-	case now-p.last < pollEvery:
-		return nil
+		p.last = now
+		return p.poll(len(p.fds), until-dataplane.Now())
+	case now-p.last >= pollEvery:
+		p.last = now
+		return p.look()
 	}
-	p.last = now
-	if _, err := unix.Ppoll(p.fds, &timeout, nil); err != nil && err != unix.EINTR {
-		return err
+	return nil
+}
+
+// look asks for what is read only when it is ready.
+func (p *polls) look() error { return p.poll(pollLink+1, 0) }
+
+// poll asks for the first n descriptors, and waits for that long (ns) at most. Where the
+// loop keeps its processor, Go's scheduler does not hear of the sleep: it would hand the
+// processor over, within 20 us where there is one, and wake two threads for each sleep,
+// which costs more than what many a packet brings. What must stop everybody (a garbage
+// collection) interrupts the sleep by a signal.
+func (p *polls) poll(n int, timeout int64) error {
+	p.timeout = unix.NsecToTimespec(max(timeout, 0))
+	var e unix.Errno
+	if p.keeps {
+		_, _, e = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fds[0])), uintptr(n), uintptr(unsafe.Pointer(&p.timeout)), 0, 0, 0)
+	} else {
+		_, _, e = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.fds[0])), uintptr(n), uintptr(unsafe.Pointer(&p.timeout)), 0, 0, 0)
+	}
+	if e != 0 && e != unix.EINTR {
+		return e
 	}
 	return nil
 }

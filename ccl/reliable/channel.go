@@ -106,9 +106,25 @@ func (c *Channel) Stats() Stats {
 // Send queues a message. It leaves with the next Flush that the window allows.
 // ErrBacklog: the queue is full; the message is not queued. m does not escape.
 func (c *Channel) Send(m wire.Message) error {
+	s, err := c.add(m)
+	if err == nil {
+		s.urgent = true
+	}
+	return err
+}
+
+// SendLater is Send for a message that nobody waits for: it leaves with the next one of
+// Send, with a full segment, or Config.Linger after the next Flush.
+func (c *Channel) SendLater(m wire.Message) error {
+	_, err := c.add(m)
+	return err
+}
+
+// add queues a message and returns the segment that it is in.
+func (c *Channel) add(m wire.Message) (*segment, error) {
 	if c.bytes >= c.cfg.QueueBytes {
 		c.stats.Backlogs++
-		return ErrBacklog
+		return nil, ErrBacklog
 	}
 	s := c.open()
 	n := len(s.buf)
@@ -117,7 +133,7 @@ func (c *Channel) Send(m wire.Message) error {
 		tail := s.buf[n:]
 		if HeaderBytes+len(tail) > c.cfg.Payload {
 			s.buf = s.buf[:n]
-			return ErrTooLarge
+			return nil, ErrTooLarge
 		}
 		next := c.append()
 		next.buf = append(next.buf, tail...)
@@ -128,7 +144,7 @@ func (c *Channel) Send(m wire.Message) error {
 	c.messages++
 	c.bytes += len(s.buf) - n
 	c.stats.SentMessages++
-	return nil
+	return s, nil
 }
 
 // open returns the last segment when it has not been sent yet, or a new one.
@@ -196,9 +212,15 @@ func (c *Channel) transmit(now int64) {
 		if len(s.buf) == HeaderBytes {
 			return // opened for a message that was refused
 		}
-		if flight == len(c.queue)-1 && now < c.paceAt && c.paceAt <= now+c.cfg.Pace {
-			c.dueAt = c.paceAt // there is room for more in it
-			return
+		if flight == len(c.queue)-1 { // there is room for more in it
+			if !s.urgent && s.waits(now, c.cfg.Linger) {
+				c.dueAt = s.leaveAt
+				return
+			}
+			if now < c.paceAt && c.paceAt <= now+c.cfg.Pace {
+				c.dueAt = c.paceAt
+				return
+			}
 		}
 		c.paceAt = now + c.cfg.Pace
 		c.sendSegment(now, s, c.next)
@@ -209,6 +231,9 @@ func (c *Channel) transmit(now int64) {
 }
 
 func (c *Channel) sendSegment(now int64, s *segment, seq uint64) {
+	if s.bornAt == 0 {
+		s.bornAt = now // nothing in it was in a hurry
+	}
 	s.lost = false
 	s.sends++
 	s.sentAt = now
@@ -242,10 +267,15 @@ func (c *Channel) Tick(now int64) (next int64) {
 }
 
 // Hurry makes the next Flush send everything that the window allows, whatever
-// Config.Pace says.
-func (c *Channel) Hurry() { c.paceAt = 0 }
+// Config.Pace and Config.Linger say.
+func (c *Channel) Hurry() {
+	c.paceAt = 0
+	for _, s := range c.queue[c.next-c.una:] {
+		s.urgent = true
+	}
+}
 
-// Due returns when a segment that Flush has kept back for Config.Pace leaves;
+// Due returns when a segment that Flush has kept back for Config.Pace or Linger leaves;
 // math.MaxInt64 = there is none. Call Flush then.
 func (c *Channel) Due() int64 { return c.dueAt }
 

@@ -154,7 +154,7 @@ func inOrder(t fataler, got []uint32, count int) {
 // Whatever the link does, messages arrive in order, once, and all of them.
 func TestCL6OrderedExactlyOnceUnderLossReorderAndDuplication(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := newNetwork(rapid.Int64().Draw(t, "seed"), Config{Pace: rapid.SampledFrom([]int64{0, 300_000, 3_000_000}).Draw(t, "pace")})
+		n := newNetwork(rapid.Int64().Draw(t, "seed"), Config{Pace: rapid.SampledFrom([]int64{0, 300_000, 3_000_000}).Draw(t, "pace"), Linger: rapid.SampledFrom([]int64{0, 50_000_000}).Draw(t, "linger")})
 		n.loss = rapid.Float64Range(0, 0.4).Draw(t, "loss")
 		n.dup = rapid.Float64Range(0, 0.3).Draw(t, "dup")
 		jitter := rapid.Int64Range(1, 5e6).Draw(t, "jitter")
@@ -163,7 +163,11 @@ func TestCL6OrderedExactlyOnceUnderLossReorderAndDuplication(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "bursts") {
 			i := rapid.IntRange(0, 1).Draw(t, "from")
 			for range rapid.IntRange(1, 150).Draw(t, "burst") {
-				if err := n.ends[i].Send(wire.Synced{View: uint32(sent[i])}); err != nil {
+				send := n.ends[i].Send
+				if rapid.Bool().Draw(t, "later") {
+					send = n.ends[i].SendLater
+				}
+				if err := send(wire.Synced{View: uint32(sent[i])}); err != nil {
 					t.Fatalf("%v", err)
 				}
 				sent[i]++
@@ -473,6 +477,54 @@ func TestPaceGathersUnderLoadAndNeverWaitsIdle(t *testing.T) {
 	c.Restart()
 	if c.Due() != never {
 		t.Error("something of a former instance is due")
+	}
+}
+
+// TestCL8_WhatNobodyWaitsForLeavesWithWhatComesNext: a message of SendLater leaves with
+// one of Send, in order, with a full segment, and when Linger is over, whichever comes
+// first. Until it leaves, it is no replication lag (MG9).
+func TestCL8_WhatNobodyWaitsForLeavesWithWhatComesNext(t *testing.T) {
+	const linger = int64(50e6)
+	sent := 0
+	c := New(Config{
+		Kind: 1, Payload: 1000, Linger: linger, NewInstance: func() uint32 { return 7 },
+		Emit: func([]byte) { sent++ }, Deliver: func([]byte) {},
+	})
+	at := int64(1e9)
+	say := func(later, now int, when int64, want int, due int64) {
+		t.Helper()
+		for i := range later + now {
+			send := c.SendLater
+			if i >= later {
+				send = c.Send
+			}
+			if err := send(wire.Synced{View: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sent = 0
+		c.Flush(when)
+		if sent != want || c.Due() != due {
+			t.Errorf("at %d ns: %d segments and due in %d, want %d and %d", when-at, sent, c.Due()-at, want, due-at)
+		}
+	}
+	say(1, 0, at, 0, at+linger)
+	if w := c.Waiting(at + linger - 1); w != 0 {
+		t.Errorf("waits for %d ns, although nobody does", w)
+	}
+	say(3, 0, at+linger-1, 0, at+linger)
+	say(0, 0, at+linger, 1, never)
+	if w := c.Waiting(at + linger + 5); w != 5 {
+		t.Errorf("what has left waits for %d ns, want 5", w)
+	}
+	say(2, 1, at+2*linger, 1, never) // with what comes next
+	say(1, 0, at+2*linger, 0, at+3*linger)
+	say(0, 1, at+2*linger+1, 1, never) // at once
+	say(400, 0, at+3*linger, 2, at+4*linger)
+	c.Hurry()
+	say(0, 0, at+3*linger+1, 1, never) // when nothing may follow
+	if s := c.Stats(); s.SentMessages != 409 || s.UnackedMessages != 409 {
+		t.Errorf("%+v", s)
 	}
 }
 

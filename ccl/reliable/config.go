@@ -36,6 +36,9 @@ type Config struct {
 	// load a message waits for others to share its segment, Pace at most.
 	Pace int64
 
+	// Linger is how long messages of SendLater wait for others, in ns; 0 = not at all.
+	Linger int64
+
 	// NewInstance returns a number that it has not returned before and that
 	// is larger than those before (modulo 2^32), never 0.
 	NewInstance func() uint32

@@ -117,9 +117,12 @@ func (c *Channel) Progress() Progress {
 	return Progress{Instance: c.self, Sent: c.acked + uint64(c.messages), Acked: c.acked}
 }
 
-// born notes the time for segments that were opened since the last call.
+// born notes the time for segments that were opened since the last call. What nobody
+// waits for counts from when it leaves.
 func (c *Channel) born(now int64) {
 	for i := len(c.queue) - 1; i >= 0 && c.queue[i].bornAt == 0; i-- {
-		c.queue[i].bornAt = now
+		if s := c.queue[i]; s.urgent {
+			s.bornAt = now
+		}
 	}
 }

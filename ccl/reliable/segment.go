@@ -15,9 +15,19 @@ type segment struct {
 	messages int
 	sends    int
 	sentAt   int64
-	bornAt   int64 // when it could first have been sent; 0 = since the last Flush
+	bornAt   int64 // when it could first have been sent; 0 = since the last Flush, or nothing in it is urgent
+	leaveAt  int64 // Config.Linger ends; 0 = has not begun
+	urgent   bool  // somebody waits for a message in it
 	sacked   bool  // has arrived out of order
 	lost     bool  // must be sent again
+}
+
+// waits reports whether a segment without anything urgent is to wait for more.
+func (s *segment) waits(now, linger int64) bool {
+	if s.leaveAt == 0 || s.leaveAt > now+linger {
+		s.leaveAt = now + linger
+	}
+	return now < s.leaveAt
 }
 
 // header is the head of a segment as read from the link.

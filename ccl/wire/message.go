@@ -253,6 +253,8 @@ type Close struct {
 	Key   packet.FlowKey
 	Reply packet.FlowKey
 	Gen   uint32
+
+	Late bool // not sent: it may wait for other messages, nobody goes on from the copy
 }
 
 // Gone tells a forwarder to forget its forward entry for Key.

@@ -139,6 +139,7 @@ func (c *Core) ageFlows() {
 }
 
 func (c *Core) scanFlows(from uint32, n int) (next uint32) {
+	c.expectEnds(from, n)
 	return c.table.ScanFlows(from, n, c.ageFlowFn)
 }
 

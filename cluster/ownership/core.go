@@ -179,11 +179,12 @@ type Core struct {
 	dir   *flowtable.BackupStore
 	out   Output
 
-	view  *wire.View
-	order *order.Order
-	self  wire.NodeID
-	lives [wire.MaxNodes]wire.Incarnation // newest one known of every member
-	now   int64                           // of the call in progress, monotonic ns
+	view   *wire.View
+	order  *order.Order
+	ranked ranked
+	self   wire.NodeID
+	lives  [wire.MaxNodes]wire.Incarnation // newest one known of every member
+	now    int64                           // of the call in progress, monotonic ns
 
 	pending pendingTable
 	parked  parkedTable

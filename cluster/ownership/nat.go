@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"cohort/ccl/wire"
+	"cohort/cluster/order"
 	"cohort/flowtable"
 	"cohort/packet"
 )
@@ -94,14 +95,19 @@ func (c *Core) director(k packet.FlowKey) wire.NodeID {
 		first, _, _ := c.cfg.NAT.Order(unit)
 		return first
 	}
-	return c.order.Director(k)
+	first, _ := c.two(k)
+	return first
 }
 
 // backup returns the first node of a key's order that is not owner (FR3).
 func (c *Core) backup(k packet.FlowKey, owner wire.NodeID) wire.NodeID {
 	unit, ok := c.unitOf(k)
 	if !ok {
-		return c.order.Backup(k, owner)
+		first, second := c.two(k)
+		if first == owner {
+			return second
+		}
+		return first
 	}
 	first, second, third := c.cfg.NAT.Order(unit)
 	for _, id := range [...]wire.NodeID{first, second, third} {
@@ -110,6 +116,24 @@ func (c *Core) backup(k packet.FlowKey, owner wire.NodeID) wire.NodeID {
 		}
 	}
 	return 0
+}
+
+// ranked is what the order said of a key.
+type ranked struct {
+	order         *order.Order
+	key           packet.FlowKey
+	first, second wire.NodeID
+}
+
+// two returns the first two nodes of a key's order. What one packet or message is about
+// is asked for several times over: the newest key's order is remembered.
+func (c *Core) two(k packet.FlowKey) (first, second wire.NodeID) {
+	r := &c.ranked
+	if r.key != k || r.order != c.order {
+		*r = ranked{order: c.order, key: k}
+		r.first, r.second = c.order.Two(k)
+	}
+	return r.first, r.second
 }
 
 // near returns who will keep the copy of a connection that this node begins, for the

@@ -204,45 +204,46 @@ func (c *Core) closeFlow(slot uint32) {
 	// A TCP connection that ended in order has waited in TIME_WAIT already.
 	c.remove(slot, flowtable.TCPState(f.State) < flowtable.TCPTimeWait)
 	c.stats.Closed++
-	c.closeBoth(keys, gen)
+	c.closeBoth(keys, gen, true)
 }
 
 // closeBoth says of both keys that this node does not own the connection any more: in
-// one message if one node keeps both.
-func (c *Core) closeBoth(keys [2]packet.FlowKey, gen uint32) {
+// one message if one node keeps both. late: the connection is over, and nobody else's;
+// the message may wait for others.
+func (c *Core) closeBoth(keys [2]packet.FlowKey, gen uint32, late bool) {
 	k, _ := keys[0].Canonical()
 	if keys[1] == keys[0].Reverse() || c.cfg.NAT == nil {
-		c.sendClose(keys[0], packet.FlowKey{}, gen)
+		c.sendClose(wire.Close{Key: keys[0], Gen: gen, Late: late})
 		return
 	}
 	to := c.backup(keys[1], c.self)
 	if to != 0 && to == c.backup(k, c.self) {
-		c.sendClose(keys[0], keys[1], gen)
+		c.sendClose(wire.Close{Key: keys[0], Reply: keys[1], Gen: gen, Late: late})
 		return
 	}
-	c.sendClose(keys[0], packet.FlowKey{}, gen)
+	c.sendClose(wire.Close{Key: keys[0], Gen: gen, Late: late})
 	if to != 0 {
-		c.msg.close = wire.Close{Key: keys[1], Gen: gen}
+		c.msg.close = wire.Close{Key: keys[1], Gen: gen, Late: late}
 		c.send(to, &c.msg.close)
 	}
 }
 
 // sendClose tells the holder of the copy that the connection is over, and who was
-// that in the views before: it keeps for a while what has moved. reply is the second
-// key, if the holder is to hear of that, or zero.
-func (c *Core) sendClose(key, reply packet.FlowKey, gen uint32) {
-	k, _ := key.Canonical()
+// that in the views before: it keeps for a while what has moved, but no second key.
+func (c *Core) sendClose(m wire.Close) {
+	k, _ := m.Key.Canonical()
 	holder := c.backup(k, c.self)
 	if holder != 0 {
-		c.msg.close = wire.Close{Key: key, Reply: reply, Gen: gen}
+		c.msg.close = m
 		c.send(holder, &c.msg.close)
 	}
+	m.Reply = packet.FlowKey{}
 	for _, o := range [...]*order.Order{c.sync.base, c.sync.before} {
 		if o == nil || o == c.order {
 			continue
 		}
 		if old := o.Backup(k, c.self); old != holder && old != 0 && old != c.self {
-			c.msg.close = wire.Close{Key: key, Gen: gen}
+			c.msg.close = m
 			c.send(old, &c.msg.close)
 		}
 	}
@@ -332,7 +333,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 // disown says that this node does not own what it was granted, nor the second key that
 // the granter has stored with it.
 func (c *Core) disown(from wire.NodeID, conn *wire.Conn, bound bool) {
-	c.sendClose(conn.Key, packet.FlowKey{}, conn.Gen)
+	c.sendClose(wire.Close{Key: conn.Key, Gen: conn.Gen})
 	if bound && from != c.self {
 		c.msg.close = wire.Close{Key: conn.ReplyKey(), Gen: conn.Gen}
 		c.send(from, &c.msg.close)
@@ -448,7 +449,7 @@ func (c *Core) surrender(ref flowtable.Ref, owner wire.NodeID, gen uint32) {
 	keys, ifaces, lost, d := f.Key, f.Iface, f.Gen, ref.Dir()
 	c.remove(ref.Slot(), true) // the winner may go on with the same translation
 	c.stats.Duplicates++
-	c.closeBoth(keys, lost) // whoever keeps our copy: it is not ours any more
+	c.closeBoth(keys, lost, false) // whoever keeps our copy: it is not ours any more
 	c.installForward(keys[d], ifaces[d], owner, gen)
 	if keys[1] == keys[0].Reverse() {
 		c.installForward(keys[1-d], ifaces[1-d], owner, gen) // else the winner's translation is another

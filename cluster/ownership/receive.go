@@ -174,12 +174,13 @@ func (c *Core) miss(p *Packet) Verdict {
 	if to, ok := c.sequenced(p); ok {
 		return Verdict{Op: OpSend, Node: to, Gen: firstGen}
 	}
-	if startsConnection(p) && !c.bound(p.Key) && c.draining() {
+	starts := startsConnection(p) && !c.bound(p.Key)
+	if starts && c.draining() {
 		if to := c.successor(k); to != 0 {
 			return Verdict{Op: OpSend, Node: to}
 		}
 	}
-	if startsConnection(p) && !c.bound(p.Key) && (p.From == 0 || !c.remains(p.From) || p.reused || c.steersHere(p.Key) || c.mappedHere(p)) {
+	if starts && (p.From == 0 || !c.remains(p.From) || p.reused || c.steersHere(p.Key) || c.mappedHere(p)) {
 		conn, v := c.propose(p)
 		switch {
 		case v.Op == OpForward:

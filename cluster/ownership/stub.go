@@ -131,7 +131,7 @@ func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) bool {
 	if owner == nobody {
 		b.Owner, b.Incarnation = uint8(m.Last.ID), m.Last.Life
 	}
-	if !c.putStub(b, m.Conn) {
+	if !c.putStub(b, m.Conn, true) {
 		c.stats.CopiesFull++
 		return false
 	}
@@ -154,18 +154,23 @@ func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
 	e.Timeout, e.Confirmed = max(e.Timeout, m.Timeout), c.tick()
 }
 
-// putStub stores a stub or a tomb and counts its key as used. One of the reverse
-// key, for which there is no second place, gives way.
-func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey) bool {
+// putStub stores a stub or a tomb and counts its key as used; without use, it takes over
+// one that somebody has counted, if it is stored. One of the reverse key, for which there
+// is no second place, gives way.
+func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey, use bool) bool {
 	reply := b.Key.Unpack()
 	old, known := c.stub(reply)
 	c.noteStub(first, reply)
 	if !known {
-		c.clearStub(reply.Reverse())
+		if c.images {
+			c.clearStub(reply.Reverse()) // only hairpins have such a one
+		}
 		if c.cfg.Stubs.Len()+c.dir.JoinedLen() >= c.cfg.Stubs.Cap() {
 			return false
 		}
-		c.cfg.NAT.Use(reply)
+		if use {
+			c.cfg.NAT.Use(reply)
+		}
 	} else if joinedBy(old, reply) {
 		if k := old.Key.Unpack(); k == first && agree(old, &b) && b.Flags&wire.ConnTomb == 0 {
 			old.Confirmed = b.Confirmed
@@ -176,7 +181,9 @@ func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey) bool {
 	if c.joins(&b, first, reply) || c.cfg.Stubs.PutPair(b, first) == nil {
 		return true
 	}
-	c.cfg.NAT.Release(c.now, reply, known)
+	if known || use {
+		c.cfg.NAT.Release(c.now, reply, known)
+	}
 	return false
 }
 
@@ -201,6 +208,11 @@ func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
 
 // bound reports whether a stub says that a packet belongs to a connection.
 func (c *Core) bound(k packet.FlowKey) bool {
+	if !c.images { // then all second keys are in units
+		if _, in := c.unitOf(k); !in {
+			return false
+		}
+	}
 	e, known := c.stub(k)
 	return known && e.Flags&wire.ConnTomb == 0
 }

@@ -43,11 +43,7 @@ func (c *Core) entomb(keys [2]packet.FlowKey, created, gen uint32, hold bool) bo
 	if hold {
 		b.State |= tombHold
 	}
-	if !c.putStub(b, keys[0]) {
-		return false
-	}
-	c.cfg.NAT.Release(c.now, keys[1], false) // the use until now; the tomb has its own
-	return true
+	return c.putStub(b, keys[0], false) // the use until now is the tomb's
 }
 
 // claimed ends the reservation of a claim that is answered or given up. One that

@@ -50,7 +50,7 @@ func run() error {
 		return err
 	}
 	cfg.Log = cfg.Log.With(zap.String("node", cfg.Bootstrap.Name))
-	cfg.Mode, cfg.SlowPath = mode, *slow
+	cfg.Mode, cfg.SlowPath, cfg.OwnProcess = mode, *slow, true
 	cfg.Pulse = []string{"/proc/self/exe", heart.Arg} // this very program, also after an upgrade of the file
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

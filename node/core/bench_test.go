@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cohort/ccl"
 	"cohort/ccl/wire"
 	"cohort/cluster/blocks"
@@ -66,6 +68,9 @@ type group struct {
 	nodes []*single
 	now   int64
 	batch int
+
+	opened uint32 // by burst
+	brief  bool   // connections end a second after they closed
 }
 
 // single is a core of a group.
@@ -91,7 +96,10 @@ type parcel struct {
 }
 
 func newGroup(b testing.TB, nodes int, rules *nat.Rules, room int) *group {
-	g := &group{now: 1000 * int64(time.Second)}
+	return startGroup(b, &group{now: 1000 * int64(time.Second)}, nodes, rules, room)
+}
+
+func startGroup(b testing.TB, g *group, nodes int, rules *nat.Rules, room int) *group {
 	for i := range nodes {
 		g.nodes = append(g.nodes, &single{group: g, vtep: vtep(i)})
 	}
@@ -145,6 +153,10 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 		}
 	}
 	n.copies = flowtable.NewBackupStore(seed, room)
+	timeouts := flowtable.DefaultTimeouts()
+	if n.group.brief {
+		timeouts.TCPTimeWait = 1
+	}
 	name := fmt.Sprint("fw-", i)
 	cfg := Config{
 		IO: n,
@@ -154,7 +166,7 @@ func (n *single) start(b testing.TB, i int, peers []netip.Addr, rules *nat.Rules
 			Hold: 3 * time.Second, ElectionInterval: 100 * time.Millisecond, ElectionWait: time.Second,
 		},
 		Ownership: ownership.Config{
-			Table: n.table, Copies: n.copies, Router: twoSides{}, Policy: outward{}, Timeouts: flowtable.DefaultTimeouts(),
+			Table: n.table, Copies: n.copies, Router: twoSides{}, Policy: outward{}, Timeouts: timeouts,
 		},
 		Endpoint: ccl.EndpointConfig{Local: n.vtep, MTU: 1654, Rand: &counter{n: uint64(1 + i<<32 + n.starts<<16)}},
 		MTUCheck: MTUWarn,
@@ -278,3 +290,112 @@ type outward struct{}
 func (outward) Judge(in, _ uint8, _ packet.FlowKey) policy.Verdict {
 	return policy.Verdict{Allow: in == 1}
 }
+
+// BenchmarkShortConnections is what the pure parts of all nodes together spend on a
+// whole translated connection: its SYN at any node, the answer at the owner, which the
+// fast path leads there, both FINs, and what ageing, copies and second keys take until
+// nothing is left of it. Packets of the fast path cost nothing here.
+func BenchmarkShortConnections(b *testing.B) {
+	for _, nodes := range []int{1, 2, 4} {
+		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
+			b.ReportAllocs()
+			g := startGroup(b, &group{now: 1000 * int64(time.Second), brief: true}, nodes, egress(b), 1<<17)
+			for i := 0; i < 1<<15; i += 128 * nodes { // ports, copies and second keys have come to rest
+				g.burst(b, uint32(i), 128*nodes)
+			}
+			n, before := 0, used(b)
+			for b.Loop() {
+				if n == 0 {
+					n = 128 * nodes
+					g.burst(b, g.opened, n)
+				}
+				n--
+			}
+			b.ReportMetric(float64(used(b)-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// used is the CPU time of this process, which says more than the clock where others work.
+func used(b testing.TB) int64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// burst opens connections and has them answered: before their claims have left, as
+// answers come on a short way. Then both sides say all they have to say, and as many
+// ticks go by as that takes on a busy machine.
+func (g *group) burst(b testing.TB, first uint32, n int) {
+	type talk struct {
+		at    *single
+		slot  uint32
+		reply packet.FlowKey
+	}
+	talks := make([]talk, 0, n)
+	p := ownership.Packet{Kind: ownership.KindTCP, Len: 40, WScale: 0xff, SeqLen: 1, Handle: 1}
+	packet := func(at *single) {
+		switch v := at.core.Packet(g.now, &p); v.Op {
+		case ownership.OpForward:
+			at.sent++
+		case ownership.OpDrop:
+			b.Fatalf("connection %d: %+v", len(talks), v)
+		}
+	}
+	sent := func() (n int) {
+		for _, s := range g.nodes {
+			n += s.sent
+		}
+		return n
+	}
+	before := sent()
+	for i := 0; i < n; {
+		begun := len(talks)
+		for ; i < n && i < begun+64*len(g.nodes); i++ {
+			id := first + uint32(i)
+			at := g.nodes[id*0x85ebca6b>>16%uint32(len(g.nodes))]
+			p.Key, p.In, p.From, p.Flags, p.Seq, p.Ack = shortKey(id), 1, 0, ownership.SYN, id, 0
+			packet(at)
+			slot := at.table.Lookup(p.Key).Slot()
+			talks = append(talks, talk{at, slot, at.table.Flow(slot).Key[1]})
+		}
+		for k := range talks[begun:] {
+			t := &talks[begun+k]
+			p.Key, p.In, p.From, p.Flags, p.Seq, p.Ack = t.reply, 2, 0, ownership.SYN|ownership.ACK, 7, 1
+			if other := g.nodes[k%len(g.nodes)]; other != t.at {
+				p.From = other.id()
+			}
+			packet(t.at)
+		}
+		for _, n := range g.nodes {
+			n.core.Flush(g.now)
+		}
+		g.deliver()
+	}
+	g.opened = first + uint32(n)
+	if got := sent() - before; got != 2*n {
+		b.Fatalf("%d connections had %d packets", n, got)
+	}
+	g.tick()
+	for i := range talks { // the fast path
+		f := talks[i].at.table.Flow(talks[i].slot)
+		f.Sent(0, ownership.ACK|ownership.FIN, 3, 9, 100)
+		f.Sent(1, ownership.ACK|ownership.FIN, 9, 3, 100)
+		f.Account(0, flowtable.TickOf(g.now), 40)
+		f.Account(1, flowtable.TickOf(g.now), 40)
+	}
+	g.tick()
+}
+
+// shortKey is the key of one of many short connections.
+func shortKey(id uint32) packet.FlowKey {
+	k := packet.FlowKey{
+		Dst: packet.Addr{192, 0, 2, byte(id >> 14 & 63)}, SrcPort: 0x4000 | uint16(id&0x3fff), DstPort: 443, Proto: packet.ProtoTCP,
+	}
+	binary.BigEndian.PutUint32(k.Src[:], 0x0a800000|id*0x9e3779b1>>20)
+	return k
+}
+
+func (n *single) id() wire.NodeID { _, self := n.core.View(); return self }
