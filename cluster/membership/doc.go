@@ -52,9 +52,10 @@
 // Both sides serve. After the heal, the nodes of the side with the worse control
 // node ask the better one for admission with the incarnation that they have,
 // and go on in their own view until the common one, of a newer term, reaches
-// them (EL5). Nobody loses its flow table. A side that may not merge (a failed
-// check) is fenced: two sides that stay apart on one network must not both
-// serve.
+// them (EL5). Nobody loses its flow table. A side that hears, in the moment of the
+// heal, that the other has gone on without it does the same, see severed. A side that
+// may not merge (a failed check) is fenced: two sides that stay apart on one network
+// must not both serve.
 //
 // # Links that work one way
 //
