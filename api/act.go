@@ -38,10 +38,11 @@ type Actor interface {
 
 // Acted is what became of a verb.
 type Acted struct {
-	State   string `json:"state"`   // of the node that was asked
-	Control string `json:"control"` // the control node as it sees it, "" = none
-	Done    bool   `json:"done"`    // the effect is there; false: it was not seen yet
-	Left    int    `json:"left"`    // connections of a node on its way out; once it is out, those it went with
+	State   string `json:"state"`             // of the node that was asked
+	Control string `json:"control"`           // the control node as it sees it, "" = none
+	Done    bool   `json:"done"`              // the effect is there; false: it was not seen yet
+	Unsaved bool   `json:"unsaved,omitempty"` // not done yet only because its disk does not have it: a loss of power would undo it
+	Left    int    `json:"left"`              // connections of a node on its way out; once it is out, those it went with
 }
 
 // pathAct is where a verb is said, with POST.

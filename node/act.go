@@ -93,7 +93,8 @@ func (n *Node) act(now int64, verb, node string) error {
 	return m.Promote(now, node)
 }
 
-// acted reports whether a verb's effect is there.
+// acted reports whether a verb's effect is there. One on this node is not before a
+// restart would keep it.
 func (n *Node) acted(now int64, verb, node string) api.Acted {
 	s := n.core.Member().Status(now)
 	a := api.Acted{State: membership.StateName(s.State)}
@@ -112,6 +113,11 @@ func (n *Node) acted(now int64, verb, node string) api.Acted {
 		if drainsFor(verb) > 0 {
 			a.Left, _ = n.core.Draining()
 		}
+	}
+	if a.Done && verb != api.VerbPromote && (node == "" || node == n.core.Name()) {
+		n.keepIntent()
+		a.Unsaved = !n.intent.settled()
+		a.Done = !a.Unsaved
 	}
 	return a
 }
@@ -140,18 +146,25 @@ func refuseVerb(verb, node string, err error) error {
 func (n *Node) keepIntent() {
 	s := n.core.Ladder()
 	out := s.Phase == health.Disabled && s.Cause == wire.CauseOperator
-	if _, leaving := n.core.Draining(); !out && !leaving {
+	expelled := n.core.Expelled()
+	if _, leaving := n.core.Draining(); expelled != "" || !out && !leaving {
 		n.passing = false
 	}
 	want := intent{}
-	if out && !n.passing {
+	switch why := n.core.Leaving(); {
+	case n.passing:
+	case out:
 		want = intent{Disabled: true, Why: s.Why}
-	} else if why := n.core.Leaving(); why != "" && !n.passing {
+	case expelled != "": // before it is out: then the others take it for done
+		want = intent{Disabled: true, Why: expelled}
+	case why != "":
 		want = intent{Leaving: true, Why: why}
 	}
 	n.intent.put(want)
 }
 
-// leavingKept implements core.Config.LeavingKept. Who leaves for this life only has
-// nothing to keep.
-func (n *Node) leavingKept() bool { return n.passing || n.intent.leaving.Load() }
+// intentKept implements core.Config.Kept. Who leaves for this life only has nothing to
+// keep, unless it is taken out meanwhile.
+func (n *Node) intentKept(why string) bool {
+	return n.passing && n.core.Expelled() == "" || n.intent.keeps(why)
+}

@@ -9,22 +9,54 @@ type intent struct {
 	Why      string
 }
 
-// intentFile keeps the newest intent on disk, and knows whether it is there.
+// savedIntent is an intent in a file. Of two files the higher Serial is the newer one.
+type savedIntent struct {
+	intent
+	Serial uint64
+}
+
+// intentFile keeps the newest intent in two files, and knows whether it is on disk.
+// One outlives a loss of power, and is as slow as the disk. The other waits for no disk:
+// the next daemon finds the intent there however soon after a verb this one is killed.
+// What a loss of power makes of that file does not matter: it is damaged, or older, or
+// what was wanted last.
 type intentFile struct {
-	file    *stateFile[intent]
-	want    intent      // as it was written last, by the event loop
-	leaving atomic.Bool // the newest intent is to leave, and it is on disk
+	file   *stateFile[savedIntent]
+	quick  *stateFile[savedIntent]
+	want   intent        // as it was written last, by the event loop
+	serial uint64        // its
+	disk   atomic.Uint64 // the serial of what is on disk
 }
 
 func openIntent(dir string, fail func(error)) *intentFile {
-	f := &intentFile{}
-	f.file = newState(dir, "clustering.json", f.kept, fail)
-	if i := f.file.load(); i != nil {
-		f.want = *i
-		f.kept(i)
-	}
-	go f.file.run()
+	f := newIntent(dir, fail)
+	f.start()
 	return f
+}
+
+func newIntent(dir string, fail func(error)) *intentFile {
+	f := &intentFile{}
+	f.file = newState(dir, "clustering.json", f.written, fail)
+	// Whether that one is written changes no promise; of a full disk the other tells.
+	f.quick = newState[savedIntent](dir, "clustering.now.json", nil, func(error) {})
+	f.quick.sync = nil
+	return f
+}
+
+// start reads what the last daemon wanted, and begins to write.
+func (f *intentFile) start() {
+	last := savedIntent{}
+	if i := f.file.load(); i != nil {
+		last = *i
+	}
+	f.disk.Store(last.Serial)
+	if i := f.quick.load(); i != nil && i.Serial > last.Serial {
+		last = *i // it was killed before that was on disk
+		f.file.put(last)
+	}
+	f.want, f.serial = last.intent, last.Serial
+	go f.file.run()
+	go f.quick.run()
 }
 
 // put writes an intent if it is another one.
@@ -33,12 +65,24 @@ func (f *intentFile) put(i intent) {
 		return
 	}
 	f.want = i
-	f.leaving.Store(false) // what is on disk is another one's
-	f.file.put(i)
+	f.serial++
+	f.quick.put(savedIntent{i, f.serial})
+	f.file.put(savedIntent{i, f.serial})
 }
 
-// kept hears, on the writer's goroutine, what is on disk.
-func (f *intentFile) kept(i *intent) { f.leaving.Store(i.Leaving) }
+// written hears, on the writer's goroutine, what is on disk.
+func (f *intentFile) written(i *savedIntent) { f.disk.Store(i.Serial) }
+
+// settled reports whether the newest intent is on disk.
+func (f *intentFile) settled() bool { return f.disk.Load() == f.serial }
+
+// keeps reports whether it is on disk that the node is out, or leaves, for this reason.
+func (f *intentFile) keeps(why string) bool {
+	return (f.want.Leaving || f.want.Disabled) && f.want.Why == why && f.settled()
+}
 
 // close waits for the last write.
-func (f *intentFile) close() { f.file.close() }
+func (f *intentFile) close() {
+	f.quick.close()
+	f.file.close()
+}

@@ -268,7 +268,7 @@ func (n *Node) openCore() error {
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
 			Pace: statePace, Linger: closeLinger,
 		},
-		MTUCheck: check, Health: watched(cl), LeavingKept: n.leavingKept,
+		MTUCheck: check, Health: watched(cl), Kept: n.intentKept,
 	})
 	if err != nil {
 		return err

@@ -53,6 +53,11 @@ type Config struct {
 	// carry full-sized packets any more (CL3). Otherwise they are only shown.
 	RemoveNarrow bool
 
+	// Defer: a node that an operator takes out at once (Expel, Break) only notes that,
+	// and stays a member until the caller, who sees it by Expelled, calls Withdraw: so
+	// that it can write down first that it is not to come back (EL10).
+	Defer bool
+
 	Hold             time.Duration // silence after which a node is dead; 3 s
 	Fast             bool          // the pulse judges silence too (HL7): see Beat; needs a Hold of pulse.MinHold
 	ElectionInterval time.Duration // between election requests (EL1); 3 s

@@ -261,5 +261,10 @@ func (m *Machine) onRemoved(now int64, p *peer, r *wire.Removed) {
 	if r.Cause == wire.CauseNode && m.severed(now, 1<<m.view.Control) {
 		return // the view comes next, and says who is on which side
 	}
-	m.eject(now, r.Cause, fmt.Sprintf("removed from the cluster by %s: %s", ruler.Name, r.Reason))
+	why := fmt.Sprintf("removed from the cluster by %s: %s", ruler.Name, r.Reason)
+	if r.Cause == wire.CauseOperator {
+		m.expel(now, why)
+		return
+	}
+	m.eject(now, r.Cause, why)
 }

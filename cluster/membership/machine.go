@@ -54,6 +54,7 @@ type Machine struct {
 	narrow   narrows
 	draining bool
 	asked    bool    // to drain, by another member
+	expelled string  // why an operator takes this node out at once, "": nobody does
 	pending  pending // an operator's order on its way
 	mode     Mode
 
@@ -115,7 +116,7 @@ func (m *Machine) reset() {
 	m.follow = follow{next: inf, orphan: never, behind: never}
 	m.doubt = doubt{}
 	m.beatAt, m.nextBeat = never, inf
-	m.pending, m.draining, m.asked = pending{again: inf}, false, false
+	m.pending, m.draining, m.asked, m.expelled = pending{again: inf}, false, false, ""
 	m.narrow = narrows{ripe: inf}
 	for _, p := range m.order {
 		p.join, p.evict, p.answered, p.hearsMe, p.sent, p.lagging = nil, "", never, never, never, never
@@ -340,8 +341,12 @@ func (m *Machine) Ruling() bool { return m.ruling() }
 // State returns the node's state.
 func (m *Machine) State() wire.NodeState { return m.state }
 
-// eject ends the membership and says so, more than once.
+// eject ends the membership and says so, more than once. Who was about to go by an
+// operator's order goes by that, whatever comes first: it is not to come back (EL10).
 func (m *Machine) eject(now int64, cause wire.Cause, why string) {
+	if m.expelled != "" {
+		cause, why = wire.CauseOperator, m.expelled
+	}
 	m.goodbye = goodbye{from: m.self, left: goodbyes, again: now}
 	m.reset()
 	m.become(now, wire.StateFenced, why)

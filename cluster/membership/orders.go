@@ -46,6 +46,20 @@ func (m *Machine) Asked() bool {
 	return asked
 }
 
+// Expelled is why an operator takes this node out at once, "" when nobody does. It is
+// a member until Withdraw, whatever else happens: see Config.Defer.
+func (m *Machine) Expelled() string { return m.expelled }
+
+// expel goes by an operator's order, or lets the caller do so.
+func (m *Machine) expel(now int64, why string) {
+	switch {
+	case !m.cfg.Defer:
+		m.eject(now, wire.CauseOperator, why)
+	case m.expelled == "":
+		m.expelled = why
+	}
+}
+
 // Break ends the cluster: every member is out, this one too, and stays so.
 func (m *Machine) Break(now int64) error {
 	if m.view == nil || m.doubt.on {
@@ -112,7 +126,7 @@ func (m *Machine) pursue(now int64) {
 		}
 		m.tickControl(now)
 	case o.Verb == wire.OrderRemove && len(m.view.Members) > 1:
-		m.eject(now, wire.CauseOperator, "removed from the cluster by an operator")
+		m.expel(now, "removed from the cluster by an operator")
 	default:
 		m.pending = pending{again: inf}
 	}
@@ -135,6 +149,7 @@ func (m *Machine) onOrder(now int64, p *peer, o *wire.Order) {
 	mem := m.view.Member(o.Node)
 	switch {
 	case from == nil:
+	case o.Verb == wire.OrderBreak && m.expelled != "": // passed on already, or as good as out
 	case o.Verb == wire.OrderBreak:
 		m.dissolve(now)
 	case mem == nil || o.Verb != wire.OrderPromote && o.Verb != wire.OrderRemove && o.Verb != wire.OrderDrain:
@@ -167,5 +182,5 @@ func (m *Machine) dissolve(now int64) {
 	for range goodbyes {
 		m.out.Broadcast(wire.Order{Verb: wire.OrderBreak, Node: m.self.ID, Term: m.view.Term, Epoch: m.view.Epoch})
 	}
-	m.eject(now, wire.CauseOperator, "the cluster was broken up by an operator")
+	m.expel(now, "the cluster was broken up by an operator")
 }

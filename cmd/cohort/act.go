@@ -136,6 +136,9 @@ func (v *verb) run(ctx context.Context, client *api.Client, node string, sure bo
 	if err != nil {
 		return err
 	}
+	if a.Unsaved {
+		return fmt.Errorf("it is not done yet: %s is %s, but that is not on its disk, and a loss of power would undo it; see the log, and the disk of state_dir", info.Self, a.State)
+	}
 	if !a.Done && a.Left > 0 {
 		return fmt.Errorf("it is not done yet: %s is %s and has %d connections; see cohort show cluster info", info.Self, a.State, a.Left)
 	}

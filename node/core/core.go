@@ -49,10 +49,11 @@ type Config struct {
 	Health     Health
 	IO         IO
 
-	// LeavingKept says whether what Leaving returns outlives this process. Until it
-	// does, a second at most, no other node hears of a drain: a successor could not go
-	// on with it, and would tell all that it is over. nil: nothing has to be kept.
-	LeavingKept func() bool
+	// Kept says whether this outlives the process, and a loss of power: that the node
+	// is on its way out, or out, for that reason, as Leaving or Expelled returns it.
+	// Until it does, a second at most, no other node hears of it: a successor could not
+	// go on with it, and would be a member again. nil: nothing has to be kept.
+	Kept func(why string) bool
 }
 
 // Core is one node's logic.
@@ -85,7 +86,8 @@ type Core struct {
 	health    vigil
 	exposure  exposure
 	departure departure
-	kept      func() bool // Config.LeavingKept
+	expulsion expulsion
+	kept      func(why string) bool // Config.Kept
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -112,13 +114,14 @@ func New(cfg Config) (*Core, error) {
 	c := &Core{
 		io: cfg.IO, name: cfg.Membership.Self.Name, table: cfg.Ownership.Table, running: cfg.Membership.Running,
 		settle: cmp.Or(cfg.Ownership.SettleTime, 3*time.Second), // its default
-		kept:   cfg.LeavingKept,
+		kept:   cfg.Kept,
 		mtu:    cfg.Endpoint.MTU, mtuCheck: cfg.MTUCheck, probes: map[netip.Addr]*probe{},
 	}
 	var err error
 	if c.health, err = newVigil(&cfg); err != nil {
 		return nil, err
 	}
+	cfg.Membership.Defer = cfg.Kept != nil
 	cfg.Membership.RemoveNarrow = cfg.MTUCheck == MTUEnforce
 	if c.member, err = membership.New(cfg.Membership, (*memberOutput)(c)); err != nil {
 		return nil, err
@@ -215,6 +218,7 @@ func (c *Core) Tick(now int64) {
 	c.tickGauges()
 	c.own.Tick(now)
 	c.tickNAT()
+	c.tickExpelled()
 	c.tickDrain()
 	c.tickExposure()
 	c.link.Tick(now)

@@ -20,8 +20,8 @@ type departure struct {
 	left  int   // connections that it still had when it went
 }
 
-// keepFor is how long a drain waits for the disk: one that is full does not keep a
-// node from going.
+// keepFor is how long a node that is to go waits for the disk: one that is full does not
+// keep it from going.
 const keepFor = time.Second
 
 // Patience is how long a node waits for its connections to move whose operator has time.
@@ -68,7 +68,7 @@ func (c *Core) Leaving() string {
 // tellDrain begins what the others hear of, when it is kept.
 func (c *Core) tellDrain() {
 	d := &c.departure
-	if !d.on || d.told || c.now < d.tell && c.kept != nil && !c.kept() {
+	if !d.on || d.told || c.now < d.tell && c.kept != nil && !c.kept(d.why) {
 		return
 	}
 	d.told = true

@@ -66,7 +66,7 @@ func TestEL10_OthersHearOfADrainWhenItIsKept(t *testing.T) {
 			g := newGroup(t, 2, nil, 64)
 			a, b := g.nodes[0], g.nodes[1]
 			onDisk := false
-			b.core.kept = func() bool { return onDisk }
+			b.core.kept = func(string) bool { return onDisk }
 			b.core.Packet(g.now, &ownership.Packet{
 				Kind: ownership.KindTCP, In: 1, Len: 40, Flags: ownership.SYN, WScale: 0xff, SeqLen: 1, Handle: 1,
 				Key: packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 4000, DstPort: 443, Proto: packet.ProtoTCP},

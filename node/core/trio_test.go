@@ -20,6 +20,7 @@ type trio struct {
 	t     *testing.T
 	now   int64
 	loses func(from, to, size int) bool
+	kept  func(node int, why string) bool // on the node's disk; nil: everything is
 	nodes []*third
 	queue []datagram
 }
@@ -56,6 +57,7 @@ func newTrio(t *testing.T, count int, loses func(from, to, size int) bool) *trio
 			Endpoint:  ccl.EndpointConfig{Local: vtep(i), MTU: 1654, Rand: &counter{n: uint64(i)<<32 + uint64(tr.now)}},
 			MTUCheck:  MTUEnforce,
 			Health:    watching(),
+			Kept:      func(why string) bool { return tr.kept == nil || tr.kept(i, why) },
 		})
 		if err != nil {
 			t.Fatal(err)
