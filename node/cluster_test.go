@@ -132,6 +132,7 @@ func (n *testNode) open(name string, peers []netip.Addr) {
 			Xlate: n.openXlateLog(translation),
 		},
 		Endpoint: ccl.EndpointConfig{Local: n.at, Rand: random},
+		Kept:     func(why string) bool { return n.intent == nil || n.intentKept(why) },
 	})
 	if err != nil {
 		t.Fatal(err)
