@@ -33,6 +33,7 @@ func (p provider) Act(ctx context.Context, verb, node string) (api.Acted, error)
 	defer cancel()
 	tick := time.NewTicker(actEvery)
 	defer tick.Stop()
+	var unsaved <-chan time.Time // no longer than that for the disk alone
 	for {
 		var a api.Acted
 		if err := n.inLoop(ctx, func(now int64) { a = n.acted(now, verb, node) }); err != nil {
@@ -41,8 +42,13 @@ func (p provider) Act(ctx context.Context, verb, node string) (api.Acted, error)
 		if a.Done {
 			return a, nil
 		}
+		if a.Unsaved && unsaved == nil {
+			unsaved = time.After(actWait)
+		}
 		select {
 		case <-tick.C:
+		case <-unsaved:
+			return a, nil
 		case <-ctx.Done():
 			return a, nil
 		}

@@ -27,7 +27,7 @@ const (
 // clusterAddresses are the addresses that follow the control node, as this node
 // has them.
 type clusterAddresses struct {
-	here bool                                  // this node has them, or may have
+	here bool                                  // this node has them, or may have: not all could be taken off
 	ours bool                                  // it is the control node
 	up   [config.MaxInterfaces + 1]bool        // by id: the link of the interface
 	said [config.MaxInterfaces + 1]announcings // by id
@@ -40,8 +40,8 @@ type announcings struct {
 }
 
 // move begins the announcements, at a node that has the addresses now, or ends them.
-func (c *clusterAddresses) move(now int64, here bool) {
-	c.here, c.ours = here, here
+func (c *clusterAddresses) move(now int64, rules bool) {
+	c.here, c.ours = c.here || rules, rules
 	for id := range c.said {
 		c.begin(now, uint8(id))
 	}
@@ -94,21 +94,16 @@ func (s *series) due(now int64) bool {
 // moveClusterAddresses gives the cluster addresses to this node when it rules, and
 // takes them away when it does not.
 func (n *Node) moveClusterAddresses(now int64, rules bool) {
-	for i := range n.cfg.Cluster.Interfaces {
-		c := &n.cfg.Cluster.Interfaces[i]
-		l, err := netlink.LinkByName(c.Device)
-		for _, a := range c.ClusterAddresses() {
-			switch {
-			case err != nil:
-			case rules:
-				err = addAddress(l, sharedAddress(a))
-			default:
-				err = delAddress(l, a)
-			}
-		}
-		if err != nil {
-			n.log.Error("cluster address", zap.String("interface", c.Name), zap.Error(err))
-		}
+	n.cluster.move(now, rules)
+	var err error
+	if rules {
+		err = putOn(n.cfg.Cluster.Interfaces)
+	} else {
+		_, err = n.cluster.leave(n.cfg.Cluster.Interfaces, takeOff)
+	}
+	if err != nil {
+		n.log.Error("cluster address; it is tried again every second", zap.Error(err))
+		n.keeps.look, n.keeps.failed = true, true // keepAddresses does
 	}
 	// Before anybody is told: the fast path must let in what comes to them, or an
 	// answer to our own first neighbour solicitation from there is lost, and the
@@ -117,8 +112,58 @@ func (n *Node) moveClusterAddresses(now int64, rules bool) {
 		n.log.Error("local addresses", zap.Error(err))
 	}
 	n.takeAddresses()
-	n.cluster.move(now, rules)
 	n.announceAddresses(now)
+}
+
+// leave takes the cluster addresses off the interfaces of a node that does not rule, if
+// it may have them, and reports whether it did. Until all are gone, it may have them:
+// neighbours that ask for one would go on with this node (EL7).
+func (c *clusterAddresses) leave(from []config.Interface, takeOff func(*config.Interface) error) (gone bool, err error) {
+	if !c.here || c.ours {
+		return false, nil
+	}
+	var errs []error
+	for i := range from {
+		if err := takeOff(&from[i]); err != nil {
+			errs = append(errs, fmt.Errorf("interface %s: %w", from[i].Name, err))
+		}
+	}
+	c.here = len(errs) > 0
+	return !c.here, errors.Join(errs...)
+}
+
+// takeOff removes the cluster addresses from an interface, if it is there.
+func takeOff(c *config.Interface) error {
+	l, err := netlink.LinkByName(c.Device)
+	var gone netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &gone):
+		return nil
+	case err != nil:
+		return err
+	}
+	var errs []error
+	for _, a := range c.ClusterAddresses() {
+		errs = append(errs, delAddress(l, a))
+	}
+	return errors.Join(errs...)
+}
+
+// putOn adds the cluster addresses to the interfaces.
+func putOn(to []config.Interface) error {
+	var errs []error
+	for i := range to {
+		l, err := netlink.LinkByName(to[i].Device)
+		for _, a := range to[i].ClusterAddresses() {
+			if err == nil {
+				err = addAddress(l, sharedAddress(a))
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("interface %s: %w", to[i].Name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // sharedAddress is a cluster address for netlink.

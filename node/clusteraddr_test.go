@@ -1,8 +1,11 @@
 package node
 
 import (
+	"errors"
 	"testing"
 	"time"
+
+	"cohort/config"
 )
 
 // TestEL7_AnnouncementsKeepTheirPauses: three of each kind, the first at once;
@@ -71,4 +74,41 @@ func TestEL7_AnInterfaceThatComesUpLaterIsTold(t *testing.T) {
 	if n := heard(now, 2); n != 0 {
 		t.Fatalf("%d announcements of an address that has gone", n)
 	}
+}
+
+// What could not be taken off when the role went elsewhere is tried again until it is
+// off; not at a node that rules again by then, and not after that.
+func TestEL7_AnAddressThatCouldNotBeTakenOffIsTriedAgain(t *testing.T) {
+	all := []config.Interface{{ID: 1, Name: "inside"}, {ID: 2, Name: "outside"}}
+	var tried []string
+	broken := map[string]bool{}
+	off := func(c *config.Interface) error {
+		if tried = append(tried, c.Name); broken[c.Name] {
+			return errors.New("no such luck")
+		}
+		return nil
+	}
+	c := clusterAddresses{}
+	leave := func(what string, tries int, gone, fails bool) {
+		t.Helper()
+		tried = nil
+		if got, err := c.leave(all, off); got != gone || (err != nil) != fails || len(tried) != tries {
+			t.Errorf("%s: gone %v, %v, tried %q", what, got, err, tried)
+		}
+	}
+	leave("it never had them", 0, false, false)
+	c.move(0, true)
+	leave("it rules", 0, false, false)
+	c.move(1, false)
+	broken["inside"] = true
+	leave("the first fails, the second is tried", 2, false, true)
+	leave("again", 2, false, true)
+	c.move(2, false) // another view
+	leave("after another view", 2, false, true)
+	c.move(3, true)
+	leave("it rules again", 0, false, false)
+	c.move(4, false)
+	broken["inside"] = false
+	leave("mended", 2, true, false)
+	leave("gone", 0, false, false)
 }

@@ -45,8 +45,8 @@ func (n *Node) keepAddresses(now int64) {
 	if n.members.view != nil {
 		id = int(n.members.self)
 	}
-	changed := false
-	var errs []error
+	changed, err := n.cluster.leave(n.cfg.Cluster.Interfaces, takeOff)
+	errs := []error{err}
 	for i := range n.cfg.Cluster.Interfaces {
 		c := &n.cfg.Cluster.Interfaces[i]
 		back, shared, err := putBack(c, n.cfg.Bootstrap.Name, id, n.cluster.ours)
@@ -61,13 +61,13 @@ func (n *Node) keepAddresses(now int64) {
 			n.cluster.begin(now, c.ID)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err = errors.Join(errs...); err != nil {
 		n.keeps.look = true
 		if !n.keeps.failed {
-			n.log.Error("addresses that were taken off are not back; it is tried every second", zap.Error(err))
+			n.log.Error("addresses are not where they belong; it is tried every second", zap.Error(err))
 		}
 	}
-	n.keeps.failed = len(errs) > 0
+	n.keeps.failed = err != nil
 	if changed {
 		if err := n.fib.ReadAddrs(); err != nil {
 			n.log.Error("local addresses", zap.Error(err))

@@ -66,4 +66,8 @@ func TestEL10_VerbsThatDestroyAskFirst(t *testing.T) {
 	if _, err := typing(t, "", "enable", "--socket", socket); err == nil || !strings.Contains(err.Error(), "not done yet: fw-b is joining, the control node is nobody") {
 		t.Errorf("an effect that is not there: %v", err)
 	}
+	n.says = api.Acted{State: "disabled", Unsaved: true, Left: 7}
+	if _, err := typing(t, "", "disable", "--yes", "--socket", socket); err == nil || !strings.Contains(err.Error(), "fw-b is disabled, but that is not on its disk") {
+		t.Errorf("an effect that a loss of power would undo: %v", err)
+	}
 }
