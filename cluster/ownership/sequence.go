@@ -20,11 +20,18 @@ import (
 // firstGen is the generation of a connection that nobody has owned before.
 const firstGen = 1
 
-// shift chooses the number of a new connection.
+// shift chooses the number of a new connection. One whose port lies in a NAT unit keeps
+// its own: the port leads to the owner (FR6), in XDP and without a shift.
 func (c *Core) shift(p *Packet, conn *wire.Conn) {
-	if p.Kind == KindTCP {
-		conn.SeqDelta = c.chosen(p, conn.ReplyKey())
+	if p.Kind != KindTCP {
+		return
 	}
+	if c.cfg.NAT != nil {
+		if _, steered := c.cfg.NAT.Unit(conn.ReplyKey()); steered {
+			return
+		}
+	}
+	conn.SeqDelta = c.chosen(p, conn.ReplyKey())
 }
 
 // chosen is by how much this node shifts the numbers of a SYN; reply is the responder's

@@ -124,6 +124,39 @@ func TestFR5_SignedConnectionsKeepTheirNumbers(t *testing.T) {
 	}
 }
 
+// TestFR5_FR6_PortsOfAUnitNeedNoNumbers: the port leads to the owner, so the initiator
+// keeps its own. With another translation it does not.
+func TestFR5_FR6_PortsOfAUnitNeedNoNumbers(t *testing.T) {
+	for _, fixed := range []packet.Addr{{}, {198, 51, 100, 9}} {
+		c := newBareCluster(t)
+		c.nat, c.seqs = true, testSpace
+		for id := wire.NodeID(1); id <= 3; id++ {
+			c.boot(id)
+		}
+		c.nodes[1].fake.fixed = fixed
+		c.apply(1, 1, 1, 2, 3)
+		c.run(50 * ms)
+		k := inside(9, packet.ProtoTCP)
+		_, _ = c.at(1, syn(k, 5000))
+		c.run(50 * ms)
+		f := c.flow(1, k)
+		if f == nil || f.Key[1] == k.Reverse() {
+			t.Fatalf("%v: not translated: %+v", fixed, f)
+		}
+		inUnit := fixed == packet.Addr{}
+		if keeps := f.SeqDelta == 0; keeps != inUnit {
+			t.Errorf("port of a unit %v, numbers shifted by %d", inUnit, f.SeqDelta)
+		}
+		reply := f.Key[1]
+		before := c.queries()
+		at, v := c.at(1, synAck(reply, 5000+f.SeqDelta))
+		wantForward(t, v)
+		if at != 1 || c.queries() != before {
+			t.Errorf("port of a unit %v: the answer left at %d after %d queries", inUnit, at, c.queries()-before)
+		}
+	}
+}
+
 // TestFR5_FR11_WhoTakesOverGoesOnWithTheNumbers, from a copy at the director and
 // from one beside it, with every durability that keeps one, and after a drain.
 func TestFR5_FR11_WhoTakesOverGoesOnWithTheNumbers(t *testing.T) {
