@@ -17,6 +17,7 @@ func (n *node) receive(p pkt) {
 		return // fenced, or the lease has run out (HL5)
 	}
 	if p.from != 0 && (p.tag != n.tag && p.tag != n.prevTag || n.members[p.from] == 0) {
+		p.conn.early = p.conn.early || n.ahead(&p)
 		return
 	}
 	if p.Kind == ownership.KindICMPError {
@@ -142,11 +143,38 @@ func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
 		n.toNode(v.Node, p)
 	case ownership.OpDrop:
 		n.w.drops[v.Reason]++
+		p.conn.strayed = p.conn.strayed || n.w.gaveWay(&p)
 		if !p.reply && p.step == 0 {
 			p.conn.refused |= reasons(v.Reason)
 			n.w.check.refused(p.conn, v.Reason)
 		}
 	}
+}
+
+// ahead reports whether a frame is of a view that its sender has applied and n has not
+// yet: n takes none of those.
+func (n *node) ahead(p *pkt) bool {
+	for _, m := range n.w.nodes {
+		if m.self == p.from && m.view != nil && n.view != nil && m.view.Tag() == p.tag &&
+			m.view.Term == n.view.Term && m.view.Epoch == n.view.Epoch+1 {
+			return true
+		}
+	}
+	return false
+}
+
+// gaveWay reports whether a SYN-ACK is for a translation that was given up: the SYN had
+// been repeated through a second node, and another owns the connection (FR14).
+func (w *World) gaveWay(p *pkt) bool {
+	if !p.reply || p.step != 0 || p.Kind != ownership.KindTCP {
+		return false
+	}
+	for _, m := range w.nodes {
+		if ref := m.table.Lookup(p.conn.key); ref != 0 && !ref.IsForward() && m.table.Flow(ref.Slot()).Key[1] != p.Key {
+			return true
+		}
+	}
+	return false
 }
 
 func (n *node) toNode(to wire.NodeID, p pkt) {

@@ -36,7 +36,10 @@ type conn struct {
 	progress int64 // when the last reply arrived
 	started  int64
 	stall    int64 // longest time between two replies
+	opening  int64 // time to the first one, if two were lost on the way: early and strayed
 	timer    int   // invalidates older retransmission timers
+	early    bool  // a frame of it met a node that had not applied the sender's view yet
+	strayed  bool  // an answer to its SYN met a node that had given it up to another (FR14)
 	done     bool
 	failed   bool
 	seen     int    // requests that it has got
@@ -201,7 +204,11 @@ func (c *conn) arrived(p pkt, as packet.FlowKey) {
 	if c.tuple == (packet.FlowKey{}) || c.kind != ownership.KindTCP {
 		c.tuple = p.tuple
 	}
-	c.stall = max(c.stall, w.clock.now-c.progress)
+	if wait := w.clock.now - c.progress; c.step > 0 || !c.early || !c.strayed {
+		c.stall = max(c.stall, wait)
+	} else {
+		c.opening = wait
+	}
 	c.progress = w.clock.now
 	c.step++
 	if c.step == c.steps {

@@ -121,7 +121,8 @@ type Result struct {
 	Left       int           // connections that they still had when they went
 	Reloads    int           // changes of configuration at a node
 	Blocks     int           // most port blocks that one host had
-	Stall      time.Duration // longest time a client waited for a reply
+	Stall      time.Duration // longest time a client waited for a reply, but for Opening
+	Opening    time.Duration // longest time a client waited for a SYN-ACK, if one met a node too early, and one a node that had given way
 	Events     uint64
 	Outcomes   []Outcome // of the conversations, in order
 }
@@ -323,6 +324,7 @@ func (w *World) sum() {
 		case c.done:
 			w.result.Completed++
 			w.result.Stall = max(w.result.Stall, time.Duration(c.stall))
+			w.result.Opening = max(w.result.Opening, time.Duration(c.opening))
 		case c.excused != "":
 			w.result.Excused++
 		}

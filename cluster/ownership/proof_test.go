@@ -92,6 +92,47 @@ func provenAfter(t *testing.T, director wire.NodeID, sides [2][]wire.NodeID, rig
 	}
 }
 
+// TestFR5_FR14_WhatAnotherNodeGaveProvesNothing: each side of a cut gives a SYN a number,
+// and the responder has taken one. The other side, which sees nothing of the handshake but
+// what the responder acknowledges afterwards, does not take that for its own number, however
+// close to each other the two are: it follows. So do both sides of a cluster one of whose
+// nodes lets initiators keep theirs.
+func TestFR5_FR14_WhatAnotherNodeGaveProvesNothing(t *testing.T) {
+	for _, keeps := range []bool{false, true} {
+		c := newSequenced(t, 1, 2)
+		c.nodes[1].core.cfg.KeepNumbers = keeps
+		k, least := c.keyDirectedBy(packet.ProtoTCP, 2), uint32(1<<31)
+		for port := uint16(1024); port < 1024+1<<15; port++ { // the tuple whose two numbers are nearest
+			l := k
+			l.SrcPort = port
+			first, second := testSpace.ISN(l.Reverse(), 5000, 1), testSpace.ISN(l.Reverse(), 5000, 2)
+			if keeps {
+				first = 5000
+			}
+			if d := min(first-second, second-first); d < least {
+				k, least = l, d
+			}
+		}
+		c.apply(2, 2, 1)
+		c.apply(3, 2, 2)
+		c.run(4 * second)
+		for _, id := range []wire.NodeID{1, 2} {
+			_, v := c.at(id, syn(k, 5000))
+			wantForward(t, v)
+		}
+		c.run(10 * ms)
+		f, taken := c.flow(2, k), c.flow(1, k).SeqDelta
+		if f.SeqDelta == taken {
+			t.Fatal("two owners with one number")
+		}
+		_, v := c.at(2, segmentOf(k.Reverse(), ACK, 7001, 5001+taken, 0))
+		wantForward(t, v)
+		if f.SeqDelta != taken || f.State != uint8(flowtable.TCPEstablished) {
+			t.Errorf("node 1 keeps numbers %v, the two are %d apart: shifts by %d, want %d, in %v", keeps, least, f.SeqDelta, taken, flowtable.TCPState(f.State))
+		}
+	}
+}
+
 // TestFR5_AnInitiatorsWordProvesNothing: it may have shaken hands elsewhere. Until the
 // responder acknowledges the number every packet comes to Go, and none moves the state.
 func TestFR5_AnInitiatorsWordProvesNothing(t *testing.T) {
@@ -128,7 +169,7 @@ func TestFR5_WhateverTheResponderAcknowledgesIsFollowed(t *testing.T) {
 		"nothing yet":  {func(_, other uint32) uint32 { return other + 1 }, true},
 		"3,000 bytes":  {func(_, other uint32) uint32 { return other + 3001 }, true},
 		"far more":     {func(_, other uint32) uint32 { return other + 1<<20 }, false},
-		"something":    {func(_, other uint32) uint32 { return other ^ 1<<29 }, false},
+		"something":    {func(_, other uint32) uint32 { return other ^ 1<<25 }, false}, // half way to another node
 		"before it":    {func(_, other uint32) uint32 { return other }, false},
 		"its own":      {func(own, _ uint32) uint32 { return own + 1 }, true},
 		"its own more": {func(own, _ uint32) uint32 { return own + 3001 }, true},

@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"cohort/ccl/wire"
+	"cohort/cluster/sequence"
 	"cohort/flowtable"
 	"cohort/packet"
 )
@@ -68,6 +69,10 @@ const (
 	near     = 1 << 20 // what one side acknowledges is at most so far from what the other sends
 	received = 1 << 16 // a responder that is followed has got less than so many bytes
 )
+
+// What proves one number is none of what another node has given the same SYN, or let
+// it keep.
+const _ = uint(sequence.Apart - near - received)
 
 // proven reports whether the responder of a connection in this state has acknowledged
 // the number that its initiator was given. Of one that was reset nobody knows.

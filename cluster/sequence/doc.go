@@ -8,7 +8,7 @@
 //
 // The 32 bits:
 //
-//	16 bits  upper half of the initiator's ISN, moved by a keyed hash of tuple and node
+//	16 bits  upper half of the initiator's ISN, moved by the node and a keyed hash of the tuple
 //	 6 bits  node that owns the connection  } exclusive or
 //	10 bits  zero                           } keyed hash of tuple and upper half
 //
@@ -21,7 +21,9 @@
 //   - The ISNs of one initiator that lie further apart than 65,536 keep their order
 //     for one tuple and owner; nearer ones (4 ms of Linux's clock) may become the same. So a responder that still has the last connection in
 //     TIME-WAIT takes the next one as it would have without us (RFC 6528, RFC 6191).
-//   - Two nodes that get copies of one SYN (FR14) choose numbers that are far apart.
+//   - Two nodes that get copies of one SYN (FR14) choose numbers that are far apart: by
+//     Apart at least, and as far from the initiator's own. So a responder's
+//     acknowledgement, of a SYN and of some data, is of the number of one node alone.
 //     A responder that knows one takes the other for something outside its window and
 //     answers with an acknowledgement (RFC 9293, 3.10.7.4), which resets nothing.
 //     Numbers close together would be worse: a SYN inside the window ends a handshake.

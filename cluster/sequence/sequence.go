@@ -20,6 +20,17 @@ const (
 	lowMask = 1<<lowBits - 1
 )
 
+// The upper half moves by one of 64 steps, another for each node, and by a part of one.
+const (
+	stepBits = 16 - nodeBits // of a step: 1,024 upper halves
+	edge     = 34            // of these, so many at either end are left out
+)
+
+// Apart is by how much, at least, the numbers differ that two nodes give one SYN, and
+// each of them from the initiator's own: 2 MiB. What a responder acknowledges of one,
+// data and all, is told from what it would of another as long as it is less.
+const Apart = (edge - 2) << lowBits
+
 // Every node has a number.
 const _ = uint(1<<nodeBits - wire.MaxNodes)
 
@@ -49,7 +60,7 @@ func Of(seed [32]byte) *Space {
 // connection. reply is the responder's direction as it is received, isn the
 // initiator's own number.
 func (s *Space) ISN(reply packet.FlowKey, isn uint32, owner wire.NodeID) uint32 {
-	upper := uint16(isn>>lowBits) + uint16(s.hash(reply, forUpper, uint16(owner)))
+	upper := uint16(isn>>lowBits) + s.moved(reply, owner)
 	lower := uint16(owner)<<tagBits ^ uint16(s.hash(reply, forLower, upper))
 	return uint32(upper)<<lowBits | uint32(lower)
 }
@@ -66,7 +77,17 @@ func (s *Space) Owner(reply packet.FlowKey, isn uint32) (owner wire.NodeID, ok b
 // SYN are told from those of two, but one pair in 65,536.
 func (s *Space) Upper(reply packet.FlowKey, isn uint32) (upper uint16, ok bool) {
 	owner, ok := s.Owner(reply, isn)
-	return uint16(isn>>lowBits) - uint16(s.hash(reply, forUpper, uint16(owner))), ok
+	return uint16(isn>>lowBits) - s.moved(reply, owner), ok
+}
+
+// moved is by how much a node moves the upper half: the step is the node's number,
+// which a hash of the tuple hides; the part is of the tuple alone. So no two nodes come
+// near each other, or stay where the initiator is.
+func (s *Space) moved(reply packet.FlowKey, owner wire.NodeID) uint16 {
+	h := s.hash(reply, forUpper, 0)
+	step := uint16(owner) ^ uint16(h>>32)&(1<<nodeBits-1)
+	part := uint16(uint32(h) >> 10 * (1<<stepBits - 2*edge) >> 22)
+	return step<<stepBits + edge + part
 }
 
 func (s *Space) hash(k packet.FlowKey, purpose uint8, x uint16) uint64 {

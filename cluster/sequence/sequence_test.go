@@ -3,6 +3,7 @@ package sequence
 import (
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -117,20 +118,53 @@ func TestFR5_OrderOfAnInitiatorsNumbersStays(t *testing.T) {
 	})
 }
 
-// TestFR14_NumbersOfTwoNodesAreFarApart: a SYN that another node repeats does not
-// fall into the window that the responder has opened for the first, save by chance.
+// TestFR14_NumbersOfTwoNodesAreFarApart, whatever the tuple, and far from the number
+// that the initiator has: a SYN that another node repeats does not fall into the window
+// that the responder has opened for the first, and what it acknowledges of one is not
+// taken for the other's.
 func TestFR14_NumbersOfTwoNodesAreFarApart(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 7))
-	const n, window = 1 << 18, 1 << 16
-	near := 0
-	for range n {
+	least := uint32(1 << 31)
+	for range 1 << 12 {
 		k, isn := anyKey(r), r.Uint32()
-		if d := testSpace.ISN(k, isn, 2) - testSpace.ISN(k, isn, 1); d < window {
-			near++
+		made := []uint32{isn}
+		for node := wire.NodeID(1); node < wire.MaxNodes; node++ {
+			made = append(made, testSpace.ISN(k, isn, node))
+		}
+		slices.Sort(made)
+		for i, n := range made {
+			least = min(least, made[(i+1)%len(made)]-n)
 		}
 	}
-	if near > 4*n>>16+8 {
-		t.Errorf("%d of %d pairs lie in one window", near, n)
+	if least < Apart {
+		t.Errorf("two numbers of one SYN are %d apart, want %d", least, Apart)
+	}
+}
+
+// TestFR5_AnyMoveIsAsLikely: what a node adds to the upper half is any of those that keep
+// it from others, of each as often.
+func TestFR5_AnyMoveIsAsLikely(t *testing.T) {
+	r := rand.New(rand.NewPCG(10, 11))
+	const n, moves = 1 << 20, 1<<16 - 2*edge<<nodeBits
+	drawn := make([]int, 1<<16)
+	for range n {
+		drawn[testSpace.moved(anyKey(r), 9)]++
+	}
+	possible, chi := 0, 0.0
+	for move, got := range drawn {
+		if in := move & (1<<stepBits - 1); in < edge || in >= 1<<stepBits-edge {
+			if got != 0 {
+				t.Fatalf("moved by %d", move)
+			}
+			continue
+		}
+		possible++
+		d := float64(got) - float64(n)/moves
+		chi += d * d / (float64(n) / moves)
+	}
+	// The mean of chi is the number of moves, its deviation the root of twice that: 350.
+	if possible != moves || chi > moves+8*350 {
+		t.Errorf("%d moves, want %d; chi squared %.0f", possible, moves, chi)
 	}
 }
 
@@ -157,7 +191,7 @@ func FuzzOwner(f *testing.F) {
 		if node == 0 || node >= wire.MaxNodes {
 			t.Fatalf("node %d", node)
 		}
-		shift := uint16(testSpace.hash(k, forUpper, uint16(node)))
+		shift := testSpace.moved(k, node)
 		if own := uint32(uint16(isn>>lowBits)-shift) << lowBits; testSpace.ISN(k, own, node) != isn {
 			t.Fatalf("%d is said to be of node %d, which makes %d", isn, node, testSpace.ISN(k, own, node))
 		}
