@@ -115,7 +115,7 @@ campaign: setup build
 # With everything translated (about fifty minutes): make seeds SIM='TestNT4_NT5$$'
 SEEDS ?= 16700
 FIRST ?= 1000001
-SIM   ?= TestFR1
+SIM   ?= TestFR1_
 
 .PHONY: seeds
 seeds:
