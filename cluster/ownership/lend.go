@@ -398,10 +398,10 @@ func (c *Core) goesOn(e *lent, f *flowtable.FlowSlot, m *wire.Report) {
 	now, every := c.tick(), c.reportTicks(f)
 	lease, counted := c.leaseTicks()
 	e.due = now + every + every/8 + 2*counted // the next report may be late, and clocks differ
+	e.until = c.lending.untilOf(e)            // before it is too old to compare with: a connection may be lent for months
 	if m.Op != wire.ReportRenew {
 		return
 	}
-	e.until = c.lending.untilOf(e)
 	if until := now + counted; flowtable.Since(until, e.until) > 0 {
 		e.until = until
 	}

@@ -50,6 +50,14 @@ func (c *cluster) established(k packet.FlowKey) (sent [2]uint64) {
 	return sent
 }
 
+// shake lets the first two packets of a TCP connection pass by node 1.
+func (c *cluster) shake(k packet.FlowKey, sent *[2]uint64) {
+	c.t.Helper()
+	c.pass(1, tcp(k, SYN), sent)
+	c.run(5 * ms)
+	c.pass(1, tcp(c.flow(1, k).Key[1], SYN|ACK), sent)
+}
+
 // talk opens a connection at node 1 and lets both directions pass by the others
 // until these have delegations.
 func (c *cluster) talk(k packet.FlowKey, others ...wire.NodeID) (reply packet.FlowKey, sent [2]uint64) {

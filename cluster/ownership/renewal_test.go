@@ -277,14 +277,28 @@ func TestDESIGN5_ALostGrantIsCalledBack(t *testing.T) {
 		return false
 	}
 	var sent [2]uint64
-	c.pass(1, tcp(k, SYN), &sent)
-	c.run(5 * ms)
-	reply := c.flow(1, k).Key[1]
-	c.pass(1, tcp(reply, SYN|ACK), &sent)
+	c.shake(k, &sent)
 	c.chat(6*second, &sent, k, other)
 	if lost != 1 || !c.delegated(2, k) {
 		t.Errorf("%d grants were lost; delegated in the end: %v", lost, c.delegated(2, k))
 	}
+}
+
+// What the owner counts of one that has been in use for long is new, too: a tick of 26 days
+// ago cannot be compared with.
+func TestNT4_DESIGN5_WhatIsLentForLongIsCountedFromNow(t *testing.T) {
+	c, k, _, sent := two(t)
+	c.chat(25*second, sent, k)
+	f := c.nodes[1].table.Lookup(k).Slot()
+	l := &c.nodes[1].core.lending
+	for i := l.first[f]; i != 0; i = l.list[i].next {
+		e, now := &l.list[i], c.nodes[1].core.tick()
+		if old := flowtable.Since(now, e.until); old > int32(flowtable.TickOf(11*second)) {
+			t.Errorf("its own end is %d ticks ago", old)
+		}
+		return
+	}
+	t.Fatal("not lent")
 }
 
 // An ask that is lost, or its answer, is repeated before a lease can end.
@@ -450,10 +464,7 @@ func TestNT4_DESIGN5_AGrantAfterItsRevocationBeginsNothing(t *testing.T) {
 		return false
 	}
 	var sent [2]uint64
-	c.pass(1, tcp(k, SYN), &sent)
-	c.run(5 * ms)
-	reply := c.flow(1, k).Key[1]
-	c.pass(1, tcp(reply, SYN|ACK), &sent)
+	c.shake(k, &sent)
 	for grant == nil {
 		c.pass(2, tcp(k, ACK), &sent)
 		c.run(100 * ms)
