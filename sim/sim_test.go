@@ -55,8 +55,12 @@ func settle(cfg Config, seed uint64) Config {
 	switch { // sizes change with the lower bits
 	case *numbers == "own" || *numbers == "" && cfg.Numbers == Given && seed>>3&1 == 1:
 		cfg.Numbers = Own
+	case *numbers == "given":
+		cfg.Numbers = Given
 	case *numbers == "mixed":
 		cfg.Numbers = Mixed
+	case *numbers != "":
+		panic("sim: -numbers " + *numbers + ": want given, own or mixed")
 	}
 	if *history {
 		cfg.Trace = func(at int64, line string) { fmt.Printf("%10.3f ms  %s\n", float64(at-1000*second)/1e6, line) }

@@ -102,11 +102,9 @@ type Config struct {
 	Lease     time.Duration // a delegation ends unless renewed (2.5 s; 8/9 of SettleTime at most)
 	MaxLent   int           // delegations that this node has given to others at once (262144)
 	LentAbove uint64        // packets within AgeEvery that a delegation takes to be renewed (4)
-	// ReportEvery is how old what the owner knows of a delegation in use may be (10 s);
-	// a quarter of the connection's idle time, if that is less.
-	ReportEvery time.Duration
-	AgeEvery    time.Duration // one pass of ageing over the whole table (1 s)
-	TickEvery   time.Duration // how often Tick is called (10 ms)
+
+	AgeEvery  time.Duration // one pass of ageing over the whole table (1 s)
+	TickEvery time.Duration // how often Tick is called (10 ms)
 	// Slice is how many entries of each table one call of Tick or Work looks at (512):
 	// with millions of them a tick's part would keep packets waiting for milliseconds.
 	Slice int
@@ -141,7 +139,6 @@ func (c *Config) defaults() {
 	dur(&c.AgeEvery, time.Second)
 	dur(&c.TickEvery, 10*time.Millisecond)
 	dur(&c.Lease, 2500*time.Millisecond)
-	dur(&c.ReportEvery, 10*time.Second)
 	c.Lease = min(c.Lease, c.SettleTime*8/9) // a tomb must outlive it: see lend.go
 }
 

@@ -39,7 +39,7 @@ import (
 // ones until O has said that it has them.
 //
 // What O knows of a delegation in use is as old as the last report, ten seconds or a
-// quarter of the idle time, whichever is less (Config.ReportEvery). Nothing is decided by
+// quarter of the idle time, whichever is less (reportTicks). Nothing is decided by
 // it: a time-out that seems to be due, and a reset, call for the last word of every
 // delegate first (ageFlow, heldForReports). Should that never come, the idle time counts
 // from when the delegate may have forwarded last (unheard).
@@ -382,10 +382,14 @@ func (c *Core) grantDelegation(to wire.NodeID, ref flowtable.Ref, f *flowtable.F
 	c.stats.Lent++
 }
 
+// reportEvery is how old what an owner knows of a delegation in use may be. A report a
+// second for each of a million would be more than their packets need.
+const reportEvery = 10 * time.Second
+
 // reportTicks is how often a delegate has to say what it has forwarded: more than once
 // in the time that the connection may be idle.
 func (c *Core) reportTicks(f *flowtable.FlowSlot) uint32 {
-	return min(flowtable.TickOf(int64(c.cfg.ReportEvery)), flowtable.Ticks(uint32(f.Timeout))/4)
+	return min(flowtable.TickOf(int64(reportEvery)), flowtable.Ticks(uint32(f.Timeout))/4)
 }
 
 // goesOn is about a delegation that is of use. It is renewed with all others of its node
