@@ -164,7 +164,7 @@ func (s *search) rests(a packet.Addr, port uint16) bool {
 		return false
 	}
 	u := &s.p.units[unit]
-	return u.ports[s.class].resting(int(port-u.first), s.now)
+	return u.ports[s.class].resting(int(port-u.first), s.now, u.quiet)
 }
 
 // inPool searches a whole pool, the paired address first.

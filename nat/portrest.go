@@ -53,7 +53,13 @@ func (s *portSet) rest(port int, end int64) {
 	s.rests[port] = flowtable.TickOf(end) + 1
 }
 
-// resting reports whether a port of the set, which may be nil, rests.
-func (s *portSet) resting(port int, now int64) bool {
-	return s != nil && s.rests != nil && s.rests[port] != 0 && int32(s.rests[port]-flowtable.TickOf(now)) > 0
+// resting reports whether a port of the set, which may be nil, rests; all ports of its
+// unit do not from quiet on. What was noted 26 days ago or more seems to lie ahead, and
+// further than that.
+func (s *portSet) resting(port int, now, quiet int64) bool {
+	if s == nil || s.rests == nil || s.rests[port] == 0 || quiet <= now {
+		return false
+	}
+	left := int32(s.rests[port] - flowtable.TickOf(now))
+	return left > 0 && int64(left) <= (quiet-now)>>flowtable.TickShift+2
 }

@@ -59,3 +59,24 @@ func TestPortSetEqualsAList(t *testing.T) {
 		}
 	})
 }
+
+// TestNT3_ARestOfLastMonthKeepsNoPort: ticks of 32 bits come round, and a port that rested
+// 27 days ago does not rest because others of its unit do.
+func TestNT3_ARestOfLastMonthKeepsNoPort(t *testing.T) {
+	const day, hold = 24 * 3600 * second, 2 * 60 * second
+	s := newPortSet(64)
+	s.rest(1, hold)
+	if !s.resting(1, hold-second, hold) || s.resting(1, hold+second, 2*hold) || s.resting(1, hold-second, hold-second) {
+		t.Fatal("a port rests until its own end, and no longer than all of its unit")
+	}
+	for days := int64(26); days < 50; days++ {
+		at := days*day + day/2
+		s.rest(2, at+hold)
+		if !s.resting(2, at, at+hold) {
+			t.Fatalf("on day %d a port that has just been given up does not rest", days)
+		}
+		if s.resting(1, at, at+hold) {
+			t.Fatalf("on day %d a port rests that was given up on the first", days)
+		}
+	}
+}
