@@ -79,56 +79,10 @@ func (m *Machine) deserted(mem *wire.Member) bool {
 	return m.follow.apart&(1<<mem.ID) != 0 && was != nil && sameLife(mem, was)
 }
 
-// A control node that is asked for admission and says nothing does not hear who asks.
-// It may be the best of all, and be heard by all, for as long as its receiver is broken:
-// so it is not waited for where another one rules. It counts as deaf for a while only,
-// since the others may have been asked at a bad moment.
-
-// patience is how long an answer is waited for.
-func (m *Machine) patience() int64 { return 2 * m.hold }
-
-// unheard notes that p was asked for admission since then.
-func (m *Machine) unheard(now int64, p *peer, since int64) {
-	if now-since >= m.patience() && now >= p.deaf {
-		p.deaf = now + 5*m.patience()
-	}
-}
-
-// preferred reports whether this node would rather be admitted by p than by t.
-func (m *Machine) preferred(now int64, p, t *peer) bool {
-	if deaf := now < p.deaf; deaf != (now < t.deaf) {
-		return !deaf
-	}
-	return better(&p.member, &t.member)
-}
-
 // membersOf are the ids of a view's members, a bit for each.
 func membersOf(v *wire.View) (set uint64) {
 	for i := range v.Members {
 		set |= 1 << v.Members[i].ID
 	}
 	return set
-}
-
-// severed reports whether a link that broke between this node and all that its control
-// node keeps, an id each, has just healed: none of them was heard for most of a hold
-// time, and the word that they have gone on came through all the same. A little later
-// this node would have gone on without them by itself. So it is another side, and no
-// node that failed alone: it founds that side, which is merged (EL5) with what it owns.
-// Fenced, it would forget that, and if several are, with the only copies (FR11).
-func (m *Machine) severed(now int64, keeps uint64) bool {
-	if m.ruling() || m.doubt.on || m.follow.apart != 0 || keeps&(1<<m.self.ID) != 0 {
-		return false
-	}
-	for i := range m.view.Members {
-		mem := &m.view.Members[i]
-		if keeps&(1<<mem.ID) == 0 {
-			continue
-		}
-		p := m.peers[mem.VTEP]
-		if p == nil || !p.is(mem) || now-p.last < m.worry && now-p.back >= m.hold {
-			return false
-		}
-	}
-	return true
 }

@@ -53,14 +53,14 @@
 // node ask the better one for admission with the incarnation that they have,
 // and go on in their own view until the common one, of a newer term, reaches
 // them (EL5). Nobody loses its flow table. A side that hears, in the moment of the
-// heal, that the other has gone on without it does the same, see severed. A side that
+// heal, that the other has gone on without it does the same, see severed.go. A side that
 // may not merge (a failed check) is fenced: two sides that stay apart on one network
 // must not both serve.
 //
 // # Links that work one way
 //
 // The rule: a node that hears members of a cluster never founds another one, and
-// a member that others have gone on without stops.
+// a member that others have gone on without stops, if it heard one of them.
 //
 //   - The control node does not hear a member: it is removed, told so by the
 //     view, fenced, and stays out (joining) until its Join gets through.

@@ -48,6 +48,9 @@ func (m *Machine) Beat(from netip.Addr, b pulse.Peer) {
 	}
 	// What went round lives, as if it had sent a message then (HL1). A beat itself
 	// does not count here: it comes from a process beside the event loop.
+	if b.Progress > p.last || b.Life == p.member.Incarnation && b.At > p.pulse {
+		m.hearAgain(m.round, p)
+	}
 	p.last = max(p.last, b.Progress)
 	switch {
 	case b.Life != p.member.Incarnation:

@@ -2,6 +2,8 @@ package membership
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -387,5 +389,37 @@ func TestHL7_APulseThatDoesNotRunCallsNobodySilent(t *testing.T) {
 	}
 	if m.Attended(n.now, n.now); !m.silent(n.now, p) {
 		t.Error("not silent, after 250 ms without a beat")
+	}
+}
+
+// HL7, EL5: a link that breaks between two sides for about as long as it takes to notice,
+// and heals at any moment of that, fences nobody and loses nobody's connections.
+func TestHL7_EL5_ACutThatHealsAtTheRemovalFencesNobody(t *testing.T) {
+	told := 0
+	for length := 100 * time.Millisecond; length <= 260*time.Millisecond; length += 4 * time.Millisecond {
+		n := fastFormed(t, 4)
+		control := slices.IndexFunc(n.nodes, func(o *testNode) bool { return o.m.ruling() })
+		beside := (control + 1) % 4
+		for i, o := range n.nodes {
+			if i != control && i != beside {
+				n.cuts[[2]*testNode{o, n.nodes[control]}], n.cuts[[2]*testNode{o, n.nodes[beside]}] = true, true
+			}
+		}
+		n.run(25 * time.Millisecond) // the side of the control node notices first
+		for _, both := range slices.Collect(maps.Keys(n.cuts)) {
+			n.cuts[[2]*testNode{both[1], both[0]}] = true
+		}
+		n.run(length)
+		n.heal()
+		n.run(3 * time.Second)
+		for _, node := range n.nodes {
+			if node.fences != 0 || len(node.m.view.Members) != 4 {
+				t.Fatalf("a cut of %v: %s was fenced %d times and has %d members:\n%s", length, node.cfg.Self.Name, node.fences, len(node.m.view.Members), n.log.String())
+			}
+		}
+		told += strings.Count(n.log.String(), "it goes on without those")
+	}
+	if told == 0 {
+		t.Error("no cut healed in the moment of a removal: nothing was tested")
 	}
 }

@@ -18,7 +18,7 @@ const (
 type peer struct {
 	addr   netip.Addr
 	last   int64 // last authenticated packet
-	back   int64 // when one came after two thirds of a hold time without any
+	back   int64 // when something came from it after it had been quiet
 	absent bool  // the transport says nobody is there
 	pulse  int64 // newest beat of this life; never while the pulse does not judge it (HL7)
 
@@ -91,12 +91,17 @@ func (m *Machine) heard(now int64, from netip.Addr) *peer {
 		return nil
 	}
 	m.wake(now)
-	if p.last != never && now-p.last >= m.worry {
-		p.back = now
-	}
+	m.hearAgain(now, p)
 	p.last = now
 	p.absent = false
 	return p
+}
+
+// hearAgain notes that something comes from a peer that was about to be silent.
+func (m *Machine) hearAgain(now int64, p *peer) {
+	if p.last != never && m.quiet(now, p) {
+		p.back = now
+	}
 }
 
 // Absent tells the machine that nobody can be at a peer's address (the
