@@ -45,13 +45,23 @@ func newIntent(dir string, fail func(error)) *intentFile {
 
 // start reads what the last daemon wanted, and begins to write.
 func (f *intentFile) start() {
-	last := savedIntent{}
-	if i := f.file.load(); i != nil {
-		last = *i
+	last, quick := savedIntent{}, f.quick.load()
+	slow := f.file.load()
+	if slow != nil {
+		last = *slow
 	}
 	f.disk.Store(last.Serial)
-	if i := f.quick.load(); i != nil && i.Serial > last.Serial {
-		last = *i // it was killed before that was on disk
+	switch {
+	case slow != nil && slow.Serial == 0:
+		// A version wrote it that knew of no serials. If it came after this one, what is
+		// in the other file is over.
+		last.Serial = 1
+		if quick != nil {
+			last.Serial = quick.Serial + 1
+		}
+		f.file.put(last)
+	case quick != nil && quick.Serial > last.Serial:
+		last = *quick // it was killed before that was on disk
 		f.file.put(last)
 	}
 	f.want, f.serial = last.intent, last.Serial

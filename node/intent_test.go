@@ -1,13 +1,17 @@
 package node
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"cohort/api"
 	"cohort/cluster/health"
+	"cohort/config"
 )
 
 // slowIntent is an intentFile whose disk takes each flush when the test gives it one.
@@ -31,7 +35,7 @@ func await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// next is what a daemon reads that starts with these files: it writes nothing.
+// next is what a daemon reads that starts with these files.
 func next(t *testing.T, dir string) intent {
 	t.Helper()
 	f := newIntent(dir, func(err error) { t.Error(err) })
@@ -194,9 +198,10 @@ func TestEL10_AnIntentWithoutASerialIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := openIntent(dir, func(err error) { t.Error(err) })
-	if !f.keeps("said so") {
+	if want := (intent{Disabled: true, Why: "said so"}); f.want != want {
 		t.Errorf("%+v", f.want)
 	}
+	await(t, "the disk", func() bool { return f.keeps("said so") })
 	f.close()
 }
 
@@ -299,5 +304,52 @@ func TestEL10_AVerbIsDoneWhenARestartKeepsIt(t *testing.T) {
 	}
 	if given == 0 {
 		t.Error("nothing was flushed")
+	}
+}
+
+// UP1, EL10: what a version that knows of one file only was told between two that know of
+// both is newer than what the second file has of the first.
+func TestUP1_EL10_AnOlderVersionsWordCountsAfterIt(t *testing.T) {
+	for _, told := range []struct{ before, between intent }{
+		{intent{Disabled: true, Why: "removed"}, intent{}},
+		{intent{}, intent{Disabled: true, Why: "by hand"}},
+	} {
+		dir := t.TempDir()
+		f := openIntent(dir, func(err error) { t.Error(err) })
+		f.put(intent{Leaving: true, Why: "first"})
+		f.put(told.before)
+		f.close()
+		b, err := json.Marshal(told.between)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "clustering.json"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // and once it has been read
+			if got := next(t, dir); got != told.between {
+				t.Errorf("told %+v, then %+v by an older version: the next daemon reads %+v", told.before, told.between, got)
+			}
+		}
+	}
+}
+
+// The loop stores into the journal while packets wait: that is not in a directory that
+// may be on a disk.
+func TestNT4_TheJournalIsBesideTheSocket(t *testing.T) {
+	boot := &config.Node{StateDir: t.TempDir(), ControlSocket: filepath.Join(t.TempDir(), "run", "fw-a.sock")}
+	n := &Node{log: zap.NewNop()}
+	u, err := openUnits(boot, 1, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(boot.ControlSocket), "fw-a.units")); err != nil {
+		t.Error(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(boot.StateDir, "*held*")); err != nil || len(left) != 0 {
+		t.Errorf("in the state directory: %v, %v", left, err)
 	}
 }
