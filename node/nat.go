@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"go.uber.org/zap"
 
 	"cohort/ccl/wire"
 	"cohort/cluster/blocks"
+	"cohort/config"
 	"cohort/dataplane"
 	"cohort/flowtable"
 	"cohort/nat"
@@ -35,7 +38,7 @@ func (n *Node) openNAT() (*core.NAT, error) {
 		return nil, err
 	}
 	n.stubs = flowtable.NewBackupStore(seed, 2*cl.Limits.Connections)
-	if n.units, err = openUnits(boot.StateDir, rules.Geometry().Checksum(), n); err != nil {
+	if n.units, err = openUnits(boot, rules.Geometry().Checksum(), n); err != nil {
 		return nil, err
 	}
 	var chacha [32]byte
@@ -105,8 +108,19 @@ type unitState struct {
 	journal *unitJournal              // outlives the process
 }
 
-func openUnits(dir string, cut uint32, n *Node) (*unitState, error) {
-	j, err := openJournal(filepath.Join(dir, "units.held"), cut)
+// journalPath is beside the control socket, and not in the state directory: the loop
+// stores into that file as connections end, and a store may wait for a disk whose file
+// system somebody has frozen (a snapshot of the guest). After a reboot it is worthless.
+func journalPath(boot *config.Node) string {
+	return strings.TrimSuffix(boot.ControlSocket, filepath.Ext(boot.ControlSocket)) + ".units"
+}
+
+func openUnits(boot *config.Node, cut uint32, n *Node) (*unitState, error) {
+	path := journalPath(boot)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("node: units: %w", err)
+	}
+	j, err := openJournal(path, cut)
 	if err != nil {
 		return nil, fmt.Errorf("node: units: %w", err)
 	}
@@ -116,7 +130,7 @@ func openUnits(dir string, cut uint32, n *Node) (*unitState, error) {
 	fail := func(err error) {
 		n.log.Warn("units not saved; this node gives none to nodes that it has not met", zap.Error(err))
 	}
-	return &unitState{memory: openState(dir, "units.json", written, fail), journal: j}, nil
+	return &unitState{memory: openState(boot.StateDir, "units.json", written, fail), journal: j}, nil
 }
 
 func (u *unitState) close() error {
