@@ -96,8 +96,8 @@ func (c *Core) tickDrain() {
 	if c.units != nil && c.view != nil {
 		c.own.Entombed(c.entombed)
 		c.units.Depart(c.now)
-		c.link.FlushAll(c.now) // the others hear that before they hear Leave
 	}
+	c.link.FlushAll(c.now)      // the others hear that, and what has ended, before they hear Leave
 	_ = c.Disable(c.now, d.why) // it was not disabled when this began
 }
 

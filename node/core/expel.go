@@ -29,5 +29,6 @@ func (c *Core) tickExpelled() {
 		return
 	}
 	*e = expulsion{}
+	c.link.FlushAll(c.now)                                // what has ended here is not left to the others' time-outs
 	_ = c.member.Withdraw(c.now, wire.CauseOperator, why) // a member: who is out is not expelled
 }
