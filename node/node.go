@@ -325,7 +325,9 @@ func orderKey(k [32]byte) (key [16]byte) {
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
 	if n.cfg.OwnProcess {
-		runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+		if runtime.GOMAXPROCS(0) < 2 { // said at all, Go does not follow the machine's processors any more
+			runtime.GOMAXPROCS(2)
+		}
 		n.polls.keeps = true
 	}
 	l, err := api.Listen(n.cfg.Bootstrap.ControlSocket)

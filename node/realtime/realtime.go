@@ -11,7 +11,10 @@ package realtime
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,46 +24,66 @@ import (
 // error, which may leave some threads as they were, mostly means that the right to
 // it is missing (CAP_SYS_NICE, RLIMIT_RTPRIO).
 func Take(priority int) error {
-	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: uint32(priority)}
-	// A thread that was started meanwhile may have been started by one whose turn had
-	// not come: until a round finds all done.
-	for changed := true; changed; {
-		changed = false
-		err := threads("self", func(tid int) error {
-			a, err := unix.SchedGetAttr(tid, 0)
-			switch {
-			case err == unix.ESRCH: // it ended
-				return nil
-			case err != nil:
-				return err
-			case a.Policy == unix.SCHED_FIFO && a.Priority == attr.Priority:
-				return nil
-			}
-			changed = true
-			if err := unix.SchedSetAttr(tid, &attr, 0); err != nil && err != unix.ESRCH {
-				return err
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("realtime: %w", err)
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: uint32(priority)}
+	var pin runtime.Pinner // for the runtime it is a number, and the stack of this goroutine may move
+	pin.Pin(attr)
+	defer pin.Unpin()
+	err := everyThread(unix.SYS_SCHED_SETATTR, [3]uintptr{0, uintptr(unsafe.Pointer(attr)), 0}, func(tid int) (changed bool, err error) {
+		a, err := unix.SchedGetAttr(tid, 0)
+		if err != nil || a.Policy == unix.SCHED_FIFO && a.Priority == attr.Priority {
+			return false, err
 		}
+		return true, unix.SchedSetAttr(tid, attr, 0)
+	})
+	if err != nil {
+		return fmt.Errorf("realtime: %w", err)
 	}
 	return nil
 }
 
-// Nice gives the threads that this process has the ordinary priority -20 to 19, -20
-// being the highest: for whoever is not given real-time priority. Threads that they
-// start have it as well.
+// Nice gives all threads of this process the ordinary priority -20 to 19, -20 being the
+// highest: for whoever is not given real-time priority. Threads that they start have it
+// as well.
 func Nice(level int) error {
-	err := threads("self", func(tid int) error {
-		if err := unix.Setpriority(unix.PRIO_PROCESS, tid, level); err != nil && err != unix.ESRCH {
-			return err
+	err := everyThread(unix.SYS_SETPRIORITY, [3]uintptr{unix.PRIO_PROCESS, 0, uintptr(level)}, func(tid int) (changed bool, err error) {
+		n, err := unix.Getpriority(unix.PRIO_PROCESS, tid)
+		if err != nil || 20-n == level { // the system call counts from 40 down
+			return false, err
 		}
-		return nil
+		return true, unix.Setpriority(unix.PRIO_PROCESS, tid, level)
 	})
 	if err != nil {
 		return fmt.Errorf("nice: %w", err)
+	}
+	return nil
+}
+
+// everyThread has every thread make a system call about itself. The runtime sees to it
+// that none is being started meanwhile: it would have the priority that its parent had
+// when it began to, and nobody could find it yet. Where the runtime cannot (with cgo),
+// set is called with every thread until a round finds nothing to change, which may miss
+// such a one.
+func everyThread(trap uintptr, about [3]uintptr, set func(tid int) (changed bool, err error)) error {
+	switch _, _, e := syscall.AllThreadsSyscall(trap, about[0], about[1], about[2]); e {
+	case 0:
+		return nil
+	case unix.ENOTSUP:
+	default:
+		return e
+	}
+	for again := true; again; {
+		again = false
+		err := threads("self", func(tid int) error {
+			changed, err := set(tid)
+			if err == unix.ESRCH { // it ended
+				return nil
+			}
+			again = again || changed
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
