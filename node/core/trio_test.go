@@ -80,17 +80,11 @@ func (n *third) Datagram(to netip.Addr, b []byte, _ bool) {
 }
 
 func (tr *trio) run(d time.Duration) {
-	for end := tr.now + int64(d); tr.now < end; tr.now += 10 * ms {
-		for _, n := range tr.nodes {
-			n.core.Tick(tr.now)
-		}
-		for len(tr.queue) > 0 {
-			q := tr.queue[0]
-			tr.queue = tr.queue[1:]
-			tr.nodes[q.to].core.Datagram(tr.now, q.from, q.b)
-			tr.nodes[q.to].core.Flush(tr.now)
-		}
+	var cores []*Core
+	for _, n := range tr.nodes {
+		cores = append(cores, n.core)
 	}
+	pass(&tr.now, d, &tr.queue, cores...)
 }
 
 // Three nodes start at once, as after a loss of power, and the port of one is bad: it
