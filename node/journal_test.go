@@ -14,21 +14,23 @@ import (
 	"cohort/packet"
 )
 
+// opened opens a journal as one more process, which nobody stops before the test ends.
+func opened(t *testing.T, path string, cut uint32) *unitJournal {
+	t.Helper()
+	j, err := openJournal(path, cut)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.close() })
+	return j
+}
+
 // The journal outlives the process that wrote it, and is believed by the same
 // incarnation with the same pools only (NT4).
 func TestNT4_JournalOfHeldUnits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "units.held")
-	open := func(cut uint32) *unitJournal {
-		t.Helper()
-		j, err := openJournal(path, cut)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = j.close() })
-		return j
-	}
 	const life = wire.Incarnation(77)
-	j := open(1)
+	j := opened(t, path, 1)
 	if _, _, ok := j.held(life); ok {
 		t.Error("an empty journal is believed")
 	}
@@ -38,18 +40,18 @@ func TestNT4_JournalOfHeldUnits(t *testing.T) {
 		j.Hold(u, true)
 	}
 	j.Hold(9, false)
-	units, view, ok := open(1).held(life) // nobody closed the first: the process was killed
+	units, view, ok := opened(t, path, 1).held(life) // nobody closed the first: the process was killed
 	if !ok || view != 5 || !slices.Equal(units, []int{0, 32767}) {
 		t.Fatalf("held %v, view %d, %v", units, view, ok)
 	}
-	if _, _, ok := open(1).held(life + 1); ok {
+	if _, _, ok := opened(t, path, 1).held(life + 1); ok {
 		t.Error("another incarnation believes it")
 	}
-	if _, _, ok := open(2).held(life); ok {
+	if _, _, ok := opened(t, path, 2).held(life); ok {
 		t.Error("it is believed although the pools are others")
 	}
-	open(2).begin(life)
-	if units, _, ok := open(2).held(life); !ok || len(units) != 0 {
+	opened(t, path, 2).begin(life)
+	if units, _, ok := opened(t, path, 2).held(life); !ok || len(units) != 0 {
 		t.Errorf("a new journal holds %v, %v", units, ok)
 	}
 }
@@ -60,11 +62,7 @@ func TestNT4_JournalOfHeldUnits(t *testing.T) {
 // life did neither.
 func TestHL5_JournalOfGives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "units.held")
-	j, err := openJournal(path, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.close()
+	j := opened(t, path, 1)
 	j.begin(77)
 	j.View(5)
 	j.Took(blocks.Taken{From: 63, Life: 9, Seq: 1 << 60})
@@ -74,11 +72,7 @@ func TestHL5_JournalOfGives(t *testing.T) {
 	j.Took(blocks.Taken{From: 2, Life: 7, Seq: 3})
 	j.Hold(wire.MaxUnits-1, true)
 	want := []blocks.Taken{{From: 1, Life: 8, Seq: 5}, {From: 2, Life: 7, Seq: 3}, {From: 63, Life: 9, Seq: 1 << 60}}
-	next, err := openJournal(path, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer next.close()
+	next := opened(t, path, 1)
 	units, _, ok := next.held(77)
 	if got := next.took(); !slices.Equal(got, want) || !ok || !slices.Equal(units, []int{wire.MaxUnits - 1}) {
 		t.Fatalf("took %v, held %v, %v", got, units, ok)
@@ -112,11 +106,7 @@ func TestHL5_JournalOfGives(t *testing.T) {
 // are kept apart.
 func TestHL5_NT5_JournalOfRests(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "units.held")
-	j, err := openJournal(path, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.close()
+	j := opened(t, path, 1)
 	j.begin(77)
 	j.View(5)
 	for _, u := range []int{0, 9, wire.MaxUnits - 1} {
@@ -124,11 +114,7 @@ func TestHL5_NT5_JournalOfRests(t *testing.T) {
 	}
 	j.Rest(9, 0)
 	j.View(6)
-	next, err := openJournal(path, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer next.close()
+	next := opened(t, path, 1)
 	want := []blocks.Rest{{Unit: 0, End: 1e12}, {Unit: wire.MaxUnits - 1, End: 1e12 + wire.MaxUnits - 1}}
 	if got := next.rests(); !slices.Equal(got, want) || len(next.gone()) != 0 {
 		t.Fatalf("%v rest, %v are gone", got, next.gone())
@@ -143,16 +129,7 @@ func TestHL5_NT5_JournalOfRests(t *testing.T) {
 // tells them anew, in its own time (NT6, NT7). Another life has none.
 func TestHL5_NT6_JournalOfHosts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "units.held")
-	open := func(cut uint32) *unitJournal {
-		t.Helper()
-		j, err := openJournal(path, cut)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = j.close() })
-		return j
-	}
-	j := open(1)
+	j := opened(t, path, 1)
 	j.begin(77)
 	a, b := packet.Addr{10, 0, 0, 1}, packet.Addr{10, 0, 0, 2}
 	j.Own(0, a)
@@ -161,23 +138,23 @@ func TestHL5_NT6_JournalOfHosts(t *testing.T) {
 	j.Own(9, packet.Addr{})
 	j.View(6)
 	want := []translate.Own{{Unit: 0, Host: a}, {Unit: wire.MaxUnits - 1, Host: a}}
-	if got := open(1).own(); !slices.Equal(got, want) {
+	if got := opened(t, path, 1).own(); !slices.Equal(got, want) {
 		t.Fatalf("%v, want %v", got, want)
 	}
 	j.Owns(2, []translate.Own{{Unit: 3, Host: b}})
-	if got := open(1).own(); len(got) != 0 {
+	if got := opened(t, path, 1).own(); len(got) != 0 {
 		t.Errorf("%v by other numbers", got)
 	}
 	j.Recut(2) // what is held comes later than whose it is
-	if got := open(2).own(); !slices.Equal(got, []translate.Own{{Unit: 3, Host: b}}) {
+	if got := opened(t, path, 2).own(); !slices.Equal(got, []translate.Own{{Unit: 3, Host: b}}) {
 		t.Errorf("after a reload: %v", got)
 	}
 	j.begin(78)
-	if got := open(2).own(); len(got) != 0 {
+	if got := opened(t, path, 2).own(); len(got) != 0 {
 		t.Errorf("another life: %v", got)
 	}
 	j.Own(4, a)
-	if got := open(2).own(); len(got) != 1 {
+	if got := opened(t, path, 2).own(); len(got) != 1 {
 		t.Errorf("the numbers of a new life are not believed: %v", got)
 	}
 }
@@ -187,15 +164,6 @@ func TestHL5_NT6_JournalOfHosts(t *testing.T) {
 // 6888 REQ-8).
 func TestHL5_NT5_JournalOfHolds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "units.held")
-	open := func() *unitJournal {
-		t.Helper()
-		j, err := openJournal(path, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = j.close() })
-		return j
-	}
 	rules, err := nat.Compile(nat.Config{Pools: []nat.Pool{{Name: "egress", Addresses: []packet.Addr{{203, 0, 113, 10}}}}})
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +176,7 @@ func TestHL5_NT5_JournalOfHolds(t *testing.T) {
 	}
 	to := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 1030, DstPort: 53, Proto: packet.ProtoUDP}
 	k1 := nat.ReplyKey(to, packet.Addr{203, 0, 113, 10}, 1030)
-	j := open()
+	j := opened(t, path, 1)
 	j.begin(77)
 	first := ports()
 	first.SetHoldJournal(j)
@@ -220,7 +188,7 @@ func TestHL5_NT5_JournalOfHolds(t *testing.T) {
 	wants := func(now int64, resting bool) {
 		t.Helper()
 		p := ports()
-		p.RestoreHolds(now, open().holds())
+		p.RestoreHolds(now, opened(t, path, 1).holds())
 		if p.Idle(now, 0) == resting {
 			t.Errorf("at %d: idle %v", now, !resting)
 		}
@@ -239,7 +207,7 @@ func TestHL5_NT5_JournalOfHolds(t *testing.T) {
 	j.Recut(2)
 	wants(1050, true)
 	back := ports() // a clock that went back makes nothing wait for longer than a hold-down
-	if back.RestoreHolds(10, open().holds()); back.Idle(109, 0) || !back.Idle(110, 0) {
+	if back.RestoreHolds(10, opened(t, path, 1).holds()); back.Idle(109, 0) || !back.Idle(110, 0) {
 		t.Errorf("idle %v and %v, want to wait until 110", back.Idle(109, 0), back.Idle(110, 0))
 	}
 
@@ -247,7 +215,7 @@ func TestHL5_NT5_JournalOfHolds(t *testing.T) {
 	for i := range holdPlaces + 10 {
 		j.Wait(k1, 2000+int64(i))
 	}
-	next := open()
+	next := opened(t, path, 1)
 	if got := next.holds(); len(got) != holdPlaces || next.next != 10+1 {
 		t.Fatalf("%d keys, the next place is %d", len(got), next.next)
 	}

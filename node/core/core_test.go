@@ -94,15 +94,21 @@ func vtep(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, byte(i +
 
 // run lets d pass in ticks.
 func (p *pair) run(d time.Duration) {
-	for end := p.now + int64(d); p.now < end; p.now += 10 * ms {
-		for _, n := range p.nodes {
-			n.core.Tick(p.now)
+	pass(&p.now, d, &p.queue, p.nodes[0].core, p.nodes[1].core)
+}
+
+// pass lets d pass in ticks of all cores, and delivers after each what they send, and
+// what they answer to it.
+func pass(now *int64, d time.Duration, queue *[]datagram, cores ...*Core) {
+	for end := *now + int64(d); *now < end; *now += 10 * ms {
+		for _, c := range cores {
+			c.Tick(*now)
 		}
-		for len(p.queue) > 0 {
-			q := p.queue[0]
-			p.queue = p.queue[1:]
-			p.nodes[q.to].core.Datagram(p.now, q.from, q.b)
-			p.nodes[q.to].core.Flush(p.now)
+		for len(*queue) > 0 {
+			q := (*queue)[0]
+			*queue = (*queue)[1:]
+			cores[q.to].Datagram(*now, q.from, q.b)
+			cores[q.to].Flush(*now)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"cohort/ccl/wire"
+	"cohort/cluster/membership"
 	"cohort/nat"
 	"cohort/packet"
 )
@@ -100,8 +101,13 @@ func TestNT6_AMembersNonsenseEndsNobodysDaemon(t *testing.T) {
 		for range 50 {
 			g.tick()
 		}
-		for _, n := range g.nodes {
+		for i, n := range g.nodes {
 			n.core.units.Status()
+			v, _ := n.core.View()
+			state := n.core.Member().Status(g.now).State
+			if v == nil || len(v.Members) != 3 || v.Tag() != view.Tag() || state != wire.StateInSync {
+				t.Errorf("seed %d: node %d is %s in %+v, want in sync in the view of before", seed, i, membership.StateName(state), v)
+			}
 		}
 	}
 }
