@@ -1,7 +1,6 @@
 package behaviour
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -35,6 +34,7 @@ var icmpQueries = map[string]struct {
 func queriesOfAllKinds(t *testing.T, s *site) {
 	server, known, static, own := answerQueries(t, s.server), answerQueries(t, s.known), answerQueries(t, s.static), answerQueries(t, s.own)
 	_, direct := seen(t, s.own, "udp", serveMirror(t, s.server, 9003).at)
+	seq := uint16(1000) // no two questions have one
 	for name, c := range map[string]struct {
 		from *topology.Host
 		to   netip.Addr
@@ -53,10 +53,11 @@ func queriesOfAllKinds(t *testing.T, s *site) {
 	} {
 		for kind := range icmpQueries {
 			q := openQuery(t, c.from, kind, 700)
-			for seq := range uint16(3) { // the first is Go's, the others are not
-				q.ask(t, c.to, seq)
+			for i := range uint16(3) { // the first is Go's, the others are not
+				q.ask(t, c.to, seq+i)
 			}
-			as, ids := c.at.heard(q.icmpType)
+			as, ids := c.at.heard(t, q.icmpType, seq, 3)
+			seq += 3
 			if len(as) != 1 || !as[c.as] {
 				t.Errorf("%s, %s: seen as %v, want %v", name, kind, as, c.as)
 			}
@@ -77,9 +78,9 @@ func sameIdentifier(t *testing.T, s *site, server *oracle) {
 		a, b := openQuery(t, s.plain, kind, 701), openQuery(t, s.forward, kind, 701)
 		for seq := range uint16(5) {
 			a.send(t, s.server.Addr, 100+seq)
-			b.send(t, s.server.Addr, 200+seq)
+			b.send(t, s.server.Addr, 105+seq)
 		}
-		for q, first := range map[*query]uint16{a: 100, b: 200} {
+		for q, first := range map[*query]uint16{a: 100, b: 105} {
 			for seq := range uint16(5) {
 				q.ask(t, s.server.Addr, first+seq)
 			}
@@ -89,7 +90,7 @@ func sameIdentifier(t *testing.T, s *site, server *oracle) {
 				}
 			}
 		}
-		if as, ids := server.heard(a.icmpType); len(as) != 1 || !as[egress] || len(ids) != 2 {
+		if as, ids := server.heard(t, a.icmpType, 100, 10); len(as) != 1 || !as[egress] || len(ids) != 2 {
 			t.Errorf("%s: the server saw %v with the identifiers %v, want one address and two", kind, as, ids)
 		}
 	}
@@ -249,12 +250,19 @@ func (q *query) receive(patience time.Duration) (from netip.Addr, m []byte, err 
 type oracle struct {
 	running sync.WaitGroup
 	mu      sync.Mutex // guards all
-	all     map[uint8]map[netip.Addr]map[uint16]bool
+	all     map[asked]bool
+}
+
+// asked is one query as it arrived.
+type asked struct {
+	icmpType uint8
+	from     netip.Addr
+	id, seq  uint16
 }
 
 func answerQueries(t *testing.T, h *topology.Host) *oracle {
 	t.Helper()
-	o := &oracle{all: make(map[uint8]map[netip.Addr]map[uint16]bool)}
+	o := &oracle{all: make(map[asked]bool)}
 	c := rawICMP(t, h)
 	o.running.Go(func() { o.serve(c) })
 	t.Cleanup(func() { c.Close(); o.running.Wait() })
@@ -271,42 +279,35 @@ func (o *oracle) serve(c *net.IPConn) {
 		if err != nil || n < packet.ICMPLen || packet.Checksum(b[:n]) != 0 {
 			continue
 		}
-		switch b[0] {
-		case packet.ICMPTimestamp:
-			o.note(b, from)
-		case packet.ICMPInformation, packet.ICMPMask:
-			o.note(b, from)
-			body := bytes.Clone(b[packet.ICMPLen:n])
-			c.WriteToIP(message(b[0]+1, binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:]), body), from)
+		q := asked{icmpType: b[0], id: binary.BigEndian.Uint16(b[4:]), seq: binary.BigEndian.Uint16(b[6:])}
+		q.from, _ = netip.AddrFromSlice(from.IP)
+		q.from = q.from.Unmap()
+		o.mu.Lock()
+		o.all[q] = true
+		o.mu.Unlock()
+		if q.icmpType == packet.ICMPInformation || q.icmpType == packet.ICMPMask {
+			c.WriteToIP(message(q.icmpType+1, q.id, q.seq, b[packet.ICMPLen:n]), from)
 		}
 	}
 }
 
-func (o *oracle) note(m []byte, from *net.IPAddr) {
-	a, _ := netip.AddrFromSlice(from.IP)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.all[m[0]] == nil {
-		o.all[m[0]] = make(map[netip.Addr]map[uint16]bool)
-	}
-	if o.all[m[0]][a.Unmap()] == nil {
-		o.all[m[0]][a.Unmap()] = make(map[uint16]bool)
-	}
-	o.all[m[0]][a.Unmap()][binary.BigEndian.Uint16(m[4:])] = true
-}
-
-// heard returns, and forgets, who has asked a kind of query, and with which
-// identifiers.
-func (o *oracle) heard(icmpType uint8) (from map[netip.Addr]bool, ids map[uint16]bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	from, ids = make(map[netip.Addr]bool), make(map[uint16]bool)
-	for a, of := range o.all[icmpType] {
-		from[a] = true
-		for id := range of {
-			ids[id] = true
+// heard waits for n queries of a type, with sequence numbers from first on, and
+// returns who has asked them and with which identifiers. They have been answered:
+// the kernel may do so before the oracle hears of it.
+func (o *oracle) heard(t *testing.T, icmpType uint8, first uint16, n int) (from map[netip.Addr]bool, ids map[uint16]bool) {
+	t.Helper()
+	eventually(t, "the queries that were answered are heard", func() bool {
+		from, ids = make(map[netip.Addr]bool), make(map[uint16]bool)
+		count := 0
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for q := range o.all {
+			if q.icmpType == icmpType && q.seq >= first && int(q.seq) < int(first)+n {
+				count++
+				from[q.from], ids[q.id] = true, true
+			}
 		}
-	}
-	delete(o.all, icmpType)
+		return count >= n
+	})
 	return from, ids
 }
