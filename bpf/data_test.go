@@ -281,19 +281,57 @@ func TestHashIsThatOfTheFlowTable(t *testing.T) {
 	}
 }
 
-// TestOtherICMPHasNoPorts: FR9, neither a request nor a reply.
-func TestFR9_OtherICMPHasNoPorts(t *testing.T) {
+// queries are the types of ICMP queries and of what answers them (RFC 5508).
+var queries = map[string][2]uint8{"echo": {8, 0}, "timestamp": {13, 14}, "information": {15, 16}, "mask": {17, 18}}
+
+// TestRFC5508_REQ1_QueriesPassInEveryRole: what Go installed for a query serves
+// it and its response, at the owner and at a forwarder, and the keys are Go's.
+func TestRFC5508_REQ1_QueriesPassInEveryRole(t *testing.T) {
+	for name, types := range queries {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, 1)
+			keys := [2]packet.FlowKey{echoKey, echoKey.Reverse()}
+			var frames [2][]byte
+			for dir, k := range keys {
+				frames[dir] = mod(t, k, func(p *pkt) { p.icmpType = types[dir] })
+				n.enterBy([2]uint32{inside, outside}[dir])
+				var slow packet.Packet
+				if r := slow.Parse(frames[dir]); r != packet.OK || slow.Key != k {
+					t.Fatalf("Go reads %v %v, want %v", r, slow.Key, k)
+				}
+				r := n.runData(frames[dir]).want(t, bpf.PuntMiss)
+				if h1, tag := n.table.Hash(k); r.punt.H1 != h1 || r.punt.Tag != tag {
+					t.Errorf("direction %d is not hashed as %v", dir, k)
+				}
+			}
+			slot, f := n.addFlow(echoKey)
+			for dir, in := range frames {
+				n.enterBy(uint32(f.Iface[dir]))
+				n.runData(in).want(t, bpf.ForwardOwner)
+			}
+			n.table.RemoveFlow(slot)
+			n.addForward(keys[1], 2)
+			n.enterBy(outside)
+			n.runData(frames[1]).want(t, bpf.ForwardCCL)
+			n.enterBy(inside)
+			n.runData(frames[0]).want(t, bpf.PuntMiss) // the other way is another key
+		})
+	}
+}
+
+// TestFR9_OtherICMPBelongsToNoConnection: neither a query nor a response has
+// a key of its own, and the one without ports may be that of an identifier 0.
+func TestFR9_OtherICMPBelongsToNoConnection(t *testing.T) {
 	n := newNode(t, 1)
-	p := from(echoKey)
-	p.icmpType = 13 // timestamp request, with an identifier
 	k := echoKey
 	k.SrcPort = 0
-	r := n.runData(p.bytes(t)).want(t, bpf.PuntMiss)
-	if h1, tag := n.table.Hash(k); r.punt.H1 != h1 || r.punt.Tag != tag {
-		t.Error("hashed with a port")
-	}
 	n.addFlow(k)
-	n.runData(p.bytes(t)).want(t, bpf.ForwardOwner)
+	n.runData(from(k).bytes(t)).want(t, bpf.ForwardOwner)
+	for _, icmpType := range []uint8{1, 2, 6, 7, 9, 10, 19, 30, 37, 38, 40, 42, 43, 253, 255} {
+		in := mod(t, echoKey, func(p *pkt) { p.icmpType = icmpType })
+		r := n.runData(in).want(t, bpf.PuntMiss)
+		wantBytes(t, r.packet, in)
+	}
 }
 
 // TestPuntSaysAllThatXDPKnows about a packet from the wire.

@@ -30,7 +30,7 @@
 #define NAT_UNITS_LINE 64
 #define BUCKET_ENTRIES 8
 
-/* One direction of a connection; ports in host byte order, ICMP echo as FR9. */
+/* One direction of a connection; ports in host byte order, ICMP as FR9. */
 struct flow_key {
 	__be32 saddr;
 	__be32 daddr;

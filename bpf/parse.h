@@ -28,12 +28,18 @@
 #define ICMP_ECHO 8
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETERPROB 12
+#define ICMP_TIMESTAMP 13
+#define ICMP_TIMESTAMPREPLY 14
+#define ICMP_INFO_REQUEST 15
+#define ICMP_INFO_REPLY 16
+#define ICMP_ADDRESS 17
+#define ICMP_ADDRESSREPLY 18
 
 struct icmphdr {
 	__u8 type;
 	__u8 code;
 	__u16 checksum;
-	__u16 id; /* echo only */
+	__u16 id; /* queries and responses only */
 	__u16 sequence;
 };
 
@@ -169,7 +175,10 @@ static __always_inline enum outcome parse_udp(struct packet *p)
 	return CONTINUE;
 }
 
-/* FR9: echo request (id, 0), reply (0, id), others (0, 0). */
+/*
+ * FR9: query (id, 0), response (0, id). Errors are Go's, and so is everything
+ * else: it belongs to no connection, nor to that of the identifier 0.
+ */
 static __always_inline enum outcome parse_icmp(struct packet *p)
 {
 	struct icmphdr *icmp = (void *)(p->ip + 1);
@@ -178,9 +187,15 @@ static __always_inline enum outcome parse_icmp(struct packet *p)
 		return DROP_BAD_L4;
 	switch (icmp->type) {
 	case ICMP_ECHO:
+	case ICMP_TIMESTAMP:
+	case ICMP_INFO_REQUEST:
+	case ICMP_ADDRESS:
 		set_ports(p, bpf_ntohs(icmp->id), 0);
 		return CONTINUE;
 	case ICMP_ECHOREPLY:
+	case ICMP_TIMESTAMPREPLY:
+	case ICMP_INFO_REPLY:
+	case ICMP_ADDRESSREPLY:
 		set_ports(p, 0, bpf_ntohs(icmp->id));
 		return CONTINUE;
 	case ICMP_DEST_UNREACH:
@@ -190,7 +205,7 @@ static __always_inline enum outcome parse_icmp(struct packet *p)
 	case ICMP_PARAMETERPROB:
 		return PUNT_ICMP_ERROR;
 	}
-	return CONTINUE;
+	return PUNT_MISS;
 }
 
 /* Protocols without ports keep (0, 0). */

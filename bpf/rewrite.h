@@ -77,7 +77,10 @@ static __always_inline enum outcome rewrite_portless(struct packet *p, struct tu
 	return CONTINUE;
 }
 
-/* The echo identifier stands for the one port that is not 0 (FR9). */
+/*
+ * A query's identifier stands for its source port, a response's for its
+ * destination port (FR9). Nothing else comes here.
+ */
 static __always_inline enum outcome rewrite_icmp(struct packet *p, struct tuple new)
 {
 	struct icmphdr *icmp = (void *)(p->ip + 1);
@@ -85,12 +88,16 @@ static __always_inline enum outcome rewrite_icmp(struct packet *p, struct tuple 
 
 	if ((void *)(icmp + 1) > p->data_end)
 		return DROP_BAD_L4;
-	if (icmp->type == ICMP_ECHO)
+	switch (icmp->type) {
+	case ICMP_ECHO:
+	case ICMP_TIMESTAMP:
+	case ICMP_INFO_REQUEST:
+	case ICMP_ADDRESS:
 		id = bpf_htons((__u16)new.rest);
-	else if (icmp->type == ICMP_ECHOREPLY)
+		break;
+	default:
 		id = bpf_htons((__u16)(new.rest >> 16));
-	else
-		return CONTINUE;
+	}
 	if (icmp->id == id)
 		return CONTINUE;
 	/* A 16-bit word's complement must not grow to 32 bits. */

@@ -39,6 +39,9 @@ func TestTranslation(t *testing.T) {
 		{"udp", udpKey, 1024, nil},
 		{"udp_without_checksum", udpKey, 1024, func(p *pkt) { p.noUDPSum = true }},
 		{"echo", echoKey, 77, nil},
+		{"timestamp", echoKey, 77, asks("timestamp")},
+		{"information", echoKey, 77, asks("information")},
+		{"mask", echoKey, 77, asks("mask")},
 		{"gre", greKey, 0, nil},
 		{"address_only", tcpKey, tcpKey.SrcPort, nil},
 	} {
@@ -65,6 +68,16 @@ func TestTranslation(t *testing.T) {
 			r = n.runData(reply.bytes(t)).want(t, bpf.ForwardOwner)
 			wantBytes(t, r.packet, want.bytes(t))
 		})
+	}
+}
+
+// asks makes a packet of an ICMP connection one of this kind of query.
+func asks(kind string) func(*pkt) {
+	return func(p *pkt) {
+		types := queries[kind]
+		if p.icmpType = types[0]; p.key.SrcPort == 0 {
+			p.icmpType = types[1]
+		}
 	}
 }
 
@@ -124,6 +137,9 @@ func TestTranslationKeepsChecksumsRight(t *testing.T) {
 		for dir := range 2 {
 			p := from(f.Key[dir])
 			p.ttl, p.id = uint8(2+rng.IntN(254)), uint16(rng.Uint32())
+			if proto == packet.ProtoICMP {
+				asks([]string{"echo", "timestamp", "information", "mask"}[rng.IntN(4)])(&p)
+			}
 			p.noUDPSum = proto == packet.ProtoUDP && rng.IntN(8) == 0
 			p.payload = make([]byte, rng.IntN(200))
 			for i := range p.payload {

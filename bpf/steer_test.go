@@ -70,8 +70,12 @@ func TestFR6_ReturnPacketGoesToTheDirectorOfItsUnit(t *testing.T) {
 		n.wantSteered(from(back(packet.ProtoUDP, uint16(block+511))), 2)
 		n.direct(uint16(block), 3)
 	}
-	n.wantSteered(from(back(packet.ProtoICMP, 4711)), 3) // an echo reply
-	if c := n.counters(); c[bpf.ForwardSteered] != 126*2+1 {
+	for kind := range queries {
+		response := from(back(packet.ProtoICMP, 4711))
+		asks(kind)(&response)
+		n.wantSteered(response, 3)
+	}
+	if c := n.counters(); c[bpf.ForwardSteered] != 126*2+4 {
 		t.Errorf("counted %v", c)
 	}
 }
@@ -201,6 +205,7 @@ func TestFR6_WhatIsNotSteered(t *testing.T) {
 		{"another_address", with(func(p *pkt) { p.key.Dst[3]++ }), nil, bpf.PuntMiss},
 		{"source_in_the_pool", with(func(p *pkt) { p.key = p.key.Reverse() }), nil, bpf.PuntMiss},
 		{"echo_request", icmp(8), nil, bpf.PuntMiss},
+		{"timestamp_request", icmp(13), nil, bpf.PuntMiss},
 		{"slow_only", with(same), func(n *node) { n.control.Flags = bpf.ControlSlowOnly }, bpf.PuntMiss},
 		{"icmp_error", icmp(3), nil, bpf.PuntICMPError},
 		{"fragment", with(func(p *pkt) { p.moreFrags = true }), nil, bpf.PuntFragment},

@@ -69,7 +69,7 @@
 // contiguity (RFC 4787 REQ-4) are not preserved.
 //
 // Protocols are apart (RFC 7857: mappings are protocol dependent): TCP, UDP, and
-// ICMP echo, whose identifiers are its ports (RFC 5508, REQ-1).
+// ICMP queries, whose identifiers are their ports (RFC 5508, REQ-1).
 //
 // # Hold-down
 //

@@ -179,7 +179,7 @@ func (s side) inside(in, out uint8) bool {
 // ReplyKey returns the key of a connection's packets as its responder sends them
 // (k1, Key[1] in the flow table): to is the connection's key after Destination,
 // src:port the source it leaves with. Protocols without ports have port 0
-// whatever is passed; for ICMP echo the port is the identifier.
+// whatever is passed; for ICMP queries the port is the identifier.
 func ReplyKey(to packet.FlowKey, src packet.Addr, port uint16) packet.FlowKey {
 	if !hasPorts(to.Proto) {
 		port = 0

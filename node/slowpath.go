@@ -97,10 +97,10 @@ func kindOf(p *packet.Packet) ownership.Kind {
 		return ownership.KindUDP
 	case p.Proto != packet.ProtoICMP:
 		return ownership.KindOther
-	case p.ICMPType == packet.ICMPEchoRequest:
-		return ownership.KindEchoRequest
-	case p.ICMPType == packet.ICMPEchoReply:
-		return ownership.KindEchoReply
+	case p.IsICMPQuery():
+		return ownership.KindICMPQuery
+	case p.IsICMPResponse():
+		return ownership.KindICMPResponse
 	case p.ICMPType == packet.ICMPRedirect:
 		// It is a router's word to a neighbour about the next hop (RFC 1812,
 		// 4.3.3.2): what comes through a firewall is nobody's neighbour.

@@ -46,9 +46,15 @@ func (a Addr) Netip() netip.Addr { return netip.AddrFrom4(a) }
 func (a Addr) String() string { return a.Netip().String() }
 
 // FlowKey identifies one direction of a connection: the tuple as it stands in
-// a packet. Ports are in host byte order. For ICMP echo the ports follow FR9:
-// request (id, 0), reply (0, id), every other ICMP message (0, 0); protocols
-// without ports use (0, 0).
+// a packet. Ports are in host byte order. For ICMP the ports follow FR9: a
+// query (id, 0), its response (0, id), every other ICMP message (0, 0);
+// protocols without ports use (0, 0).
+//
+// FR9 names echo alone. The other queries of RFC 5508 have an identifier at the
+// same place, and without it in the key two hosts behind one address that ask
+// one server would have the same tuple, which NT4 forbids; so they are as echo.
+// The key does not tell one kind of query from another: what a host asks another
+// one with the same identifier is one connection.
 //
 // The memory layout is shared with XDP (struct flow_key in bpf/layout.h): 16
 // bytes, no padding that is not named.

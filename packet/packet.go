@@ -30,13 +30,19 @@ const (
 
 // ICMP types that are treated by name (IANA).
 const (
-	ICMPEchoReply    = 0
-	ICMPUnreachable  = 3
-	ICMPSourceQuench = 4
-	ICMPRedirect     = 5
-	ICMPEchoRequest  = 8
-	ICMPTimeExceeded = 11
-	ICMPParameter    = 12
+	ICMPEchoReply        = 0
+	ICMPUnreachable      = 3
+	ICMPSourceQuench     = 4
+	ICMPRedirect         = 5
+	ICMPEchoRequest      = 8
+	ICMPTimeExceeded     = 11
+	ICMPParameter        = 12
+	ICMPTimestamp        = 13
+	ICMPTimestampReply   = 14
+	ICMPInformation      = 15
+	ICMPInformationReply = 16
+	ICMPMask             = 17
+	ICMPMaskReply        = 18
 )
 
 // Packet is a parsed view of one packet. Offsets count from the start of Data.
@@ -196,15 +202,34 @@ func (p *Packet) parseICMP() Reject {
 	return OK
 }
 
-// icmpPorts is FR9: request (id, 0), reply (0, id), everything else (0, 0).
+// icmpPorts is FR9: query (id, 0), response (0, id), everything else (0, 0).
 func icmpPorts(icmp []byte) (src, dst uint16) {
-	switch id := binary.BigEndian.Uint16(icmp[4:]); icmp[0] {
-	case ICMPEchoRequest:
+	id := binary.BigEndian.Uint16(icmp[4:])
+	switch {
+	case isICMPQuery(icmp[0]):
 		return id, 0
-	case ICMPEchoReply:
+	case isICMPResponse(icmp[0]):
 		return 0, id
 	}
 	return 0, 0
+}
+
+// isICMPQuery knows the ICMP queries of RFC 5508: messages that somebody begins,
+// with an identifier by which he knows the responses (RFC 792, RFC 950).
+func isICMPQuery(t uint8) bool {
+	switch t {
+	case ICMPEchoRequest, ICMPTimestamp, ICMPInformation, ICMPMask:
+		return true
+	}
+	return false
+}
+
+func isICMPResponse(t uint8) bool {
+	switch t {
+	case ICMPEchoReply, ICMPTimestampReply, ICMPInformationReply, ICMPMaskReply:
+		return true
+	}
+	return false
 }
 
 // parseQuote reads the packet inside an ICMP error: its IP header and at least
@@ -248,6 +273,19 @@ func isICMPError(t uint8) bool {
 // connection it quotes (FR9).
 func (p *Packet) IsICMPError() bool {
 	return p.Proto == ProtoICMP && p.Version == 4 && isICMPError(p.ICMPType)
+}
+
+// IsICMPQuery reports whether the packet is an ICMP query: an echo, timestamp,
+// information or address mask request (RFC 5508, section 2). It may begin a
+// connection.
+func (p *Packet) IsICMPQuery() bool {
+	return p.Proto == ProtoICMP && p.Version == 4 && isICMPQuery(p.ICMPType)
+}
+
+// IsICMPResponse reports whether the packet answers an ICMP query. It belongs to
+// the connection that the query began.
+func (p *Packet) IsICMPResponse() bool {
+	return p.Proto == ProtoICMP && p.Version == 4 && isICMPResponse(p.ICMPType)
 }
 
 // ConnKey returns the key to look a connection up by, in this packet's

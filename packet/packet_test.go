@@ -170,12 +170,44 @@ func TestFR9_EchoKeysAreEachOthersReverse(t *testing.T) {
 	}
 }
 
+// RFC 5508: timestamp, information and address mask have their identifier where
+// echo has it.
+func TestFR9_KeysOfAllQueriesAreThoseOfEcho(t *testing.T) {
+	for i, query := range packettest.Queries {
+		asked := packet.FlowKey{Src: client, Dst: server, SrcPort: 0x1234, Proto: packet.ProtoICMP}
+		var request, reply packet.Packet
+		for _, c := range []struct {
+			p        *packet.Packet
+			key      packet.FlowKey
+			icmpType uint8
+		}{{&request, asked, query}, {&reply, asked.Reverse(), packettest.Responses[i]}} {
+			r := c.p.Parse(packettest.Build(packettest.Spec{Key: c.key, ICMPType: c.icmpType, ICMPSeq: 7, Payload: make([]byte, 12)}))
+			if r != packet.OK || c.p.Key != c.key || c.p.ConnKey() != c.key || c.p.IsICMPError() {
+				t.Errorf("type %d: %v %v, want %v", c.icmpType, r, c.p.Key, c.key)
+			}
+		}
+		if !request.IsICMPQuery() || request.IsICMPResponse() || reply.IsICMPQuery() || !reply.IsICMPResponse() {
+			t.Errorf("types %d and %d are not told apart", query, packettest.Responses[i])
+		}
+	}
+}
+
 func TestFR9_OtherICMPHasNoPorts(t *testing.T) {
 	key := packet.FlowKey{Src: client, Dst: server, Proto: packet.ProtoICMP}
-	var p packet.Packet
-	r := p.Parse(packettest.Build(packettest.Spec{Key: key, ICMPType: 13, ICMPSeq: 7, Payload: make([]byte, 12)}))
-	if r != packet.OK || p.Key != key {
-		t.Fatalf("%v %v", r, p.Key)
+	for icmpType := range 256 {
+		spec := packettest.Spec{Key: key, ICMPType: uint8(icmpType), ICMPSeq: 7, QuoteWords: 9, Payload: make([]byte, 12)}
+		var p packet.Packet
+		r := p.Parse(packettest.Build(spec))
+		if packettest.IsQuery(spec) || packettest.IsResponse(spec) || p.IsICMPError() {
+			continue
+		}
+		if r != packet.OK || p.Key != key || p.IsICMPQuery() || p.IsICMPResponse() {
+			t.Errorf("type %d: %v %v", icmpType, r, p.Key)
+		}
+	}
+	var p packet.Packet // of another protocol, whatever its first byte says
+	if r := p.Parse(packettest.Build(packettest.Spec{Key: packet.FlowKey{Src: client, Dst: server, Proto: 47}, Payload: make([]byte, 20)})); r != packet.OK || p.IsICMPQuery() || p.IsICMPResponse() {
+		t.Errorf("GRE is a query %v, a response %v", p.IsICMPQuery(), p.IsICMPResponse())
 	}
 }
 
@@ -183,6 +215,7 @@ func TestFR9_ICMPErrorBelongsToTheQuotedConnection(t *testing.T) {
 	dns := packet.FlowKey{Src: client, Dst: server, SrcPort: 5353, DstPort: 53, Proto: packet.ProtoUDP}
 	gre := packet.FlowKey{Src: client, Dst: server, Proto: 47}
 	ping := packet.FlowKey{Src: client, Dst: server, SrcPort: 7, Proto: packet.ProtoICMP}
+	pong := packet.FlowKey{Src: client, Dst: server, DstPort: 7, Proto: packet.ProtoICMP}
 	for _, c := range []struct {
 		name   string
 		quoted []byte
@@ -192,6 +225,8 @@ func TestFR9_ICMPErrorBelongsToTheQuotedConnection(t *testing.T) {
 		{"TCP behind IP options", packettest.Build(packettest.Spec{Key: web, IPOptions: 8}), web},
 		{"UDP", packettest.UDP(dns, []byte("question")), dns},
 		{"echo request", packettest.Echo(client, server, 7, 1), ping},
+		{"timestamp request", packettest.Build(packettest.Spec{Key: ping, ICMPType: packet.ICMPTimestamp, Payload: make([]byte, 12)}), ping},
+		{"mask reply", packettest.Build(packettest.Spec{Key: pong, ICMPType: packet.ICMPMaskReply, Payload: make([]byte, 4)}), pong},
 		{"GRE", packettest.Build(packettest.Spec{Key: gre, Payload: make([]byte, 20)}), gre},
 	} {
 		for _, icmpType := range []uint8{packet.ICMPUnreachable, packet.ICMPTimeExceeded, packet.ICMPParameter, packet.ICMPRedirect, packet.ICMPSourceQuench} {

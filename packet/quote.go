@@ -57,17 +57,17 @@ func (p *Packet) rewriteQuote(k FlowKey) {
 
 // setQuotedID is FR9 for the quotation.
 func (p *Packet) setQuotedID(k FlowKey) {
-	switch p.Data[p.QuotedL4] {
-	case ICMPEchoRequest:
+	switch t := p.Data[p.QuotedL4]; {
+	case isICMPQuery(t):
 		p.setQuotedL4Word(4, k.SrcPort)
 		p.Quoted.SrcPort = k.SrcPort
-	case ICMPEchoReply:
+	case isICMPResponse(t):
 		if k.DstPort == p.Quoted.DstPort {
 			return
 		}
 		p.setQuotedL4Word(4, k.DstPort)
 		p.Quoted.DstPort = k.DstPort
-		if k.DstPort == 0 { // as SetDstPort
+		if k.DstPort == 0 && t == ICMPEchoReply { // as SetDstPort
 			p.putQuoted(p.QuotedL4+2, noZero(binary.BigEndian.Uint16(p.Data[p.QuotedL4+2:])))
 		}
 	}

@@ -70,10 +70,10 @@ func otherKey(t *rapid.T, s packettest.Spec, what string) packet.FlowKey {
 		k.Dst = addr.Draw(t, what+" destination")
 	}
 	hasPorts := k.Proto == packet.ProtoTCP || k.Proto == packet.ProtoUDP
-	if hasPorts || s.ICMPType == packet.ICMPEchoRequest {
+	if hasPorts || packettest.IsQuery(s) {
 		k.SrcPort = rapid.Uint16().Draw(t, what+" source port")
 	}
-	if hasPorts || k.Proto == packet.ProtoICMP && s.ICMPType == packet.ICMPEchoReply {
+	if hasPorts || packettest.IsResponse(s) {
 		k.DstPort = rapid.Uint16().Draw(t, what+" destination port")
 	}
 	return k

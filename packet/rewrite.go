@@ -26,34 +26,34 @@ func (p *Packet) SetDst(a Addr) {
 }
 
 // SetSrcPort replaces the source port: of TCP and UDP, or the identifier of an
-// ICMP echo request (FR9). Packets without one stay as they are.
+// ICMP query (FR9). Packets without one stay as they are.
 func (p *Packet) SetSrcPort(port uint16) {
 	switch p.Proto {
 	case ProtoTCP, ProtoUDP:
 		p.setL4Word(0, port)
 		p.Key.SrcPort = port
 	case ProtoICMP:
-		if p.ICMPType == ICMPEchoRequest {
+		if isICMPQuery(p.ICMPType) {
 			p.setL4Word(4, port)
 			p.Key.SrcPort = port
 		}
 	}
 }
 
-// SetDstPort replaces the destination port, or the identifier of an ICMP echo
-// reply. A reply with identifier 0 may be all zeros, which no other packet can
-// be, and only then do the two representations of a zero checksum differ to a
-// receiver: it gets the one that is right in any case.
+// SetDstPort replaces the destination port, or the identifier of an ICMP
+// response. An echo reply with identifier 0 may be all zeros, which no other
+// packet can be, and only then do the two representations of a zero checksum
+// differ to a receiver: it gets the one that is right in any case.
 func (p *Packet) SetDstPort(port uint16) {
 	switch p.Proto {
 	case ProtoTCP, ProtoUDP:
 		p.setL4Word(2, port)
 		p.Key.DstPort = port
 	case ProtoICMP:
-		if p.ICMPType == ICMPEchoReply {
+		if isICMPResponse(p.ICMPType) {
 			p.setL4Word(4, port)
 			p.Key.DstPort = port
-			if sum := p.Data[p.L4+2:]; port == 0 {
+			if sum := p.Data[p.L4+2:]; port == 0 && p.ICMPType == ICMPEchoReply {
 				binary.BigEndian.PutUint16(sum, noZero(binary.BigEndian.Uint16(sum)))
 			}
 		}

@@ -27,10 +27,10 @@ func TestRewriteEqualsBuildingAnew(t *testing.T) {
 			want.Key.Dst = addr.Draw(t, "destination")
 		}
 		hasPorts := s.Key.Proto == packet.ProtoTCP || s.Key.Proto == packet.ProtoUDP
-		if hasPorts || s.ICMPType == packet.ICMPEchoRequest {
+		if hasPorts || packettest.IsQuery(s) {
 			want.Key.SrcPort = rapid.Uint16().Draw(t, "source port")
 		}
-		if hasPorts || s.Key.Proto == packet.ProtoICMP && s.ICMPType == packet.ICMPEchoReply {
+		if hasPorts || packettest.IsResponse(s) {
 			want.Key.DstPort = rapid.Uint16().Draw(t, "destination port")
 		}
 		hops := rapid.IntRange(0, int(s.TTL)-1).Draw(t, "hops")

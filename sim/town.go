@@ -133,7 +133,7 @@ func kindOf(proto uint8) ownership.Kind {
 	case packet.ProtoUDP:
 		return ownership.KindUDP
 	}
-	return ownership.KindEchoRequest
+	return ownership.KindICMPQuery
 }
 
 // openTown makes the rules of a run.

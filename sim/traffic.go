@@ -132,8 +132,8 @@ func (c *conn) packet(step int, reply bool, tuple packet.FlowKey) pkt {
 	p.Packet = ownership.Packet{Key: c.key, Kind: c.kind, In: c.in, Len: 100, Window: 500, WScale: 7}
 	if reply {
 		p.Key, p.In = tuple.Reverse(), inside+outside-c.in
-		if c.kind == ownership.KindEchoRequest {
-			p.Kind = ownership.KindEchoReply
+		if c.kind == ownership.KindICMPQuery {
+			p.Kind = ownership.KindICMPResponse
 		}
 	}
 	if c.kind == ownership.KindTCP {

@@ -252,7 +252,7 @@ func (w *World) plan() {
 
 // planConns is a crowd of clients behind the inside that talk to one server.
 func (w *World) planConns() {
-	kinds := []ownership.Kind{ownership.KindTCP, ownership.KindTCP, ownership.KindUDP, ownership.KindEchoRequest}
+	kinds := []ownership.Kind{ownership.KindTCP, ownership.KindTCP, ownership.KindUDP, ownership.KindICMPQuery}
 	for range w.cfg.Conns {
 		kind := kinds[w.traffic.IntN(len(kinds))]
 		if w.cfg.OnlyTCP {
@@ -274,7 +274,7 @@ func (w *World) client(kind ownership.Kind) *conn {
 	switch c.kind {
 	case ownership.KindUDP:
 		c.key.Proto = packet.ProtoUDP
-	case ownership.KindEchoRequest:
+	case ownership.KindICMPQuery:
 		c.key.Proto, c.key.DstPort = packet.ProtoICMP, 0
 	}
 	return c

@@ -192,7 +192,7 @@ func waitOnce(t *testing.T, proto uint8, director wire.NodeID) {
 	p := udp(k)
 	switch proto {
 	case packet.ProtoICMP:
-		p.Kind = KindEchoRequest
+		p.Kind = KindICMPQuery
 	case 47:
 		p.Kind = KindOther
 	}

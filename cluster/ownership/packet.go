@@ -8,16 +8,17 @@ import (
 // Kind is what the role logic distinguishes in a packet.
 type Kind uint8
 
-// Kinds. ICMP errors carry the key of the connection they quote, turned into
+// Kinds. ICMP queries are those of RFC 5508, section 2, echo the usual one; only a
+// query begins a connection, as whose reply its response comes. ICMP errors carry the key of the connection they quote, turned into
 // the error's own direction of travel (FR9).
 const (
 	KindOther Kind = iota // any protocol without a state machine
 	KindTCP
 	KindUDP
-	KindEchoRequest
-	KindEchoReply
+	KindICMPQuery
+	KindICMPResponse
 	KindICMPError
-	KindICMPOther
+	KindICMPOther // belongs to no connection, whatever its key
 )
 
 // Handle names a packet that the I/O layer keeps while the core waits for an
@@ -126,7 +127,7 @@ var reasonText = [reasonEnd][2]string{
 	ReasonOwnerTimeout: {"owner_timeout", "no answer from the director in time"},
 	ReasonHoldLimit:    {"hold_limit", "too many packets wait for a director's answer"},
 	ReasonForwardLoop:  {"forward_loop", "the packet came from the node that is said to own it"},
-	ReasonICMPType:     {"icmp_type", "ICMP message that is neither echo nor an error"},
+	ReasonICMPType:     {"icmp_type", "ICMP message that is neither a query nor a response nor an error, or a redirect"},
 	ReasonLinkBacklog:  {"link_backlog", "the control link to the director is backed up"},
 	ReasonNATPorts:     {"nat_ports", "no port of the pool is free for this destination on any node"},
 	ReasonNATNoXlate:   {"nat_no_xlate", "the destination is an address of NAT and nothing maps it"},

@@ -17,6 +17,9 @@ func (c *Core) Packet(now int64, p *Packet) Verdict {
 	if nobody := (packet.Addr{}); p.Key.Src == nobody || p.Key.Dst == nobody {
 		return drop(ReasonMartian) // these are the keys of mappings
 	}
+	if p.Kind == KindICMPOther {
+		return drop(ReasonICMPType) // its key may be that of a connection
+	}
 	switch ref := c.table.Lookup(p.Key); {
 	case ref == 0:
 		return c.miss(p)
@@ -158,9 +161,6 @@ func (c *Core) checkRST(p *Packet, f *flowtable.FlowSlot, d int, ack uint32) flo
 // miss is a packet of a connection this node knows nothing about.
 func (c *Core) miss(p *Packet) Verdict {
 	c.stats.NonOwner++
-	if p.Kind == KindICMPOther {
-		return drop(ReasonICMPType)
-	}
 	k, _ := p.Key.Canonical()
 	if w := c.pending.get(k); w != nil {
 		if first := &w.held[0]; first.Key == p.Key && first.In == p.In && first.Kind == p.Kind {
@@ -207,7 +207,7 @@ func startsConnection(p *Packet) bool {
 	switch p.Kind {
 	case KindTCP:
 		return p.Flags&(SYN|ACK|RST|FIN) == SYN
-	case KindUDP, KindEchoRequest, KindOther:
+	case KindUDP, KindICMPQuery, KindOther:
 		return true
 	}
 	return false

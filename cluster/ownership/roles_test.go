@@ -116,11 +116,11 @@ func TestFR9_EchoAndErrorsReachTheOwner(t *testing.T) {
 	c := newCluster(t, 1, 2, 3)
 	k := c.keyDirectedBy(packet.ProtoICMP, 3)
 	req := tcp(k, 0)
-	req.Kind = KindEchoRequest
+	req.Kind = KindICMPQuery
 	_, v := c.at(1, req)
 	wantForward(t, v)
 	rep := tcp(k.Reverse(), 0)
-	rep.Kind = KindEchoReply
+	rep.Kind = KindICMPResponse
 	out, v := c.at(2, rep)
 	wantForward(t, v)
 	if out != 1 {
@@ -133,11 +133,61 @@ func TestFR9_EchoAndErrorsReachTheOwner(t *testing.T) {
 	if out != 1 || v.Dir != 1 {
 		t.Fatalf("error left through %d as direction %d, want node 1 direction 1", out, v.Dir)
 	}
-	other := rep
-	other.Kind = KindICMPOther
-	other.Key.DstPort = 99
-	_, v = c.at(3, other)
-	wantDrop(t, v, ReasonICMPType)
+}
+
+// A redirect quotes a connection, and what has no identifier has the key of the
+// identifier 0: neither is part of that connection, at whichever node it arrives.
+func TestFR9_WhatIsNoQueryBelongsToNoConnection(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoICMP, 3)
+	k.SrcPort = 0
+	for _, k := range []packet.FlowKey{k, c.keyDirectedBy(packet.ProtoUDP, 3)} {
+		first := udp(k)
+		if k.Proto == packet.ProtoICMP {
+			first.Kind = KindICMPQuery
+		}
+		_, v := c.at(1, first)
+		wantForward(t, v)
+		back := first
+		back.Key, back.In = k.Reverse(), 2
+		_, v = c.at(2, back) // makes a forward entry
+		wantForward(t, v)
+		for id := wire.NodeID(1); id <= 3; id++ {
+			for _, p := range []Packet{first, back} {
+				p.Kind = KindICMPOther
+				at, v := c.at(id, p)
+				wantDrop(t, v, ReasonICMPType)
+				if at != id {
+					t.Errorf("%v went from node %d to %d", p.Key, id, at)
+				}
+			}
+		}
+	}
+}
+
+// RFC 5508, REQ-1: a query begins a connection where policy lets it, and nothing
+// else does; a response that nobody asked for is dropped by name.
+func TestRFC5508_REQ1_OnlyAQueryBeginsAConnection(t *testing.T) {
+	c := newCluster(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoICMP, 3)
+	p := udp(k)
+	p.Kind = KindICMPResponse
+	for id := wire.NodeID(1); id <= 3; id++ {
+		_, v := c.at(id, p)
+		wantDrop(t, v, ReasonNoConnection)
+	}
+	c.wantNoOwner(k)
+	p.Kind = KindICMPQuery
+	_, v := c.at(1, p)
+	wantForward(t, v)
+	if got := c.flow(1, k).Timeout; got != c.nodes[1].core.cfg.Timeouts.ICMP {
+		t.Errorf("it times out after %d s, want %d", got, c.nodes[1].core.cfg.Timeouts.ICMP)
+	}
+	back := p
+	back.Key, back.In = k.Reverse(), 2
+	back.Key.SrcPort, back.Key.DstPort = k.SrcPort, 0
+	_, v = c.at(2, back) // a query of the other side with the same identifier is no part of it
+	wantDrop(t, v, ReasonPolicyDenied)
 }
 
 // The owner dies: the next packet at any node takes over once, later askers

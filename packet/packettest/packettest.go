@@ -5,6 +5,7 @@ package packettest
 import (
 	"fmt"
 	"net"
+	"slices"
 
 	"cohort/packet"
 
@@ -15,7 +16,7 @@ import (
 // Spec describes a frame. The zero value of a field is the usual one: TTL 64,
 // window 65535, invented MAC addresses, no options.
 type Spec struct {
-	Key     packet.FlowKey // Proto decides what is built; echo ports as FR9
+	Key     packet.FlowKey // Proto decides what is built; identifiers as FR9
 	Payload []byte
 
 	SrcMAC, DstMAC net.HardwareAddr
@@ -38,8 +39,8 @@ type Spec struct {
 
 	NoUDPSum bool // UDP without a checksum
 
-	ICMPType, ICMPCode uint8  // of an ICMP packet whose key has no identifier
-	ICMPSeq            uint16 // echo
+	ICMPType, ICMPCode uint8  // ICMP
+	ICMPSeq            uint16 // queries and responses
 	MTU                uint16 // ICMP fragmentation needed
 	QuoteWords         uint8  // ICMP error: the second byte behind the checksum (RFC 4884's length)
 }
@@ -151,21 +152,36 @@ func transport(s Spec, ip *layers.IPv4) []gopacket.SerializableLayer {
 		return []gopacket.SerializableLayer{udp}
 	case packet.ProtoICMP:
 		icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(s.ICMPType, s.ICMPCode), Seq: s.ICMPSeq}
-		switch s.ICMPType {
-		case packet.ICMPEchoRequest:
+		switch {
+		case IsQuery(s):
 			icmp.Id = s.Key.SrcPort
-		case packet.ICMPEchoReply:
+		case IsResponse(s):
 			icmp.Id = s.Key.DstPort
-		case packet.ICMPUnreachable:
-			icmp.Seq = s.MTU
-			fallthrough
 		default:
 			icmp.Id = uint16(s.QuoteWords)
+		}
+		if s.ICMPType == packet.ICMPUnreachable {
+			icmp.Seq = s.MTU
 		}
 		return []gopacket.SerializableLayer{icmp}
 	}
 	return nil
 }
+
+// Queries are the types of ICMP queries, and Responses[i] the one that answers
+// Queries[i]: echo, timestamp, information, address mask (RFC 5508).
+var (
+	Queries   = [4]uint8{8, 13, 15, 17}
+	Responses = [4]uint8{0, 14, 16, 18}
+)
+
+// IsQuery reports whether the packet is an ICMP query: its source port is the
+// identifier.
+func IsQuery(s Spec) bool { return s.Key.Proto == 1 && slices.Contains(Queries[:], s.ICMPType) }
+
+// IsResponse reports whether the packet answers an ICMP query: its destination
+// port is the identifier.
+func IsResponse(s Spec) bool { return s.Key.Proto == 1 && slices.Contains(Responses[:], s.ICMPType) }
 
 func tcp(s Spec, ip *layers.IPv4) *layers.TCP {
 	t := &layers.TCP{

@@ -49,10 +49,10 @@ func anySpec(pick func(n int, what string) int) Spec {
 		s.Key.Proto, s.Key.SrcPort, s.Key.DstPort = packet.ProtoUDP, port("sport"), port("dport")
 		s.NoUDPSum = pick(8, "no sum") == 0
 	case 2:
-		s.Key.Proto, s.ICMPType, s.ICMPSeq = packet.ProtoICMP, packet.ICMPEchoRequest, port("sequence")
+		s.Key.Proto, s.ICMPType, s.ICMPSeq = packet.ProtoICMP, Queries[pick(4, "query")], port("sequence")
 		s.Key.SrcPort = port("id")
 	case 3:
-		s.Key.Proto, s.ICMPType, s.ICMPSeq = packet.ProtoICMP, packet.ICMPEchoReply, port("sequence")
+		s.Key.Proto, s.ICMPType, s.ICMPSeq = packet.ProtoICMP, Responses[pick(4, "response")], port("sequence")
 		s.Key.DstPort = port("id")
 	case 4:
 		s.Key.Proto = [...]uint8{47, 50, 89, 132, 255}[pick(5, "other")]
