@@ -17,14 +17,16 @@ func (c *Core) Packet(now int64, p *Packet) Verdict {
 	if nobody := (packet.Addr{}); p.Key.Src == nobody || p.Key.Dst == nobody {
 		return drop(ReasonMartian) // these are the keys of mappings
 	}
+	var v Verdict
 	switch ref := c.table.Lookup(p.Key); {
 	case ref == 0:
-		return c.miss(p)
+		v = c.miss(p)
 	case ref.IsForward():
-		return c.forward(p, ref)
+		v = c.forward(p, ref)
 	default:
-		return c.owned(p, ref.Slot(), ref.Dir())
+		v = c.owned(p, ref.Slot(), ref.Dir())
 	}
+	return labelled(p, v)
 }
 
 // forward uses a cached forward entry (FR4) as long as its owner lives.
@@ -94,7 +96,7 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 	} else if d == 1 && p.Kind == KindUDP && f.Timeout < c.cfg.Timeouts.UDPStream {
 		c.bothWays(slot)
 	}
-	if unconfirmed {
+	if unconfirmed && p.Kind != KindFragment { // what was said of it was said of the first
 		if v, held := c.confirmKept(p, slot, f); held {
 			return v
 		}
