@@ -140,6 +140,7 @@ func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
 		p.shift(n.table.Flow(v.Slot).Shift(int(v.Dir)))
 		n.w.leave(p, n.table.Flow(v.Slot).Key[1-v.Dir].Reverse())
 	case ownership.OpSend:
+		n.w.check.unlabelled(n, &p)
 		n.toNode(v.Node, p)
 	case ownership.OpLabel:
 		p.labelled, p.label = true, v.Gen

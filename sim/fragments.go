@@ -101,3 +101,18 @@ func (c *conn) gather(p pkt, as packet.FlowKey) (whole pkt, ok bool) {
 	whole.cut = nil
 	return whole, true
 }
+
+// unlabelled is a packet that is sent to another node as it came. A fragment only goes so
+// from where it enters to its fragment owner.
+func (k *checker) unlabelled(n *node, p *pkt) {
+	if p.cut != nil && (p.from != 0 || n.core.Owner().Order().Director(p.part().Key.Place()) == n.self) {
+		k.w.fail("FR10: the fragment owner of a datagram of connection %d has sent fragment %d on without its ports", p.conn.id, p.cut.number)
+	}
+}
+
+// fencedKeeps is what must not be: a node that is in no view has fragments of the last.
+func (k *checker) fencedKeeps(n *node) {
+	if n.powered && n.view == nil && n.core.Fragments().Len() != 0 {
+		k.w.fail("FR10: node %d is fenced and has records of %d datagrams", n.index+1, n.core.Fragments().Len())
+	}
+}

@@ -3,6 +3,8 @@ package sim
 import (
 	"fmt"
 	"testing"
+
+	"cohort/cluster/ownership"
 )
 
 // TestFR10 plays the scenarios with hosts that send in fragments, each of which takes a
@@ -30,4 +32,51 @@ func TestFR10(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestFR10_AJoinMovesItsShare lets a node join while others hold fragments whose first has
+// not come: those that are its own now go, and the others follow their first.
+func TestFR10_AJoinMovesItsShare(t *testing.T) {
+	w := open(Config{Seed: 1, Nodes: 3})
+	for _, n := range w.nodes[:2] {
+		n.boot()
+	}
+	w.probe()
+	w.advance(2 * second)
+	c := w.client(ownership.KindUDP)
+	w.conns = append(w.conns, c)
+	const datagrams = 90
+	part := func(id, number int) pkt {
+		p := c.packet(0, false, c.key)
+		p.cut = &cutPart{id: uint16(id), number: number, of: 2}
+		if number > 0 {
+			p.Kind, p.Key.SrcPort, p.Key.DstPort = ownership.KindFragment, 0, 0
+		}
+		return p
+	}
+	for id := range datagrams {
+		w.enter(part(id, 1))
+	}
+	w.advance(10 * ms)
+	held := 0
+	for _, n := range w.nodes[:2] {
+		held += n.core.Fragments().Held()
+	}
+	if held != datagrams {
+		t.Fatalf("%d of %d fragments are held", held, datagrams)
+	}
+	w.nodes[2].boot()
+	w.advance(2 * second)
+	moved := int(w.drops[ownership.ReasonFragmentMoved])
+	if moved < datagrams/6 || moved > datagrams/2 {
+		t.Errorf("%d of %d datagrams moved to the third node, want about a third", moved, datagrams)
+	}
+	for id := range datagrams { // no more at once than may wait for a director
+		w.enter(part(id, 0))
+		w.advance(2 * ms)
+	}
+	if w.result.Gathered != datagrams-moved {
+		t.Errorf("%d datagrams arrived whole, want %d", w.result.Gathered, datagrams-moved)
+	}
+	report(t, 1, w.result)
 }

@@ -93,6 +93,9 @@ func (k *checker) step() {
 			k.nextFull += 45 * ms // nothing moves: a violation would stay
 		}
 		k.together()
+		for _, n := range k.w.nodes {
+			k.fencedKeeps(n)
+		}
 		for _, c := range k.w.conns {
 			k.oneOwner(c)
 			k.idle(c)

@@ -355,6 +355,18 @@ func TestFR10_AFloodEndsWhatIsOld(t *testing.T) {
 			t.Errorf("%d records, %d held", b.Len(), b.Held())
 		}
 	})
+	t.Run("many sources, held", func(t *testing.T) {
+		b := newBench(t, Config{MaxHeld: 8})
+		old := b.take(source(0), 80, 160, true)
+		for n := range 20 {
+			b.take(source(n+1), 80, 160, true)
+		}
+		b.want(old, ownership.OpDrop, ownership.ReasonFragmentLimit)
+		b.waits(b.handle)
+		if b.Held() != 8 {
+			t.Errorf("%d held", b.Held())
+		}
+	})
 	t.Run("one datagram", func(t *testing.T) {
 		b := newBench(t, Config{SourceHeld: 8, MaxParts: 12})
 		for n := 1; n <= 8; n++ {
