@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"cohort/cluster/ownership"
@@ -11,7 +12,10 @@ import (
 // way of its own. That those of one datagram leave with one translation, and none leaves
 // twice, is checked where they arrive.
 func TestFR10(t *testing.T) {
-	for name, cfg := range scenarios {
+	weathers := maps.Clone(scenarios)
+	weathers["drain"] = Config{Faults: []Fault{Drain, PowerOff}}
+	weathers["sync"] = Config{Sync: true, Faults: []Fault{Snipe}}
+	for name, cfg := range weathers {
 		for _, nat := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/nat=%v", name, nat), func(t *testing.T) {
 				t.Parallel()

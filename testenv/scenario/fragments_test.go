@@ -67,5 +67,8 @@ func TestFR10_Fragments(t *testing.T) {
 				t.Errorf("%d fragments were dropped as slow_fragment_%s", n, name)
 			}
 		}
+		for _, n := range top.Nodes {
+			balanced(t, n)
+		}
 	})
 }
