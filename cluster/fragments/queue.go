@@ -77,6 +77,7 @@ func (t *Table) open(now int64, k Key) *datagram {
 	s.last = d
 	s.n++
 	t.of[k] = d
+	t.stats.Datagrams++
 	t.idle.push(d)
 	return d
 }
@@ -120,6 +121,7 @@ func (t *Table) evict(d *datagram) {
 
 func (t *Table) closeIfComplete(d *datagram) {
 	if d.complete() && t.of[d.key] == d {
+		t.stats.Complete++
 		t.end(d, ownership.ReasonNone) // nothing is held
 	}
 }

@@ -60,6 +60,13 @@ func (c *Config) defaults() {
 	set(&c.MaxParts, 128)
 }
 
+// Stats counts what happened since New.
+type Stats struct {
+	Datagrams uint64 // records made
+	Complete  uint64 // ... that ended with the last byte of their datagram
+	Held      uint64 // fragments that had to wait for the first of theirs
+}
+
 // Table is what a node knows of the datagrams whose fragment owner it is.
 type Table struct {
 	cfg     Config
@@ -69,6 +76,7 @@ type Table struct {
 	holding queue                          // something of them is held, oldest first
 	idle    queue                          // nothing is
 	held    int
+	stats   Stats
 	free    []*datagram
 	unused  []*source
 }
@@ -83,6 +91,9 @@ func New(cfg Config) *Table {
 // that wait for the first of theirs.
 func (t *Table) Len() int  { return len(t.of) }
 func (t *Table) Held() int { return t.held }
+
+// Stats returns the counters.
+func (t *Table) Stats() Stats { return t.stats }
 
 // Take decides about a fragment. p.Key has the ports if it is the first, whose Kind is
 // that of a whole packet; else it is completed by those of the first. OpHold means that
@@ -187,6 +198,7 @@ func (t *Table) hold(now int64, d *datagram, p *ownership.Packet) ownership.Verd
 	d.held = append(d.held, *p)
 	d.source.held++
 	t.held++
+	t.stats.Held++
 	return ownership.Verdict{Op: ownership.OpHold}
 }
 

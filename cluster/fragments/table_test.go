@@ -134,6 +134,9 @@ func TestFR10_AnyOrder(t *testing.T) {
 		if len(b.out) != n || b.Len() != 0 {
 			t.Fatalf("%d of %d fragments ended, %d records are left", len(b.out), n, b.Len())
 		}
+		if s := b.Stats(); s != (Stats{Datagrams: 1, Complete: 1, Held: uint64(len(late))}) {
+			t.Fatalf("%+v, %d had to wait", s, len(late))
+		}
 		for _, p := range b.judged {
 			if p.Key.SrcPort != 1007 || p.Key.DstPort != 53 {
 				t.Fatalf("judged as %v", p.Key)
