@@ -15,7 +15,7 @@ export PATH := $(PATH):/usr/local/go/bin
 PURE := ^cohort(/(api|ccl/(reliable|seal|wire)|cluster|config|flowtable|nat|node/core|packet|policy)(/.*)?)?$$
 
 # Packages whose fuzz tests run.
-FUZZ := packet ccl/wire config cluster/sequence
+FUZZ := packet ccl/wire config cluster/sequence cluster/fragments
 
 .PHONY: setup build install generate test demo bench lint fmt clean fuzz vet check-fmt check-generated unit kernel-slice fuzz-short
 

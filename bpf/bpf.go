@@ -54,5 +54,6 @@ const (
 	CCLEthertype     = 0x88b5
 	CCLHeaderVersion = 1
 	CCLData          = 1
+	CCLFragment      = 2
 	CCLMaxHops       = 3
 )

@@ -233,7 +233,7 @@ func TestCL1_OnlyMembersAreBelieved(t *testing.T) {
 			{"control", func(f *frame) { f.inner = 0x0800 }, bpf.PassCCLControl},
 			{"other_vtep", func(f *frame) { f.to = 3 }, bpf.PassCCLOther},
 			{"version", func(f *frame) { f.version++ }, bpf.DropBadFrame},
-			{"type", func(f *frame) { f.typ++ }, bpf.DropBadFrame},
+			{"type", func(f *frame) { f.typ += 2 }, bpf.DropBadFrame},
 			{"no_hops", func(f *frame) { f.hops = 0 }, bpf.DropBadFrame},
 			{"interface", func(f *frame) { f.iface = bpf.MaxIfaces }, bpf.DropBadFrame},
 			{"entry", func(f *frame) { f.entry = bpf.MaxNodes }, bpf.DropBadFrame},

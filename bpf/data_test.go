@@ -123,6 +123,9 @@ func TestMG5_EveryOutcomeHappens(t *testing.T) {
 		{name: "slow only, forward", want: bpf.PuntSlowOnly, in: from(udpKey).bytes(t), setup: func(n *node, _ *flowtable.FlowSlot) { n.control.Flags = bpf.ControlSlowOnly }},
 		{name: "first fragment", want: bpf.PuntFragment, in: mod(t, tcpKey, func(p *pkt) { p.moreFrags = true })},
 		{name: "last fragment", want: bpf.PuntFragment, in: mod(t, tcpKey, func(p *pkt) { p.fragOffset = 100 })},
+		{name: "fragment with its ports", want: bpf.PuntLabelled, in: onCCL(func(f *frame) {
+			f.typ, f.ip = bpf.CCLFragment, mod(t, tcpKey, func(p *pkt) { p.fragOffset = 100 })[14:]
+		}), ccl: true},
 		{name: "ttl 1", want: bpf.PuntTTLExceeded, in: mod(t, tcpKey, func(p *pkt) { p.ttl = 1 })},
 		{name: "ttl 0", want: bpf.PuntTTLExceeded, in: mod(t, tcpKey, func(p *pkt) { p.ttl = 0 })},
 		{name: "ttl 1 over the CCL", want: bpf.PuntTTLExceeded, in: onCCL(func(f *frame) { f.ip = mod(t, tcpKey, func(p *pkt) { p.ttl = 1 })[14:] }), ccl: true},

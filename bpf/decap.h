@@ -98,7 +98,9 @@ static __always_inline enum outcome read_ccl_header(struct packet *p, const int 
 
 	if (p->data + CCL_PAYLOAD(ip) > p->data_end)
 		return DROP_BAD_FRAME;
-	if (h->version != CCL_HEADER_VERSION || h->type != CCL_DATA || !h->hops)
+	if (h->version != CCL_HEADER_VERSION || !h->hops)
+		return DROP_BAD_FRAME;
+	if (h->type != CCL_DATA && h->type != CCL_FRAGMENT)
 		return DROP_BAD_FRAME;
 	if (h->iface >= MAX_IFACES || h->entry >= MAX_NODES)
 		return DROP_BAD_FRAME;
@@ -108,6 +110,7 @@ static __always_inline enum outcome read_ccl_header(struct packet *p, const int 
 		return o;
 	if (h->hops > CCL_MAX_HOPS)
 		return DROP_HOP_LIMIT;
+	p->labelled = h->type == CCL_FRAGMENT;
 	p->from = h->src;
 	p->hops = h->hops;
 	p->iface = h->iface;

@@ -233,6 +233,7 @@ struct control {
 #define CCL_ETHERTYPE 0x88b5 /* IEEE 802 local experimental */
 #define CCL_HEADER_VERSION 1
 #define CCL_DATA 1
+#define CCL_FRAGMENT 2 /* a fragment, and its ports, as the fragment owner knows them */
 #define CCL_MAX_HOPS 3
 struct ccl_header {
 	__u8 version;
@@ -243,7 +244,7 @@ struct ccl_header {
 	__u8 iface;         /* logical interface where the packet entered the cluster */
 	__u8 entry;         /* node id where the packet entered the cluster */
 	__be16 zero;
-	__be32 gen;
+	__be32 gen;         /* CCL_FRAGMENT: the ports, source << 16 | destination */
 };
 
 /* In front of every packet handed to Go (XDP metadata; 32 bytes is all 6.1 allows). */
@@ -257,7 +258,7 @@ struct punt {
 	__u8 hops;
 	__u8 entry;
 	__u32 view;
-	__u32 gen;
+	__u32 gen;          /* from the CCL header: with PUNT_LABELLED the ports */
 	__u32 ref;          /* index ref that was found, 0 = none */
 	__u32 h1;
 	__u32 tag;

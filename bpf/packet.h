@@ -51,6 +51,7 @@ struct packet {
 	__u8 from;        /* node that forwarded it, 0 = from the wire */
 	__u8 hops;
 	__u8 entry;       /* node where it entered the cluster */
+	__u8 labelled;    /* a fragment that came with its ports */
 };
 
 /* Takes the packet's bounds again, after a helper moved them. */

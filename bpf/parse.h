@@ -136,7 +136,9 @@ static __always_inline enum outcome check_unicast(struct packet *p)
 static __always_inline enum outcome check_plain(struct packet *p)
 {
 	if (p->ip->frag_off & bpf_htons(IP_FRAGMENT))
-		return PUNT_FRAGMENT;
+		return p->labelled ? PUNT_LABELLED : PUNT_FRAGMENT;
+	if (p->labelled)
+		return DROP_BAD_FRAME;
 	if (p->ip->ihl != 5)
 		return PUNT_IP_OPTIONS;
 	if (p->ip->ttl <= 1)

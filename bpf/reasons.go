@@ -33,6 +33,7 @@ const (
 	PuntIPOptions    Outcome = 44 // The IP header carries options.
 	PuntWrongIface   Outcome = 45 // The packet came in on another interface than its connection uses.
 	PuntNotOwner     Outcome = 46 // Another node sent it here as to the owner, but the owner is a third node.
+	PuntLabelled     Outcome = 47 // An IP fragment, which its fragment owner has sent here together with its ports.
 	DropLeaseExpired Outcome = 80 // The daemon did not renew its lease: the node fails closed.
 	DropFenced       Outcome = 81 // The node is in no view of the cluster and must not forward.
 	DropUnknownIface Outcome = 82 // The program runs on an interface that is not configured.
@@ -81,6 +82,7 @@ var outcomes = [NumOutcomes]struct{ name, description string }{
 	PuntIPOptions:    {"punt_ip_options", "The IP header carries options."},
 	PuntWrongIface:   {"punt_wrong_iface", "The packet came in on another interface than its connection uses."},
 	PuntNotOwner:     {"punt_not_owner", "Another node sent it here as to the owner, but the owner is a third node."},
+	PuntLabelled:     {"punt_labelled", "An IP fragment, which its fragment owner has sent here together with its ports."},
 	DropLeaseExpired: {"drop_lease_expired", "The daemon did not renew its lease: the node fails closed."},
 	DropFenced:       {"drop_fenced", "The node is in no view of the cluster and must not forward."},
 	DropUnknownIface: {"drop_unknown_iface", "The program runs on an interface that is not configured."},

@@ -41,6 +41,7 @@
 	X(44, PUNT, IP_OPTIONS, "The IP header carries options.")                                            \
 	X(45, PUNT, WRONG_IFACE, "The packet came in on another interface than its connection uses.")        \
 	X(46, PUNT, NOT_OWNER, "Another node sent it here as to the owner, but the owner is a third node.")  \
+	X(47, PUNT, LABELLED, "An IP fragment, which its fragment owner has sent here together with its ports.")                                \
 	X(80, DROP, LEASE_EXPIRED, "The daemon did not renew its lease: the node fails closed.")             \
 	X(81, DROP, FENCED, "The node is in no view of the cluster and must not forward.")                   \
 	X(82, DROP, UNKNOWN_IFACE, "The program runs on an interface that is not configured.")               \

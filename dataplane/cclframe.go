@@ -13,6 +13,7 @@ const (
 	CCLEtherType     = 0x88b5
 	CCLHeaderVersion = 1
 	CCLData          = 1
+	CCLFragment      = 2 // a fragment; Gen is its ports
 	CCLMaxHops       = 3
 	// CCLOverhead is what the encapsulation puts in front of the IP packet, in
 	// bytes, the outer Ethernet header included; CCLOverheadIPv6 is that between
@@ -33,6 +34,8 @@ type CCLHeader struct {
 	Iface uint8  // logical interface where the packet entered the cluster
 	Entry uint8  // node id where the packet entered the cluster
 	Gen   uint32
+
+	Fragment bool // it is a fragment, and Gen is its ports
 }
 
 // outer is the size of the outer IP header: one family for the whole cluster.
@@ -71,6 +74,9 @@ func (h *CCLHeader) write(b []byte, o outer, c *Control, to *Member, h1 uint32, 
 	be.PutUint16(b[28:], CCLEtherType)
 	ccl := b[30 : 30+cclHeaderSize]
 	ccl[0], ccl[1], ccl[2], ccl[3] = CCLHeaderVersion, CCLData, h.Src, h.Hops
+	if h.Fragment {
+		ccl[1] = CCLFragment
+	}
 	be.PutUint32(ccl[4:], h.View)
 	ccl[8], ccl[9], ccl[10], ccl[11] = h.Iface, h.Entry, 0, 0
 	be.PutUint32(ccl[12:], h.Gen)

@@ -241,6 +241,36 @@ func TestForwardedPacketReachesTheMemberAsItEntered(t *testing.T) {
 	})
 }
 
+// A fragment reaches the member as it entered, with the ports that its sender knows.
+func TestFR10_FragmentsTravelWithTheirPorts(t *testing.T) {
+	overBoth(t, func(t *testing.T, vteps family) {
+		n := newNodeOver(t, vteps, 1700, IOConfig{})
+		peer := newPeer(t, vteps, 1700)
+		raw := packettest.Build(packettest.Spec{Key: flow, FragOffset: 800, MoreFragments: true, Payload: make([]byte, 800), DstMAC: nstest.MAC(t, "in0")})
+		for _, c := range []struct {
+			send func(*Frame) Drop
+			gen  uint32
+			want bpf.Outcome
+		}{
+			{func(f *Frame) Drop { return n.io.Forward(f, peerID, 0) }, 0, bpf.PuntFragment},
+			{func(f *Frame) Drop { return n.io.ForwardFragment(f, peerID, 0x9c400035) }, 0x9c400035, bpf.PuntLabelled},
+		} {
+			if d := c.send(n.fromWire(raw)); d != Sent {
+				t.Fatal(d)
+			}
+			n.io.Flush()
+			g := peer.receive(1)[0]
+			if p := g.Punt; p.Reason != uint8(c.want) || p.Gen != c.gen || p.From != uint8(selfID) || p.Hops != 1 || p.Iface != inside {
+				t.Errorf("punt %+v, want %v with %#x", p, c.want, c.gen)
+			}
+			if !bytes.Equal(g.IP(), raw[14:]) {
+				t.Errorf("packet %x, want %x", g.IP(), raw[14:])
+			}
+			peer.io.Release(g)
+		}
+	})
+}
+
 func TestGoAndXDPMakeTheSameDataFrame(t *testing.T) {
 	overBoth(t, func(t *testing.T, vteps family) {
 		n := newNodeOver(t, vteps, 1700, IOConfig{})

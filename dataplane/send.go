@@ -37,8 +37,18 @@ func (io *IO) Transmit(f *Frame, nh uint16) Drop {
 // knows, 0 if none. A packet that came over the CCL keeps its entry node and
 // interface and has one hop more (CCLMaxHops).
 func (io *IO) Forward(f *Frame, to wire.NodeID, gen uint32) Drop {
+	return io.forward(f, to, CCLHeader{Gen: gen})
+}
+
+// ForwardFragment is Forward for a fragment whose ports are known: source << 16 |
+// destination. The receiver gets them in Punt.Gen, with bpf.PuntLabelled.
+func (io *IO) ForwardFragment(f *Frame, to wire.NodeID, ports uint32) Drop {
+	return io.forward(f, to, CCLHeader{Gen: ports, Fragment: true})
+}
+
+func (io *IO) forward(f *Frame, to wire.NodeID, h CCLHeader) Drop {
 	c := io.d.memory.control
-	h := CCLHeader{Src: c.Self, Hops: 1, View: atomic.LoadUint32(&c.View), Iface: f.Punt.Iface, Entry: c.Self, Gen: gen}
+	h.Src, h.Hops, h.View, h.Iface, h.Entry = c.Self, 1, atomic.LoadUint32(&c.View), f.Punt.Iface, c.Self
 	if f.Punt.From != 0 {
 		h.Hops, h.Entry = f.Punt.Hops+1, f.Punt.Entry
 	}

@@ -137,7 +137,7 @@ type Punt struct {
 	Hops     uint8
 	Entry    uint8 // node id where the packet entered the cluster
 	View     uint32
-	Gen      uint32
+	Gen      uint32 // from the CCL header; of a fragment with bpf.PuntLabelled its ports
 	Ref      uint32 // index ref that was found, 0 = none
 	H1       uint32
 	Tag      uint32

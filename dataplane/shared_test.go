@@ -80,7 +80,7 @@ func TestConstantsAreThoseOfTheHeaders(t *testing.T) {
 		{"overhead over IPv6", CCLOverheadIPv6, bpf.CCLPayload + bpf.CCLIPv6More},
 		{"ethertype", CCLEtherType, bpf.CCLEthertype},
 		{"header version", CCLHeaderVersion, bpf.CCLHeaderVersion},
-		{"data", CCLData, bpf.CCLData},
+		{"data", CCLData, bpf.CCLData}, {"fragment", CCLFragment, bpf.CCLFragment},
 		{"hops", CCLMaxHops, bpf.CCLMaxHops},
 		{"valid", NextHopValid, bpf.NexthopValid},
 		{"slow only", ControlSlowOnly, bpf.ControlSlowOnly},

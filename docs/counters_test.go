@@ -64,7 +64,7 @@ func countersPage(t *testing.T) string {
 		}
 	}
 
-	section(&b, "Slow path: could not be parsed", "The packet is malformed, or of a kind that this version does not forward (fragments, VLAN tags).")
+	section(&b, "Slow path: could not be parsed", "The packet is malformed, or of a kind that this version does not forward (VLAN tags).")
 	for r := packet.Reject(1); r.String() != "invalid"; r++ {
 		row(&b, "slow_"+strings.ReplaceAll(r.String(), "-", "_"), "the slow path could not parse the packet")
 	}

@@ -197,7 +197,7 @@ func (n *Node) openDataplane() error {
 		return err
 	}
 	n.noteAddresses()
-	if n.io, err = n.dp.OpenIO(dataplane.IOConfig{Hold: holdFrames}); err != nil {
+	if n.io, err = n.dp.OpenIO(dataplane.IOConfig{Hold: holdFrames + maxFragments}); err != nil {
 		return err
 	}
 	n.batch = make([]*dataplane.Frame, 64)
@@ -269,6 +269,7 @@ func (n *Node) openCore() error {
 			Pace: statePace, Linger: closeLinger,
 		},
 		MTUCheck: check, Health: watched(cl), Kept: n.intentKept,
+		Fragments: fragmentBounds(),
 	})
 	if err != nil {
 		return err

@@ -287,6 +287,10 @@ func (n *Node) loopCounters() []api.Counter {
 	add("role", "delegations_taken_full", s.TakenFull, "delegations that this node had no room or no route for")
 	add("role", "delegations_unrenewed", s.Unrenewed, "renewals that waited for a revocation that the control link had lost")
 	add("role", "exposed_packets", s.Exposed, "packets of durability sync that left before the copy of their connection was stored (FR13)")
+	f := n.core.Fragments().Stats()
+	add("role", "fragmented_datagrams", f.Datagrams, "datagrams of which this node was the fragment owner (FR10)")
+	add("role", "fragmented_complete", f.Complete, "... all of whose fragments it has seen")
+	add("role", "fragments_held", f.Held, "fragments that waited for the first of their datagram")
 	if n.stubs != nil {
 		n.natCounters(add)
 	}

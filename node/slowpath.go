@@ -45,7 +45,12 @@ var reasonNames = [numReasons][2]string{
 
 // packet is one frame on its way through the slow path.
 func (n *Node) packet(now int64, f *dataplane.Frame) {
-	if r := n.pkt.Parse(f.Data); r != packet.OK {
+	r := n.pkt.Parse(f.Data)
+	fragment := r == packet.RejectFragment
+	if fragment {
+		r = n.pkt.ParseFragment()
+	}
+	if r != packet.OK {
 		n.drops.parse[r]++
 		n.io.Release(f)
 		return
@@ -57,7 +62,7 @@ func (n *Node) packet(now int64, f *dataplane.Frame) {
 	}
 	h := n.handle(f)
 	n.describe(f, h)
-	v := n.core.Packet(now, &n.owned)
+	v := n.decide(now, f, fragment)
 	switch {
 	case n.frames[h] == nil:
 		// Released inside the call: the director is this node.
@@ -80,7 +85,7 @@ func (n *Node) describe(f *dataplane.Frame, h ownership.Handle) {
 		Len: p.TotalLen, Flags: p.Flags, Window: p.Window, WScale: flowtable.WScaleUnknown,
 		Seq: p.Seq, Ack: p.Ack, Handle: h,
 	}
-	if p.Proto == packet.ProtoTCP {
+	if n.owned.Kind == ownership.KindTCP {
 		n.owned.SeqLen = p.SeqLen()
 		if p.Flags&packet.SYN != 0 {
 			o := p.TCPOptions()
@@ -91,6 +96,8 @@ func (n *Node) describe(f *dataplane.Frame, h ownership.Handle) {
 
 func kindOf(p *packet.Packet) ownership.Kind {
 	switch {
+	case p.FragOffset != 0:
+		return ownership.KindFragment
 	case p.Proto == packet.ProtoTCP:
 		return ownership.KindTCP
 	case p.Proto == packet.ProtoUDP:
@@ -143,6 +150,8 @@ func (n *Node) execute(now int64, f *dataplane.Frame, v ownership.Verdict) {
 	switch v.Op {
 	case ownership.OpSend:
 		n.io.Forward(f, v.Node, v.Gen)
+	case ownership.OpLabel:
+		n.io.ForwardFragment(f, v.Node, v.Gen)
 	case ownership.OpForward:
 		n.transmit(now, f, v)
 	default:
@@ -168,8 +177,8 @@ func (n *Node) transmit(now int64, f *dataplane.Frame, v ownership.Verdict) {
 			return
 		}
 	}
-	if n.parsed != f {
-		n.pkt.Parse(f.Data) // as it did before it was held
+	if n.parsed != f && n.pkt.Parse(f.Data) == packet.RejectFragment { // as it did before it was held
+		n.pkt.ParseFragment()
 	}
 	n.parsed = nil // it changes now
 	long := n.pkt.End-n.pkt.L3 > int(hop.MTU)

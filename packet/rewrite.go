@@ -3,7 +3,7 @@ package packet
 import "encoding/binary"
 
 // Rewriting changes the buffer, the checksums that cover the change, and the
-// fields of Packet. It needs a packet that Parse accepted.
+// fields of Packet. It needs a packet that Parse accepted, or ParseFragment.
 
 // DecrementTTL takes one hop off. The caller has made sure that TTL is above 1
 // (a packet that arrives with less is answered, not forwarded: RFC 1812, 5.3.1).
@@ -28,6 +28,9 @@ func (p *Packet) SetDst(a Addr) {
 // SetSrcPort replaces the source port: of TCP and UDP, or the identifier of an
 // ICMP query (FR9). Packets without one stay as they are.
 func (p *Packet) SetSrcPort(port uint16) {
+	if p.later() {
+		return
+	}
 	switch p.Proto {
 	case ProtoTCP, ProtoUDP:
 		p.setL4Word(0, port)
@@ -45,6 +48,9 @@ func (p *Packet) SetSrcPort(port uint16) {
 // packet can be, and only then do the two representations of a zero checksum
 // differ to a receiver: it gets the one that is right in any case.
 func (p *Packet) SetDstPort(port uint16) {
+	if p.later() {
+		return
+	}
 	switch p.Proto {
 	case ProtoTCP, ProtoUDP:
 		p.setL4Word(2, port)
@@ -90,7 +96,7 @@ func (p *Packet) setAddr(offset int, a Addr) {
 	old, word := binary.BigEndian.Uint32(ip[offset:]), binary.BigEndian.Uint32(a[:])
 	copy(ip[offset:], a[:])
 	binary.BigEndian.PutUint16(ip[10:], Update32(binary.BigEndian.Uint16(ip[10:]), old, word))
-	if coversAddresses(p.Proto) {
+	if coversAddresses(p.Proto) && !p.later() {
 		p.updateL4Sum(old, word)
 	}
 }

@@ -16,7 +16,7 @@ const (
 // Selective acknowledgements are those of the first such option; hosts send one. A
 // malformed option ends the list, as it does in most hosts.
 func (p *Packet) ShiftSequence(seq, ack uint32) {
-	if p.Proto != ProtoTCP {
+	if p.Proto != ProtoTCP || p.later() {
 		return
 	}
 	if seq != 0 {

@@ -15,6 +15,9 @@
 // cluster (EL9). That no two connections share a translation, and no two nodes a
 // unit (NT4), is checked within every event, by the ledger.
 //
+// Hosts may send in fragments (fragments.go): of one datagram they take ways of their own,
+// and leave with one translation (FR10).
+//
 // In the town (town.go) there are rules of every kind, pools that run out, and
 // clients who are refused. Its oracle (oracle.go) is one node with the same rules,
 // which meets the same clients; and one node is compared with the rules as a person

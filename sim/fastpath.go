@@ -20,7 +20,7 @@ func (n *node) receive(p pkt) {
 		p.conn.early = p.conn.early || n.ahead(&p)
 		return
 	}
-	if p.Kind == ownership.KindICMPError {
+	if p.Kind == ownership.KindICMPError || p.cut != nil {
 		n.punt(p)
 		return
 	}
@@ -120,7 +120,7 @@ func (n *node) punt(p pkt) {
 	n.held[h] = p
 	q := p.Packet
 	q.Handle, q.From = h, p.from
-	if v := n.core.Packet(n.w.clock.now, &q); v.Op != ownership.OpHold {
+	if v := n.decide(&p, &q); v.Op != ownership.OpHold {
 		n.Release(h, v)
 	}
 	n.core.Flush(n.w.clock.now)
@@ -140,6 +140,10 @@ func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
 		p.shift(n.table.Flow(v.Slot).Shift(int(v.Dir)))
 		n.w.leave(p, n.table.Flow(v.Slot).Key[1-v.Dir].Reverse())
 	case ownership.OpSend:
+		n.w.check.unlabelled(n, &p)
+		n.toNode(v.Node, p)
+	case ownership.OpLabel:
+		p.labelled, p.label = true, v.Gen
 		n.toNode(v.Node, p)
 	case ownership.OpDrop:
 		n.w.drops[v.Reason]++

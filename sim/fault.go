@@ -21,7 +21,7 @@ func Snipe(w *World) { w.snipers++ }
 
 // reached is the first time that the responder of c gets this request.
 func (w *World) reached(c *conn) {
-	if w.snipers == 0 || c.seen > 2 {
+	if w.snipers == 0 || w.mended || c.seen > 2 {
 		return
 	}
 	for _, n := range w.nodes {

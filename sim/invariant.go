@@ -93,6 +93,9 @@ func (k *checker) step() {
 			k.nextFull += 45 * ms // nothing moves: a violation would stay
 		}
 		k.together()
+		for _, n := range k.w.nodes {
+			k.fencedKeeps(n)
+		}
 		for _, c := range k.w.conns {
 			k.oneOwner(c)
 			k.idle(c)
@@ -305,7 +308,7 @@ func (k *checker) finished() bool {
 
 func (k *checker) allEmpty() bool {
 	for _, n := range k.w.nodes {
-		if s := n.table.Stats(); s.Flows+s.Forwards+s.Delegations+n.core.Owner().LentNow()+n.copies.Len()+len(n.held) != 0 || n.stubs != nil && n.stubs.Len() != 0 {
+		if s := n.table.Stats(); s.Flows+s.Forwards+s.Delegations+n.core.Owner().LentNow()+n.copies.Len()+len(n.held)+n.core.Fragments().Len() != 0 || n.stubs != nil && n.stubs.Len() != 0 {
 			return false
 		}
 	}
@@ -349,6 +352,9 @@ func (k *checker) empty() {
 		}
 		if len(n.held) != 0 {
 			k.w.fail("FR15: node %d holds %d packets for ever%s", n.index+1, len(n.held), k.leftovers(n))
+		}
+		if f := n.core.Fragments(); f.Len() != 0 {
+			k.w.fail("FR15: node %d keeps records of %d datagrams in fragments", n.index+1, f.Len())
 		}
 	}
 	k.unitsBack()

@@ -23,6 +23,10 @@ func (w *World) enter(p pkt) {
 	if len(w.routable) == 0 {
 		return
 	}
+	if w.inParts(&p) {
+		w.enterParts(p)
+		return
+	}
 	n := w.nodes[w.routable[w.rng.IntN(len(w.routable))]]
 	if w.cfg.ByConnection {
 		d := p.conn.draw(1<<40+int(p.In), int64(len(w.routable))) // each direction by itself

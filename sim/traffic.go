@@ -19,6 +19,10 @@ type pkt struct {
 	entry wire.NodeID // node where it entered, if that is another
 	tag   uint32
 	hops  int
+
+	cut      *cutPart // it is a fragment
+	labelled bool     // ... whose ports came with it
+	label    uint32
 }
 
 // conn is one conversation: a client behind one interface, a server behind the
@@ -55,6 +59,8 @@ type conn struct {
 	tuple packet.FlowKey
 
 	sent bill // what has left, and through whom
+
+	parts map[uint16]*gathered // datagrams that have not arrived whole
 
 	// taken is how much further on the responder believes the initiator's numbers, by
 	// what it knows the initiator as: the first SYN says so.
@@ -161,6 +167,13 @@ func (c *conn) packet(step int, reply bool, tuple packet.FlowKey) pkt {
 // arrived is a packet that left the cluster towards its receiver.
 func (c *conn) arrived(p pkt, as packet.FlowKey) {
 	w := c.w
+	if p.cut != nil {
+		whole, ok := c.gather(p, as)
+		if !ok {
+			return
+		}
+		p = whole
+	}
 	if p.fault {
 		if c.errors++; as != c.key.Reverse() {
 			w.fail("NT9: connection %d got an ICMP error about %v", c.id, as.Reverse())

@@ -43,6 +43,7 @@ type Config struct {
 	ByConnection bool // routers choose a node for every connection and direction, not for every packet
 	OnlyTCP      bool // no other conversations
 	OwnerOnly    bool // nothing is delegated
+	Fragments    bool // hosts send in fragments, see fragments.go
 
 	Watch int // with Trace: conversation number whose roles and messages it shows, 0 = none
 }
@@ -119,6 +120,8 @@ type Result struct {
 	Drains     int           // nodes that an operator took out in order
 	Inherited  uint64        // connections that moved from one that drained
 	Left       int           // connections that they still had when they went
+	Datagrams  int           // sent in fragments
+	Gathered   int           // of them: arrived whole
 	Reloads    int           // changes of configuration at a node
 	Blocks     int           // most port blocks that one host had
 	Stall      time.Duration // longest time a client waited for a reply, but for Opening
@@ -145,8 +148,9 @@ type World struct {
 	policy   ownership.Policy
 	book     *book // of the town, else nil
 	traffic  *rand.Rand
-	snipers  int  // deaths to come, see Snipe
-	mended   bool // nothing is broken any more
+	ids      uint16 // identifications given to fragments so far
+	snipers  int    // deaths to come, see Snipe
+	mended   bool   // nothing is broken any more
 
 	// Packets of established connections that came in, crossed the link, and crossings.
 	entered, crossed, crossings int

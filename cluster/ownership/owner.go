@@ -517,7 +517,7 @@ func (c *Core) pointTo(w *wait, owner wire.NodeID, gen uint32) {
 		} else if p.From != 0 && !c.steersHere(p.Key) {
 			c.tellGone(p.From, p.Key)
 		}
-		c.out.Release(p.Handle, v)
+		c.out.Release(p.Handle, labelled(p, v))
 	}
 	c.done(w)
 }
@@ -534,7 +534,7 @@ func (c *Core) giveUpGrant(w *wait, owner wire.NodeID, gen uint32) {
 		if (p.Key == w.conn.Key || !w.conn.Translated()) && p.From != owner {
 			v = Verdict{Op: OpSend, Node: owner, Gen: gen}
 		}
-		c.out.Release(p.Handle, v)
+		c.out.Release(p.Handle, labelled(p, v))
 	}
 	c.done(w)
 }

@@ -20,14 +20,16 @@ func (c *Core) Packet(now int64, p *Packet) Verdict {
 	if p.Kind == KindICMPOther {
 		return drop(ReasonICMPType) // its key may be that of a connection
 	}
+	var v Verdict
 	switch ref := c.table.Lookup(p.Key); {
 	case ref == 0:
-		return c.miss(p)
+		v = c.miss(p)
 	case ref.IsForward():
-		return c.forward(p, ref)
+		v = c.forward(p, ref)
 	default:
-		return c.owned(p, ref.Slot(), ref.Dir())
+		v = c.owned(p, ref.Slot(), ref.Dir())
 	}
+	return labelled(p, v)
 }
 
 // forward uses a cached forward entry (FR4) as long as its owner lives.
@@ -97,7 +99,7 @@ func (c *Core) owned(p *Packet, slot uint32, d int) Verdict {
 	} else if d == 1 && p.Kind == KindUDP && f.Timeout < c.cfg.Timeouts.UDPStream {
 		c.bothWays(slot)
 	}
-	if unconfirmed {
+	if unconfirmed && p.Kind != KindFragment { // what was said of it was said of the first
 		if v, held := c.confirmKept(p, slot, f); held {
 			return v
 		}

@@ -8,6 +8,7 @@ import (
 	"cohort/ccl"
 	"cohort/ccl/wire"
 	"cohort/cluster/blocks"
+	"cohort/cluster/fragments"
 	"cohort/cluster/hosts"
 	"cohort/cluster/membership"
 	"cohort/cluster/ownership"
@@ -49,6 +50,9 @@ type Config struct {
 	Health     Health
 	IO         IO
 
+	// Fragments bounds what is kept of fragments (FR10); Judge and Release are set here.
+	Fragments fragments.Config
+
 	// Kept says whether this outlives the process, and a loss of power: that the node
 	// is on its way out, or out, for that reason, as Leaving or Expelled returns it.
 	// Until it does, a second at most, no other node hears of it: a successor could not
@@ -88,6 +92,7 @@ type Core struct {
 	departure departure
 	expulsion expulsion
 	kept      func(why string) bool // Config.Kept
+	fragments *fragments.Table
 
 	mtu      int
 	mtuCheck MTUCheck
@@ -131,6 +136,7 @@ func New(cfg Config) (*Core, error) {
 		c.openNAT(cfg.NAT, &cfg.Ownership)
 	}
 	c.own = ownership.New(cfg.Ownership)
+	c.openFragments(cfg.Fragments)
 	cfg.Endpoint.Output = func(to netip.Addr, b []byte) { c.io.Datagram(to, b, false) }
 	cfg.Endpoint.OutputControl = func(to netip.Addr, b []byte) { c.io.Datagram(to, b, true) }
 	cfg.Endpoint.Handler = (*deliver)(c)
@@ -217,6 +223,7 @@ func (c *Core) Tick(now int64) {
 	c.tickProbes()
 	c.tickGauges()
 	c.own.Tick(now)
+	c.fragments.Tick(now)
 	c.tickNAT()
 	c.tickExpelled()
 	c.tickDrain()

@@ -50,6 +50,7 @@ func (o *memberOutput) Apply(v *wire.View) {
 	if recut {
 		c.own.EndMappings(c.now)
 	}
+	c.fragments.Keep(c.seesFragments)
 	early := c.early
 	c.early = c.early[:0]
 	for i := range early {
@@ -63,6 +64,7 @@ func (o *memberOutput) Fenced(why string, cause wire.Cause) {
 	c := (*Core)(o)
 	c.io.Fence(why)
 	c.own.Reset(c.now)
+	c.fragments.Reset()
 	c.LoseUnits(c.now)
 	c.link.RestartState() // what this life said must not be taken for the next one's
 	c.link.Unsay(c.now)
@@ -122,7 +124,9 @@ func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
 }
 
 func (o *ownerOutput) Release(h ownership.Handle, v ownership.Verdict) {
-	(*Core)(o).io.Release(h, v)
+	c := (*Core)(o)
+	c.io.Release(h, v)
+	c.fragments.Released(c.now, h, v)
 }
 
 // deliver is the Core as the link's handler.
