@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"cohort/packet"
+	"cohort/policy"
 )
 
 // later is a fragment without ports of its own, of a datagram of k.
@@ -50,6 +51,33 @@ func TestFR10_AFragmentTravelsWithItsPorts(t *testing.T) {
 		}
 		if v != want {
 			t.Errorf("asked %v: %+v, want %+v", ask, v, want)
+		}
+	}
+}
+
+// FR10, FR13: a later fragment says nothing of its connection. The answer that comes after
+// it still waits until the copy is there.
+func TestFR13_ALaterFragmentConfirmsNothing(t *testing.T) {
+	for _, proto := range []uint8{packet.ProtoTCP, packet.ProtoUDP} {
+		c := newCluster(t, 1, 2, 3)
+		n := c.nodes[1]
+		n.core.cfg.Policy = durable{*n, policy.Sync}
+		k := c.keyDirectedBy(proto, 1)
+		packets := talk(k, k.Reverse())
+		confirms := len(packets) - 3 // of UDP the answer
+		if proto == packet.ProtoTCP {
+			confirms = 2 // the ACK of the handshake
+		}
+		for i, p := range packets[:confirms+1] {
+			p.Handle = Handle(i + 1)
+			if v := n.core.Packet(c.now, &p); (v.Op == OpHold) != (i == 0 || i == confirms) {
+				t.Fatalf("%s, packet %d: %+v", packet.ProtoName(proto), i, v)
+			}
+			c.run(ms)
+			if rest := later(p.Key); i < confirms {
+				rest.Handle = 99
+				wantForward(t, n.core.Packet(c.now, &rest))
+			}
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 type Kind uint8
 
 // Kinds. ICMP queries are those of RFC 5508, section 2, echo the usual one; only a
-// query begins a connection, as whose reply its response comes. ICMP errors carry the key of the connection they quote, turned into
-// the error's own direction of travel (FR9).
+// query begins a connection, as whose reply its response comes. ICMP errors carry the key
+// of the connection they quote, turned into the error's own direction of travel (FR9).
 const (
 	KindOther Kind = iota // any protocol without a state machine
 	KindTCP
