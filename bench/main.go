@@ -41,7 +41,8 @@ type options struct {
 	nodes   []int       // of scale; nil = the plan's
 	spreads []string    // of scale; nil = the plan's
 	tiers   [][]float64 // of tiers; nil = the plan's
-	short   bool        // of scale: short connections alone
+	figures []string    // of scale; nil = all
+	open    int         // connections of scale's throughput; 0 = the plan's
 	forward string      // of scale; "" = all ways
 	sizes   []int       // connections of capacity and takeover; nil = the plan's
 	add     bool
@@ -60,7 +61,8 @@ func parse(args []string) (o options, err error) {
 	sizes := set.String("connections", "", "comma-separated `numbers` of connections for capacity and takeover; empty = all")
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
 	tiers := set.String("tiers", "", "capacities of the nodes of tiers, as `1:1:1:0.5,1:1:1:0.25`; empty = the plan's")
-	set.BoolVar(&o.short, "short", false, "of scale, measure the rate of short connections alone")
+	figures := set.String("figures", "", "comma-separated `figures` of scale, of "+strings.Join(scaleFigures, ", ")+"; empty = all")
+	set.IntVar(&o.open, "open", 0, "`number` of open connections for scale's connections and throughput; 0 = the plan's")
 	set.StringVar(&o.forward, "forwarding", "", "`way` that clusters of scale forward, "+forwardOwner+" or "+forwardDelegate+"; empty = one after the other")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
 	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
@@ -75,6 +77,17 @@ func parse(args []string) (o options, err error) {
 	}
 	if o.tiers, err = tiersOf(*tiers); err != nil {
 		return o, err
+	}
+	if *figures != "" {
+		o.figures = strings.Split(*figures, ",")
+	}
+	for _, f := range o.figures {
+		if !slices.Contains(scaleFigures, f) {
+			return o, fmt.Errorf("no figure %q; scale has %s", f, strings.Join(scaleFigures, ", "))
+		}
+	}
+	if o.open < 0 || o.open > traffic.MaxSpread {
+		return o, fmt.Errorf("%d open connections; scale has 1 to %d", o.open, traffic.MaxSpread)
 	}
 	if *spread != "" {
 		o.spreads = []string{*spread}
@@ -128,7 +141,13 @@ func run(args []string) error {
 	if o.spreads != nil {
 		p.scale.spreads = o.spreads
 	}
-	p.scale.short, p.scale.forward, p.scale.profile = o.short, o.forward, o.profile
+	p.scale.forward, p.scale.profile = o.forward, o.profile
+	if o.figures != nil {
+		p.scale.figures = o.figures
+	}
+	if o.open != 0 {
+		p.scale.flows = o.open
+	}
 	if o.tiers != nil {
 		p.tiers.tiers = o.tiers
 	}

@@ -31,7 +31,7 @@ func planFor(quick bool) plan {
 		natConn: natConnectConfig{chunk: 1 << 14, burst: 448, rounds: 24, time: 40 * time.Second},
 		entries: 1 << 20,
 		scale: scaleConfig{
-			nodes: []int{1, 2, 4, 8, 16}, spreads: spreads, flows: 1 << 14, packets: 1 << 17, chunk: 1 << 14, burst: 128,
+			nodes: []int{1, 2, 4, 8, 16}, spreads: spreads, figures: scaleFigures, flows: 1 << 14, few: 1 << 10, packets: 1 << 17, chunk: 1 << 14, burst: 128,
 			rounds: 7, time: 60 * time.Second, watch: 2 * time.Second, cpu: lastCPU(),
 		},
 		tiers: tiersConfig{
@@ -66,7 +66,7 @@ func planFor(quick bool) plan {
 		p.natPath = []pathConfig{p.path}
 		p.natConn.chunk, p.natConn.rounds, p.natConn.time = 512, 1, 0
 		p.entries = 1 << 12
-		p.scale.nodes, p.scale.spreads, p.scale.flows, p.scale.packets, p.scale.chunk = []int{1, 2}, spreads[:1], 512, 1<<13, 512
+		p.scale.nodes, p.scale.spreads, p.scale.flows, p.scale.few, p.scale.packets, p.scale.chunk = []int{1, 2}, spreads[:1], 512, 128, 1<<13, 512
 		p.scale.once, p.scale.rounds, p.scale.time, p.scale.watch = true, 3, 0, 100*time.Millisecond
 		p.tiers.tiers, p.tiers.loads, p.tiers.flows, p.tiers.packets, p.tiers.lend = [][]float64{{3, 1}}, []float64{0.3, 0.9}, 512, 1<<15, 20*time.Second
 		p.link.who, p.link.what = p.link.who[:2], p.link.what[:1]

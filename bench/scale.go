@@ -18,6 +18,7 @@ type scaleConfig struct {
 	nodes   []int
 	spreads []string // of spreads
 	flows   int      // open connections whose packets are sent
+	few     int      // of these, whose entries the caches hold
 	packets int      // of one sample, from the clients; each is answered
 	chunk   int      // connections of one sample of the rate
 	burst   int      // connections opened at once, for each node
@@ -25,7 +26,7 @@ type scaleConfig struct {
 	time    time.Duration
 	watch   time.Duration // of daemons with nothing to do
 	once    bool          // rounds of A B C, and entries of ended connections count too
-	short   bool          // the rate of short connections alone
+	figures []string      // of scaleFigures
 	forward string        // one of forwardings; "" = all
 	profile string        // directory for CPU profiles of the cluster's daemons, or ""
 	cpu     int
@@ -38,6 +39,15 @@ const (
 )
 
 var spreads = []string{spreadFlows, spreadPackets}
+
+// The figures of scale, in the order in which they are measured.
+const (
+	figureRate        = "rate"
+	figureConnections = "connections"
+	figureThroughput  = "throughput"
+)
+
+var scaleFigures = []string{figureRate, figureConnections, figureThroughput}
 
 // Forwarding of a cluster: what a node does with a packet of another's
 // connection.
@@ -55,6 +65,7 @@ type ScaleResult struct {
 	Spread     string `json:"routers_spread"`
 
 	Throughput  *ScaleThroughput  `json:"throughput,omitempty"`
+	Few         *ScaleThroughput  `json:"throughput_few,omitempty"` // of connections that the caches hold
 	Connections *ScaleConnections `json:"connections,omitempty"`
 	Rate        *ScaleRate        `json:"rate,omitempty"`
 }
@@ -193,6 +204,7 @@ type scene struct {
 	many   *talk
 	apart  *talk           // as many nodes that know nothing of each other
 	link   *traffic.Fabric // of many
+	lends  bool            // many does
 }
 
 // scalePool has addresses enough for all that is opened while ports rest.
@@ -207,7 +219,7 @@ func (r *ScaleResult) measure(ctx context.Context, cfg scaleConfig, line string)
 		return err
 	}
 	defer func() { err = errors.Join(err, undo()) }()
-	s := &scene{cfg: cfg}
+	s := &scene{cfg: cfg, lends: r.Nodes > 1 && r.Forwarding == forwardDelegate}
 	if s.tally, err = newTally(cfg.cpu); err != nil {
 		return err
 	}
@@ -289,16 +301,32 @@ func (r *ScaleResult) compare(ctx context.Context, s *scene) (err error) {
 			return err
 		}
 	}
-	if r.Rate, err = s.rate(ctx); err != nil {
-		return fmt.Errorf("rate: %w", err)
+	for _, t := range s.talks() {
+		if err := s.warm(ctx, t); err != nil {
+			return err
+		}
 	}
-	if s.cfg.short {
+	wants := func(figure string) bool { return slices.Contains(s.cfg.figures, figure) }
+	if wants(figureRate) {
+		if r.Rate, err = s.rate(ctx); err != nil {
+			return fmt.Errorf("rate: %w", err)
+		}
+	}
+	if !wants(figureConnections) && !wants(figureThroughput) {
 		return nil
 	}
 	if r.Connections, err = s.entries(ctx); err != nil {
 		return fmt.Errorf("connections: %w", err)
 	}
-	if r.Throughput, err = s.throughput(ctx); err != nil {
+	if !wants(figureThroughput) {
+		return nil
+	}
+	if few := s.cfg.few; few < s.cfg.flows {
+		if r.Few, err = s.throughput(ctx, few); err != nil {
+			return fmt.Errorf("throughput of %d connections: %w", few, err)
+		}
+	}
+	if r.Throughput, err = s.throughput(ctx, s.cfg.flows); err != nil {
 		return fmt.Errorf("throughput: %w", err)
 	}
 	for _, t := range s.talks() {

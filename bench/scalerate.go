@@ -13,11 +13,6 @@ import (
 // rate compares short connections from their SYN to the end of their entries.
 func (s *scene) rate(ctx context.Context) (*ScaleRate, error) {
 	talks := s.talks()
-	for _, t := range talks {
-		if err := s.warm(ctx, t); err != nil {
-			return nil, err
-		}
-	}
 	for _, t := range talks { // their tables have been used now, and every node knows its neighbours
 		if err := s.tally.watchIdle(ctx, t, s.cfg.watch); err != nil {
 			return nil, err

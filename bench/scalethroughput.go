@@ -2,50 +2,98 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"cohort/bench/stat"
 	"cohort/bench/traffic"
 )
 
-// throughput compares packets of open connections: clients send data, servers
-// answer it, and what one packet of both costs is measured.
-func (s *scene) throughput(ctx context.Context) (*ScaleThroughput, error) {
+// throughput compares packets of so many of the connections that are open: clients send
+// data, servers answer it, and what one packet of both costs is measured.
+func (s *scene) throughput(ctx context.Context, flows int) (r *ScaleThroughput, err error) {
 	talks := []*talk{s.floor1, s.wire, s.one}
 	if s.many != s.one {
 		talks = append(talks, s.many, s.apart, s.floorN)
+	}
+	for _, t := range talks {
+		undo, err := t.narrow(flows)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, undo()) }()
 	}
 	for _, t := range talks { // the daemons have done by now what the opening left them
 		if err := s.tally.watchIdle(ctx, t, s.cfg.watch); err != nil {
 			return nil, err
 		}
 	}
-	before, err := s.carried()
-	if err != nil {
-		return nil, err
-	}
+	r = &ScaleThroughput{Flows: flows}
+	var crossed uint64
 	exchanged := 0
 	all, err := s.laps(ctx, talks, func(ctx context.Context, t *talk) (float64, cost, bool, error) {
-		if t == s.many {
-			exchanged += traffic.Batches(s.cfg.packets) + traffic.Batches(s.cfg.packets/4)
+		if err := s.settle(ctx, t, flows); err != nil {
+			return 0, cost{}, false, err
 		}
-		return s.exchange(t)
+		before, err := s.carried()
+		if err != nil {
+			return 0, cost{}, false, err
+		}
+		each, c, whole, err := s.exchange(t)
+		if err != nil || t != s.many {
+			return each, c, whole, err
+		}
+		after, err := s.carried()
+		crossed += after.Sub(before).DataFrames
+		exchanged += traffic.Batches(s.cfg.packets)
+		return each, c, whole, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	after, err := s.carried()
-	if err != nil {
-		return nil, err
-	}
 	use, rejected, disturbed := s.used(all)
-	r := &ScaleThroughput{Rounds: len(use), Rejected: rejected, Disturbed: disturbed, Flows: s.one.held}
+	r.Rounds, r.Rejected, r.Disturbed = len(use), rejected, disturbed
 	if exchanged > 0 {
-		r.Crossings = float64(after.Sub(before).DataFrames) / float64(2*exchanged)
+		r.Crossings = float64(crossed) / float64(2*exchanged)
 	}
 	r.sum(s, use)
 	return r, nil
 }
+
+// narrow has data sent of the first of the open connections only, until undo.
+func (t *talk) narrow(flows int) (undo func() error, err error) {
+	few := t.spread
+	few.Flows = traffic.Batches(flows)
+	all, d := t.data, (*traffic.Dialer)(nil)
+	err = t.ns.Do(func() (err error) {
+		d, err = traffic.NewDialer(few, traffic.AnyData)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.name, err)
+	}
+	t.data = d
+	return func() error {
+		t.data = all
+		return d.Close()
+	}, nil
+}
+
+// settle brings a talk to where it stays: what can be lent is, as in long transfers, and
+// the caches are its own.
+func (s *scene) settle(ctx context.Context, t *talk, flows int) error {
+	if t == s.many && s.lends {
+		if _, err := s.lend(ctx, t, flows, lendTime); err != nil {
+			return err
+		}
+	}
+	return t.ns.Do(func() error { return t.data.Dial(s.cfg.packets / 4) })
+}
+
+// lendTime is how long packets may cross before a sample begins nevertheless: how many
+// did in it is reported.
+const lendTime = 2 * time.Second
 
 // sum forms the figures of the laps that count.
 func (r *ScaleThroughput) sum(s *scene, use []lap) {
@@ -80,9 +128,6 @@ func (s *scene) carried() (traffic.Carried, error) {
 // exchange is one sample: ns of CPU a packet, of client or server.
 func (s *scene) exchange(t *talk) (each float64, c cost, whole bool, err error) {
 	send := func(n int) error { return t.ns.Do(func() error { return t.data.Dial(n) }) }
-	if err := send(s.cfg.packets / 4); err != nil { // the caches are the talk's now
-		return 0, c, false, err
-	}
 	before, err := t.clients.Said()
 	if err != nil {
 		return 0, c, false, err

@@ -138,8 +138,12 @@ type balance struct {
 func (b *balance) measure(ctx context.Context, tiers []float64, load float64, lends bool) (*TierLoad, error) {
 	for try := 0; ; try++ {
 		if lends {
-			if err := b.lend(ctx); err != nil {
+			crossed, err := b.scene.lend(ctx, b.talk, b.cfg.flows, b.cfg.lend)
+			if err != nil {
 				return nil, err
+			}
+			if crossed > lent {
+				return nil, fmt.Errorf("%.3f packets of a request still cross after %v: not all connections are lent", crossed, b.cfg.lend)
 			}
 		}
 		before, err := b.talk.accounts(ctx)
@@ -156,44 +160,6 @@ func (b *balance) measure(ctx context.Context, tiers []float64, load float64, le
 		}
 		if l.Drops = after.drops(before); l.Lost == 0 || !after.onCables(before) || try == again {
 			return l, nil
-		}
-	}
-}
-
-// lent is how many of the requests or their answers may still cross when all
-// connections are lent.
-const lent = 0.01
-
-// lendPause is from one burst of data to the next: what the daemons have to say to each
-// other about connections needs the CPU, too.
-const lendPause = 250 * time.Millisecond
-
-// lend sends data of the connections, past all buckets, until hardly any packet crosses.
-func (b *balance) lend(ctx context.Context) error {
-	for end := time.Now().Add(b.cfg.lend); ; {
-		before, err := b.scene.carried()
-		if err != nil {
-			return err
-		}
-		n := traffic.Batches(8 * b.cfg.flows) // some of each, within a lease
-		if _, err := b.talk.burst(b.talk.data, n, answered); err != nil {
-			return err
-		}
-		after, err := b.scene.carried()
-		if err != nil {
-			return err
-		}
-		crossed := float64(after.Sub(before).DataFrames) / float64(n)
-		if crossed <= lent {
-			return nil
-		}
-		select {
-		case <-time.After(lendPause):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%.3f packets of a request still cross after %v: not all connections are lent", crossed, b.cfg.lend)
 		}
 	}
 }
