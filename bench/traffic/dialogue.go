@@ -159,7 +159,10 @@ func (s *side) Close() error {
 
 // Dialer sends the first packets of connections, one after the other, or data
 // of established ones, at random. Not safe for concurrent use.
-type Dialer struct{ *side }
+type Dialer struct {
+	*side
+	batch int // packets that are sent before any is looked at
+}
 
 // Dialling is what a Dialer sends.
 type Dialling int
@@ -176,7 +179,11 @@ func NewDialer(t Talk, d Dialling) (*Dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dialer{s}, nil
+	size := batch
+	if d == First {
+		size = min(batch*len(t.Outs), maxBatch)
+	}
+	return &Dialer{s, size}, nil
 }
 
 // dialFrame is the room that a packet of a dialer begins with.
@@ -184,11 +191,21 @@ const dialFrame = ethernet + ipHeader + 20 + 12
 
 // Dial sends packets, rounded up to whole batches of 64, and returns when all of
 // them, and all that was said because of them, are where they go, as far as the
-// calling CPU takes them. The caller is on a locked thread in the namespace of
-// the ports.
+// calling CPU takes them. Of first packets it sends as many batches at once as there are
+// ports, four at most: so a daemon behind each finds as many of them together as behind
+// a single one. More packets of data at once would only displace each other in the
+// caches. The caller is on a locked thread in the namespace of the ports.
 func (d *Dialer) Dial(packets int) error {
-	_, err := run(d.objs.Dial, make([]byte, dialFrame), 0, Batches(packets), liveFrames)
-	return err
+	packets = Batches(packets)
+	for _, size := range []int{d.batch, batch} {
+		if n := packets / size * size; n > 0 {
+			if _, err := run(d.objs.Dial, make([]byte, dialFrame), 0, n, size, liveFrames); err != nil {
+				return err
+			}
+			packets -= n
+		}
+	}
+	return nil
 }
 
 // Clients goes on with what a Dialer began.

@@ -30,14 +30,15 @@ const (
 	liveFrames     = 1 << 1 // BPF_F_TEST_XDP_LIVE_FRAMES
 )
 
-// run is one BPF_PROG_TEST_RUN. With an ifindex the packets come in by that
+// run is one BPF_PROG_TEST_RUN; batch is how many live frames are on their way at
+// once. With an ifindex the packets come in by that
 // interface of the calling thread's namespace. Signals wait meanwhile: the
 // kernel would give up early.
-func run(p *ebpf.Program, data []byte, ifindex int, repeat int, flags uint32) (each time.Duration, err error) {
+func run(p *ebpf.Program, data []byte, ifindex, repeat, batch int, flags uint32) (each time.Duration, err error) {
 	md := xdpMD{dataEnd: uint32(len(data)), ifindex: uint32(ifindex)}
 	attr := testRun{
 		progFD: uint32(p.FD()), dataSizeIn: uint32(len(data)), dataIn: uint64(uintptr(unsafe.Pointer(&data[0]))),
-		repeat: uint32(repeat), flags: flags,
+		repeat: uint32(repeat), flags: flags, batchSize: uint32(batch),
 	}
 	if ifindex != 0 {
 		attr.ctxIn, attr.ctxSizeIn = uint64(uintptr(unsafe.Pointer(&md))), uint32(unsafe.Sizeof(md))

@@ -81,12 +81,15 @@ func (s *Shape) configure(spec *ebpf.CollectionSpec, out int) error {
 // thread in the namespace of the interface. Each call is rounded up to whole
 // batches of 64.
 func (s *Source) Send(packets int) error {
-	_, err := run(s.objs.Send, s.frame, 0, Batches(packets), liveFrames)
+	_, err := run(s.objs.Send, s.frame, 0, Batches(packets), batch, liveFrames)
 	return err
 }
 
-// batch is the kernel's default for live frames.
-const batch = 64
+// batch is the kernel's default for live frames, and maxBatch the most.
+const (
+	batch    = 64
+	maxBatch = 256
+)
 
 // Batches is how many packets Send really sends.
 func Batches(packets int) int {
@@ -103,7 +106,7 @@ func (s *Source) Repeat(p *ebpf.Program, ifindex, packets int) (each time.Durati
 	if err := s.objs.Subject.Put(uint32(0), uint32(p.FD())); err != nil {
 		return 0, fmt.Errorf("traffic: subject: %w", err)
 	}
-	return run(s.objs.Repeat, s.frame, ifindex, packets, 0)
+	return run(s.objs.Repeat, s.frame, ifindex, packets, 0, 0)
 }
 
 // One returns the packet of one connection: the frame that the program makes,
