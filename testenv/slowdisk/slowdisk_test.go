@@ -62,8 +62,9 @@ func TestDisk_ChangesTakeAsLongAsAsked(t *testing.T) {
 	if err := replace(dir, "state", "late"); err != nil {
 		t.Fatal(err)
 	}
-	// To make, flush and rename it, and to flush the directory.
-	if n, took := d.Slowed(), time.Since(begin); n != 4 || took < 4*delay {
+	// To make, flush and rename it, and to flush the directory; one that a signal of Go's
+	// interrupts is asked for again.
+	if n, took := d.Slowed(), time.Since(begin); n < 4 || took < 4*delay {
 		t.Errorf("%d changes took %v", n, took)
 	}
 	read("late")
