@@ -36,7 +36,7 @@ func TestFR10_LaterFragmentsHaveNoHeader(t *testing.T) {
 		payload := bytes.Repeat([]byte{packet.SYN}, 80)
 		for _, offset := range []uint16{0, 800} {
 			n := new(Node)
-			f := &dataplane.Frame{Data: packettest.Build(packettest.Spec{Key: key, ICMPType: packet.ICMPEchoRequest, ID: 9, FragOffset: offset, MoreFragments: true, Payload: payload[:80]})}
+			f := &dataplane.Frame{Punt: dataplane.Punt{Iface: 3}, Data: packettest.Build(packettest.Spec{Key: key, ICMPType: packet.ICMPEchoRequest, ID: 9, FragOffset: offset, MoreFragments: true, Payload: payload[:80]})}
 			if proto == packet.ProtoTCP && offset == 0 {
 				f.Data = packettest.Build(packettest.Spec{Key: key, Flags: packet.ACK, ID: 9, MoreFragments: true, Payload: payload[:76]})
 			}
@@ -48,7 +48,7 @@ func TestFR10_LaterFragmentsHaveNoHeader(t *testing.T) {
 			}
 			n.describe(f, 0)
 			p := n.part()
-			if p.Key != (fragments.Key{Src: key.Src, Dst: key.Dst, ID: 9, Proto: proto}) || p.Offset != int(offset) || p.Len != len(f.Data)-34 || !p.More {
+			if p.Key != (fragments.Key{Src: key.Src, Dst: key.Dst, ID: 9, Proto: proto, In: 3}) || p.Offset != int(offset) || p.Len != len(f.Data)-34 || !p.More {
 				t.Errorf("protocol %d at %d: %+v", proto, offset, p)
 			}
 			later := n.owned.Kind == ownership.KindFragment && n.owned.Flags == 0 && n.owned.SeqLen == 0 && n.owned.Key.SrcPort == 0 && n.owned.Key.DstPort == 0

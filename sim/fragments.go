@@ -43,7 +43,7 @@ func (w *World) enterParts(p pkt) {
 func (p *pkt) part() fragments.Part {
 	c := p.cut
 	return fragments.Part{
-		Key:    fragments.Key{Src: p.Key.Src, Dst: p.Key.Dst, ID: c.id, Proto: p.Key.Proto},
+		Key:    fragments.Key{Src: p.Key.Src, Dst: p.Key.Dst, ID: c.id, Proto: p.Key.Proto, In: p.In},
 		Offset: c.number * partLen, Len: partLen, More: c.number < c.of-1,
 	}
 }
