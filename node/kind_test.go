@@ -58,3 +58,25 @@ func TestFR10_LaterFragmentsHaveNoHeader(t *testing.T) {
 		}
 	}
 }
+
+// A packet that waits is read again before it leaves, although what came since could not be
+// read: else that one's bytes would be translated in its place.
+func TestNT1_WhatWaitsIsReadAgain(t *testing.T) {
+	key := packet.FlowKey{Src: packet.Addr{10, 1, 8, 7}, Dst: packet.Addr{192, 0, 2, 80}, SrcPort: 40000, DstPort: 53, Proto: packet.ProtoUDP}
+	waits := &dataplane.Frame{Data: packettest.Build(packettest.Spec{Key: key})}
+	tiny := &dataplane.Frame{Data: packettest.Build(packettest.Spec{Key: key, MoreFragments: true, FragOffset: 8, Payload: make([]byte, 13)})}
+	quote := packettest.Spec{Key: key, Payload: []byte("no packet")}
+	quote.Key.Proto, quote.ICMPType = packet.ProtoICMP, packet.ICMPUnreachable
+	for _, bad := range []*dataplane.Frame{tiny, {Data: packettest.Build(quote)}} {
+		n := new(Node)
+		if _, r := n.parse(waits); r != packet.OK || n.parsed != waits {
+			t.Fatal(r)
+		}
+		if _, r := n.parse(bad); r == packet.OK {
+			t.Fatal("the second packet is as good as the first")
+		}
+		if n.parsed != nil {
+			t.Error("what was read last is taken for the packet that waits")
+		}
+	}
+}
