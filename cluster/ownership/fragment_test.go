@@ -81,3 +81,40 @@ func TestFR13_ALaterFragmentConfirmsNothing(t *testing.T) {
 		}
 	}
 }
+
+// FR10, FR13: the whole of a datagram waits behind its first fragment at the owner, as long
+// as a datagram can be on an Ethernet: all of it came within the wait for one answer.
+func TestFR10_AWholeDatagramWaitsBehindItsFirst(t *testing.T) {
+	const parts = 45 // 65,515 bytes of 1,480
+	c := newCluster(t, 1, 2, 3)
+	n := c.nodes[1]
+	n.core.cfg.Policy = durable{*n, policy.Sync}
+	k := c.keyDirectedBy(packet.ProtoUDP, 1)
+	_, v := c.at(1, udp(k))
+	wantForward(t, v)
+	first := udp(k.Reverse()) // confirms the connection: it waits for the copy
+	first.In, first.Fragment, first.From = 2, true, 3
+	for i := range parts {
+		p := first
+		if p.Handle = Handle(100 + i); i > 0 {
+			p.Kind = KindFragment
+		}
+		if v := n.core.Packet(c.now, &p); v.Op != OpHold {
+			t.Fatalf("fragment %d: %+v (%v), want it to wait", i, v, v.Reason)
+		}
+	}
+	c.run(20 * ms)
+	for i := range parts {
+		wantForward(t, n.released[Handle(100+i)])
+	}
+	if n.core.pending.held != 0 {
+		t.Errorf("%d packets are held", n.core.pending.held)
+	}
+	for i := range 1000 { // ... and not any number of them
+		p := first
+		p.Kind, p.Handle, p.Key.SrcPort = KindFragment, Handle(1000+i), 9
+		if v := n.core.Packet(c.now, &p); (v.Op == OpHold) != (i < 64) {
+			t.Fatalf("fragment %d of a connection that nobody knows: %+v", i, v)
+		}
+	}
+}

@@ -21,6 +21,10 @@ const (
 // for the same packet (a view that moves under it).
 const maxAsked = 16
 
+// holdFragments is what a wait has room for if later fragments are among what it holds:
+// the longest datagram on an Ethernet has 45 (FR10).
+const holdFragments = 64
+
 // wait is one connection whose packets are held until its director answers.
 type wait struct {
 	key      packet.FlowKey // canonical
@@ -152,7 +156,11 @@ func (c *Core) mayHold(p *Packet, kind waitKind) bool {
 
 // hold adds a packet to a wait.
 func (c *Core) hold(w *wait, p *Packet) Verdict {
-	if len(w.held) >= c.cfg.HoldPerKey || !c.mayHold(p, w.kind) {
+	room := c.cfg.HoldPerKey
+	if p.Kind == KindFragment {
+		room = max(room, holdFragments) // those of one datagram come at once
+	}
+	if len(w.held) >= room || !c.mayHold(p, w.kind) {
 		return drop(ReasonHoldLimit)
 	}
 	c.pending.keep(w, p)
