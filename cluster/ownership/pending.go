@@ -70,13 +70,16 @@ func (t *pendingTable) get(k packet.FlowKey) *wait { return t.byKey[k] }
 // aliased returns the wait that an Alias has led to the connection of k.
 func (t *pendingTable) aliased(k packet.FlowKey) *wait { return t.byAlias[k] }
 
-// alias makes w wait for the connection of key, too.
-func (t *pendingTable) alias(w *wait, key packet.FlowKey) {
+// alias makes w wait for the connection of key, too; false when another wait does that
+// already, with another translation of the same connection.
+func (t *pendingTable) alias(w *wait, key packet.FlowKey) bool {
 	t.unalias(w)
 	k, _ := key.Canonical()
-	if t.byAlias[k] == nil {
-		w.second, t.byAlias[k] = key, w
+	if t.byAlias[k] != nil {
+		return false
 	}
+	w.second, t.byAlias[k] = key, w
+	return true
 }
 
 func (t *pendingTable) unalias(w *wait) {
