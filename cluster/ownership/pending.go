@@ -274,6 +274,9 @@ func (c *Core) refuse(w *wait, r Reason) {
 		return // answered meanwhile
 	}
 	c.pending.take(w)
+	if r == ReasonNoConnection && c.beginsBehind(w) {
+		return
+	}
 	for i := range w.held {
 		p, why := &w.held[i], r
 		if p.refused == ReasonNATPorts && r == ReasonNoConnection {
@@ -294,6 +297,37 @@ func (c *Core) refuse(w *wait, r Reason) {
 	}
 	w.unheard = w.away
 	c.done(w)
+}
+
+// beginsBehind looks for packets that may begin the connection among what is held behind
+// a fragment that cannot: on their way from the fragment owner the two may have changed
+// places (FR10). If there are any, all are judged anew, once, and those first.
+func (c *Core) beginsBehind(w *wait) bool {
+	if w.kind != waitQuery || w.held[0].Kind != KindFragment {
+		return false
+	}
+	any := false
+	for i := range w.held {
+		p := &w.held[i]
+		any = any || startsConnection(p) && p.refused == ReasonNone && !p.anew
+	}
+	if !any {
+		return false
+	}
+	for _, first := range [...]bool{true, false} {
+		for i := range w.held {
+			p := &w.held[i]
+			if startsConnection(p) != first {
+				continue
+			}
+			p.anew = true
+			if v := c.Packet(c.now, p); v.Op != OpHold {
+				c.out.Release(p.Handle, v)
+			}
+		}
+	}
+	c.done(w)
+	return true
 }
 
 // tickPending repeats and expires questions, oldest first. Waits that appear
