@@ -38,6 +38,25 @@ func TestFR10(t *testing.T) {
 	}
 }
 
+// TestFR10_TheTownInFragments compares the town's cluster with one node, while every other
+// host sends in fragments: they take the ways of mappings and port blocks, and overtake
+// each other between nodes.
+func TestFR10_TheTownInFragments(t *testing.T) {
+	for name, cfg := range scenarios {
+		cfg.Town, cfg.Flows, cfg.Fragments, cfg.Timeouts = true, 512, true, townTimeouts
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gathered := 0
+			for s := range (*seeds + 7) / 8 {
+				gathered += playTown(t, cfg, *first+uint64(s)).Gathered
+			}
+			if gathered == 0 {
+				t.Fatal("no datagram arrived whole: nothing was tested")
+			}
+		})
+	}
+}
+
 // TestFR10_AJoinMovesItsShare lets a node join while others hold fragments whose first has
 // not come: those that are its own now go, and the others follow their first.
 func TestFR10_AJoinMovesItsShare(t *testing.T) {
