@@ -17,7 +17,7 @@ const (
 	DropPort           // no socket serves the interface it is to leave by
 	DropQueueFull      // the transmit ring is full although the kernel was asked to empty it
 	DropNoFrame        // no memory left to send from
-	DropNoJumbo        // more large packets at once than IOConfig.Jumbos
+	DropNoJumbo        // more large packets at once than IOConfig.Jumbos, or more of them held than half of that
 	DropMalformed      // XDP handed over what is no IPv4 packet, or without its header
 	DropHoldFull       // more packets held than IOConfig.Hold
 	numDrops

@@ -120,15 +120,21 @@ func (f *Frame) trim(length int) bool {
 func (f *Frame) room(n int) []byte { return f.buf[f.start-n : f.start+len(f.Data)] }
 
 // Hold keeps f beyond the batch, for a packet that waits for an answer. It
-// returns false, and counts, when IOConfig.Hold frames are held already: the
-// caller then releases or sends f.
+// returns false, and counts, when IOConfig.Hold frames are held already, or half of
+// the buffers of large ones: a fragment may wait for long, and whoever sends what
+// waits must not stop what does not. The caller then releases or sends f.
 func (io *IO) Hold(f *Frame) bool {
-	if f.state == frameHeld {
+	switch {
+	case f.state == frameHeld:
 		return true
-	}
-	if io.held >= io.cfg.Hold {
+	case io.held >= io.cfg.Hold:
 		io.drops[DropHoldFull]++
 		return false
+	case f.jumbo && io.heldJumbos >= (io.cfg.Jumbos+1)/2:
+		io.drops[DropNoJumbo]++
+		return false
+	case f.jumbo:
+		io.heldJumbos++
 	}
 	io.held++
 	f.state = frameHeld
@@ -151,6 +157,9 @@ func (io *IO) recycle(f *Frame) {
 	switch f.state {
 	case frameHeld:
 		io.held--
+		if f.jumbo {
+			io.heldJumbos--
+		}
 	case frameFree:
 		panic("dataplane: frame ended twice")
 	}

@@ -27,7 +27,7 @@ type IOConfig struct {
 	Queues   int  // receive queues served per device; default and bound: what the device has, at most 16
 	Ring     int  // descriptors of each ring, a power of two; default 512
 	Hold     int  // frames that may be held; default 1024
-	Jumbos   int  // packets larger than a Umem frame at once; default 64
+	Jumbos   int  // packets larger than a Umem frame at once, of which half may be held; default 64
 	ZeroCopy bool // try zero copy; copy mode works with every driver
 }
 
@@ -51,6 +51,8 @@ type IO struct {
 	drops   [numDrops]uint64
 	sent    uint64
 	closed  bool
+
+	heldJumbos int // of the held ones, in buffers of their own
 }
 
 // OpenIO binds a socket to every served queue of every device and tells XDP

@@ -27,11 +27,11 @@ func (n *Node) decide(now int64, f *dataplane.Frame, fragment bool) ownership.Ve
 	return n.core.Fragment(now, n.part(), &n.owned)
 }
 
-// part describes the parsed fragment.
+// part describes the parsed fragment, which describe has seen.
 func (n *Node) part() fragments.Part {
 	p := &n.pkt
 	return fragments.Part{
-		Key:    fragments.Key{Src: p.Key.Src, Dst: p.Key.Dst, ID: p.ID, Proto: p.Proto},
+		Key:    fragments.Key{Src: p.Key.Src, Dst: p.Key.Dst, ID: p.ID, Proto: p.Proto, In: n.owned.In},
 		Offset: int(p.FragOffset), Len: p.End - p.L4, More: p.MoreFragments,
 	}
 }

@@ -45,17 +45,12 @@ var reasonNames = [numReasons][2]string{
 
 // packet is one frame on its way through the slow path.
 func (n *Node) packet(now int64, f *dataplane.Frame) {
-	r := n.pkt.Parse(f.Data)
-	fragment := r == packet.RejectFragment
-	if fragment {
-		r = n.pkt.ParseFragment()
-	}
+	fragment, r := n.parse(f)
 	if r != packet.OK {
 		n.drops.parse[r]++
 		n.io.Release(f)
 		return
 	}
-	n.parsed = f
 	if bpf.Outcome(f.Punt.Reason) == bpf.PuntTTLExceeded || n.pkt.TTL <= 1 {
 		n.tooOld(now, f)
 		return
@@ -75,6 +70,19 @@ func (n *Node) packet(now int64, f *dataplane.Frame) {
 		n.forget(h)
 		n.execute(now, f, v)
 	}
+}
+
+// parse makes n.pkt that of f. A frame that is held may be what it was about before.
+func (n *Node) parse(f *dataplane.Frame) (fragment bool, r packet.Reject) {
+	n.parsed = nil
+	r = n.pkt.Parse(f.Data)
+	if fragment = r == packet.RejectFragment; fragment {
+		r = n.pkt.ParseFragment()
+	}
+	if r == packet.OK {
+		n.parsed = f
+	}
+	return fragment, r
 }
 
 // describe fills n.owned from the parsed packet.
@@ -177,8 +185,8 @@ func (n *Node) transmit(now int64, f *dataplane.Frame, v ownership.Verdict) {
 			return
 		}
 	}
-	if n.parsed != f && n.pkt.Parse(f.Data) == packet.RejectFragment { // as it did before it was held
-		n.pkt.ParseFragment()
+	if n.parsed != f {
+		n.parse(f) // as before it was held
 	}
 	n.parsed = nil // it changes now
 	long := n.pkt.End-n.pkt.L3 > int(hop.MTU)

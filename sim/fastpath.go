@@ -148,7 +148,7 @@ func (n *node) Release(h ownership.Handle, v ownership.Verdict) {
 	case ownership.OpDrop:
 		n.w.drops[v.Reason]++
 		p.conn.strayed = p.conn.strayed || n.w.gaveWay(&p)
-		if !p.reply && p.step == 0 {
+		if !p.reply && p.step == 0 && (p.cut == nil || p.cut.number == 0) { // the first of a datagram is judged
 			p.conn.refused |= reasons(v.Reason)
 			n.w.check.refused(p.conn, v.Reason)
 		}

@@ -473,12 +473,15 @@ func TestNT4_FR15_DELEGATED(t *testing.T) {
 	}
 }
 
+// townTimeouts are short: what the town leaves behind is over within the run.
+var townTimeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 30, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, TCPReset: 2, UDP: 30, UDPStream: 30, ICMP: 10, Other: 10}
+
 // TestNT3_NT9_OneNodeIsTheOracle compares the town's cluster with one node. A seed
 // is two runs of many conversations, so it plays fewer of them.
 func TestNT3_NT9_OneNodeIsTheOracle(t *testing.T) {
 	for name, cfg := range scenarios {
 		cfg.Town, cfg.Flows = true, 512
-		cfg.Timeouts = flowtable.Timeouts{TCPSyn: 2, TCPEstablished: 30, TCPHalfClosed: 4, TCPClosing: 2, TCPTimeWait: 1, TCPReset: 2, UDP: 30, UDPStream: 30, ICMP: 10, Other: 10}
+		cfg.Timeouts = townTimeouts
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var refused Reasons

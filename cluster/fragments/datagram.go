@@ -43,9 +43,17 @@ type datagram struct {
 	younger    *datagram
 }
 
-// source bounds what one address may take.
+// sender is a source address and the interface where its datagrams enter.
+type sender struct {
+	addr packet.Addr
+	in   uint8
+}
+
+func (k Key) sender() sender { return sender{k.Src, k.In} }
+
+// source bounds what one sender may take.
 type source struct {
-	addr        packet.Addr
+	sender
 	n, held     int
 	first, last *datagram // oldest, youngest
 }

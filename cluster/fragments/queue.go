@@ -55,14 +55,14 @@ func (t *Table) move(now int64, d *datagram, to *queue) {
 
 // open makes a record, and room for it.
 func (t *Table) open(now int64, k Key) *datagram {
-	s := t.sources[k.Src]
+	s := t.sources[k.sender()]
 	switch {
 	case s != nil && s.n >= t.cfg.SourceShare:
 		t.evict(s.first)
-		s = t.sources[k.Src]
+		s = t.sources[k.sender()]
 	case len(t.of) >= t.cfg.MaxDatagrams:
 		t.evict(t.oldest())
-		s = t.sources[k.Src]
+		s = t.sources[k.sender()]
 	}
 	if s == nil {
 		s = t.addSource(k)
@@ -98,8 +98,8 @@ func (t *Table) addSource(k Key) *source {
 	} else {
 		s = new(source)
 	}
-	*s = source{addr: k.Src}
-	t.sources[k.Src] = s
+	*s = source{sender: k.sender()}
+	t.sources[s.sender] = s
 	return s
 }
 
@@ -163,7 +163,7 @@ func (t *Table) leave(d *datagram, s *source) {
 		s.last = d.older
 	}
 	if s.n--; s.n == 0 {
-		delete(t.sources, s.addr)
+		delete(t.sources, s.sender)
 		t.unused = append(t.unused, s)
 	}
 }

@@ -7,11 +7,15 @@ import (
 	"cohort/packet"
 )
 
-// Key is what the fragments of a datagram have in common (RFC 791, 3.2).
+// Key is what the fragments of a datagram have in common (RFC 791, 3.2), and the logical
+// interface where they enter the cluster: one with a forged source that comes from
+// elsewhere is a datagram of its own, whose first the role logic refuses
+// (ownership.ReasonReversePath), and ends nothing of the true sender's.
 type Key struct {
 	Src, Dst packet.Addr
 	ID       uint16
 	Proto    uint8
+	In       uint8
 }
 
 // Place is the key by which the members are ranked: the first is the fragment owner of
@@ -71,7 +75,7 @@ type Stats struct {
 type Table struct {
 	cfg     Config
 	of      map[Key]*datagram
-	sources map[packet.Addr]*source
+	sources map[sender]*source
 	asked   map[ownership.Handle]*datagram // by the first fragment, which the role logic has
 	holding queue                          // something of them is held, oldest first
 	idle    queue                          // nothing is
@@ -84,7 +88,7 @@ type Table struct {
 // New makes an empty table. Judge and Release must be set.
 func New(cfg Config) *Table {
 	cfg.defaults()
-	return &Table{cfg: cfg, of: map[Key]*datagram{}, sources: map[packet.Addr]*source{}, asked: map[ownership.Handle]*datagram{}}
+	return &Table{cfg: cfg, of: map[Key]*datagram{}, sources: map[sender]*source{}, asked: map[ownership.Handle]*datagram{}}
 }
 
 // Len is the number of datagrams of which there is a record, Held that of the fragments

@@ -83,7 +83,7 @@ func (b *bench) check() {
 		of := 0
 		for d := s.first; d != nil; d = d.younger {
 			of++
-			if d.key.Src != a || d.source != s {
+			if d.key.sender() != a || d.source != s {
 				b.Fatalf("%v has a datagram of %v", a, d.key)
 			}
 		}
@@ -292,6 +292,28 @@ func TestFR10_IdentificationsComeAgain(t *testing.T) {
 	b.waits(waits, waits2)
 }
 
+// What comes from elsewhere under a sender's address is not part of what that sends, and
+// takes none of its room.
+func TestFR10_AForgedSourceEndsNothing(t *testing.T) {
+	forged := key
+	forged.In++
+	b := newBench(t, Config{SourceShare: 2, SourceHeld: 2})
+	b.verdict = func(*ownership.Packet) ownership.Verdict { return drop(ownership.ReasonReversePath) }
+	b.want(b.take(forged, 0, 80, true), ownership.OpDrop, ownership.ReasonReversePath)
+	b.verdict = func(*ownership.Packet) ownership.Verdict { return ownership.Verdict{Op: ownership.OpForward} }
+	early := b.take(key, 80, 160, true)
+	b.want(b.take(forged, 88, 168, false), ownership.OpDrop, ownership.ReasonReversePath)
+	for n := range 8 {
+		other := forged
+		other.ID += uint16(n + 1)
+		b.take(other, 80, 160, true)
+	}
+	b.waits(early)
+	for _, h := range []ownership.Handle{b.take(key, 0, 80, true), early, b.take(key, 160, 240, false)} {
+		b.want(h, ownership.OpForward, 0)
+	}
+}
+
 func TestFR10_TimeEndsWhatIsNotComplete(t *testing.T) {
 	b := newBench(t, Config{})
 	held := b.take(key, 80, 160, true)
@@ -439,7 +461,7 @@ func FuzzTable(f *testing.F) {
 		for ; len(script) >= 4; script = script[4:] {
 			next = script[3]
 			k := key
-			k.Src[3], k.ID = script[0]&3, uint16(script[0]>>2&3)
+			k.Src[3], k.In, k.ID = script[0]&1, script[0]>>1&1, uint16(script[0]>>2&3)
 			switch script[0] >> 5 {
 			case 0:
 				b.now += int64(script[1]) * second / 10

@@ -3,6 +3,7 @@ package ownership
 import (
 	"testing"
 
+	"cohort/ccl/wire"
 	"cohort/packet"
 	"cohort/policy"
 )
@@ -79,5 +80,82 @@ func TestFR13_ALaterFragmentConfirmsNothing(t *testing.T) {
 				wantForward(t, n.core.Packet(c.now, &rest))
 			}
 		}
+	}
+}
+
+// FR10, FR13: the whole of a datagram waits behind its first fragment at the owner, as long
+// as a datagram can be on an Ethernet: all of it came within the wait for one answer.
+func TestFR10_AWholeDatagramWaitsBehindItsFirst(t *testing.T) {
+	const parts = 45 // 65,515 bytes of 1,480
+	c := newCluster(t, 1, 2, 3)
+	n := c.nodes[1]
+	n.core.cfg.Policy = durable{*n, policy.Sync}
+	k := c.keyDirectedBy(packet.ProtoUDP, 1)
+	_, v := c.at(1, udp(k))
+	wantForward(t, v)
+	first := udp(k.Reverse()) // confirms the connection: it waits for the copy
+	first.In, first.Fragment, first.From = 2, true, 3
+	for i := range parts {
+		p := first
+		if p.Handle = Handle(100 + i); i > 0 {
+			p.Kind = KindFragment
+		}
+		if v := n.core.Packet(c.now, &p); v.Op != OpHold {
+			t.Fatalf("fragment %d: %+v (%v), want it to wait", i, v, v.Reason)
+		}
+	}
+	c.run(20 * ms)
+	for i := range parts {
+		wantForward(t, n.released[Handle(100+i)])
+	}
+	if n.core.pending.held != 0 {
+		t.Errorf("%d packets are held", n.core.pending.held)
+	}
+	for i := range 1000 { // ... and not any number of them
+		p := first
+		p.Kind, p.Handle, p.Key.SrcPort = KindFragment, Handle(1000+i), 9
+		if v := n.core.Packet(c.now, &p); (v.Op == OpHold) != (i < 64) {
+			t.Fatalf("fragment %d of a connection that nobody knows: %+v", i, v)
+		}
+	}
+}
+
+// The first fragment of a datagram, which begins a connection, may arrive behind others of
+// it: these ask whether somebody owns the connection, and the answer ends nothing.
+func TestFR10_AFirstFragmentBeginsBehindALaterOne(t *testing.T) {
+	for director := wire.NodeID(2); director <= 3; director++ {
+		c := newCluster(t, 1, 2, 3)
+		n := c.nodes[2]
+		k := c.keyDirectedBy(packet.ProtoUDP, director)
+		for i, p := range []Packet{later(k), udp(k), later(k)} {
+			p.Fragment, p.Handle = true, Handle(100+i)
+			if v := n.core.Packet(c.now, &p); v.Op != OpHold {
+				t.Fatalf("fragment %d: %+v", i, v)
+			}
+		}
+		c.run(400 * ms)
+		for i := range 3 {
+			wantForward(t, n.released[Handle(100+i)])
+		}
+		c.wantOwner(k, 2)
+	}
+	// What policy refuses stays refused, and so does what follows it.
+	c := newCluster(t, 1, 2, 3)
+	n := c.nodes[2]
+	k := c.keyDirectedBy(packet.ProtoUDP, 3).Reverse()
+	for i, p := range []Packet{later(k), udp(k), later(k)} {
+		p.In, p.Fragment, p.Handle = 2, true, Handle(100+i)
+		n.core.Packet(c.now, &p)
+	}
+	c.run(2000 * ms)
+	for i, why := range []Reason{ReasonNoConnection, ReasonPolicyDenied, ReasonNoConnection} {
+		wantDrop(t, n.released[Handle(100+i)], why)
+	}
+	if len(n.ends) != 3 {
+		t.Errorf("released: %v", n.ends)
+	}
+	c.wantNoOwner(k)
+	if n.core.pending.held != 0 || len(n.core.pending.byKey) != 0 {
+		t.Errorf("%d packets are held", n.core.pending.held)
 	}
 }

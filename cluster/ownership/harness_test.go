@@ -58,6 +58,7 @@ type testNode struct {
 	fake     *testNAT
 	inc      wire.Incarnation
 	released map[Handle]Verdict
+	ends     []Handle // the same, in order
 	handle   Handle
 	dead     bool
 	noRoute  bool
@@ -168,7 +169,10 @@ func clone(m wire.Message) wire.Message {
 	panic(fmt.Sprintf("ownership sent %T", m))
 }
 
-func (n *testNode) Release(h Handle, v Verdict) { n.released[h] = v }
+func (n *testNode) Release(h Handle, v Verdict) {
+	n.released[h] = v
+	n.ends = append(n.ends, h)
+}
 
 func newBareCluster(t testing.TB) *cluster {
 	c := &cluster{t: t, now: 1e12, rng: rand.New(rand.NewPCG(7, 7)), nodes: map[wire.NodeID]*testNode{}, refus: map[wire.NodeID]bool{}, went: map[[2]wire.NodeID]Progress{}}

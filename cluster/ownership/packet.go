@@ -59,6 +59,7 @@ type Packet struct {
 	reported bool // it has waited for delegations to end
 
 	asked uint8 // questions asked for this packet so far
+	anew  bool  // it has been judged again, see beginsBehind
 }
 
 // TCP flags as in the header.

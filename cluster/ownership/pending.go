@@ -21,6 +21,10 @@ const (
 // for the same packet (a view that moves under it).
 const maxAsked = 16
 
+// holdFragments is what a wait has room for if later fragments are among what it holds:
+// the longest datagram on an Ethernet has 45 (FR10).
+const holdFragments = 64
+
 // wait is one connection whose packets are held until its director answers.
 type wait struct {
 	key      packet.FlowKey // canonical
@@ -66,13 +70,16 @@ func (t *pendingTable) get(k packet.FlowKey) *wait { return t.byKey[k] }
 // aliased returns the wait that an Alias has led to the connection of k.
 func (t *pendingTable) aliased(k packet.FlowKey) *wait { return t.byAlias[k] }
 
-// alias makes w wait for the connection of key, too.
-func (t *pendingTable) alias(w *wait, key packet.FlowKey) {
+// alias makes w wait for the connection of key, too; false when another wait does that
+// already, with another translation of the same connection.
+func (t *pendingTable) alias(w *wait, key packet.FlowKey) bool {
 	t.unalias(w)
 	k, _ := key.Canonical()
-	if t.byAlias[k] == nil {
-		w.second, t.byAlias[k] = key, w
+	if t.byAlias[k] != nil {
+		return false
 	}
+	w.second, t.byAlias[k] = key, w
+	return true
 }
 
 func (t *pendingTable) unalias(w *wait) {
@@ -152,7 +159,11 @@ func (c *Core) mayHold(p *Packet, kind waitKind) bool {
 
 // hold adds a packet to a wait.
 func (c *Core) hold(w *wait, p *Packet) Verdict {
-	if len(w.held) >= c.cfg.HoldPerKey || !c.mayHold(p, w.kind) {
+	room := c.cfg.HoldPerKey
+	if p.Kind == KindFragment {
+		room = max(room, holdFragments) // those of one datagram come at once
+	}
+	if len(w.held) >= room || !c.mayHold(p, w.kind) {
 		return drop(ReasonHoldLimit)
 	}
 	c.pending.keep(w, p)
@@ -263,6 +274,9 @@ func (c *Core) refuse(w *wait, r Reason) {
 		return // answered meanwhile
 	}
 	c.pending.take(w)
+	if r == ReasonNoConnection && c.beginsBehind(w) {
+		return
+	}
 	for i := range w.held {
 		p, why := &w.held[i], r
 		if p.refused == ReasonNATPorts && r == ReasonNoConnection {
@@ -283,6 +297,37 @@ func (c *Core) refuse(w *wait, r Reason) {
 	}
 	w.unheard = w.away
 	c.done(w)
+}
+
+// beginsBehind looks for packets that may begin the connection among what is held behind
+// a fragment that cannot: on their way from the fragment owner the two may have changed
+// places (FR10). If there are any, all are judged anew, once, and those first.
+func (c *Core) beginsBehind(w *wait) bool {
+	if w.kind != waitQuery || w.held[0].Kind != KindFragment {
+		return false
+	}
+	any := false
+	for i := range w.held {
+		p := &w.held[i]
+		any = any || startsConnection(p) && p.refused == ReasonNone && !p.anew
+	}
+	if !any {
+		return false
+	}
+	for _, first := range [...]bool{true, false} {
+		for i := range w.held {
+			p := &w.held[i]
+			if startsConnection(p) != first {
+				continue
+			}
+			p.anew = true
+			if v := c.Packet(c.now, p); v.Op != OpHold {
+				c.out.Release(p.Handle, v)
+			}
+		}
+	}
+	c.done(w)
+	return true
 }
 
 // tickPending repeats and expires questions, oldest first. Waits that appear

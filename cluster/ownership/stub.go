@@ -234,14 +234,18 @@ func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 }
 
 // onAlias puts the question again, to the director of the connection's first
-// key.
+// key: at once, or later if that is being asked. A question that does not change would
+// get this same answer, and where the director is this node it would end the stack.
 func (c *Core) onAlias(_ wire.NodeID, m *wire.Alias) {
 	k, _ := m.Key.Canonical()
 	w := c.pending.get(k)
 	if w == nil || w.kind != waitQuery {
 		return
 	}
-	c.pending.alias(w, m.Conn)
+	if !c.pending.alias(w, m.Conn) {
+		c.retryLater(w)
+		return
+	}
 	c.question(w)
 }
 
