@@ -60,6 +60,8 @@ at the ratios, which come from peers that ran alternately in the same minutes.
   each direction of a connection meets one node, at random) or *packets* (each
   meets a random node). The time of the link's switch, measured alone, is
   subtracted as often as frames crossed; beside it stands the factor with it.
+  Throughput begins when connections are lent, and is of few connections, whose
+  entries the caches hold for n nodes as for one, and of many.
   *connections* compares bytes of all entries in all nodes for one connection,
   with their share of the index, at full tables; *short connections* are whole
   lives, from SYN to the last entry's end. What idle daemons take in that time is
