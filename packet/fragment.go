@@ -15,19 +15,19 @@ const (
 // with offset 0. p must have parsed, may be a fragment itself, and must not
 // have DF set; mtu is at least 68.
 //
-// Options are repeated only in the first fragment. That is right for those
-// without the copied flag; packets with others do not get this far.
+// The first fragment has all options, the others those with the copied flag.
 func (p *Packet) AppendFragment(dst []byte, mtu, offset int) (out []byte, next int) {
-	header := p.L4 - p.L3
-	if offset > 0 {
-		header = IPv4Len
-	}
 	payload := p.Data[p.L4:p.End]
+	start := len(dst)
+	if offset == 0 {
+		dst = append(dst, p.Data[p.L3:p.L4]...)
+	} else {
+		dst = append(dst, p.Data[p.L3:p.L3+IPv4Len]...)
+		dst = appendCopied(dst, p.Data[p.L3+IPv4Len:p.L4])
+	}
+	header := len(dst) - start
 	size := min((mtu-header)&^7, len(payload)-offset)
 	last := offset+size == len(payload)
-
-	start := len(dst)
-	dst = append(dst, p.Data[p.L3:p.L3+header]...)
 	dst = append(dst, payload[offset:offset+size]...)
 	h := dst[start : start+header]
 	h[0] = 4<<4 | byte(header/4)

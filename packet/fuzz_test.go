@@ -72,7 +72,7 @@ func rewriteAndBack(t *testing.T, p *packet.Packet, before []byte) {
 		t.Fatalf("key %v, want %v", p.Key, key)
 	}
 	sums := map[int]bool{p.L3 + 10: true, p.L3 + 11: true}
-	if at, ok := map[uint8]int{packet.ProtoTCP: 16, packet.ProtoUDP: 6, packet.ProtoICMP: 2}[p.Proto]; ok {
+	if at, ok := map[uint8]int{packet.ProtoTCP: 16, packet.ProtoUDP: 6, packet.ProtoUDPLite: 6, packet.ProtoDCCP: 6, packet.ProtoICMP: 2}[p.Proto]; ok {
 		sums[p.L4+at], sums[p.L4+at+1] = true, true
 	}
 	for i := range before {

@@ -139,6 +139,9 @@ func (p *Packet) parseIPv4(l3 int) Reject {
 	if total < header || total > len(ip) {
 		return RejectTotalLen
 	}
+	if r := checkOptions(ip[IPv4Len:header]); r != OK {
+		return r
+	}
 	fragment := binary.BigEndian.Uint16(ip[6:])
 	p.L3, p.L4, p.Payload, p.End = l3, l3+header, l3+header, l3+total
 	p.Version, p.TOS, p.TotalLen = 4, ip[1], uint16(total)

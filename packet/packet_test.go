@@ -141,7 +141,7 @@ func TestRejectNamesDiffer(t *testing.T) {
 		}
 		seen[r.String()] = r
 	}
-	if len(seen) != 17 {
+	if len(seen) != 19 {
 		t.Errorf("%d names", len(seen))
 	}
 }

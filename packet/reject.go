@@ -22,6 +22,8 @@ const (
 	RejectBadFragment            // a fragment without payload, of an odd length, or beyond 65,535 bytes
 	RejectTinyFragment           // a first fragment without its transport header, or a later one in TCP's
 	RejectFragmentedError        // a fragment of an ICMP error
+	RejectIPOptions              // options of IPv4 whose lengths do not fit
+	RejectSourceRoute            // options that choose the packet's way
 	rejects
 )
 
@@ -43,6 +45,8 @@ var rejectNames = [rejects]string{
 	RejectBadFragment:     "bad-fragment",
 	RejectTinyFragment:    "tiny-fragment",
 	RejectFragmentedError: "fragmented-icmp-error",
+	RejectIPOptions:       "bad-ip-options",
+	RejectSourceRoute:     "source-route",
 }
 
 // String returns the name used in counters and logs.

@@ -303,7 +303,7 @@ func (c *Core) refuse(w *wait, r Reason) {
 // a fragment that cannot: on their way from the fragment owner the two may have changed
 // places (FR10). If there are any, all are judged anew, once, and those first.
 func (c *Core) beginsBehind(w *wait) bool {
-	if w.kind != waitQuery || w.held[0].Kind != KindFragment {
+	if w.kind != waitQuery || len(w.held) == 0 || w.held[0].Kind != KindFragment {
 		return false
 	}
 	any := false
