@@ -34,6 +34,9 @@ const (
 	// nothing. Ask the host's director for one more (NT6), then UnitForHost and
 	// AssignHost, and ask again.
 	HostShort
+	// Elsewhere: the protocol has no ports, and the first units held here are of no use
+	// to it. The holder of Home's may have a place.
+	Elsewhere
 )
 
 // String names the result.
@@ -45,6 +48,8 @@ func (r Result) String() string {
 		return "short"
 	case HostShort:
 		return "host-short"
+	case Elsewhere:
+		return "elsewhere"
 	}
 	return fmt.Sprintf("result-%d", uint8(r))
 }
@@ -82,7 +87,7 @@ func (p *Ports) Allocate(now int64, q Request, taken func(k1 packet.FlowKey) boo
 	s := search{p: p, now: now, q: q, taken: taken}
 	if !hasPorts(q.To.Proto) {
 		if !s.portless() {
-			return packet.Addr{}, 0, Short // more units would not help: no demand
+			return packet.Addr{}, 0, Elsewhere // more units would not help: no demand
 		}
 		return s.addr, 0, Allocated
 	}

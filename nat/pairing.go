@@ -14,7 +14,8 @@ import (
 
 // Home returns the first unit of the address that a host is paired with in a
 // pool. Protocols without ports can only be translated by the holder of that
-// unit (see UnitOf): any other node that gets such a connection hands it there.
+// unit (see UnitOf), if not by one of another address's: a node that has none hands
+// their first packets there (Elsewhere).
 func (g *Geometry) Home(pool int, host packet.Addr) (unit int) {
 	return int(g.addresses[g.home(pool, host)].FirstUnit)
 }

@@ -556,7 +556,7 @@ func TestPortlessProtocolsHaveTheFirstUnitOfTheirHome(t *testing.T) {
 			w.SetHeld(u, u%126 != 0)
 		}
 	}
-	if _, result := w.open(gre(1, "192.0.2.1")); result != Short {
+	if _, result := w.open(gre(1, "192.0.2.1")); result != Elsewhere {
 		t.Fatalf("no first unit is held: %s", result)
 	}
 	if _, _, ok := w.Need(); ok {
@@ -567,7 +567,7 @@ func TestPortlessProtocolsHaveTheFirstUnitOfTheirHome(t *testing.T) {
 	if unit, _ := w.g.UnitOf(k); unit != home || k.DstPort != 0 {
 		t.Fatalf("%s in unit %d, want %d", k, unit, home)
 	}
-	if _, result := w.open(gre(2, "192.0.2.1")); result != Short {
+	if _, result := w.open(gre(2, "192.0.2.1")); result != Elsewhere {
 		t.Fatalf("two hosts with one portless key: %s", result)
 	}
 	w.must(gre(2, "192.0.2.2"))
@@ -575,7 +575,7 @@ func TestPortlessProtocolsHaveTheFirstUnitOfTheirHome(t *testing.T) {
 		t.Errorf("idle %v, usage %d, uses %d; want busy without ports", w.Idle(w.now, home), w.Usage(home), w.Uses(home))
 	}
 	m := mapping(47, 3, 0)
-	if _, result := w.open(m); result != Short {
+	if _, result := w.open(m); result != Elsewhere {
 		t.Fatalf("a mapping beside others: %s", result)
 	}
 }

@@ -100,7 +100,7 @@ func TestNT3_NT5_ProtocolsWithoutPortsDoNotRest(t *testing.T) {
 	k1 := ReplyKey(gre.To, addr, port)
 	p.Use(k1)
 	p.Release(1e9, k1, true)
-	if _, _, r := p.Allocate(2e9, gre, nil); r != Short {
+	if _, _, r := p.Allocate(2e9, gre, nil); r != Elsewhere {
 		t.Fatalf("a key that waits is given out: %v", r)
 	}
 	if _, _, r := p.Allocate(2e9, to(47, 1, 0, "192.0.2.2", 0), nil); r != Allocated {
@@ -110,7 +110,7 @@ func TestNT3_NT5_ProtocolsWithoutPortsDoNotRest(t *testing.T) {
 		t.Fatalf("a query of ICMP has a port, which rests: %v", r)
 	}
 	p.SetHeld(0, false)
-	if _, _, r := p.Allocate(2e9, to(47, 1, 0, "192.0.2.2", 0), nil); r != Short {
+	if _, _, r := p.Allocate(2e9, to(47, 1, 0, "192.0.2.2", 0), nil); r != Elsewhere {
 		t.Fatalf("a unit that was given up: %v", r)
 	}
 }

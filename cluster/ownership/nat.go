@@ -24,13 +24,19 @@ type NAT interface {
 	// k after Destination. near is the node that will keep the copy, 0 if it is
 	// always the same one: ports whose second keys go there too are preferred. taken reports whether a candidate is in use. logged
 	// says that Config.Xlate is to hear of it. ReasonNATPorts is final: no node has
-	// a unit to spare; before that is known it is ReasonWait.
+	// a unit to spare; before that is known it is ReasonWait. ReasonNATProtocol: only
+	// the holder of Home's unit may have a place, since the protocol has no ports.
 	Source(now int64, in, out uint8, k, to packet.FlowKey, near wire.NodeID, taken func(reply packet.FlowKey) bool) (reply packet.FlowKey, logged bool, r Reason)
 	// Use and Release count that something of this node needs a reply key: a
 	// flow, a claim on its way, a stub. hold keeps the exact key from being
 	// chosen again for the hold-down time.
 	Use(reply packet.FlowKey)
 	Release(now int64, reply packet.FlowKey, hold bool)
+
+	// Home returns the unit whose holder translates a connection k of a protocol without
+	// ports that enters at in and leaves at out, with the destination to; false when its
+	// rule does not choose from a pool of ports.
+	Home(in, out uint8, k, to packet.FlowKey) (unit int, ok bool)
 
 	// Translates reports whether a connection k that enters at in and leaves at
 	// out leaves with another source. It chooses nothing.

@@ -47,6 +47,14 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, near wire.N
 	if n.wait {
 		return packet.FlowKey{}, false, ReasonWait
 	}
+	if k.Proto == portless {
+		reply := to.Reverse()
+		reply.Dst, reply.DstPort = public, 1024*(portlessUnit+1)
+		if !n.Holds(portlessUnit) || taken(reply) {
+			return packet.FlowKey{}, false, ReasonNATProtocol
+		}
+		return reply, false, ReasonNone
+	}
 	if n.short || n.gone {
 		return packet.FlowKey{}, false, ReasonNATPorts
 	}
@@ -63,6 +71,16 @@ func (n *testNAT) Source(_ int64, in, _ uint8, k, to packet.FlowKey, near wire.N
 		}
 	}
 	return packet.FlowKey{}, false, ReasonNATPorts
+}
+
+// portless stands for a protocol without ports, for which one unit of the pool serves.
+const (
+	portless     = 47
+	portlessUnit = 6 // of node 3
+)
+
+func (n *testNAT) Home(in, _ uint8, k, to packet.FlowKey) (int, bool) {
+	return portlessUnit, in == 1 && to.Dst[0] == 192
 }
 
 func (n *testNAT) Refused() { n.full++ }

@@ -156,7 +156,7 @@ var reasonText = [reasonEnd][2]string{
 	ReasonFragmentDuplicate: {"fragment_duplicate", "the same part of its datagram has been here before"},
 	ReasonFragmentLimit:     {"fragment_limit", "too many fragments wait for the first of theirs, or a datagram has too many"},
 	ReasonFragmentMoved:     {"fragment_moved", "it waited for the first fragment of its datagram, and now another node is the fragment owner"},
-	ReasonNATProtocol:       {"nat_protocol", "a port pool cannot translate a protocol without ports"},
+	ReasonNATProtocol:       {"nat_protocol", "a protocol without ports through a pool of ports: no node that is there holds the first block of an address that is free towards this destination"},
 }
 
 // Reasons lists all reasons in numeric order.

@@ -279,8 +279,9 @@ func (c *Core) refuse(w *wait, r Reason) {
 	}
 	for i := range w.held {
 		p, why := &w.held[i], r
-		if p.refused == ReasonNATPorts && r == ReasonNoConnection {
-			// It begins a connection after all: a unit may have come meanwhile.
+		if (p.refused == ReasonNATPorts || p.refused == ReasonNATProtocol) && r == ReasonNoConnection {
+			// It begins a connection after all: a unit may have come meanwhile, or another
+			// node has one that serves.
 			p.refused, p.denied = ReasonNone, p.denied+1
 			if v := c.Packet(c.now, p); v.Op != OpHold {
 				c.out.Release(p.Handle, v)

@@ -182,7 +182,7 @@ func (c *Core) miss(p *Packet) Verdict {
 			return Verdict{Op: OpSend, Node: to}
 		}
 	}
-	if starts && (p.From == 0 || !c.remains(p.From) || p.reused || c.steersHere(p.Key) || c.mappedHere(p)) {
+	if starts && (p.From == 0 || !c.remains(p.From) || p.reused || c.steersHere(p.Key) || c.mappedHere(p) || c.homeOf(p) == c.self) {
 		conn, v := c.propose(p)
 		switch {
 		case v.Op == OpForward:
@@ -191,6 +191,8 @@ func (c *Core) miss(p *Packet) Verdict {
 			return v
 		case v.Reason == ReasonWait:
 			return c.awaitPorts(p, k, p.Key)
+		case v.Reason == ReasonNATProtocol && p.denied != 0:
+			return c.leadHome(p)
 		case p.Kind == KindTCP && v.Reason != ReasonNATConflict || p.denied != 0 || !mayBelong(v.Reason):
 			if v.Reason == ReasonNATPorts {
 				c.cfg.NAT.Refused()
@@ -220,7 +222,7 @@ func startsConnection(p *Packet) bool {
 // which this node alone would find no port.
 func mayBelong(r Reason) bool {
 	switch r {
-	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATHost, ReasonNATConflict, ReasonNATInbound, ReasonDuplicate:
+	case ReasonPolicyDenied, ReasonNATNoXlate, ReasonNATPorts, ReasonNATProtocol, ReasonNATHost, ReasonNATConflict, ReasonNATInbound, ReasonDuplicate:
 		return true
 	}
 	return false

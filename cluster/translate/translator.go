@@ -206,6 +206,8 @@ func (t *Translator) pick(now int64, q nat.Request, taken func(packet.FlowKey) b
 		return packet.FlowKey{}, t.short(now, q.Pool)
 	case nat.HostShort:
 		return packet.FlowKey{}, t.hostShort(now, q.Pool, q.Host)
+	case nat.Elsewhere:
+		return packet.FlowKey{}, ownership.ReasonNATProtocol
 	}
 	return nat.ReplyKey(q.To, addr, port), ownership.ReasonNone
 }
@@ -248,6 +250,14 @@ func (t *Translator) Mapping(in, out uint8, k, to packet.FlowKey) (mapping packe
 		return packet.FlowKey{Src: k.Src, SrcPort: k.SrcPort, Proto: k.Proto, Zone: k.Zone}, flags, true
 	}
 	return packet.FlowKey{}, 0, false
+}
+
+// Home implements ownership.NAT.
+func (t *Translator) Home(in, out uint8, k, to packet.FlowKey) (unit int, ok bool) {
+	if d := t.source(in, out, k, to); d.What == nat.PickPort {
+		return t.geometry.Home(d.Pool, k.Src), true
+	}
+	return 0, false
 }
 
 // Translates implements ownership.NAT.

@@ -118,6 +118,7 @@ func TestSite(t *testing.T) {
 				{"RFC4787_REQ9_HairpinThroughMapping", hairpinMapping},
 				{"NT10_UnmappedIsSilent", unmappedIsSilent},
 				{"RFC5508_REQ1_Queries", queriesOfAllKinds},
+				{"NT3_ProtocolsWithoutPorts", protocolsWithoutPorts},
 				{"NT9_Traceroute", traceroutes},
 				{"NT9_PathMTU", pathMTU},
 			} {
