@@ -220,6 +220,9 @@ func (c *Core) updated(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 			}
 			return
 		}
+		if mine := c.connOf(f); !orphan && c.director(k) == c.self && c.surer(&mine, &conn) && c.proofFor(from, &conn, ref.Slot(), f) {
+			return // it comes from where nobody knows yet that these numbers are proven
+		}
 		c.surrender(ref, from, conn.Gen)
 	}
 	if orphan && c.own(last) {

@@ -314,6 +314,31 @@ func TestFR5_FR11_AGrantDoesNotOverruleWhatIsProven(t *testing.T) {
 	}
 }
 
+// TestFR5_FR11_AnUpdateDoesNotOverruleWhatIsProven: neither does the copy that another
+// owner sends, who is ahead and knows of no proof. The first word of it need not be a claim.
+func TestFR5_FR11_AnUpdateDoesNotOverruleWhatIsProven(t *testing.T) {
+	c := newSequenced(t, 1, 2, 3)
+	k := c.keyDirectedBy(packet.ProtoTCP, 1)
+	_, v := c.at(1, syn(k, 5000))
+	wantForward(t, v)
+	f := c.flow(1, k)
+	want := f.SeqDelta
+	_, v = c.at(1, synAck(k.Reverse(), 5000+want))
+	wantForward(t, v)
+	conn := c.nodes[1].core.connOf(f)
+	conn.State, conn.SeqDelta, conn.Gen = uint8(flowtable.TCPSynSent), want+1<<20, 4
+	rival := c.nodes[2].core
+	if _, r := rival.install(&conn, 0); r != ReasonNone {
+		t.Fatal(r)
+	}
+	rival.msg.update = wire.Update{Conn: conn}
+	rival.send(1, &rival.msg.update)
+	c.run(20 * ms)
+	if owner := c.oneOwner(k); owner != 1 || c.flow(1, k).SeqDelta != want || c.flow(1, k).Gen <= 4 {
+		t.Errorf("node %d owns it: shifts by %d in generation %d, want %d", owner, c.flow(owner, k).SeqDelta, c.flow(owner, k).Gen, want)
+	}
+}
+
 // TestFR5_FR13_AGrantOfAClaimThatWasGivenUpHasItsNumbers: the packet that waits when
 // the grant comes is another than the one that claimed, and asks.
 func TestFR5_FR13_AGrantOfAClaimThatWasGivenUpHasItsNumbers(t *testing.T) {
