@@ -33,6 +33,5 @@ func (c *Core) leadHome(p *Packet) Verdict {
 	if to := c.homeOf(p); to != 0 && to != c.self && p.From == 0 {
 		return Verdict{Op: OpSend, Node: to}
 	}
-	c.cfg.NAT.Refused()
 	return drop(ReasonNATProtocol)
 }

@@ -56,6 +56,9 @@ func TestNT3_APortlessProtocolWithoutAPlaceIsRefused(t *testing.T) {
 	for _, id := range []wire.NodeID{1, 2, 4} {
 		_, v := c.at(id, gre(k))
 		wantDrop(t, v, ReasonNATProtocol)
+		if n := c.nodes[id].fake.full; n != 0 {
+			t.Errorf("node %d calls its pool exhausted %d times: more blocks would not help", id, n)
+		}
 	}
 	c = natCluster(t, 1, 2, 3, 4)
 	_, v := c.at(1, gre(k))
