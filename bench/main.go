@@ -42,6 +42,7 @@ type options struct {
 	spreads []string    // of scale; nil = the plan's
 	tiers   [][]float64 // of tiers; nil = the plan's
 	figures []string    // of scale; nil = all
+	burst   int         // first packets of scale for each node; 0 = the plan's
 	open    int         // connections of scale's throughput; 0 = the plan's
 	forward string      // of scale; "" = all ways
 	sizes   []int       // connections of capacity and takeover; nil = the plan's
@@ -62,6 +63,7 @@ func parse(args []string) (o options, err error) {
 	spread := set.String("spread", "", "what the routers of scale spread, `connections or packets`; empty = one after the other")
 	tiers := set.String("tiers", "", "capacities of the nodes of tiers, as `1:1:1:0.5,1:1:1:0.25`; empty = the plan's")
 	figures := set.String("figures", "", "comma-separated `figures` of scale, of "+strings.Join(scaleFigures, ", ")+"; empty = all")
+	set.IntVar(&o.burst, "burst", 0, "`number` of connections that scale opens at once, for each node; 0 = the plan's")
 	set.IntVar(&o.open, "open", 0, "`number` of open connections for scale's connections and throughput; 0 = the plan's")
 	set.StringVar(&o.forward, "forwarding", "", "`way` that clusters of scale forward, "+forwardOwner+" or "+forwardDelegate+"; empty = one after the other")
 	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
@@ -88,6 +90,9 @@ func parse(args []string) (o options, err error) {
 	}
 	if o.open < 0 || o.open > traffic.MaxSpread {
 		return o, fmt.Errorf("%d open connections; scale has 1 to %d", o.open, traffic.MaxSpread)
+	}
+	if o.burst < 0 || o.burst > maxBurst {
+		return o, fmt.Errorf("%d connections at once; the rings hold 1 to %d", o.burst, maxBurst)
 	}
 	if *spread != "" {
 		o.spreads = []string{*spread}
@@ -144,6 +149,9 @@ func run(args []string) error {
 	p.scale.forward, p.scale.profile = o.forward, o.profile
 	if o.figures != nil {
 		p.scale.figures = o.figures
+	}
+	if o.burst != 0 {
+		p.scale.burst = o.burst
 	}
 	if o.open != 0 {
 		p.scale.flows = o.open

@@ -47,6 +47,9 @@ const (
 	figureThroughput  = "throughput"
 )
 
+// maxBurst is how many first packets for one node its rings hold for certain.
+const maxBurst = 448
+
 var scaleFigures = []string{figureRate, figureConnections, figureThroughput}
 
 // Forwarding of a cluster: what a node does with a packet of another's
