@@ -11,7 +11,7 @@ import (
 func TestCL5_EveryMessageHasTheClassOfItsType(t *testing.T) {
 	messages := make(map[wire.Type]wire.Message)
 	for _, m := range []wire.Message{
-		wire.Claim{}, wire.Grant{}, wire.Redirect{}, wire.Query{}, wire.Owner{}, wire.Update{}, wire.Close{}, wire.Gone{}, wire.Synced{},
+		wire.Claim{}, wire.Grant{}, wire.Granted{}, wire.Redirect{}, wire.Query{}, wire.Owner{}, wire.Update{}, wire.Close{}, wire.Gone{}, wire.Synced{},
 		wire.Bind{}, wire.Alias{}, wire.Units{}, wire.GiveUnits{}, wire.WantUnits{}, wire.Roster{}, wire.HostUnits{}, wire.Rests{},
 		wire.Kept{}, wire.Delegate{}, wire.Report{}, wire.Lease{},
 		wire.Heartbeat{}, wire.ElectionRequest{}, wire.ElectionReply{}, wire.Join{}, wire.JoinRefused{}, wire.ViewMsg{}, wire.Leave{},

@@ -89,6 +89,8 @@ type EndpointConfig struct {
 	// Expect hears of the connections that state messages will be about, shortly before
 	// Handler or Deliver gets them; see wire.Decoder. May be nil.
 	Expect func(key, reply packet.FlowKey)
+	// ExpectGranted does so of a wire.Granted. May be nil.
+	ExpectGranted func(serial uint32)
 
 	// Heard is called for every authenticated datagram of a proven session:
 	// the peer lives (HL1). May be nil.
@@ -180,7 +182,7 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	}
 	e.instance = binary.BigEndian.Uint32(seed[:])
 	e.payload = cfg.MTU - VXLANOverheadFor(cfg.Local) - udpOverhead - e.sealer.Overhead()
-	e.dec.Expect = cfg.Expect
+	e.dec.Expect, e.dec.ExpectGranted = cfg.Expect, cfg.ExpectGranted
 	e.handler = dispatch{Handler: cfg.Handler, e: e}
 	return e, nil
 }

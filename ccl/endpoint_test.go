@@ -462,7 +462,7 @@ func TestCL8BytesOnTheLink(t *testing.T) {
 func bytesOfLife(t *testing.T, name string, claim wire.Claim) float64 {
 	t.Helper()
 	a, b, run, _ := pair(t, true)
-	now, to := int64(0), netip.MustParseAddr("10.99.0.2")
+	now, from, to := int64(0), netip.MustParseAddr("10.99.0.1"), netip.MustParseAddr("10.99.0.2")
 	const lives = 20_000
 	for i := range lives {
 		for _, m := range []wire.Message{claim, wire.Close{Key: claim.Conn.Key, Gen: 1}} {
@@ -470,8 +470,12 @@ func bytesOfLife(t *testing.T, name string, claim wire.Claim) float64 {
 				t.Fatal(err)
 			}
 		}
+		if err := b.Send(now, from, wire.Granted{Serial: uint32(i)}); err != nil {
+			t.Fatal(err)
+		}
 		if i%200 == 199 {
 			a.Flush(now)
+			b.Flush(now)
 			now += 1e6
 			run(now)
 		}
@@ -484,7 +488,7 @@ func bytesOfLife(t *testing.T, name string, claim wire.Claim) float64 {
 	frames := ca.SentDatagrams + cb.SentDatagrams
 	onLink := ca.SentBytes + cb.SentBytes + frames*(udpOverhead+VXLANOverhead+14)
 	per := float64(onLink) / lives
-	t.Logf("%.1f bytes on the link for the claim and close of a %s connection, %d frames for %d of them", per, name, frames, lives)
+	t.Logf("%.1f bytes on the link for claim, answer and close of a %s connection, %d frames for %d of them", per, name, frames, lives)
 	return per
 }
 

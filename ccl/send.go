@@ -30,7 +30,7 @@ func (e *Endpoint) Send(now int64, to netip.Addr, m wire.Message) error {
 // isControl is m.Type().Control() in a form that lets m stay on the stack.
 func isControl(m wire.Message) bool {
 	switch m.(type) {
-	case wire.Claim, wire.Grant, wire.Redirect, wire.Query, wire.Owner, wire.Update, wire.Close, wire.Gone, wire.Synced,
+	case wire.Claim, wire.Grant, wire.Granted, wire.Redirect, wire.Query, wire.Owner, wire.Update, wire.Close, wire.Gone, wire.Synced,
 		wire.Bind, wire.Alias, wire.Units, wire.GiveUnits, wire.WantUnits, wire.Roster, wire.HostUnits, wire.Rests,
 		wire.Kept, wire.Delegate, wire.Report, wire.Lease:
 		return false

@@ -15,6 +15,14 @@ import (
 // ExpectKey is Expect of a key.
 func (t *Table) ExpectKey(k packet.FlowKey) { t.Expect(t.Hash(k)) }
 
+// ExpectSlot is Expect of a flow slot.
+func (t *Table) ExpectSlot(slot uint32) {
+	if f := t.Flow(slot); f != nil {
+		touch((*uint64)(unsafe.Pointer(f)))
+		touch((*uint64)(unsafe.Add(unsafe.Pointer(f), 64)))
+	}
+}
+
 // ExpectFlow begins to load the slot that the index has for the key with these hashes,
 // if it is a flow. Call it after Expect, which has begun to load the index.
 func (t *Table) ExpectFlow(h1, tag uint32) {

@@ -128,6 +128,15 @@ func (c *Channel) add(m wire.Message) (*segment, error) {
 	}
 	s := c.open()
 	n := len(s.buf)
+	if s.last != 0 {
+		if b, ok := wire.Extend(s.buf, s.last, m); ok && len(b) <= c.cfg.Payload {
+			s.buf = b
+			c.added(s, n)
+			return s, nil
+		} else if ok {
+			s.buf[s.last+1]-- // it does not fit
+		}
+	}
 	s.buf = wire.Append(s.buf, m)
 	if len(s.buf) > c.cfg.Payload {
 		tail := s.buf[n:]
@@ -140,11 +149,17 @@ func (c *Channel) add(m wire.Message) (*segment, error) {
 		s.buf = s.buf[:n]
 		s, n = next, HeaderBytes
 	}
+	s.last = n
+	c.added(s, n)
+	return s, nil
+}
+
+// added counts a message that has made a segment longer than n.
+func (c *Channel) added(s *segment, n int) {
 	s.messages++
 	c.messages++
 	c.bytes += len(s.buf) - n
 	c.stats.SentMessages++
-	return s, nil
 }
 
 // open returns the last segment when it has not been sent yet, or a new one.

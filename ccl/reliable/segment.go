@@ -12,6 +12,7 @@ const (
 // first HeaderBytes of buf are room for the header of each transmission.
 type segment struct {
 	buf      []byte
+	last     int // where the last message in buf begins; 0 = there is none
 	messages int
 	sends    int
 	sentAt   int64

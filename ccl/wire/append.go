@@ -51,8 +51,13 @@ func Append(b []byte, m Message) []byte {
 	switch m := m.(type) {
 	case Claim:
 		t, b = TypeClaim, appendConn(b, &m.Conn, m.Reregister)
+		if !m.Reregister {
+			b = appendSerial(b, m.Serial)
+		}
 	case Grant:
 		t, b = TypeGrant, appendConn(b, &m.Conn, m.Adopted)
+	case Granted:
+		t, b = TypeGranted, append(appendSerial(b, m.Serial), flag(m.Bound))
 	case Update:
 		t, b = TypeUpdate, appendLast(appendConn(b, &m.Conn, false), m.Conn.Flags, m.Last)
 	case Redirect:

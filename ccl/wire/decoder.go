@@ -14,6 +14,7 @@ import (
 type Handler interface {
 	HandleClaim(from netip.Addr, m *Claim)
 	HandleGrant(from netip.Addr, m *Grant)
+	HandleGranted(from netip.Addr, m *Granted)
 	HandleRedirect(from netip.Addr, m *Redirect)
 	HandleQuery(from netip.Addr, m *Query)
 	HandleOwner(from netip.Addr, m *Owner)
@@ -40,9 +41,12 @@ type Decoder struct {
 	// about, by both keys (reply is zero where there is none, or none is said), before
 	// these are handled. It may only prepare.
 	Expect func(key, reply packet.FlowKey)
+	// ExpectGranted does so for a Granted, which names no key. May be nil.
+	ExpectGranted func(serial uint32)
 
 	claim    Claim
 	grant    Grant
+	granted  Granted
 	redirect Redirect
 	query    Query
 	owner    Owner
@@ -106,6 +110,17 @@ func (d *Decoder) expect(b []byte) (rest []byte) {
 		r.key(&c.Key)
 	case TypeQuery, TypeOwner, TypeRedirect:
 		r.key(&c.Key)
+	case TypeGranted:
+		if d.ExpectGranted == nil {
+			return rest
+		}
+		var m Granted
+		for r.granted(&m); r.err == nil; {
+			if d.ExpectGranted(m.Serial); !r.more(&m) {
+				break
+			}
+		}
+		return rest
 	default:
 		return rest
 	}
@@ -119,6 +134,9 @@ func (d *Decoder) expect(b []byte) (rest []byte) {
 func (d *Decoder) one(from netip.Addr, t Type, r *reader, h Handler) error {
 	if t.Control() {
 		return d.membership(from, t, r, h)
+	}
+	if t == TypeGranted {
+		return d.allGranted(from, r, h)
 	}
 	units := readUnits(t, r)
 	if units == nil && !d.state(t, r) {
@@ -167,6 +185,23 @@ func (d *Decoder) one(from netip.Addr, t Type, r *reader, h Handler) error {
 	return nil
 }
 
+// allGranted calls HandleGranted for each answer in a message.
+func (d *Decoder) allGranted(from netip.Addr, r *reader, h Handler) error {
+	all := *r
+	var m Granted
+	for all.granted(&m); all.more(&m); {
+	}
+	if all.err != nil {
+		return all.err
+	}
+	for r.granted(&d.granted); ; {
+		h.HandleGranted(from, &d.granted)
+		if !r.more(&d.granted) {
+			return nil
+		}
+	}
+}
+
 func (d *Decoder) membership(from netip.Addr, t Type, r *reader, h Handler) error {
 	m := readMembership(t, r)
 	if m == nil && r.err == nil {
@@ -184,9 +219,14 @@ func (d *Decoder) membership(from netip.Addr, t Type, r *reader, h Handler) erro
 func (d *Decoder) state(t Type, r *reader) bool {
 	switch t {
 	case TypeClaim:
-		d.claim.Reregister = r.conn(&d.claim.Conn)
+		d.claim.Reregister, d.claim.Serial = r.conn(&d.claim.Conn), 0
+		if !d.claim.Reregister {
+			d.claim.Serial = r.serial()
+		}
 	case TypeGrant:
 		d.grant.Adopted = r.conn(&d.grant.Conn)
+	case TypeGranted:
+		r.granted(&d.granted)
 	case TypeRedirect:
 		r.key(&d.redirect.Key)
 		d.redirect.Owner, d.redirect.Gen = r.owner(), r.gen()
@@ -241,6 +281,8 @@ func (d *Decoder) read(t Type, r *reader) Message {
 		return d.claim
 	case TypeGrant:
 		return d.grant
+	case TypeGranted:
+		return d.granted
 	case TypeRedirect:
 		return d.redirect
 	case TypeQuery:

@@ -107,7 +107,15 @@ func genRanges(t *rapid.T, from, end uint32) (list []UnitRange) {
 
 // generators has one entry for every type; TestEveryTypeHasAGenerator checks.
 var generators = map[Type]func(*rapid.T) Message{
-	TypeClaim: func(t *rapid.T) Message { return Claim{Conn: genConn(t), Reregister: rapid.Bool().Draw(t, "re")} },
+	TypeClaim: func(t *rapid.T) Message {
+		if rapid.Bool().Draw(t, "re") {
+			return Claim{Conn: genConn(t), Reregister: true}
+		}
+		return Claim{Conn: genConn(t), Serial: rapid.Uint32Max(MaxSerial).Draw(t, "serial")}
+	},
+	TypeGranted: func(t *rapid.T) Message {
+		return Granted{Serial: rapid.Uint32Max(MaxSerial).Draw(t, "serial"), Bound: rapid.Bool().Draw(t, "bound")}
+	},
 	TypeGrant: func(t *rapid.T) Message { return Grant{Conn: genConn(t), Adopted: rapid.Bool().Draw(t, "ad")} },
 	TypeRedirect: func(t *rapid.T) Message {
 		return Redirect{Key: genKey(t), Owner: genNode(t, "owner"), Gen: rapid.Uint32().Draw(t, "gen")}

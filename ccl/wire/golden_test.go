@@ -30,6 +30,7 @@ var samples = []Message{
 	sampleClaim,
 	Claim{Conn: sampleClaim.Conn, Reregister: true},
 	Grant{Conn: sampleClaim.Conn, Adopted: true},
+	Granted{Serial: 0x123456, Bound: true},
 	Redirect{Key: sampleKey, Owner: 3, Gen: 2},
 	Query{Key: sampleKey},
 	Owner{Key: sampleKey, Owner: 3, Gen: 2},

@@ -13,6 +13,9 @@ func (f HandlerFunc) HandleClaim(from netip.Addr, m *Claim) { f(from, *m) }
 // HandleGrant implements Handler.
 func (f HandlerFunc) HandleGrant(from netip.Addr, m *Grant) { f(from, *m) }
 
+// HandleGranted implements Handler.
+func (f HandlerFunc) HandleGranted(from netip.Addr, m *Granted) { f(from, *m) }
+
 // HandleRedirect implements Handler.
 func (f HandlerFunc) HandleRedirect(from netip.Addr, m *Redirect) { f(from, *m) }
 

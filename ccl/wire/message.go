@@ -8,7 +8,7 @@ import (
 
 // Version of the wire format. It stands in every datagram, under its seal: messages of
 // another version are never decoded, and whoever sends them is named (EL8).
-const Version = 10
+const Version = 11
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -37,6 +37,7 @@ const (
 	TypeReport          Type = 19 // forwarder -> owner: what it has forwarded, and what it wants to
 	TypeRests           Type = 20 // member -> who thaws a unit: hold-downs in it that only the sender knows
 	TypeLease           Type = 21 // forwarder <-> owner: all that is delegated between the two goes on
+	TypeGranted         Type = 22 // director -> claimant: you own what you have claimed
 	TypeHeartbeat       Type = 32
 	TypeElectionRequest Type = 33
 	TypeElectionReply   Type = 34
@@ -98,6 +99,10 @@ const OwnerRetry NodeID = 255
 type Claim struct {
 	Conn       Conn
 	Reregister bool // existing owner, not a new connection
+
+	// Serial is the claimant's number of this claim, by which a Granted may answer it.
+	// At most MaxSerial; 0 = none. A re-registration has none.
+	Serial uint32
 }
 
 // Grant makes the receiver the owner with Conn.Gen. Adopted means the state is
@@ -105,6 +110,13 @@ type Claim struct {
 type Grant struct {
 	Conn    Conn
 	Adopted bool
+}
+
+// Granted is a Grant of just what was claimed: the receiver owns the connection of its
+// claim with this Serial, as that said it. Bound is Conn.Bound of that Grant.
+type Granted struct {
+	Serial uint32 // at most MaxSerial
+	Bound  bool
 }
 
 // Redirect tells a claimant that Owner has the connection.

@@ -18,7 +18,7 @@ var typeNames = map[Type]string{
 	TypePadding: "padding", TypeClaim: "claim", TypeGrant: "grant", TypeRedirect: "redirect",
 	TypeQuery: "query", TypeOwner: "owner", TypeUpdate: "update", TypeClose: "close",
 	TypeGone: "gone", TypeSynced: "synced", TypeBind: "bind", TypeAlias: "alias",
-	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeRests: "rests", TypeKept: "kept", TypeDelegate: "delegate", TypeReport: "report", TypeLease: "lease", TypeHeartbeat: "heartbeat",
+	TypeUnits: "units", TypeGiveUnits: "give-units", TypeWantUnits: "want-units", TypeRoster: "roster", TypeHostUnits: "host-units", TypeRests: "rests", TypeKept: "kept", TypeDelegate: "delegate", TypeReport: "report", TypeLease: "lease", TypeGranted: "granted", TypeHeartbeat: "heartbeat",
 	TypeElectionRequest: "election-request", TypeElectionReply: "election-reply",
 	TypeJoin: "join", TypeJoinRefused: "join-refused", TypeView: "view", TypeLeave: "leave",
 	TypeProbe: "probe", TypeProbeReply: "probe-reply", TypeRemoved: "removed", TypeOrder: "order", TypeExposure: "exposure",
@@ -38,6 +38,9 @@ func (Claim) Type() Type { return TypeClaim }
 
 // Type implements Message.
 func (Grant) Type() Type { return TypeGrant }
+
+// Type implements Message.
+func (Granted) Type() Type { return TypeGranted }
 
 // Type implements Message.
 func (Redirect) Type() Type { return TypeRedirect }

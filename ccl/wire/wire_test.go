@@ -201,11 +201,12 @@ func TestCL8SizesOfStateMessages(t *testing.T) {
 		m    Message
 		max  int
 	}{
-		{"tcp claim", sampleClaim, 28},
+		{"tcp claim", sampleClaim, 27},
+		{"its answer", Granted{Serial: 1, Bound: true}, 6},
 		{"claim that binds", Claim{Conn: boundConn}, len(Append(nil, Claim{Conn: sampleTranslated}))},
 		{"close of both keys", Close{Key: sampleKey, Reply: sampleTranslated.Reply, Gen: 1}, 23},
-		{"tcp claim with shifted sequence numbers", shifted, 32},
-		{"udp claim", udp, 23},
+		{"tcp claim with shifted sequence numbers", shifted, 31},
+		{"udp claim", udp, 24},
 		{"update", Update{Conn: sampleClaim.Conn}, 28},
 		{"close", Close{Key: sampleKey, Gen: 1}, 16},
 		{"close of an old connection", Close{Key: sampleKey, Gen: 1 << 20}, 20},

@@ -176,7 +176,7 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 	conn := c.connOf(f)
 	k, _ := conn.Key.Canonical()
 	if c.director(k) != c.self {
-		c.claim(f, &conn, false)
+		c.claim(slot, &conn, false)
 		return
 	}
 	if !c.complete(k) {

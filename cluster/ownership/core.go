@@ -184,6 +184,7 @@ type Core struct {
 	now    int64                           // of the call in progress, monotonic ns
 
 	pending pendingTable
+	serials serials
 	parked  parkedTable
 	sync    resync
 	drain   drain
@@ -199,6 +200,7 @@ type Core struct {
 	reserved map[packet.FlowKey]struct{} // reply keys of claims on their way
 	takenFn  func(packet.FlowKey) bool   // c.taken, made once
 	joinFn   func(packet.FlowKey) bool   // dir.Join: a seam, for nothing but memory may depend on it
+	asIsFn   asIs                        // grantedAsIs: a seam, for nothing but time may depend on it
 
 	images bool // it may know both a connection and its image: see mirror.go
 
@@ -212,6 +214,7 @@ type Core struct {
 type scratch struct {
 	claim    wire.Claim
 	grant    wire.Grant
+	granted  wire.Granted
 	redirect wire.Redirect
 	query    wire.Query
 	owner    wire.Owner
@@ -238,6 +241,7 @@ func New(cfg Config) *Core {
 	c.lending.init(c.table)
 	c.ending.init()
 	c.reserved, c.takenFn, c.joinFn = map[packet.FlowKey]struct{}{}, c.taken, c.dir.Join
+	c.asIsFn = c.grantedAsIs
 	c.ageCopyFn = c.ageCopy
 	c.ageFlowFn, c.ageForwardFn, c.ageStubFn = c.ageFlow, c.ageForward, c.ageStub
 	c.useAll()
@@ -271,7 +275,7 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 	}
 	switch m := m.(type) {
 	case *wire.Claim:
-		c.onClaim(from, m.Conn, m.Reregister)
+		c.onClaim(from, m.Conn, m.Reregister, m.Serial)
 	case *wire.Query:
 		c.onQuery(from, m.Key)
 	case *wire.Update:
@@ -283,6 +287,8 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 		}
 	case *wire.Grant:
 		c.onGrant(from, m.Conn, m.Adopted)
+	case *wire.Granted:
+		c.onGranted(from, m)
 	case *wire.Redirect:
 		c.onRedirect(from, m.Key, m.Owner, m.Gen)
 	case *wire.Owner:

@@ -11,7 +11,8 @@ const nobody wire.NodeID = 0
 
 // onClaim is compare-and-set at the director: the first claim wins, a higher
 // generation overrules, the copy of a dead owner is handed over once (FR11).
-func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
+func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool, serial uint32) {
+	asked := conn.Gen
 	k, _ := conn.Key.Canonical()
 	bound := conn.Bound && !reregister
 	conn.Bound = false
@@ -116,7 +117,7 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool) {
 	} else {
 		c.keepGranted(from, &conn)
 		conn.Bound = bound && c.bindClaimed(from, &conn)
-		c.grant(from, conn, false)
+		c.grantClaim(from, &conn, asked, serial)
 		if conn.Bound {
 			second, _ := conn.Reply.Canonical()
 			c.unpark(second)

@@ -25,7 +25,7 @@ func TestFR15_AGrantThatCannotBeInstalledLeavesNothing(t *testing.T) {
 		}
 		n.noRoute = true
 		c.run(150_000) // the claim is there, the grant on its way
-		if kept := c.nodes[director].core.dir.JoinedLen(); kept != 1 || sent[wire.TypeGrant] != 1 {
+		if kept := c.nodes[director].core.dir.JoinedLen(); kept != 1 || sent[wire.TypeGranted] != 1 {
 			t.Fatalf("%d joined copies, %v sent: nothing is tested", kept, sent)
 		}
 		c.run(100 * ms)

@@ -190,7 +190,7 @@ func (c *Core) onYours(from wire.NodeID, conn wire.Conn) {
 	c.stats.Inherited++
 	c.forgetCopy(k) // the copy is never at the owner (FR3)
 	c.bind(&conn)
-	c.claim(c.table.Flow(slot), &conn, true)
+	c.claim(slot, &conn, true)
 	c.redirect(from, conn.Key, c.self, conn.Gen)
 	if w := c.pending.get(k); w != nil {
 		c.answered(w)

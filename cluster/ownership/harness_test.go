@@ -117,6 +117,16 @@ func (c *cluster) progress(from, to wire.NodeID, sent, acked uint64) {
 	c.went[[2]wire.NodeID{from, to}] = p
 }
 
+// slotAt is where a node has the flow of k.
+func (c *cluster) slotAt(id wire.NodeID, k packet.FlowKey) uint32 {
+	c.t.Helper()
+	ref := c.nodes[id].core.table.Lookup(k)
+	if ref == 0 || ref.IsForward() {
+		c.t.Fatalf("node %d has no flow of %v", id, k)
+	}
+	return ref.Slot()
+}
+
 // clone takes the message out of the sender's scratch.
 func clone(m wire.Message) wire.Message {
 	switch m := m.(type) {
@@ -124,6 +134,9 @@ func clone(m wire.Message) wire.Message {
 		v := *m
 		return &v
 	case *wire.Grant:
+		v := *m
+		return &v
+	case *wire.Granted:
 		v := *m
 		return &v
 	case *wire.Redirect:

@@ -207,7 +207,7 @@ func TestFR14_AClaimAndABindThatCrossLeaveOneOwner(t *testing.T) {
 		t.Fatal(r)
 	}
 	c.nodes[director].core.bind(&image)
-	c.nodes[claimant].core.claim(&flowtable.FlowSlot{}, &conn, false)
+	c.nodes[claimant].core.claim(c.slotAt(claimant, conn.Key), &conn, false)
 	c.run(1000 * ms)
 	c.wantOwner(k, director)
 }

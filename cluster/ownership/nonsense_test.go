@@ -41,9 +41,9 @@ func nonsense(rng *rand.Rand, keys, replies []packet.FlowKey) wire.Message {
 	}
 	either := append(append([]packet.FlowKey(nil), keys...), replies...)
 	last := wire.LastOwner{ID: wire.NodeID(rng.IntN(5)), Life: uint8(rng.IntN(256))}
-	switch rng.IntN(11) {
+	switch rng.IntN(12) {
 	case 0:
-		return &wire.Claim{Conn: conn(), Reregister: rng.IntN(2) == 0}
+		return &wire.Claim{Conn: conn(), Reregister: rng.IntN(2) == 0, Serial: rng.Uint32N(40)}
 	case 1:
 		return &wire.Grant{Conn: conn(), Adopted: rng.IntN(2) == 0}
 	case 2:
@@ -62,6 +62,8 @@ func nonsense(rng *rand.Rand, keys, replies []packet.FlowKey) wire.Message {
 		return &wire.Bind{Key: replies[rng.IntN(len(replies))], Conn: any(keys), Gen: gen(), Timeout: uint16(rng.IntN(400)), Flags: uint8(rng.IntN(256)), Last: last}
 	case 9:
 		return &wire.Alias{Key: any(either), Conn: any(either)}
+	case 10:
+		return &wire.Granted{Serial: rng.Uint32N(40), Bound: rng.IntN(2) == 0}
 	}
 	return &wire.Kept{Key: any(either), Gen: gen(), State: uint8(rng.IntN(12))}
 }

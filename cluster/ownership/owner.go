@@ -129,12 +129,16 @@ func (c *Core) connOf(f *flowtable.FlowSlot) wire.Conn {
 // director, or the second in order when the director is this node (FR3). If that is
 // to keep the second key as well, it is told so beside; bound reports whether it was
 // told in a way that needs no answer.
-func (c *Core) claim(f *flowtable.FlowSlot, conn *wire.Conn, reregister bool) (bound bool) {
+func (c *Core) claim(slot uint32, conn *wire.Conn, reregister bool) (bound bool) {
+	f := c.table.Flow(slot)
 	k, _ := conn.Key.Canonical()
 	if director := c.director(k); director != c.self {
 		c.stats.Claims++
-		c.msg.claim = wire.Claim{Conn: *conn, Reregister: reregister}
-		c.msg.claim.Conn.Bound = !reregister && c.bindsAt(director, conn)
+		if !reregister {
+			c.told(f, director, c.sendClaim(director, slot, conn))
+			return false
+		}
+		c.msg.claim = wire.Claim{Conn: *conn, Reregister: true}
 		c.told(f, director, c.send(director, &c.msg.claim))
 		return false
 	}
@@ -316,7 +320,7 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if director := c.director(k); crossed || from != director || director == c.self {
 		// The copy lives elsewhere than at the granter: in the second node
 		// when the director is this one, or where a newer view put it.
-		c.claim(c.table.Flow(slot), &conn, true)
+		c.claim(slot, &conn, true)
 	}
 	switch {
 	case w == nil:
@@ -421,7 +425,7 @@ func (c *Core) onRedirect(from wire.NodeID, key packet.FlowKey, owner wire.NodeI
 		}
 		if gen < f.Gen {
 			conn := c.connOf(f)
-			c.claim(f, &conn, true)
+			c.claim(ref.Slot(), &conn, true)
 			return
 		}
 		overtook := c.overtook(f)

@@ -101,7 +101,7 @@ func (c *Core) reopen(s *spot) {
 	for i := range s.asks {
 		a := s.asks[i]
 		if a.claim {
-			c.onClaim(a.from, a.conn, false)
+			c.onClaim(a.from, a.conn, false, 0)
 		} else {
 			c.onQuery(a.from, a.conn.Key)
 		}

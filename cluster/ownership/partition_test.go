@@ -233,7 +233,7 @@ func TestFR1_WhatIsGrantedIsNotSweptBeforeTheGrantArrives(t *testing.T) {
 		if lost {
 			keep := c.queue[:0]
 			for _, q := range c.queue {
-				if _, grant := q.m.(*wire.Grant); !grant {
+				if !answersClaim(q.m) {
 					keep = append(keep, q)
 				}
 			}

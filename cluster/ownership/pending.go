@@ -228,10 +228,8 @@ func (c *Core) question(w *wait) {
 	var sent bool
 	if w.kind == waitClaim {
 		c.stats.Claims++
-		c.msg.claim = wire.Claim{Conn: w.conn}
-		c.msg.claim.Conn.Bound = director != c.self && c.bindsAt(director, &w.conn)
 		w.unheard = w.away
-		if sent = c.send(director, &c.msg.claim); sent && director != c.self {
+		if sent = c.sendClaim(director, 0, &w.conn); sent && director != c.self {
 			w.away = true // what the link did not take, nobody grants
 		}
 	} else {

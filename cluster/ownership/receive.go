@@ -325,7 +325,7 @@ func (c *Core) begin(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 		return drop(err)
 	}
 	c.stats.Created++
-	c.claim(c.table.Flow(slot), conn, false)
+	c.claim(slot, conn, false)
 	if unit, ok := c.unitOf(conn.Reply); conn.Translated() && (!ok || !c.cfg.NAT.Holds(unit)) {
 		// The answer may meet another node before the grant comes back, and is
 		// not led here by arithmetic.
@@ -354,7 +354,7 @@ func (c *Core) open(p *Packet, k packet.FlowKey, conn *wire.Conn) Verdict {
 	c.stats.Claims++
 	c.stats.Answered++
 	c.stats.Created++
-	if c.claim(c.table.Flow(slot), conn, true) {
+	if c.claim(slot, conn, true) {
 		holder := c.backup(k, c.self)
 		c.table.UpdateFlow(slot, func(f *flowtable.FlowSlot) { f.Stub = uint8(holder) })
 	}

@@ -223,7 +223,7 @@ func (c *Core) proofFor(from wire.NodeID, conn *wire.Conn, slot uint32, f *flowt
 		mine = c.connOf(f)
 		c.redirect(from, conn.Key, c.self, mine.Gen)
 		c.bind(&mine)
-		c.claim(f, &mine, true)
+		c.claim(slot, &mine, true)
 		return true
 	}
 	return false

@@ -12,7 +12,7 @@ import (
 func (c *cluster) loseGrants() (lost int) {
 	keep := c.queue[:0]
 	for _, q := range c.queue {
-		if _, grant := q.m.(*wire.Grant); grant {
+		if answersClaim(q.m) {
 			lost++
 			continue
 		}
@@ -20,6 +20,15 @@ func (c *cluster) loseGrants() (lost int) {
 	}
 	c.queue = keep
 	return lost
+}
+
+// answersClaim: it says that the claimant owns it.
+func answersClaim(m wire.Message) bool {
+	switch m.(type) {
+	case *wire.Grant, *wire.Granted:
+		return true
+	}
+	return false
 }
 
 // Node 3 directs and owns a connection. A cut leaves it alone; on the other side the

@@ -140,7 +140,7 @@ func New(cfg Config) (*Core, error) {
 	cfg.Endpoint.Output = func(to netip.Addr, b []byte) { c.io.Datagram(to, b, false) }
 	cfg.Endpoint.OutputControl = func(to netip.Addr, b []byte) { c.io.Datagram(to, b, true) }
 	cfg.Endpoint.Handler = (*deliver)(c)
-	cfg.Endpoint.Expect = c.own.Expect
+	cfg.Endpoint.Expect, cfg.Endpoint.ExpectGranted = c.own.Expect, c.own.ExpectGranted
 	cfg.Endpoint.Heard = func(from netip.Addr) { c.member.Heard(c.now, from) }
 	cfg.Endpoint.Reset = func(a netip.Addr) {
 		c.own.PeerReset()

@@ -93,6 +93,8 @@ func (o *ownerOutput) Send(to wire.NodeID, m wire.Message) error {
 		return c.link.Send(c.now, a, *m)
 	case *wire.Grant:
 		return c.link.Send(c.now, a, *m)
+	case *wire.Granted:
+		return c.link.Send(c.now, a, *m)
 	case *wire.Redirect:
 		return c.link.Send(c.now, a, *m)
 	case *wire.Query:
@@ -151,6 +153,7 @@ type sender struct {
 
 func (d *deliver) HandleClaim(from netip.Addr, m *wire.Claim)       { d.state(from, m) }
 func (d *deliver) HandleGrant(from netip.Addr, m *wire.Grant)       { d.state(from, m) }
+func (d *deliver) HandleGranted(from netip.Addr, m *wire.Granted)   { d.state(from, m) }
 func (d *deliver) HandleRedirect(from netip.Addr, m *wire.Redirect) { d.state(from, m) }
 func (d *deliver) HandleQuery(from netip.Addr, m *wire.Query)       { d.state(from, m) }
 func (d *deliver) HandleOwner(from netip.Addr, m *wire.Owner)       { d.state(from, m) }
