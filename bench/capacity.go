@@ -109,57 +109,6 @@ func (cfg *capacityConfig) one(ctx context.Context, nodes, size int) (r *Capacit
 // spare is the room beside so many connections, for probes and churn.
 func spare(size int) int { return size/16 + 1<<17 }
 
-// hold makes the first node the owner of so many connections, through its own first
-// packets, and waits until all have a copy if there is who keeps it.
-func (c *cluster) hold(ctx context.Context, size, rate int, most time.Duration) error {
-	for _, n := range c.Nodes { // the generator goes before everybody too, and would starve them
-		d, err := n.Daemon()
-		if err != nil {
-			return err
-		}
-		if err := preferProcess(d.PID()); err != nil {
-			return err
-		}
-	}
-	owner, owned := c.Nodes[0], 0
-	shape := traffic.Shape{Flows: size, Hosts: 4096, AllUDP: c.udpOnly, Rate: rate, Sequential: true, Flags: traffic.SYN}
-	_, err := c.flood(ctx, "rin", owner, shape, most, func() (bool, error) {
-		t, err := owner.API().Tables(ctx)
-		owned = t.Owned
-		return owned >= size, err
-	})
-	if err != nil {
-		return err
-	}
-	if owned < size {
-		return fmt.Errorf("%s owns %d of %d connections after %v", owner.Name, owned, size, most)
-	}
-	if len(c.Nodes) == 1 {
-		return nil
-	}
-	return c.protected(ctx, size, most)
-}
-
-// protected waits until the first node says that all it owns is held by others.
-func (c *cluster) protected(ctx context.Context, size int, most time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	for {
-		e, err := c.Nodes[0].API().Exposure(ctx)
-		if err != nil {
-			return err
-		}
-		for i := range e.Nodes {
-			if n := &e.Nodes[i]; n.Node == c.Nodes[0].Name && n.AgeMS >= 0 && n.Owned >= size && n.IfDies.Lost == 0 {
-				return nil
-			}
-		}
-		if err := wait(ctx, 20*time.Millisecond); err != nil {
-			return fmt.Errorf("not all of %d connections have a copy: %+v", size, e.Nodes)
-		}
-	}
-}
-
 // discard drops in the outer router what goes to a network, so that nobody answers.
 func (c *cluster) discard(network netip.Prefix) error {
 	r := &netlink.Route{Dst: &net.IPNet{IP: network.Addr().AsSlice(), Mask: net.CIDRMask(network.Bits(), 32)}, Type: unix.RTN_BLACKHOLE}

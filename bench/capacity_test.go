@@ -89,7 +89,7 @@ func TestCapacityReportIsReadable(t *testing.T) {
 	r := Report{Environment: environment()}
 	r.Capacity = []CapacityResult{{Nodes: 1, Connections: 1 << 22, Phases: []CapacityPhase{
 		{Name: "ageing alone", Owner: Pauses{LongestCPU: 1.4, StopGC: 0.2}},
-		{Name: "churn", Owner: Pauses{LongestCPU: 0.4, StopOther: 1.6}, Work: &Streamed{Bytes: 4e6, Times: 2, Seconds: 3}},
+		{Name: "churn", Owner: Pauses{LongestCPU: 0.4, StopOther: 1.6, StoppingOther: 0.3}, Work: &Streamed{Bytes: 4e6, Times: 2, Seconds: 3}},
 	}, Memory: []RSSResult{{Role: "owner", Entries: 1, RSS: 300, Empty: 100}}}}
 	r.Takeover = []TakeoverResult{{Connections: 1000, Sampled: 2, Back: 2, All: 29, Protected: 1999}, {Connections: 2e6, Sampled: 2, Back: 1, All: 3, Protected: 4001}}
 	var out bytes.Buffer
@@ -97,7 +97,7 @@ func TestCapacityReportIsReadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"stop the world 1.600 ms, aim 1.5: missed", "1.400 ms of computing, aim 1.5: met", "200 bytes a connection", "2 MB each",
+		"stop the world 1.600 ms, aim 1.5: missed (until everybody had stopped at most 0.300)", "1.400 ms of computing, aim 1.5: met", "200 bytes a connection", "2 MB each",
 		"aim 30: met", "aim 30: missed", "aim 2000: met", "aim 4000: missed",
 	} {
 		if !strings.Contains(out.String(), want) {

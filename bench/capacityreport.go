@@ -10,7 +10,7 @@ func (r *Report) printCapacity(w io.Writer) {
 	for i := range r.Capacity {
 		c := &r.Capacity[i]
 		fmt.Fprintf(w, "\na full node, %d connections, %d nodes, filled in %.0f s: longest, ms\tstop the world\tturn, computing\tturn, wall\tfirst packet\t99.9 %%\tlater packet\tlost\tbackup: stop\tturn, computing\t\n", c.Connections, c.Nodes, c.FillSeconds)
-		var stop, turn float64
+		var stop, stopping, turn float64
 		for j := range c.Phases {
 			p := &c.Phases[j]
 			o := p.Owner
@@ -18,7 +18,7 @@ func (r *Report) printCapacity(w io.Writer) {
 				p.First.Longest/1e3, p.First.P999/1e3, p.Later.Longest/1e3, p.First.Lost+p.Later.Lost, p.First.Sent+p.Later.Sent)
 			if b := p.Backup; b != nil {
 				fmt.Fprintf(w, "%.3f\t%.3f\t", max(b.StopGC, b.StopOther), b.LongestCPU)
-				stop, turn = max(stop, b.StopGC, b.StopOther), max(turn, b.LongestCPU)
+				stop, stopping, turn = max(stop, b.StopGC, b.StopOther), max(stopping, b.StoppingGC, b.StoppingOther), max(turn, b.LongestCPU)
 			} else {
 				fmt.Fprint(w, "\t\t")
 			}
@@ -29,9 +29,9 @@ func (r *Report) printCapacity(w io.Writer) {
 				}
 			}
 			fmt.Fprintln(w, "\t")
-			stop, turn = max(stop, o.StopGC, o.StopOther), max(turn, o.LongestCPU)
+			stop, stopping, turn = max(stop, o.StopGC, o.StopOther), max(stopping, o.StoppingGC, o.StoppingOther), max(turn, o.LongestCPU)
 		}
-		fmt.Fprintf(w, "longest stop the world %.3f ms, aim %.1f: %s; longest turn %.3f ms of computing, aim %.1f: %s\n", stop, aim, met(stop <= aim), turn, aim, met(turn <= aim))
+		fmt.Fprintf(w, "longest stop the world %.3f ms, aim %.1f: %s (until everybody had stopped at most %.3f); longest turn %.3f ms of computing, aim %.1f: %s\n", stop, aim, met(stop <= aim), stopping, turn, aim, met(turn <= aim))
 		for j := range c.Memory {
 			m := &c.Memory[j]
 			each := func(b uint64) float64 { return float64(b) / float64(m.Entries) }

@@ -129,5 +129,20 @@
 //   - Buckets are not the product's performance tiers (EL8), which refuse nothing but
 //     joiners that are too unlike.
 //
+// # How capacity fills a node
+//
+// With first packets, some thousands of connections at a time: the next ones are offered
+// when the node owns these. A SYN is never for the fast path, so that what is repeated
+// meets Go as what is new does, and a ring that is full drops either. So what is repeated
+// is a window and not all of it, and the rate goes down to what the node takes.
+// FillSeconds is the time until all were there: of a generator that looks and repeats,
+// and nobody's rate of new connections (connect has that).
+//
+// Pauses are upper bounds of the runtime's classes of time by the clock. They end when the
+// thread that started the others again looks at the clock. On two CPUs with a generator, one
+// that it woke often has its CPU by then: traces show the loop back at work 0.26 ms after
+// a pause began that counts as one of 1.03 ms. What packets notice is in the first packets
+// and in the loop's turns by the clock; what somebody adds who stops late, in the stopping.
+//
 // Everything happens in network namespaces that the program makes and removes.
 package main

@@ -24,14 +24,22 @@ const (
 // accounts reads what the talk's nodes and their interfaces tell of packets that went
 // another way than straight on.
 func (t *talk) accounts(ctx context.Context) (accounts, error) {
-	all := accounts{}
 	if t.cluster == nil || t.cluster.tracked {
-		return all, nil
+		return accounts{}, nil
 	}
-	for _, n := range t.cluster.Nodes {
+	all, err := t.cluster.accounts(ctx)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", t.name, err)
+	}
+	return all, err
+}
+
+func (c *cluster) accounts(ctx context.Context) (accounts, error) {
+	all := accounts{}
+	for _, n := range c.Nodes {
 		counters, err := n.API().Counters(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s: counters of %s: %w", t.name, n.Name, err)
+			return nil, fmt.Errorf("counters of %s: %w", n.Name, err)
 		}
 		for _, c := range counters {
 			if c.Kind != "pass" && !strings.HasPrefix(c.Name, "forward_") {
@@ -40,7 +48,7 @@ func (t *talk) accounts(ctx context.Context) (accounts, error) {
 		}
 		links, err := n.Namespace().Netlink().LinkList()
 		if err != nil {
-			return nil, fmt.Errorf("%s: interfaces of %s: %w", t.name, n.Name, err)
+			return nil, fmt.Errorf("interfaces of %s: %w", n.Name, err)
 		}
 		for _, l := range links {
 			if s := l.Attrs().Statistics; s != nil {

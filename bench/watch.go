@@ -26,15 +26,21 @@ const aimPause = 1500 * time.Microsecond
 // the loop: a packet that Go is to have waits for the end of one. CPU is what the turn
 // computed, wall is what it took, with what others on the machine had of its CPU.
 type Pauses struct {
-	Turns       uint64  `json:"turns"`
-	LongestMS   float64 `json:"longest_turn_ms"`
-	LongestCPU  float64 `json:"longest_turn_cpu_ms"`
-	Over        uint64  `json:"turns_over_1500us"`
-	OverCPU     uint64  `json:"turns_over_1500us_cpu"`
-	StopGC      float64 `json:"longest_stop_the_world_gc_ms"`    // upper bound of its class
-	StopOther   float64 `json:"longest_stop_the_world_other_ms"` // the same, of what is no collection
-	Collections uint64  `json:"collections"`
-	HeapMiB     float64 `json:"heap_mib"`
+	Turns      uint64  `json:"turns"`
+	LongestMS  float64 `json:"longest_turn_ms"`
+	LongestCPU float64 `json:"longest_turn_cpu_ms"`
+	Over       uint64  `json:"turns_over_1500us"`
+	OverCPU    uint64  `json:"turns_over_1500us_cpu"`
+	StopGC     float64 `json:"longest_stop_the_world_gc_ms"`    // upper bound of its class
+	StopOther  float64 `json:"longest_stop_the_world_other_ms"` // the same, of what is no collection
+	// Of these two, how long it took until everybody had stopped, which is what a thread
+	// adds that does not stop at once. The rest is the work meanwhile, and waking the others
+	// up: the runtime looks at the clock behind that, so that the time counts for which the
+	// thread that woke them has lost its CPU, often to these.
+	StoppingGC    float64 `json:"longest_stopping_gc_ms"`
+	StoppingOther float64 `json:"longest_stopping_other_ms"`
+	Collections   uint64  `json:"collections"`
+	HeapMiB       float64 `json:"heap_mib"`
 }
 
 // watch implements node.Watch. One turn costs it four system calls.
@@ -46,8 +52,8 @@ type watch struct {
 	mu   sync.Mutex // guards what follows
 	seen Pauses
 
-	gc, other []uint64 // counts when it was last asked
-	cycles    uint64
+	pauses [4][]uint64 // counts when it was last asked
+	cycles uint64
 }
 
 func (w *watch) TurnBegins() { w.thread, w.began, w.cpu = unix.Gettid(), time.Now(), threadTime() }
@@ -76,6 +82,7 @@ func exactMS(d time.Duration) float64 { return math.Round(float64(d.Nanoseconds(
 func (w *watch) take() Pauses {
 	samples := []metrics.Sample{
 		{Name: "/sched/pauses/total/gc:seconds"}, {Name: "/sched/pauses/total/other:seconds"},
+		{Name: "/sched/pauses/stopping/gc:seconds"}, {Name: "/sched/pauses/stopping/other:seconds"},
 		{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/objects:bytes"},
 	}
 	metrics.Read(samples)
@@ -83,11 +90,12 @@ func (w *watch) take() Pauses {
 	defer w.mu.Unlock()
 	p := w.seen
 	w.seen = Pauses{}
-	p.StopGC = longest(samples[0].Value.Float64Histogram(), &w.gc)
-	p.StopOther = longest(samples[1].Value.Float64Histogram(), &w.other)
-	p.Collections = samples[2].Value.Uint64() - w.cycles
+	for i, to := range [...]*float64{&p.StopGC, &p.StopOther, &p.StoppingGC, &p.StoppingOther} {
+		*to = longest(samples[i].Value.Float64Histogram(), &w.pauses[i])
+	}
+	p.Collections = samples[4].Value.Uint64() - w.cycles
 	w.cycles += p.Collections
-	p.HeapMiB = math.Round(float64(samples[3].Value.Uint64())/(1<<20)*10) / 10
+	p.HeapMiB = math.Round(float64(samples[5].Value.Uint64())/(1<<20)*10) / 10
 	return p
 }
 

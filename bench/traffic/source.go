@@ -85,6 +85,14 @@ func (s *Source) Send(packets int) error {
 	return err
 }
 
+// Turn makes connection i the next one of a sequential source.
+func (s *Source) Turn(i int) error {
+	if err := s.objs.Turn.Set(uint32(i)); err != nil {
+		return fmt.Errorf("traffic: turn: %w", err)
+	}
+	return nil
+}
+
 // batch is the kernel's default for live frames, and maxBatch the most.
 const (
 	batch    = 64
