@@ -218,14 +218,14 @@ func readTimeouts(v value, t *flowtable.Timeouts) {
 	}
 	v.fields(
 		seconds("tcp_syn", "30s", &t.TCPSyn),
-		seconds("tcp_established", "1h", &t.TCPEstablished),
+		seconds("tcp_established", "2h4m", &t.TCPEstablished),
 		seconds("tcp_half_closed", "4m", &t.TCPHalfClosed),
 		seconds("tcp_closing", "30s", &t.TCPClosing),
 		seconds("tcp_time_wait", "10s", &t.TCPTimeWait),
 		seconds("tcp_reset", "4m", &t.TCPReset),
 		seconds("udp", "2m", &t.UDP),
 		seconds("udp_stream", "5m", &t.UDPStream),
-		seconds("icmp", "30s", &t.ICMP),
+		seconds("icmp", "1m", &t.ICMP),
 		seconds("other", "10m", &t.Other),
 	)
 }

@@ -500,13 +500,25 @@ var clusterMistakes = []mistake{
 		"hold_time without unit", "hold_time: 3s", "hold_time: 3",
 		"cluster.yaml:27: health.hold_time 3 is not a time with a unit (ms, s, m, h); write hold_time: 3s",
 	},
+	{ // what was meant, with its unit, and not an example that is less (RFC 5508, REQ-2)
+		"timeout without unit", "icmp: 1m", "icmp: 60",
+		"cluster.yaml:24: timeouts.icmp 60 is not a time with a unit (ms, s, m, h); write icmp: 60s",
+	},
+	{
+		"timeout without unit and too long", "icmp: 1m", "icmp: 65000",
+		"cluster.yaml:24: timeouts.icmp 65000 is not a time with a unit (ms, s, m, h); write icmp: 1m",
+	},
+	{
+		"timeout in words", "icmp: 1m", "icmp: short",
+		"cluster.yaml:24: timeouts.icmp short is not a time with a unit (ms, s, m, h); write icmp: 1m",
+	},
 	{
 		"timeout of a fraction", "udp: 2m", "udp: 1500ms",
 		"cluster.yaml:22: timeouts.udp 1.5s is not a whole number of seconds; write udp: 2m",
 	},
 	{
 		"timeout too long", "tcp_established: 2h4m", "tcp_established: 19h",
-		"cluster.yaml:18: timeouts.tcp_established 19h is outside 1s to 18h; write tcp_established: 1h",
+		"cluster.yaml:18: timeouts.tcp_established 19h is outside 1s to 18h; write tcp_established: 2h4m",
 	},
 	{
 		"limits", "connections: 1048576", "connections: 10",

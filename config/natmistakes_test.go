@@ -20,7 +20,7 @@ var natMistakes = []mistake{
 	},
 	{
 		"hold_down without unit", "hold_down: 2m", "hold_down: 120",
-		"cluster.yaml:39: nat.hold_down 120 is not a time with a unit (ms, s, m, h); write hold_down: 2m",
+		"cluster.yaml:39: nat.hold_down 120 is not a time with a unit (ms, s, m, h); write hold_down: 120s",
 	},
 	{
 		"hold_down_max", "hold_down_max: 1048576", "hold_down_max: 16",

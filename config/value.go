@@ -123,6 +123,10 @@ func (v value) duration(low, high time.Duration) time.Duration {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
+		// Who leaves the unit out means seconds, as nearly every other program does.
+		if d, err := time.ParseDuration(s + "s"); err == nil && d >= low && d <= high {
+			v.example = v.path[strings.LastIndexByte(v.path, '.')+1:] + ": " + s + "s"
+		}
 		v.wrong("%s is not a time with a unit (ms, s, m, h)", quote(s))
 		return 0
 	}

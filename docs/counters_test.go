@@ -65,9 +65,9 @@ func countersPage(t *testing.T) string {
 	}
 
 	section(&b, "Slow path: could not be parsed", "The packet is malformed, or of a kind that this version does not forward (VLAN tags, source routes). Of those of fragments "+
-		"[a table](fragments.md#what-is-refused) says more; `slow_fragment` stays 0 since fragments are forwarded.")
+		"[a table](fragments.md#what-is-refused) says more.")
 	for r := packet.Reject(1); r.String() != "invalid"; r++ {
-		row(&b, "slow_"+strings.ReplaceAll(r.String(), "-", "_"), "the slow path could not parse the packet")
+		row(&b, "slow_"+strings.ReplaceAll(r.String(), "-", "_"), r.Describe())
 	}
 	section(&b, "Slow path: refused by the role logic", "")
 	for _, r := range ownership.Reasons() {

@@ -241,8 +241,8 @@ func (n *Node) loopCounters() []api.Counter {
 	add := func(kind, name string, v uint64, text string) {
 		list = append(list, api.Counter{Kind: kind, Name: name, Value: v, Description: text})
 	}
-	for r := packet.Reject(1); packet.Reject.String(r) != "invalid"; r++ {
-		add(api.KindDrop, "slow_"+strings.ReplaceAll(r.String(), "-", "_"), n.drops.parse[r], "the slow path could not parse the packet")
+	for r := packet.OK + 1; r.String() != "invalid"; r++ {
+		add(api.KindDrop, "slow_"+strings.ReplaceAll(r.String(), "-", "_"), n.drops.parse[r], r.Describe())
 	}
 	for _, r := range ownership.Reasons() {
 		add(api.KindDrop, "slow_"+r.String(), n.drops.owner[r], r.Describe())

@@ -27,32 +27,41 @@ const (
 	rejects
 )
 
-var rejectNames = [rejects]string{
-	OK:                    "ok",
-	RejectTruncated:       "truncated",
-	RejectNotIP:           "not-ip",
-	RejectVLAN:            "vlan",
-	RejectIPv6:            "ipv6",
-	RejectVersion:         "bad-ip-version",
-	RejectIHL:             "bad-ip-header-length",
-	RejectTotalLen:        "bad-ip-total-length",
-	RejectFragment:        "fragment",
-	RejectL4Truncated:     "transport-truncated",
-	RejectTCPOffset:       "bad-tcp-offset",
-	RejectUDPLength:       "bad-udp-length",
-	RejectQuote:           "bad-icmp-quote",
-	RejectQuoteAddress:    "icmp-quote-not-of-receiver",
-	RejectBadFragment:     "bad-fragment",
-	RejectTinyFragment:    "tiny-fragment",
-	RejectFragmentedError: "fragmented-icmp-error",
-	RejectIPOptions:       "bad-ip-options",
-	RejectSourceRoute:     "source-route",
+// rejectTexts are the names of the reasons and what they mean.
+var rejectTexts = [rejects][2]string{
+	OK:                    {"ok", "it could be parsed"},
+	RejectTruncated:       {"truncated", "it ends within its Ethernet or IP header"},
+	RejectNotIP:           {"not-ip", "its EtherType is neither that of IPv4 nor that of IPv6"},
+	RejectVLAN:            {"vlan", "it has a VLAN tag: sub-interfaces are not supported"},
+	RejectIPv6:            {"ipv6", "it is IPv6, which is not forwarded"},
+	RejectVersion:         {"bad-ip-version", "its EtherType and its IP header disagree about the version"},
+	RejectIHL:             {"bad-ip-header-length", "its IP header is said to be shorter than 20 bytes, or longer than the packet"},
+	RejectTotalLen:        {"bad-ip-total-length", "its IP total length is below that of the header, or beyond what arrived"},
+	RejectFragment:        {"fragment", "it is a fragment; those are forwarded, so this stays 0"},
+	RejectL4Truncated:     {"transport-truncated", "it has no room for its TCP, UDP or ICMP header"},
+	RejectTCPOffset:       {"bad-tcp-offset", "its TCP header is said to be shorter than 20 bytes, or longer than the segment"},
+	RejectUDPLength:       {"bad-udp-length", "its UDP length is below 8 bytes, or beyond the packet"},
+	RejectQuote:           {"bad-icmp-quote", "an ICMP error that does not quote enough of the packet that it is about"},
+	RejectQuoteAddress:    {"icmp-quote-not-of-receiver", "an ICMP error to another host than the sender of the packet that it quotes"},
+	RejectBadFragment:     {"bad-fragment", "a fragment without payload, of a length that no fragment but the last may have, or beyond 65,535 bytes"},
+	RejectTinyFragment:    {"tiny-fragment", "a first fragment without its whole transport header, or a later one within that of TCP"},
+	RejectFragmentedError: {"fragmented-icmp-error", "a fragment of an ICMP error: what it quotes cannot be judged or translated"},
+	RejectIPOptions:       {"bad-ip-options", "the lengths of its IPv4 options do not fit"},
+	RejectSourceRoute:     {"source-route", "its IPv4 options choose its way"},
 }
 
 // String returns the name used in counters and logs.
 func (r Reject) String() string {
 	if r < rejects {
-		return rejectNames[r]
+		return rejectTexts[r][0]
 	}
 	return "invalid"
+}
+
+// Describe says in words why the packet was refused.
+func (r Reject) Describe() string {
+	if r < rejects {
+		return rejectTexts[r][1]
+	}
+	return "no such reason"
 }
