@@ -1,0 +1,278 @@
+package flowtable
+
+import (
+	"fmt"
+	"unsafe"
+
+	"cohort/packet"
+)
+
+// BackupStore holds Backups by connection: both directions of a key find the same
+// entry. Places of 28 bytes in buckets of eight (tags), in pointer-free memory, 0.93 of
+// them in use when it is full. It grows shard by shard, some two thousand entries at a
+// time at most, up to its capacity, and does not shrink.
+//
+// It belongs to one goroutine. Only Put and PutPair move entries.
+type BackupStore struct {
+	seed     [10]uint64
+	shards   []shard
+	capacity int
+	n        int
+	joined   int
+	beside   int // entries with a rest
+	places   int
+	classes  classes
+	last     looked
+	other    lookedOther
+	pairs    pairs
+	rooms    rooms
+	expected expected
+}
+
+// looked is the newest search of a store. Role logic asks for a connection, decides,
+// and then stores or removes it: the second search of the same connection is spared.
+type looked struct {
+	mine, reverse PackedKey
+	locator       locator
+	shard         *shard
+	i             uint32
+	found, valid  bool
+}
+
+// shard is a part of a store that grows for itself.
+type shard struct {
+	tags     tags
+	places   []place // beside the tags
+	n        int
+	rest     []rest
+	freeRest uint32 // number of the first free one + 1; 0 = none
+}
+
+// NewBackupStore makes an empty store that refuses more than capacity entries.
+// The seed is one of NewSeed; it need not be the table's.
+func NewBackupStore(seed [10]uint64, capacity int) *BackupStore {
+	shards := min((capacity+shardEntries-1)/shardEntries, maxShards)
+	s := &BackupStore{seed: seed, capacity: capacity, shards: make([]shard, max(shards, 1))}
+	s.pairs.shards = make([]pairShard, len(s.shards))
+	return s
+}
+
+// Len returns the number of entries.
+func (s *BackupStore) Len() int { return s.n }
+
+// Cap returns how many entries it takes.
+func (s *BackupStore) Cap() int { return s.capacity }
+
+// Slots returns the number of places, used or not: what a round of Scan passes.
+func (s *BackupStore) Slots() int { return s.places }
+
+// Bytes returns all memory that grows with the entries.
+func (s *BackupStore) Bytes() int {
+	n := s.classes.bytes() + s.pairs.places*PairBytes
+	n += len(s.shards) * int(unsafe.Sizeof(shard{})+unsafe.Sizeof(pairShard{}))
+	for i := range s.shards {
+		sh := &s.shards[i]
+		n += cap(sh.places)*placeBytes + cap(sh.tags)*bucketPlaces + cap(sh.rest)*RestBytes
+	}
+	return n
+}
+
+// Beside returns how many entries take RestBytes more than others, and how often that
+// was because there are too many combinations of what entries share.
+func (s *BackupStore) Beside() (entries int, unshared uint64) { return s.beside, s.classes.refused }
+
+// Get finds the entry of the connection k belongs to, given either direction.
+func (s *BackupStore) Get(k packet.FlowKey) (Entry, bool) {
+	if s.n == 0 {
+		return Entry{}, false // as always in a cluster of one
+	}
+	l := s.look(k)
+	if !l.found {
+		return Entry{}, false
+	}
+	return Entry{s, l.shard, &l.shard.places[l.i]}, true
+}
+
+// Has reports whether there is an entry that Get finds.
+func (s *BackupStore) Has(k packet.FlowKey) bool { return s.n != 0 && s.look(k).found }
+
+// look returns the search for a connection.
+func (s *BackupStore) look(k packet.FlowKey) *looked {
+	l, mine := &s.last, Pack(k)
+	if l.valid && (l.mine == mine || l.reverse == mine) {
+		return l
+	}
+	if s.expected.n != 0 {
+		s.arrive()
+	}
+	l.mine, l.reverse, l.locator, l.valid = mine, mine.reverse(), s.locate(&k), true
+	index, within := l.locator.in(len(s.shards))
+	l.shard = &s.shards[index]
+	l.i, l.found = s.find(l.shard, within, l)
+	return l
+}
+
+// locate returns where both directions of a connection lead.
+func (s *BackupStore) locate(k *packet.FlowKey) locator {
+	c, _ := k.Canonical()
+	return locatorOf(&s.seed, &c)
+}
+
+// find returns the place of what is looked for.
+func (s *BackupStore) find(sh *shard, within uint32, l *looked) (i uint32, ok bool) {
+	if len(sh.tags) == 0 {
+		return 0, false
+	}
+	tag, b := l.locator.tag(), sh.tags.first(within)
+	mine := tuple{l.mine.Src, l.mine.Dst, l.mine.SrcPort, l.mine.DstPort}
+	for range 2 {
+		for m := matches(sh.tags[b], tag); m != 0; m &= m - 1 {
+			i = b*bucketPlaces + next(m)
+			p := &sh.places[i]
+			if p.key != mine && p.key != mine.reverse() {
+				continue
+			}
+			if c := s.classOf(sh, p); c.proto == l.mine.Proto && c.zone == l.mine.Zone {
+				return i, true
+			}
+		}
+		b = sh.tags.other(b, tag)
+	}
+	return 0, false
+}
+
+// Put adds the entry, or replaces that of the same connection, whichever
+// direction it was stored under. What is joined stays so if its other key stays.
+// Errors: ErrFull, ErrNoAddress.
+func (s *BackupStore) Put(b Backup) error { return s.put(&b, tuple{}) }
+
+// PutPair is Put for an entry of a translated connection, whose other key it
+// keeps beside: of a copy the responder's direction as received, of a stub the
+// key of the connection.
+func (s *BackupStore) PutPair(b Backup, other packet.FlowKey) error {
+	return s.put(&b, tupleOf(&other))
+}
+
+func (s *BackupStore) put(b *Backup, other tuple) error {
+	k := b.Key.Unpack()
+	if k.Src == (packet.Addr{}) && k.Dst == (packet.Addr{}) {
+		return fmt.Errorf("put backup of %v: %w", k, ErrNoAddress)
+	}
+	l := s.look(k)
+	if l.found {
+		p := &l.shard.places[l.i]
+		if p.gen&joinedBit != 0 && s.otherOf(l.shard, p) != other {
+			s.part(l.shard, p)
+		}
+		s.release(l.shard, p)
+		s.fill(l.shard, p, b, &other, p.gen&joinedBit)
+		return nil
+	}
+	if s.n >= s.capacity {
+		return ErrFull
+	}
+	i, ok := s.roomFor(l.shard, l.locator)
+	if !ok {
+		return ErrFull
+	}
+	l.shard.tags.set(i, l.locator.tag())
+	s.fill(l.shard, &l.shard.places[i], b, &other, 0)
+	l.i, l.found, l.valid = i, true, true
+	l.shard.n++
+	s.n++
+	return nil
+}
+
+// SetSeqDelta is Entry.SetSeqDelta of the entry of k. Without one it does nothing.
+func (s *BackupStore) SetSeqDelta(k packet.FlowKey, delta uint32) {
+	if e, ok := s.Get(k); ok {
+		e.SetSeqDelta(delta)
+	}
+}
+
+// Delete removes the connection k belongs to and reports whether it was there.
+func (s *BackupStore) Delete(k packet.FlowKey) bool {
+	if s.n == 0 {
+		return false
+	}
+	l := s.look(k)
+	if !l.found {
+		return false
+	}
+	s.remove(l.shard, l.i)
+	return true
+}
+
+// remove frees place i of a shard.
+func (s *BackupStore) remove(sh *shard, i uint32) {
+	p := &sh.places[i]
+	s.part(sh, p)
+	s.release(sh, p)
+	sh.tags.set(i, 0)
+	if s.last.shard == sh && s.last.i == i {
+		s.last.found, s.last.valid = false, s.last.locator != 0
+	}
+	sh.n--
+	s.n--
+}
+
+// roomFor returns a free place for what has this locator, displacing others or letting the
+// shard grow; false when that is as large as it gets.
+func (s *BackupStore) roomFor(sh *shard, l locator) (i uint32, ok bool) {
+	_, within := l.in(len(s.shards))
+	if places := len(sh.places); 32*(sh.n+1) <= 31*places+31 {
+		if i, ok = s.room(sh, within, l.tag()); ok {
+			return i, true
+		}
+		if 8*sh.n < places {
+			return 0, false // no other number of buckets would mend that
+		}
+	}
+	for buckets := larger(len(sh.tags)); buckets <= maxBuckets; buckets = larger(buckets) {
+		if !s.grow(sh, buckets) {
+			continue
+		}
+		if i, ok = s.room(sh, within, l.tag()); ok {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// room is roomFor without growth.
+func (s *BackupStore) room(sh *shard, within uint32, tag uint8) (i uint32, ok bool) {
+	i, moves, ok := s.rooms.find(sh.tags, sh.tags.first(within), tag)
+	for _, m := range moves {
+		sh.places[m.to] = sh.places[m.from]
+		sh.tags.carry(m)
+	}
+	if len(moves) != 0 {
+		s.last.valid, s.other.valid = false, false
+	}
+	return i, ok
+}
+
+// grow moves a shard's entries to other places, of which there are more; false and
+// nothing has changed when they do not find room there.
+func (s *BackupStore) grow(sh *shard, buckets int) bool {
+	larger := shard{tags: make(tags, buckets), places: make([]place, buckets*bucketPlaces)}
+	for i := range sh.places {
+		tag := sh.tags.at(uint32(i))
+		if tag == 0 {
+			continue
+		}
+		c := s.classOf(sh, &sh.places[i])
+		k := sh.places[i].key.key(c.proto, c.zone)
+		_, within := s.locate(&k).in(len(s.shards))
+		to, ok := s.room(&larger, within, tag)
+		if !ok {
+			return false
+		}
+		larger.tags.set(to, tag)
+		larger.places[to] = sh.places[i]
+	}
+	s.places += len(larger.places) - len(sh.places)
+	sh.tags, sh.places = larger.tags, larger.places
+	s.last.valid, s.other.valid = false, false
+	return true
+}
