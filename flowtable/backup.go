@@ -27,11 +27,6 @@ func (p PackedKey) Unpack() packet.FlowKey {
 	return packet.FlowKey{Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort, Proto: p.Proto, Zone: p.Zone}
 }
 
-func (p PackedKey) reverse() PackedKey {
-	p.Src, p.Dst, p.SrcPort, p.DstPort = p.Dst, p.Src, p.DstPort, p.SrcPort
-	return p
-}
-
 // Canonical is packet.FlowKey.Canonical.
 func (p PackedKey) Canonical() (packet.FlowKey, bool) { return p.Unpack().Canonical() }
 

@@ -32,7 +32,8 @@ type BackupStore struct {
 // looked is the newest search of a store. Role logic asks for a connection, decides,
 // and then stores or removes it: the second search of the same connection is spared.
 type looked struct {
-	mine, reverse PackedKey
+	mine, reverse tuple
+	proto, zone   uint8
 	locator       locator
 	shard         *shard
 	i             uint32
@@ -98,45 +99,36 @@ func (s *BackupStore) Has(k packet.FlowKey) bool { return s.n != 0 && s.look(k).
 
 // look returns the search for a connection.
 func (s *BackupStore) look(k packet.FlowKey) *looked {
-	l, mine := &s.last, Pack(k)
-	if l.valid && (l.mine == mine || l.reverse == mine) {
+	l, mine := &s.last, tupleOf(&k)
+	if l.valid && (l.mine == mine || l.reverse == mine) && l.proto == k.Proto && l.zone == k.Zone {
 		return l
 	}
 	if s.expected.n != 0 {
 		s.arrive()
 	}
-	l.mine, l.reverse, l.locator, l.valid = mine, mine.reverse(), s.locate(&k), true
+	*l = looked{mine: mine, reverse: mine.reverse(), proto: k.Proto, zone: k.Zone, valid: true}
+	l.locator = locateEither(&s.seed, &mine, k.Proto, k.Zone)
 	index, within := l.locator.in(len(s.shards))
 	l.shard = &s.shards[index]
-	l.i, l.found = s.find(l.shard, within, l)
+	l.i, l.found = s.find(l, within)
 	return l
 }
 
-// locate returns where both directions of a connection lead.
-func (s *BackupStore) locate(k *packet.FlowKey) locator {
-	c, _ := k.Canonical()
-	return locatorOf(&s.seed, &c)
-}
-
 // find returns the place of what is looked for.
-func (s *BackupStore) find(sh *shard, within uint32, l *looked) (i uint32, ok bool) {
+func (s *BackupStore) find(l *looked, within uint32) (i uint32, ok bool) {
+	sh := l.shard
 	if len(sh.tags) == 0 {
 		return 0, false
 	}
-	tag, b := l.locator.tag(), sh.tags.first(within)
-	mine := tuple{l.mine.Src, l.mine.Dst, l.mine.SrcPort, l.mine.DstPort}
-	for range 2 {
-		for m := matches(sh.tags[b], tag); m != 0; m &= m - 1 {
-			i = b*bucketPlaces + next(m)
-			p := &sh.places[i]
-			if p.key != mine && p.key != mine.reverse() {
-				continue
-			}
-			if c := s.classOf(sh, p); c.proto == l.mine.Proto && c.zone == l.mine.Zone {
-				return i, true
-			}
+	h := sh.tags.seek(within, l.locator.tag())
+	for i, ok = h.next(); ok; i, ok = h.next() {
+		p := &sh.places[i]
+		if p.key != l.mine && p.key != l.reverse {
+			continue
 		}
-		b = sh.tags.other(b, tag)
+		if c := s.classOf(sh, p); c.proto == l.proto && c.zone == l.zone {
+			return i, true
+		}
 	}
 	return 0, false
 }
@@ -224,11 +216,8 @@ func (s *BackupStore) roomFor(sh *shard, l locator) (i uint32, ok bool) {
 		if i, ok = s.room(sh, within, l.tag()); ok {
 			return i, true
 		}
-		if 8*sh.n < places {
-			return 0, false // no other number of buckets would mend that
-		}
 	}
-	for buckets := larger(len(sh.tags)); buckets <= maxBuckets; buckets = larger(buckets) {
+	for buckets := larger(len(sh.tags)); buckets <= mostBuckets(sh.n); buckets = larger(buckets) {
 		if !s.grow(sh, buckets) {
 			continue
 		}
@@ -261,9 +250,7 @@ func (s *BackupStore) grow(sh *shard, buckets int) bool {
 		if tag == 0 {
 			continue
 		}
-		c := s.classOf(sh, &sh.places[i])
-		k := sh.places[i].key.key(c.proto, c.zone)
-		_, within := s.locate(&k).in(len(s.shards))
+		_, within := s.locatorOf(sh, &sh.places[i]).in(len(s.shards))
 		to, ok := s.room(&larger, within, tag)
 		if !ok {
 			return false
@@ -275,4 +262,10 @@ func (s *BackupStore) grow(sh *shard, buckets int) bool {
 	sh.tags, sh.places = larger.tags, larger.places
 	s.last.valid, s.other.valid = false, false
 	return true
+}
+
+// locatorOf is that of an entry.
+func (s *BackupStore) locatorOf(sh *shard, p *place) locator {
+	c := s.classOf(sh, p)
+	return locateEither(&s.seed, &p.key, c.proto, c.zone)
 }

@@ -46,7 +46,8 @@ func (s *BackupStore) Expect(k packet.FlowKey) {
 	if s.n == 0 {
 		return
 	}
-	l := s.locate(&k)
+	key := tupleOf(&k)
+	l := locateEither(&s.seed, &key, k.Proto, k.Zone)
 	index, within := l.in(len(s.shards))
 	t := s.shards[index].tags
 	if len(t) == 0 {
@@ -93,7 +94,8 @@ func (s *BackupStore) ExpectOther(other packet.FlowKey) {
 	if s.joined == 0 {
 		return
 	}
-	o := s.locateOther(&other)
+	key := tupleOf(&other)
+	o := locate(&s.seed, &key, other.Proto, other.Zone)
 	in, within := s.pairs.of(o)
 	if len(in.tags) == 0 {
 		return

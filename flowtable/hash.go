@@ -61,16 +61,26 @@ func hashKey(s *[10]uint64, k *packet.FlowKey) (h1, tag uint32) {
 	return h1, tag
 }
 
-// locatorOf is the hash of a BackupStore, which XDP need not compute: one multilinear sum,
-// all bits of which are mixed then (the finalizer of MurmurHash3). The connections of a
-// cluster follow each other in addresses and ports, and the shards and buckets of what is
-// to be nearly full must differ by chance only.
-func locatorOf(s *[10]uint64, k *packet.FlowKey) locator {
-	w0 := uint64(binary.LittleEndian.Uint32(k.Src[:]))
-	w1 := uint64(binary.LittleEndian.Uint32(k.Dst[:]))
-	w2 := uint64(k.SrcPort) | uint64(k.DstPort)<<16
-	w3 := uint64(k.Proto) | uint64(k.Zone)<<8
-	h := s[0] + s[1]*w0 + s[2]*w1 + s[3]*w2 + s[4]*w3
+// locate is the hash of a BackupStore, which XDP need not compute, of a key in its
+// direction: one multilinear sum, all bits of which are mixed then (the finalizer of
+// MurmurHash3). The connections of a cluster follow each other in addresses and ports, and
+// the shards and buckets of what is to be nearly full must differ by chance only.
+func locate(s *[10]uint64, k *tuple, proto, zone uint8) locator {
+	return mix(s, binary.BigEndian.Uint32(k.src[:]), binary.BigEndian.Uint32(k.dst[:]), k.srcPort, k.dstPort, proto, zone)
+}
+
+// locateEither is the same for both directions of a key: that of the canonical one
+// (packet.FlowKey.Canonical).
+func locateEither(s *[10]uint64, k *tuple, proto, zone uint8) locator {
+	src, dst, srcPort, dstPort := binary.BigEndian.Uint32(k.src[:]), binary.BigEndian.Uint32(k.dst[:]), k.srcPort, k.dstPort
+	if src > dst || src == dst && srcPort > dstPort {
+		src, dst, srcPort, dstPort = dst, src, dstPort, srcPort
+	}
+	return mix(s, src, dst, srcPort, dstPort, proto, zone)
+}
+
+func mix(s *[10]uint64, src, dst uint32, srcPort, dstPort uint16, proto, zone uint8) locator {
+	h := s[0] + s[1]*uint64(src) + s[2]*uint64(dst) + s[3]*(uint64(srcPort)|uint64(dstPort)<<16) + s[4]*(uint64(proto)|uint64(zone)<<8)
 	h ^= h >> 33
 	h *= 0xff51afd7ed558ccd
 	h ^= h >> 33

@@ -22,22 +22,13 @@ func (s *BackupStore) Join(k packet.FlowKey) bool {
 		return ok
 	}
 	o := s.lookOther(other)
-	if o.found || !s.pairs.add(s, o.locator, s.locatorOfVisit(l)) {
+	if o.found || !s.pairs.add(s, o.locator, s.locatorOf(l.shard, p)) {
 		return false
 	}
 	p.gen |= joinedBit
 	s.joined++
 	o.shard, o.at, o.found = l.shard, p, true
 	return true
-}
-
-// locatorOfVisit is that of a search, which a Scan need not have made.
-func (s *BackupStore) locatorOfVisit(l *looked) locator {
-	if l.locator == 0 {
-		k := l.mine.Unpack()
-		l.locator = s.locate(&k)
-	}
-	return l.locator
 }
 
 // Part ends what Join did.
@@ -54,9 +45,7 @@ func (s *BackupStore) part(sh *shard, p *place) {
 	if p.gen&joinedBit == 0 {
 		return
 	}
-	c := s.classOf(sh, p)
-	k, other := p.key.key(c.proto, c.zone), s.otherOf(sh, p).key(c.proto, c.zone)
-	s.pairs.remove(s.locateOther(&other), s.locate(&k))
+	s.pairs.remove(s.otherLocatorOf(sh, p), s.locatorOf(sh, p))
 	p.gen &^= joinedBit
 	s.joined--
 	s.other.valid = false
@@ -97,7 +86,8 @@ func (s *BackupStore) ByOther(other packet.FlowKey) (Entry, bool) {
 // lookedOther is the newest search by another key: role logic asks what a second key
 // leads to, decides, and then stores or joins it.
 type lookedOther struct {
-	key          PackedKey
+	key          tuple
+	proto, zone  uint8
 	locator      locator
 	shard        *shard
 	at           *place
@@ -106,54 +96,50 @@ type lookedOther struct {
 
 // lookOther returns the search for the joined entry with an other key.
 func (s *BackupStore) lookOther(other packet.FlowKey) *lookedOther {
-	o, key := &s.other, Pack(other)
-	if o.valid && o.key == key {
+	o, key := &s.other, tupleOf(&other)
+	if o.valid && o.key == key && o.proto == other.Proto && o.zone == other.Zone {
 		return o
 	}
 	if s.expected.n != 0 {
 		s.arrive()
 	}
-	*o = lookedOther{key: key, locator: s.locateOther(&other), valid: true}
-	want := tupleOf(&other)
-	s.pairs.each(o.locator, func(l locator) bool {
-		o.shard, o.at, o.found = s.findOther(l, &want, other.Proto, other.Zone)
-		return !o.found
-	})
+	*o = lookedOther{key: key, proto: other.Proto, zone: other.Zone, valid: true}
+	o.locator = locate(&s.seed, &key, other.Proto, other.Zone)
+	in, within := s.pairs.of(o.locator)
+	if len(in.tags) == 0 {
+		return o
+	}
+	h := in.tags.seek(within, o.locator.tag())
+	for i, ok := h.next(); ok && !o.found; i, ok = h.next() {
+		s.findOther(in.refs[i], o)
+	}
 	return o
 }
 
-// locateOther returns where an other key leads, in one direction.
-func (s *BackupStore) locateOther(k *packet.FlowKey) locator {
-	return locatorOf(&s.seed, k)
-}
-
-// findOther returns the joined entry with this locator and other key.
-func (s *BackupStore) findOther(l locator, want *tuple, proto, zone uint8) (sh *shard, p *place, ok bool) {
-	s.eachJoined(l, func(in *shard, at *place) bool {
-		if c := s.classOf(in, at); c.proto == proto && c.zone == zone && s.otherOf(in, at) == *want {
-			sh, p, ok = in, at, true
+// findOther looks for the joined entry with an other key among those with this locator.
+func (s *BackupStore) findOther(l locator, o *lookedOther) {
+	h, sh := s.seek(l)
+	for i, ok := h.next(); ok; i, ok = h.next() {
+		p := &sh.places[i]
+		if p.gen&joinedBit == 0 || s.otherOf(sh, p) != o.key {
+			continue
 		}
-		return !ok
-	})
-	return sh, p, ok
-}
-
-// eachJoined visits the joined entries that a locator may be of.
-func (s *BackupStore) eachJoined(l locator, visit func(*shard, *place) bool) {
-	index, within := l.in(len(s.shards))
-	sh, tag := &s.shards[index], l.tag()
-	if len(sh.tags) == 0 {
-		return
-	}
-	first := sh.tags.first(within)
-	for b, second := first, sh.tags.other(first, tag); ; b = second {
-		for m := matches(sh.tags[b], tag); m != 0; m &= m - 1 {
-			if p := &sh.places[b*bucketPlaces+next(m)]; p.gen&joinedBit != 0 && !visit(sh, p) {
-				return
-			}
-		}
-		if b == second {
+		if c := s.classOf(sh, p); c.proto == o.proto && c.zone == o.zone {
+			o.shard, o.at, o.found = sh, p, true
 			return
 		}
 	}
+}
+
+// seek begins a search for the entry with a locator, which is there.
+func (s *BackupStore) seek(l locator) (hits, *shard) {
+	index, within := l.in(len(s.shards))
+	sh := &s.shards[index]
+	return sh.tags.seek(within, l.tag()), sh
+}
+
+// otherLocatorOf is that of an entry's other key.
+func (s *BackupStore) otherLocatorOf(sh *shard, p *place) locator {
+	c, other := s.classOf(sh, p), s.otherOf(sh, p)
+	return locate(&s.seed, &other, c.proto, c.zone)
 }

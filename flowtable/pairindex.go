@@ -13,29 +13,10 @@ type pairShard struct {
 	n    int
 }
 
-// of returns the shard and the first bucket of an other key; false: without memory.
+// of returns the shard of an other key, and what its first bucket follows from.
 func (p *pairs) of(other locator) (in *pairShard, within uint32) {
 	index, within := other.in(len(p.shards))
 	return &p.shards[index], within
-}
-
-// each visits the entries that an other key may lead to.
-func (p *pairs) each(other locator, visit func(entry locator) bool) {
-	in, within := p.of(other)
-	if len(in.tags) == 0 {
-		return
-	}
-	tag, first := other.tag(), in.tags.first(within)
-	for b, second := first, in.tags.other(first, tag); ; b = second {
-		for m := matches(in.tags[b], tag); m != 0; m &= m - 1 {
-			if !visit(in.refs[b*bucketPlaces+next(m)]) {
-				return
-			}
-		}
-		if b == second {
-			return
-		}
-	}
 }
 
 // add is false when there is no room.
@@ -46,11 +27,8 @@ func (p *pairs) add(s *BackupStore, other, entry locator) bool {
 			in.n++
 			return true
 		}
-		if 8*in.n < places {
-			return false // as in BackupStore.roomFor
-		}
 	}
-	for buckets := larger(len(in.tags)); buckets <= maxBuckets; buckets = larger(buckets) {
+	for buckets := larger(len(in.tags)); buckets <= mostBuckets(in.n); buckets = larger(buckets) {
 		if s.growPairs(in, buckets) && s.putPair(in, within, other.tag(), entry) {
 			in.n++
 			return true
@@ -96,21 +74,20 @@ func (s *BackupStore) movePair(in, larger *pairShard, i uint32) (ok bool) {
 	b, tag, entry := i/bucketPlaces, in.tags.at(i), in.refs[i]
 	var of [2 * bucketPlaces]uint32
 	n := 0
-	s.eachJoined(entry, func(sh *shard, p *place) bool {
-		c := s.classOf(sh, p)
-		key, other := p.key.key(c.proto, c.zone), s.otherOf(sh, p).key(c.proto, c.zone)
-		o := s.locateOther(&other)
-		if o.tag() != tag || s.locate(&key) != entry {
-			return true
+	h, sh := s.seek(entry)
+	for at, more := h.next(); more; at, more = h.next() {
+		p := &sh.places[at]
+		if p.gen&joinedBit == 0 || s.locatorOf(sh, p) != entry {
+			continue
 		}
-		if to, within := s.pairs.of(o); to == in {
+		other := s.otherLocatorOf(sh, p)
+		if to, within := s.pairs.of(other); to == in && other.tag() == tag {
 			if first := in.tags.first(within); first == b || in.tags.other(first, tag) == b {
 				of[n] = within
 				n++
 			}
 		}
-		return true
-	})
+	}
 	which := 0
 	if n > 1 {
 		which = in.before(i)
@@ -120,31 +97,26 @@ func (s *BackupStore) movePair(in, larger *pairShard, i uint32) (ok bool) {
 
 // before counts the places before i, in its buckets, that say the same.
 func (in *pairShard) before(i uint32) (n int) {
-	b, tag := i/bucketPlaces, in.tags.at(i)
-	for second := in.tags.other(b, tag); ; b = second {
-		for m := matches(in.tags[b], tag); m != 0; m &= m - 1 {
-			if at := b*bucketPlaces + next(m); at < i && in.refs[at] == in.refs[i] {
-				n++
-			}
-		}
-		if b == second {
-			return n
+	h := hits{tags: in.tags, b: i / bucketPlaces, tag: in.tags.at(i)}
+	h.m, h.second = matches(in.tags[h.b], h.tag), in.tags.other(h.b, h.tag)
+	for at, ok := h.next(); ok; at, ok = h.next() {
+		if at < i && in.refs[at] == in.refs[i] {
+			n++
 		}
 	}
+	return n
 }
 
 // remove removes one of the places that lead from an other key to an entry: they are
 // all the same.
 func (p *pairs) remove(other, entry locator) {
 	in, within := p.of(other)
-	tag, first := other.tag(), in.tags.first(within)
-	for _, b := range [2]uint32{first, in.tags.other(first, tag)} {
-		for m := matches(in.tags[b], tag); m != 0; m &= m - 1 {
-			if i := b*bucketPlaces + next(m); in.refs[i] == entry {
-				in.tags.set(i, 0)
-				in.n--
-				return
-			}
+	h := in.tags.seek(within, other.tag())
+	for i, ok := h.next(); ok; i, ok = h.next() {
+		if in.refs[i] == entry {
+			in.tags.set(i, 0)
+			in.n--
+			return
 		}
 	}
 }

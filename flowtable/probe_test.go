@@ -43,7 +43,8 @@ func TestBackupStoreSpreadsRegularKeys(t *testing.T) {
 			met, want := 0.0, 0.0
 			for i := range uint32(entries) {
 				k := key(entries + i)
-				l := s.locate(&k)
+				tuple := tupleOf(&k)
+				l := locateEither(&s.seed, &tuple, k.Proto, k.Zone)
 				index, within := l.in(len(s.shards))
 				in := s.shards[index].tags
 				for _, b := range [2]uint32{in.first(within), in.other(in.first(within), l.tag())} {

@@ -60,6 +60,5 @@ func (s *BackupStore) scanSlice(sh *shard, from, to uint32, fn func(Entry) bool)
 // visiting prepares for questions about what is visited.
 func (s *BackupStore) visiting(sh *shard, i uint32, p *place) {
 	c := s.classOf(sh, p)
-	mine := Pack(p.key.key(c.proto, c.zone))
-	s.last = looked{mine: mine, reverse: mine.reverse(), shard: sh, i: i, found: true, valid: true}
+	s.last = looked{mine: p.key, reverse: p.key.reverse(), proto: c.proto, zone: c.zone, shard: sh, i: i, found: true, valid: true}
 }

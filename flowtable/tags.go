@@ -58,6 +58,33 @@ func (t tags) other(b uint32, tag uint8) uint32 {
 	return sum - b
 }
 
+// hits are the places of what may be looked for: those with its tag in its two buckets.
+type hits struct {
+	tags      tags
+	m         uint64 // of bucket b, those that are left
+	b, second uint32
+	tag       uint8
+}
+
+// seek begins a search. There must be buckets.
+func (t tags) seek(within uint32, tag uint8) hits {
+	b := t.first(within)
+	return hits{tags: t, m: matches(t[b], tag), b: b, second: t.other(b, tag), tag: tag}
+}
+
+func (h *hits) next() (place uint32, ok bool) {
+	for h.m == 0 {
+		if h.b == h.second {
+			return 0, false
+		}
+		h.b = h.second
+		h.m = matches(h.tags[h.b], h.tag)
+	}
+	place = h.b*bucketPlaces + next(h.m)
+	h.m &= h.m - 1
+	return place, true
+}
+
 func (t tags) at(place uint32) uint8 {
 	return uint8(t[place/bucketPlaces] >> (place % bucketPlaces * 8))
 }
@@ -144,6 +171,10 @@ const (
 	// is the copy of one shard and not of the whole store.
 	shardEntries = 1905
 )
+
+// mostBuckets is how many a shard of n may grow to. If one more finds no room with so
+// many, too many keys have the same two, which no other number would mend.
+func mostBuckets(n int) int { return min(2*(n+bucketPlaces), maxBuckets) }
 
 // larger is the next number of buckets.
 func larger(buckets int) int {
