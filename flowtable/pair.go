@@ -51,26 +51,8 @@ func (s *BackupStore) part(sh *shard, p *place) {
 	s.other.valid = false
 }
 
-// Joined reports whether the entry of k is found by its other key as well.
-func (s *BackupStore) Joined(k packet.FlowKey) bool {
-	if s.joined == 0 {
-		return false
-	}
-	l := s.look(k)
-	return l.found && l.shard.places[l.i].gen&joinedBit != 0
-}
-
 // JoinedLen returns the number of entries that are found by two keys.
 func (s *BackupStore) JoinedLen() int { return s.joined }
-
-// Other returns the key that PutPair stored beside the entry of k; false when
-// there is none.
-func (s *BackupStore) Other(k packet.FlowKey) (packet.FlowKey, bool) {
-	if e, ok := s.Get(k); ok {
-		return e.Other()
-	}
-	return packet.FlowKey{}, false
-}
 
 // ByOther returns the joined entry with this other key.
 func (s *BackupStore) ByOther(other packet.FlowKey) (Entry, bool) {

@@ -107,7 +107,7 @@ func TestNT4_AJoinedEntryIsFoundByBothKeys(t *testing.T) {
 					t.Fatalf("%d entries, %d joined, want %d, %d", store.Len(), store.JoinedLen(), len(model), len(by))
 				}
 				for n, e := range model {
-					if store.Joined(keyN(n)) != e.joined {
+					if got, ok := store.Get(keyN(n)); !ok || got.Joined() != e.joined {
 						t.Fatalf("entry %d joined: %v", n, !e.joined)
 					}
 				}

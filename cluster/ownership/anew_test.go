@@ -73,7 +73,7 @@ func TestNT4_ALivingOwnerKeepsItsTranslationFromWhatEndedBeyondACut(t *testing.T
 		if now == was {
 			t.Fatal("the second connection has the first one's translation: nothing is tested")
 		}
-		if !c.nodes[3].copies.Has(k) {
+		if _, ok := c.nodes[3].copies.Get(k); !ok {
 			t.Fatal("node 3 has forgotten the first connection: nothing is tested")
 		}
 		rewrite(t, c.nodes[3].copies, k, func(b *flowtable.Backup) { b.Gen += later }) // somebody there had taken it over, and died
