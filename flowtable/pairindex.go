@@ -22,7 +22,7 @@ func (p *pairs) of(other locator) (in *pairShard, within uint32) {
 // add is false when there is no room.
 func (p *pairs) add(s *BackupStore, other, entry locator) bool {
 	in, within := p.of(other)
-	if places := len(in.refs); 32*(in.n+1) <= 31*places+31 {
+	if roomy(in.n, len(in.tags)) {
 		if s.putPair(in, within, other.tag(), entry) {
 			in.n++
 			return true

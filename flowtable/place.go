@@ -13,13 +13,13 @@ import (
 // numbers has. What does not fit is kept beside (rest).
 type place struct {
 	key         tuple
-	extra       packet.Addr // see kind; of noClass, number of the rest
-	confirmed   uint32
-	extraPort   uint16
+	class       uint16 // a search ends here, in one cache line mostly
 	gen         uint16 // joinedBit, and the generation
-	class       uint16
 	owner       uint8
 	incarnation uint8
+	extraPort   uint16
+	extra       packet.Addr // see kind; of noClass, number of the rest
+	confirmed   uint32
 }
 
 const placeBytes = 28

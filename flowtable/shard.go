@@ -13,7 +13,7 @@ type shard struct {
 // shard grow; false when that is as large as it gets.
 func (s *BackupStore) roomFor(sh *shard, l locator) (i uint32, ok bool) {
 	_, within := l.in(len(s.shards))
-	if places := len(sh.places); 32*(sh.n+1) <= 31*places+31 {
+	if roomy(sh.n, len(sh.tags)) {
 		if i, ok = s.room(sh, within, l.tag()); ok {
 			return i, true
 		}

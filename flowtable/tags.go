@@ -156,9 +156,9 @@ func (t tags) carry(m move) {
 	t.set(m.from, 0)
 }
 
-// Numbers of buckets in a shard, of 29 bytes a place, that fill pages or size classes of
+// Numbers of buckets in a shard, of 28 bytes a place, that fill pages or size classes of
 // the allocator. Larger ones are a page larger each.
-var shardSteps = [...]int{1, 2, 4, 9, 18, 36, 64, 91, 128, 182, shardBuckets}
+var shardSteps = [...]int{1, 2, 4, 9, 18, 36, 64, shardBuckets / 2, shardBuckets}
 
 const (
 	shardBuckets = 256 // of a shard at full capacity
@@ -175,6 +175,17 @@ const (
 // mostBuckets is how many a shard of n may grow to. If one more finds no room with so
 // many, too many keys have the same two, which no other number would mend.
 func mostBuckets(n int) int { return min(2*(n+bucketPlaces), maxBuckets) }
+
+// roomy reports whether a shard with so many buckets takes one more than n. One that is
+// on its way to more does not become so full that the search for a place takes long; one
+// of a store that is at its capacity, or half of it, has to.
+func roomy(n, buckets int) bool {
+	places := buckets * bucketPlaces
+	if buckets < shardBuckets/2 && buckets > 1 {
+		return 8*(n+1) <= 7*places
+	}
+	return 32*(n+1) <= 31*places+31
+}
 
 // larger is the next number of buckets.
 func larger(buckets int) int {
