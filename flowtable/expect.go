@@ -63,30 +63,34 @@ func (s *BackupStore) Expect(k packet.FlowKey) {
 	s.expected.n++
 }
 
-// arrive begins to load the entries of what is expected, or the places where they would
-// be put.
+// arrive begins to load the entries of what is expected.
 func (s *BackupStore) arrive() {
 	for _, l := range s.expected.of[:s.expected.n] {
-		index, within := l.in(len(s.shards))
-		sh := &s.shards[index]
-		if len(sh.tags) == 0 {
-			continue
-		}
-		b, tag := sh.tags.first(within), l.tag()
-		m := matches(sh.tags[b], tag)
-		if m == 0 {
-			second := sh.tags.other(b, tag)
-			if m = matches(sh.tags[second], tag); m != 0 {
-				b = second
-			} else if m = matches(sh.tags[b], 0); m == 0 {
-				b = second
-			}
-		}
-		p := &sh.places[b*bucketPlaces+next(m|1<<63)]
-		touch((*uint64)(unsafe.Pointer(p)))
-		touch((*uint64)(unsafe.Add(unsafe.Pointer(p), placeBytes-4)))
+		s.expectPlace(l)
 	}
 	s.expected.n = 0
+}
+
+// expectPlace begins to load the entry with a locator, or the place where it would be put.
+func (s *BackupStore) expectPlace(l locator) {
+	index, within := l.in(len(s.shards))
+	sh := &s.shards[index]
+	if len(sh.tags) == 0 {
+		return
+	}
+	b, tag := sh.tags.first(within), l.tag()
+	m := matches(sh.tags[b], tag)
+	if m == 0 {
+		second := sh.tags.other(b, tag)
+		if m = matches(sh.tags[second], tag); m != 0 {
+			b = second
+		} else if m = matches(sh.tags[b], 0); m == 0 {
+			b = second
+		}
+	}
+	p := &sh.places[b*bucketPlaces+next(m|1<<63)]
+	touch((*uint64)(unsafe.Pointer(p)))
+	touch((*uint64)(unsafe.Add(unsafe.Pointer(p), placeBytes-4)))
 }
 
 // ExpectOther does the same for ByOther, but the entry.
@@ -106,15 +110,19 @@ func (s *BackupStore) ExpectOther(other packet.FlowKey) {
 	touch((*uint64)(unsafe.Pointer(&in.refs[b*bucketPlaces])))
 }
 
-// expectPairs begins to load the entries of a shard of the index.
+// expectPairs begins to load the entries that a shard of the index leads to: all tags
+// first, and then what they say is there.
 func (s *BackupStore) expectPairs(in *pairShard) {
 	for i, l := range in.refs {
-		if in.tags.at(uint32(i)) == 0 {
-			continue
-		}
-		index, within := l.in(len(s.shards))
-		if t := s.shards[index].tags; len(t) != 0 {
+		if in.tags.at(uint32(i)) != 0 {
+			index, within := l.in(len(s.shards))
+			t := s.shards[index].tags
 			touch(&t[t.first(within)])
+		}
+	}
+	for i, l := range in.refs {
+		if in.tags.at(uint32(i)) != 0 {
+			s.expectPlace(l)
 		}
 	}
 }
