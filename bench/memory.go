@@ -44,20 +44,17 @@ func entryBytes(entries int) ([]EntryResult, error) {
 	}, err
 }
 
-// translatedBackup is the role of a copy, or a stub, of a translated connection: an
-// entry with a second key beside it.
+// translatedBackup is the role of a copy, or a stub, of a connection whose source is
+// translated: an entry that has a second key as well.
 const translatedBackup = "backup, translated"
 
 // joinedBackup is the role of a copy that is the stub as well: it is found by both keys.
 const joinedBackup = "backup and stub in one"
 
 func backupBytes(role string, entries int, translated bool) (EntryResult, error) {
-	r := EntryResult{Role: role, Entries: entries, Slot: int(unsafe.Sizeof(flowtable.Backup{}))}
-	if translated {
-		r.Slot += pairBytes
-	}
+	r := EntryResult{Role: role, Entries: entries, Slot: flowtable.BackupBytes}
 	if role == joinedBackup {
-		r.Slot += refBytes
+		r.Slot += flowtable.PairBytes
 	}
 	seed, err := flowtable.NewSeed(rand.NewChaCha8([32]byte{1}))
 	if err != nil {
@@ -86,9 +83,3 @@ func backupBytes(role string, entries int, translated bool) (EntryResult, error)
 }
 
 var errNotJoined = errors.New("two entries have one second key")
-
-// pairBytes is what the other key of an entry takes: addresses and ports.
-const pairBytes = 12
-
-// refBytes is what finding it by that takes.
-const refBytes = 8

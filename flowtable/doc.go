@@ -15,6 +15,14 @@
 // displacement. It never loses a key and never evicts one: a table that is full
 // refuses the new flow (ErrFull) and counts the refusal.
 //
+// # Copies
+//
+// BackupStore keeps what other nodes own, in the memory of Go: 29 bytes an entry, found
+// by either direction of its key, and by a second key where it is joined. It too is made
+// of two-choice buckets of eight, in shards that grow one at a time, up to 0.93 full. It
+// never loses an entry, refuses when it is full, and has no pointers for the collector. What is
+// rare about an entry is kept beside it, never cut off. It belongs to one goroutine.
+//
 // # Who may do what
 //
 // One goroutine writes (the brain); every method of Table belongs to it. XDP

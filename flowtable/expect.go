@@ -41,30 +41,96 @@ func (t *Table) ExpectFlow(h1, tag uint32) {
 	}
 }
 
+// expected are searches that a store has been told of and that have not begun. Where their
+// entries are is in the tags, which are being loaded: so the entries follow when
+// somebody asks, or when there are more than it has room for.
+type expected struct {
+	of [16]locator
+	n  int
+}
+
 // Expect begins to load what a search for k will read.
 func (s *BackupStore) Expect(k packet.FlowKey) {
 	if s.n == 0 {
 		return
 	}
-	sh, at := s.locate(k)
-	if len(sh.places) == 0 {
+	key := tupleOf(&k)
+	l := locateEither(&s.seed, &key, k.Proto, k.Zone)
+	index, within := l.in(len(s.shards))
+	t := s.shards[index].tags
+	if len(t) == 0 {
 		return
 	}
-	at &= uint32(len(sh.places) - 1)
-	touch((*uint64)(unsafe.Pointer(&sh.tags[at&^7]))) // there are eight tags at least
-	touch((*uint64)(unsafe.Pointer(&sh.places[at])))
-	if sh.others != nil {
-		touch((*uint64)(unsafe.Pointer(&sh.others[at])))
+	b := t.first(within)
+	touch(&t[b])
+	touch(&t[t.other(b, l.tag())])
+	if s.expected.n == len(s.expected.of) {
+		s.arrive()
 	}
+	s.expected.of[s.expected.n] = l
+	s.expected.n++
 }
 
-// ExpectOther does the same for ByOther.
+// arrive begins to load the entries of what is expected.
+func (s *BackupStore) arrive() {
+	for _, l := range s.expected.of[:s.expected.n] {
+		s.expectPlace(l)
+	}
+	s.expected.n = 0
+}
+
+// expectPlace begins to load the entry with a locator, or the place where it would be put.
+func (s *BackupStore) expectPlace(l locator) {
+	index, within := l.in(len(s.shards))
+	sh := &s.shards[index]
+	if len(sh.tags) == 0 {
+		return
+	}
+	b, tag := sh.tags.first(within), l.tag()
+	m := matches(sh.tags[b], tag)
+	if m == 0 {
+		second := sh.tags.other(b, tag)
+		if m = matches(sh.tags[second], tag); m != 0 {
+			b = second
+		} else if m = matches(sh.tags[b], 0); m == 0 {
+			b = second
+		}
+	}
+	p := &sh.places[b*bucketPlaces+next(m|1<<63)]
+	touch((*uint64)(unsafe.Pointer(p)))
+	touch((*uint64)(unsafe.Add(unsafe.Pointer(p), placeBytes-4)))
+}
+
+// ExpectOther does the same for ByOther, but the entry.
 func (s *BackupStore) ExpectOther(other packet.FlowKey) {
 	if s.joined == 0 {
 		return
 	}
-	h, hash := hashKey(&s.seed, &other)
-	if p := s.pairs.shardOf(h); len(p.refs) != 0 {
-		touch((*uint64)(unsafe.Pointer(&p.refs[hash&uint32(len(p.refs)-1)])))
+	key := tupleOf(&other)
+	o := locate(&s.seed, &key, other.Proto, other.Zone)
+	in, within := s.pairs.of(o)
+	if len(in.tags) == 0 {
+		return
+	}
+	b := in.tags.first(within)
+	touch(&in.tags[b])
+	touch(&in.tags[in.tags.other(b, o.tag())])
+	touch((*uint64)(unsafe.Pointer(&in.refs[b*bucketPlaces])))
+}
+
+// expectPairs begins to load the entries that a shard of the index leads to: all tags
+// first, and then what they say is there.
+func (s *BackupStore) expectPairs(in *pairShard) {
+	for i, l := range in.refs {
+		if in.tags.at(uint32(i)) != 0 {
+			index, within := l.in(len(s.shards))
+			t := s.shards[index].tags
+			touch(&t[t.first(within)])
+		}
+	}
+	for i, l := range in.refs {
+		if in.tags.at(uint32(i)) != 0 {
+			s.expectPlace(l)
+		}
 	}
 }

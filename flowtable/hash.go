@@ -61,18 +61,31 @@ func hashKey(s *[10]uint64, k *packet.FlowKey) (h1, tag uint32) {
 	return h1, tag
 }
 
-// placeHash is the second hash of the canonical form of a key: where the search for it
-// begins in a shard of a BackupStore.
-func placeHash(s *[10]uint64, k *PackedKey) uint32 {
-	src, dst, sport, dport := k.Src, k.Dst, k.SrcPort, k.DstPort
-	if a, b := binary.BigEndian.Uint32(src[:]), binary.BigEndian.Uint32(dst[:]); a > b || a == b && sport > dport {
-		src, dst, sport, dport = dst, src, dport, sport
+// locate is the hash of a BackupStore, which XDP need not compute, of a key in its
+// direction: one multilinear sum, all bits of which are mixed then (the finalizer of
+// MurmurHash3). The connections of a cluster follow each other in addresses and ports, and
+// the shards and buckets of what is to be nearly full must differ by chance only.
+func locate(s *[10]uint64, k *tuple, proto, zone uint8) locator {
+	return mix(s, binary.BigEndian.Uint32(k.src[:]), binary.BigEndian.Uint32(k.dst[:]), k.srcPort, k.dstPort, proto, zone)
+}
+
+// locateEither is the same for both directions of a key: that of the canonical one
+// (packet.FlowKey.Canonical).
+func locateEither(s *[10]uint64, k *tuple, proto, zone uint8) locator {
+	src, dst, srcPort, dstPort := binary.BigEndian.Uint32(k.src[:]), binary.BigEndian.Uint32(k.dst[:]), k.srcPort, k.dstPort
+	if src > dst || src == dst && srcPort > dstPort {
+		src, dst, srcPort, dstPort = dst, src, dstPort, srcPort
 	}
-	w0 := uint64(binary.LittleEndian.Uint32(src[:]))
-	w1 := uint64(binary.LittleEndian.Uint32(dst[:]))
-	w2 := uint64(sport) | uint64(dport)<<16
-	w3 := uint64(k.Proto) | uint64(k.Zone)<<8
-	return max(uint32((s[5]+s[6]*w0+s[7]*w1+s[8]*w2+s[9]*w3)>>32), 1)
+	return mix(s, src, dst, srcPort, dstPort, proto, zone)
+}
+
+func mix(s *[10]uint64, src, dst uint32, srcPort, dstPort uint16, proto, zone uint8) locator {
+	h := s[0] + s[1]*uint64(src) + s[2]*uint64(dst) + s[3]*(uint64(srcPort)|uint64(dstPort)<<16) + s[4]*(uint64(proto)|uint64(zone)<<8)
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return locator(h>>32)&^0xff | locator(max(uint8(h>>24), 1))
 }
 
 // otherBucket returns the second choice of an entry in bucket b. It is its own

@@ -98,55 +98,55 @@ func (n *Node) ownedEntry(slot uint32, f *flowtable.FlowSlot, tick uint32) entry
 	return e
 }
 
-func (n *Node) copiedEntry(b *flowtable.Backup, tick uint32) entry {
-	first := b.Key.Unpack()
-	second, translated := n.copies.Other(first)
+func (n *Node) copiedEntry(b flowtable.Entry, tick uint32) entry {
+	first := b.Key().Unpack()
+	second, translated := b.Other()
 	if !translated {
 		second = first.Reverse()
 	}
 	e := newEntry(first, second)
-	n.enter(&e, b.In, b.Out)
+	n.enter(&e, b.In(), b.Out())
 	c := &e.conn
 	v, self := n.core.View()
 	switch director, _ := n.responsible(first, 0); {
 	case director != self:
 		c.Roles = "B"
-	case b.Flags&wire.ConnNoCopy != 0:
+	case b.Flags()&wire.ConnNoCopy != 0:
 		c.Roles = "D"
 	default:
 		c.Roles = "DB"
 	}
 	if n.stubs != nil && translated {
-		if s, ok := n.stubs.Get(second); n.copies.Joined(first) || ok && s.Flags&wire.ConnTomb == 0 {
+		if s, ok := n.stubs.Get(second); b.Joined() || ok && s.Flags()&wire.ConnTomb == 0 {
 			c.Roles += "S"
 		}
 	}
 	c.Owner = livingOwner(v, b)
-	c.State = tcpState(b.State)
-	c.Rule = n.ruleName(b.Rule)
-	c.Gen, c.Timeout, c.SequenceShift = b.Gen, int(b.Timeout), n.copies.SeqDelta(first)
-	c.IdleMS = ms(flowtable.Since(tick, b.Confirmed))
+	c.State = tcpState(b.State())
+	c.Rule = n.ruleName(b.Rule())
+	c.Gen, c.Timeout, c.SequenceShift = b.Gen(), int(b.Timeout()), b.SeqDelta()
+	c.IdleMS = ms(flowtable.Since(tick, b.Confirmed()))
 	return e
 }
 
 // stubEntry is of a stub, whose own key is the connection's second.
-func (n *Node) stubEntry(first packet.FlowKey, b *flowtable.Backup, tick uint32) entry {
-	e := newEntry(first, b.Key.Unpack())
+func (n *Node) stubEntry(first packet.FlowKey, b flowtable.Entry, tick uint32) entry {
+	e := newEntry(first, b.Key().Unpack())
 	v, _ := n.core.View()
 	c := &e.conn
 	c.Roles, c.Owner = "S", livingOwner(v, b)
-	c.Gen, c.Timeout = b.Gen, int(b.Timeout)
-	c.IdleMS = ms(flowtable.Since(tick, b.Confirmed))
+	c.Gen, c.Timeout = b.Gen(), int(b.Timeout())
+	c.IdleMS = ms(flowtable.Since(tick, b.Confirmed()))
 	return e
 }
 
 // livingOwner is who owns what a copy or a stub is of. That of an orphan, which
 // names its last owner, is to be decided.
-func livingOwner(v *wire.View, b *flowtable.Backup) string {
-	if b.Flags&wire.ConnOrphan != 0 {
+func livingOwner(v *wire.View, b flowtable.Entry) string {
+	if b.Flags()&wire.ConnOrphan != 0 {
 		return ""
 	}
-	return memberName(v, wire.NodeID(b.Owner))
+	return memberName(v, wire.NodeID(b.Owner()))
 }
 
 // forwardedEntry is of a forwarder, which knows one direction, as it comes.

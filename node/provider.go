@@ -281,6 +281,12 @@ func (n *Node) loopCounters() []api.Counter {
 	add("role", "reregistered", s.Reregister, "connections registered again after a change of view (FR12)")
 	add("role", "non_owner_packets", s.NonOwner, "packets in Go that met a node that does not own them")
 	add("role", "copies_full", s.CopiesFull, "director or backup entries that found no room")
+	_, unshared := n.copies.Beside()
+	if n.stubs != nil {
+		_, more := n.stubs.Beside()
+		unshared += more
+	}
+	add("role", "copies_unshared", unshared, "copies and stubs that took 32 bytes more because too many combinations of rule, interfaces, timeout and state are in use")
 	add("role", "delegations_lent", s.Lent, "delegations granted to nodes where packets of owned connections enter")
 	add("role", "delegations_lent_full", s.LentFull, "delegations refused because limits.delegations of them were lent")
 	add("role", "delegations_taken", s.Taken, "delegations that owners have granted to this node")

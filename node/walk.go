@@ -91,7 +91,7 @@ func (w *tableWalk) batch() (more bool) {
 			return true
 		})
 	case walkCopies:
-		w.cursor = n.copies.Scan(w.cursor, visitBatch, func(b *flowtable.Backup) bool {
+		w.cursor = n.copies.Scan(w.cursor, visitBatch, func(b flowtable.Entry) bool {
 			w.one = n.copiedEntry(b, w.now)
 			w.take(&w.one)
 			return true
@@ -115,9 +115,9 @@ func (w *tableWalk) batch() (more bool) {
 
 // stub takes a stub, unless the connection's copy, which says more, is here too.
 // A tomb keeps the key of what has ended in use: it is nothing to show.
-func (w *tableWalk) stub(b *flowtable.Backup) bool {
-	first, ok := w.n.stubs.Other(b.Key.Unpack())
-	if !ok || b.Flags&wire.ConnTomb != 0 {
+func (w *tableWalk) stub(b flowtable.Entry) bool {
+	first, ok := b.Other()
+	if !ok || b.Flags()&wire.ConnTomb != 0 {
 		return true
 	}
 	if _, copied := w.n.copies.Get(first); !copied {

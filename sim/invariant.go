@@ -212,9 +212,9 @@ func (k *checker) goodCopy(o *node, c *conn) bool {
 	if !copied {
 		return false
 	}
-	orphan := e.Flags&wire.ConnOrphan != 0
+	orphan := e.Flags()&wire.ConnOrphan != 0
 	for _, owner := range k.w.nodes {
-		if owner.running() && owner.self == wire.NodeID(e.Owner) && e.Owner != 0 && (!orphan || sameLife(owner.view, e)) {
+		if owner.running() && owner.self == wire.NodeID(e.Owner()) && e.Owner() != 0 && (!orphan || sameLife(owner.view, e)) {
 			ref := owner.table.Lookup(c.key)
 			if ref == 0 || ref.IsForward() {
 				return false
@@ -224,7 +224,7 @@ func (k *checker) goodCopy(o *node, c *conn) bool {
 	// A copy that belongs elsewhere is on its way out: who has it as well may
 	// die while this one goes.
 	order := o.core.Owner().Order()
-	return order == nil || orphan || order.Backup(c.key, wire.NodeID(e.Owner)) == o.self
+	return order == nil || orphan || order.Backup(c.key, wire.NodeID(e.Owner())) == o.self
 }
 
 func (k *checker) excuse(c *conn, why string) {
@@ -235,12 +235,12 @@ func (k *checker) excuse(c *conn, why string) {
 
 // sameLife reports whether the owner that a copy names is in a view, in the life
 // that the copy is of.
-func sameLife(v *wire.View, e *flowtable.Backup) bool {
+func sameLife(v *wire.View, e flowtable.Entry) bool {
 	if v == nil {
 		return false
 	}
-	m := v.Member(wire.NodeID(e.Owner))
-	return m != nil && m.Incarnation.Tag() == e.Incarnation
+	m := v.Member(wire.NodeID(e.Owner()))
+	return m != nil && m.Incarnation.Tag() == e.Incarnation()
 }
 
 // settled holds a while after the last fault: one view, and every connection
@@ -259,8 +259,8 @@ func (k *checker) settled() {
 	for _, c := range w.conns {
 		var owner *node
 		for _, n := range w.nodes {
-			if e, copied := n.copies.Get(c.key); copied && e.Flags&wire.ConnOrphan != 0 && sameLife(v, e) {
-				w.fail("NT4: node %d keeps an orphan of connection %d, whose last owner, id %d, is back and has registered", n.index+1, c.id, e.Owner)
+			if e, copied := n.copies.Get(c.key); copied && e.Flags()&wire.ConnOrphan != 0 && sameLife(v, e) {
+				w.fail("NT4: node %d keeps an orphan of connection %d, whose last owner, id %d, is back and has registered", n.index+1, c.id, e.Owner())
 			}
 			if ref := n.table.Lookup(c.key); ref != 0 && !ref.IsForward() {
 				if owner != nil {
@@ -287,8 +287,8 @@ func (k *checker) settled() {
 			switch e, copied := n.copies.Get(c.key); {
 			case n.self == holder && !copied:
 				w.fail("FR12: connection %d of node %d has no copy at node %d", c.id, owner.index+1, n.index+1)
-			case n.self == holder && (e.Owner != uint8(owner.self) || e.Gen != f.Gen):
-				w.fail("FR12: connection %d of node %d, generation %d: the copy at node %d names owner id %d, generation %d", c.id, owner.index+1, f.Gen, n.index+1, e.Owner, e.Gen)
+			case n.self == holder && (e.Owner() != uint8(owner.self) || e.Gen() != f.Gen):
+				w.fail("FR12: connection %d of node %d, generation %d: the copy at node %d names owner id %d, generation %d", c.id, owner.index+1, f.Gen, n.index+1, e.Owner(), e.Gen())
 			case n.self != holder && copied:
 				w.fail("FR3: node %d keeps a copy of connection %d of node %d, which belongs to another", n.index+1, c.id, owner.index+1)
 			}

@@ -141,9 +141,9 @@ func (w *World) thawed(n *node, unit int) {
 			}
 			return true
 		})
-		m.copies.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
-			k0 := e.Key.Unpack()
-			if k1, ok := m.copies.Other(k0); ok && !sameLife(n.view, e) && unknown(k1) {
+		m.copies.Scan(0, int(^uint(0)>>1), func(e flowtable.Entry) bool {
+			k0 := e.Key().Unpack()
+			if k1, ok := e.Other(); ok && !sameLife(n.view, e) && unknown(k1) {
 				w.fail("NT4: node %d thaws unit %d, and does not know of %v, of which node %d has a dead owner's copy: %s", n.index+1, unit, k1, m.index+1, w.nameOf(k0))
 			}
 			return true

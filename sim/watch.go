@@ -48,7 +48,7 @@ func (w *World) roles(k packet.FlowKey) string {
 			}
 		}
 		if e, ok := n.copies.Get(k); ok {
-			fmt.Fprintf(&b, " %d:copy(of %d gen %d, %v, numbers +%d)", n.index+1, e.Owner, e.Gen, flowtable.TCPState(e.State), n.copies.SeqDelta(k))
+			fmt.Fprintf(&b, " %d:copy(of %d gen %d, %v, numbers +%d)", n.index+1, e.Owner(), e.Gen(), flowtable.TCPState(e.State()), e.SeqDelta())
 		}
 	}
 	return b.String()

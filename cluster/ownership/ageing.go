@@ -183,19 +183,19 @@ func (c *Core) claimAgain(slot uint32, f *flowtable.FlowSlot) {
 		return
 	}
 	if e, known := c.copyOf(k); known {
-		owner, live := wire.NodeID(e.Owner), c.ownerLives(e)
-		if live && owner != c.self && e.Gen >= conn.Gen {
-			c.surrender(c.table.Lookup(conn.Key), owner, e.Gen)
+		owner, live := wire.NodeID(e.Owner()), c.ownerLives(e)
+		if live && owner != c.self && e.Gen() >= conn.Gen {
+			c.surrender(c.table.Lookup(conn.Key), owner, e.Gen())
 			return
 		}
-		if !live && e.Flags&wire.ConnNoCopy == 0 && !begunAnew(&conn, e) {
+		if !live && e.Flags()&wire.ConnNoCopy == 0 && !begunAnew(&conn, e) {
 			// Its owner has died: go on with that, and with its translation.
 			adopted := c.connOfCopy(e)
-			adopted.Gen = max(conn.Gen, e.Gen+1)
+			adopted.Gen = max(conn.Gen, e.Gen()+1)
 			c.onGrant(c.self, adopted, true)
 			return
 		}
-		conn.Gen = max(conn.Gen, e.Gen+1)
+		conn.Gen = max(conn.Gen, e.Gen()+1)
 	}
 	c.onGrant(c.self, conn, false)
 }
@@ -254,9 +254,9 @@ func (c *Core) scanCopies(from uint32, n int) (next uint32) { return c.dir.Scan(
 // belongs reports whether a copy or a stub, kept where the order of k says, is
 // to stay. One whose owner has
 // died becomes an orphan.
-func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
+func (c *Core) belongs(e flowtable.Entry, k packet.FlowKey) bool {
 	now := c.tick()
-	if owner := wire.NodeID(e.Owner); c.ownerLives(e) {
+	if owner := wire.NodeID(e.Owner()); c.ownerLives(e) {
 		if c.handedOver() && c.unconfirmed(e) {
 			return false
 		}
@@ -266,23 +266,24 @@ func (c *Core) belongs(e *flowtable.Backup, k packet.FlowKey) bool {
 		return false
 	}
 	if !isOrphan(e) {
-		e.Flags, e.Confirmed = e.Flags|wire.ConnOrphan, now // its time starts now
+		e.SetFlags(e.Flags() | wire.ConnOrphan)
+		e.SetConfirmed(now) // its time starts now
 	}
 	if c.handedOver() && c.director(k) != c.self {
 		return false
 	}
-	return uint32(flowtable.Since(now, e.Confirmed)) < flowtable.Ticks(uint32(c.orphanTime(e)))
+	return uint32(flowtable.Since(now, e.Confirmed())) < flowtable.Ticks(uint32(c.orphanTime(e)))
 }
 
 // orphanTime is how long an orphan is kept. A copy says "handshake" of what has been
 // established since: its owner died, or was fenced, before it could tell. So that has
 // the longer transitory time (four minutes, RFC 5382, REQ-5), within which TCP tries
 // again, and not the short one of a handshake that its owner watches.
-func (c *Core) orphanTime(e *flowtable.Backup) uint16 {
-	if e.Key.Unpack().Proto == packet.ProtoTCP && e.Timeout == c.cfg.Timeouts.TCPSyn {
-		return max(e.Timeout, c.cfg.Timeouts.TCPHalfClosed)
+func (c *Core) orphanTime(e flowtable.Entry) uint16 {
+	if e.Key().Unpack().Proto == packet.ProtoTCP && e.Timeout() == c.cfg.Timeouts.TCPSyn {
+		return max(e.Timeout(), c.cfg.Timeouts.TCPHalfClosed)
 	}
-	return e.Timeout
+	return e.Timeout()
 }
 
 // void reports whether a copy, or a stub, is of a connection that had ended when
@@ -290,15 +291,15 @@ func (c *Core) orphanTime(e *flowtable.Backup) uint16 {
 // confirm it. It is swept a while later (belongs); until then, and should the
 // owner die, it is not what anybody goes on from (NT4). Of a copy that belonged
 // elsewhere nothing can be said: it may be the last one.
-func (c *Core) void(e *flowtable.Backup, k packet.FlowKey) bool {
-	s, owner := &c.sync, wire.NodeID(e.Owner)
+func (c *Core) void(e flowtable.Entry, k packet.FlowKey) bool {
+	s, owner := &c.sync, wire.NodeID(e.Owner())
 	round := s.swept[owner]
-	if round.order == nil || round.life != e.Incarnation {
+	if round.order == nil || round.life != e.Incarnation() {
 		return false
 	}
 	// An orphan is from a view that its last owner was not in: any round of the
 	// present one comes after that, whenever the orphan came here.
-	back := isOrphan(e) && round.order == c.order && c.alive(owner, e.Incarnation) && !c.crossing(e)
+	back := isOrphan(e) && round.order == c.order && c.alive(owner, e.Incarnation()) && !c.crossing(e)
 	if !back && !c.unconfirmed(e) {
 		return false
 	}
@@ -311,26 +312,26 @@ func (c *Core) void(e *flowtable.Backup, k packet.FlowKey) bool {
 // unconfirmed reports whether its owner's last full round has passed a copy over.
 // The round knows nothing of a grant that crossed it: the owner confirms that when
 // it arrives, which may be as late as a packet waits for it.
-func (c *Core) unconfirmed(e *flowtable.Backup) bool {
-	sweep := c.sync.sweep[e.Owner]
-	if sweep == 0 || flowtable.Since(e.Confirmed, sweep) >= 0 {
+func (c *Core) unconfirmed(e flowtable.Entry) bool {
+	sweep := c.sync.sweep[e.Owner()]
+	if sweep == 0 || flowtable.Since(e.Confirmed(), sweep) >= 0 {
 		return false
 	}
 	return !c.crossing(e)
 }
 
 // crossing reports whether a grant of what a copy is of may still be on its way.
-func (c *Core) crossing(e *flowtable.Backup) bool {
+func (c *Core) crossing(e flowtable.Entry) bool {
 	wait := int32(flowtable.TickOf(int64(c.cfg.AnswerTimeout + c.cfg.ParkTime)))
-	return e.Flags&wire.ConnGranted != 0 && flowtable.Since(c.tick(), e.Confirmed) <= wait
+	return e.Flags()&wire.ConnGranted != 0 && flowtable.Since(c.tick(), e.Confirmed()) <= wait
 }
 
 // copyOf returns the copy of a connection, of which k is the canonical key.
-func (c *Core) copyOf(k packet.FlowKey) (*flowtable.Backup, bool) {
+func (c *Core) copyOf(k packet.FlowKey) (flowtable.Entry, bool) {
 	e, known := c.dir.Get(k)
 	if known && c.void(e, k) {
 		c.forgetCopy(k)
-		return nil, false
+		return flowtable.Entry{}, false
 	}
 	return e, known
 }

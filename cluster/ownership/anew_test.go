@@ -24,7 +24,7 @@ func endedBeyondACut(t *testing.T, c *cluster) (k, was packet.FlowKey) {
 	c.at(1, tcp(was, SYN|ACK))
 	c.at(1, tcp(k, ACK))
 	c.run(1500 * ms)
-	if e, ok := c.nodes[3].copies.Get(k); !ok || e.State != uint8(flowtable.TCPEstablished) {
+	if e, ok := c.nodes[3].copies.Get(k); !ok || e.State() != uint8(flowtable.TCPEstablished) {
 		t.Fatalf("copy at the director: %+v, %v, want an established connection's", e, ok)
 	}
 	c.apply(2, 2, 1, 2)
@@ -73,11 +73,10 @@ func TestNT4_ALivingOwnerKeepsItsTranslationFromWhatEndedBeyondACut(t *testing.T
 		if now == was {
 			t.Fatal("the second connection has the first one's translation: nothing is tested")
 		}
-		e, ok := c.nodes[3].copies.Get(k)
-		if !ok {
+		if _, ok := c.nodes[3].copies.Get(k); !ok {
 			t.Fatal("node 3 has forgotten the first connection: nothing is tested")
 		}
-		e.Gen += later // somebody there had taken it over, and died
+		rewrite(t, c.nodes[3].copies, k, func(b *flowtable.Backup) { b.Gen += later }) // somebody there had taken it over, and died
 		c.apply(4, 3, 1, 2, 3)
 		c.run(5000 * ms)
 		f := c.flow(c.oneOwner(k), k)

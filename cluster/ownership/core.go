@@ -204,10 +204,10 @@ type Core struct {
 
 	images bool // it may know both a connection and its image: see mirror.go
 
-	ageCopyFn    func(*flowtable.Backup) bool // made once, like the others
+	ageCopyFn    func(flowtable.Entry) bool // made once, like the others
 	ageFlowFn    func(uint32, *flowtable.FlowSlot) bool
 	ageForwardFn func(uint32, *flowtable.ForwardSlot) bool
-	ageStubFn    func(*flowtable.Backup) bool
+	ageStubFn    func(flowtable.Entry) bool
 }
 
 // scratch keeps outgoing messages off the heap: Send reads them at once.

@@ -104,13 +104,13 @@ func TestFR5_CopiesKnowTheDelta(t *testing.T) {
 				k, _ := f.Key[0].Canonical()
 				holder := n.core.backup(k, id)
 				e, known := c.nodes[holder].copies.Get(k)
-				if !known || wire.NodeID(e.Owner) != id {
+				if !known || wire.NodeID(e.Owner()) != id {
 					t.Errorf("seed %d: %v of %d: copy at %d: %v", seed, k, id, holder, known)
 					return true
 				}
 				checked++
-				if d := c.nodes[holder].copies.SeqDelta(k); d != f.SeqDelta || e.Gen != f.Gen {
-					t.Errorf("seed %d: %v of %d: delta %d gen %d, copy at %d says %d %d", seed, k, id, f.SeqDelta, f.Gen, holder, d, e.Gen)
+				if d := deltaOf(c.nodes[holder].copies, k); d != f.SeqDelta || e.Gen() != f.Gen {
+					t.Errorf("seed %d: %v of %d: delta %d gen %d, copy at %d says %d %d", seed, k, id, f.SeqDelta, f.Gen, holder, d, e.Gen())
 				}
 				return true
 			})

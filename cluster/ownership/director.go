@@ -64,50 +64,50 @@ func (c *Core) onClaim(from wire.NodeID, conn wire.Conn, reregister bool, serial
 		}
 	case c.isOwner(e, from):
 		switch {
-		case conn.Gen >= e.Gen:
+		case conn.Gen >= e.Gen():
 		case !reregister && begunAnew(&conn, e):
-			conn.Gen = e.Gen + 1
+			conn.Gen = e.Gen() + 1
 		default:
 			conn = c.connOfCopy(e) // it was granted before and lost the answer
 			c.keepGranted(from, &conn)
 			c.grant(from, conn, true)
 			return
 		}
-	case c.ownerLives(e) && !reregister && conn.Gen == e.Gen && !c.confirmed(e) && c.sync.waiting != 0:
+	case c.ownerLives(e) && !reregister && conn.Gen == e.Gen() && !c.confirmed(e) && c.sync.waiting != 0:
 		// Its owner may have given it up meanwhile, to this very claimant even, whose
 		// claim is from before that. Told to give way, it would leave nobody.
 		conn.Bound = bound
 		c.park(k, ask{from: from, claim: true, conn: conn})
 		return
 	case c.ownerLives(e):
-		old := wire.NodeID(e.Owner)
+		old := wire.NodeID(e.Owner())
 		kept := c.connOfCopy(e)
-		lesser := conn.Gen < e.Gen && !(reregister && !c.confirmed(e) && c.another(&conn, e))
-		if !c.surer(&conn, &kept) && (lesser || conn.Gen == e.Gen && (!reregister || c.confirmed(e))) {
-			c.redirect(from, conn.Key, old, e.Gen)
+		lesser := conn.Gen < e.Gen() && !(reregister && !c.confirmed(e) && c.another(&conn, e))
+		if !c.surer(&conn, &kept) && (lesser || conn.Gen == e.Gen() && (!reregister || c.confirmed(e))) {
+			c.redirect(from, conn.Key, old, e.Gen())
 			return
 		}
-		if conn.Gen <= e.Gen {
+		if conn.Gen <= e.Gen() {
 			// An earlier answer may have told the claimant the opposite: a new
 			// generation overrules it, for both.
-			conn.Gen = e.Gen + 1
+			conn.Gen = e.Gen() + 1
 			c.keepGranted(from, &conn)
 			c.grant(from, conn, true)
 		}
 		c.redirect(old, conn.Key, from, conn.Gen)
-	case e.Flags&wire.ConnNoCopy != 0:
-		conn.Gen = max(conn.Gen, e.Gen+1)
+	case e.Flags()&wire.ConnNoCopy != 0:
+		conn.Gen = max(conn.Gen, e.Gen()+1)
 	case !reregister && c.leftover(k, e):
 		conn.Bound = bound
 		c.park(k, ask{from: from, claim: true, conn: conn})
 		return
 	case !reregister && begunAnew(&conn, e):
-		conn.Gen = max(conn.Gen, e.Gen+1)
+		conn.Gen = max(conn.Gen, e.Gen()+1)
 	case !reregister:
 		c.adopt(from, e)
 		c.unpark(k)
 		return
-	case conn.Gen < e.Gen:
+	case conn.Gen < e.Gen():
 		c.outlive(from, conn, e)
 		c.unpark(k)
 		return
@@ -141,8 +141,8 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 	e, known := c.copyOf(k)
 	live := known && c.ownerLives(e)
 	if c.director(k) != c.self {
-		if live && wire.NodeID(e.Owner) != from {
-			c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
+		if live && wire.NodeID(e.Owner()) != from {
+			c.answer(from, key, wire.NodeID(e.Owner()), e.Gen())
 		} else {
 			c.answer(from, key, wire.OwnerRetry, 0)
 		}
@@ -161,10 +161,10 @@ func (c *Core) onQuery(from wire.NodeID, key packet.FlowKey) {
 		if key.Dst == (packet.Addr{}) {
 			// A connection that another node owns, made through this mapping, keeps it.
 			c.msg.query = wire.Query{Key: key}
-			c.send(wire.NodeID(e.Owner), &c.msg.query)
+			c.send(wire.NodeID(e.Owner()), &c.msg.query)
 		}
-		c.answer(from, key, wire.NodeID(e.Owner), e.Gen)
-	case e.Flags&wire.ConnNoCopy != 0:
+		c.answer(from, key, wire.NodeID(e.Owner()), e.Gen())
+	case e.Flags()&wire.ConnNoCopy != 0:
 		c.answer(from, key, 0, 0)
 	case c.leftover(k, e):
 		c.park(k, ask{from: from, conn: wire.Conn{Key: key}})
@@ -234,7 +234,7 @@ func (c *Core) updated(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 	}
 	c.remember(from, conn, last)
 	if e, known := c.dir.Get(k); asked && known {
-		c.tellKept(from, conn.Key, e, e.State)
+		c.tellKept(from, conn.Key, e, e.State())
 	}
 	c.unpark(k)
 }
@@ -249,38 +249,38 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 		c.storeFor(from, &conn, last)
 		return
 	}
-	old := wire.NodeID(e.Owner)
+	old := wire.NodeID(e.Owner())
 	live := c.ownerLives(e)
 	rival := live && old != from
 	switch {
-	case conn.Gen > e.Gen && from == nobody && live && c.another(&conn, e):
+	case conn.Gen > e.Gen() && from == nobody && live && c.another(&conn, e):
 		living := c.connOfCopy(e)
 		living.Gen = conn.Gen + 1
 		c.keep(old, &living)
 		c.grant(old, living, true)
-	case conn.Gen > e.Gen && from == nobody && live:
+	case conn.Gen > e.Gen() && from == nobody && live:
 		// Two sides of a partition went on with it, and the owner on the side
 		// that was ahead is dead: the living one goes on in its place.
 		conn.Gen++
 		c.keepGranted(old, &conn)
 		c.grant(old, conn, true)
-	case conn.Gen > e.Gen:
+	case conn.Gen > e.Gen():
 		c.storeFor(from, &conn, last)
 		if rival {
 			c.redirect(old, conn.Key, from, conn.Gen)
 		}
-	case conn.Gen == e.Gen && from == nobody:
+	case conn.Gen == e.Gen() && from == nobody:
 		c.alsoOf(e, last)
-	case conn.Gen == e.Gen:
+	case conn.Gen == e.Gen():
 		if !rival || from == c.director(k) {
 			c.store(from, &conn)
 		}
 	case from == nobody:
-	case rival && from == c.director(k) && e.Flags&wire.ConnGranted != 0 && !c.another(&conn, e):
+	case rival && from == c.director(k) && e.Flags()&wire.ConnGranted != 0 && !c.another(&conn, e):
 		// Its owner has not said since that it has heard of the grant.
 		c.grantAgain(old, e) // it claims it from the director then, which owns it until it does
 	case rival:
-		c.redirect(from, conn.Key, old, e.Gen)
+		c.redirect(from, conn.Key, old, e.Gen())
 	case live:
 		c.grantAgain(from, e) // it has not heard of that yet
 	default:
@@ -291,7 +291,7 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 // onClose forgets what the sender owned.
 func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
 	k, _ := key.Canonical()
-	if e, known := c.dir.Get(k); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
+	if e, known := c.dir.Get(k); known && wire.NodeID(e.Owner()) == from && e.Gen() <= gen {
 		c.forgetCopy(k)
 	}
 	c.closeStub(from, key, gen)
@@ -299,7 +299,7 @@ func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
 
 // adopt hands a dead owner's connection to the asker, once: the entry names
 // the new owner and generation before the grant leaves.
-func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
+func (c *Core) adopt(to wire.NodeID, e flowtable.Entry) {
 	conn := c.connOfCopy(e)
 	conn.Gen++
 	c.keepGranted(to, &conn)
@@ -308,12 +308,12 @@ func (c *Core) adopt(to wire.NodeID, e *flowtable.Backup) {
 
 // outlive lets a living owner go on that was overruled by one that has died
 // since, or whose connection has ended where nobody here heard of it.
-func (c *Core) outlive(from wire.NodeID, conn wire.Conn, e *flowtable.Backup) {
+func (c *Core) outlive(from wire.NodeID, conn wire.Conn, e flowtable.Entry) {
 	if !c.another(&conn, e) {
 		c.adopt(from, e)
 		return
 	}
-	conn.Gen = e.Gen + 1
+	conn.Gen = e.Gen() + 1
 	c.keepGranted(from, &conn)
 	c.grant(from, conn, true)
 }
@@ -326,13 +326,13 @@ func (c *Core) outlive(from wire.NodeID, conn wire.Conn, e *flowtable.Backup) {
 // begunAnew reports whether a claim is for a new connection, although there is a
 // copy of one with the same key: it begins with a SYN, and the handshake of the
 // other was over, so this is no repetition of it.
-func begunAnew(conn *wire.Conn, e *flowtable.Backup) bool {
-	return conn.State == uint8(flowtable.TCPSynSent) && e.State >= uint8(flowtable.TCPEstablished)
+func begunAnew(conn *wire.Conn, e flowtable.Entry) bool {
+	return conn.State == uint8(flowtable.TCPSynSent) && e.State() >= uint8(flowtable.TCPEstablished)
 }
 
 // another reports whether a copy is of another connection with the same key: a
 // connection that is handed over keeps its translation and its sequence numbers.
-func (c *Core) another(conn *wire.Conn, e *flowtable.Backup) bool {
+func (c *Core) another(conn *wire.Conn, e flowtable.Entry) bool {
 	copied := c.connOfCopy(e)
 	return conn.ReplyKey() != copied.ReplyKey() || conn.SeqDelta != copied.SeqDelta
 }
@@ -341,8 +341,8 @@ func (c *Core) another(conn *wire.Conn, e *flowtable.Backup) bool {
 // from another holder while owners still re-register: one of them may have
 // adopted the connection meanwhile. A copy is not left over when its place was
 // here for the owner that it names: nobody else could have.
-func (c *Core) leftover(k packet.FlowKey, e *flowtable.Backup) bool {
-	owner := wire.NodeID(e.Owner)
+func (c *Core) leftover(k packet.FlowKey, e flowtable.Entry) bool {
+	owner := wire.NodeID(e.Owner())
 	if c.complete(k) {
 		return false
 	}
@@ -367,7 +367,7 @@ func (c *Core) keepGranted(owner wire.NodeID, conn *wire.Conn) {
 	c.keep(owner, conn)
 	k, _ := conn.Key.Canonical()
 	if e, known := c.dir.Get(k); known && owner != c.self {
-		e.Flags |= wire.ConnGranted
+		e.SetFlags(e.Flags() | wire.ConnGranted)
 	}
 }
 
@@ -414,14 +414,14 @@ func (c *Core) confirmedNow(owner wire.NodeID) uint32 {
 }
 
 // connOfCopy is the connection of a copy as it travels.
-func (c *Core) connOfCopy(e *flowtable.Backup) wire.Conn {
+func (c *Core) connOfCopy(e flowtable.Entry) wire.Conn {
 	conn := wire.Conn{
-		Key: e.Key.Unpack(), Gen: e.Gen, In: e.In, Out: e.Out,
-		State: e.State, Flags: e.Flags &^ (wire.ConnGranted | wire.ConnOrphan), Rule: e.Rule, Timeout: e.Timeout,
-		SeqDelta: c.dir.SeqDelta(e.Key.Unpack()),
+		Key: e.Key().Unpack(), Gen: e.Gen(), In: e.In(), Out: e.Out(),
+		State: e.State(), Flags: e.Flags() &^ (wire.ConnGranted | wire.ConnOrphan), Rule: e.Rule(), Timeout: e.Timeout(),
+		SeqDelta: e.SeqDelta(),
 	}
 	if c.cfg.NAT != nil {
-		conn.Reply, _ = c.dir.Other(conn.Key)
+		conn.Reply, _ = e.Other()
 	}
 	return conn
 }
@@ -429,12 +429,12 @@ func (c *Core) connOfCopy(e *flowtable.Backup) wire.Conn {
 // confirmed reports whether the owner of an entry has said in this view that
 // it owns it. An older entry may be of an owner that lost the connection while
 // this node was on the other side of a partition.
-func (c *Core) confirmed(e *flowtable.Backup) bool {
-	return flowtable.Since(e.Confirmed, c.sync.viewAt) > 0
+func (c *Core) confirmed(e flowtable.Entry) bool {
+	return flowtable.Since(e.Confirmed(), c.sync.viewAt) > 0
 }
 
-func (c *Core) isOwner(e *flowtable.Backup, id wire.NodeID) bool {
-	return wire.NodeID(e.Owner) == id && c.ownerLives(e)
+func (c *Core) isOwner(e flowtable.Entry, id wire.NodeID) bool {
+	return wire.NodeID(e.Owner()) == id && c.ownerLives(e)
 }
 
 func (c *Core) grant(to wire.NodeID, conn wire.Conn, adopted bool) {
@@ -446,8 +446,9 @@ func (c *Core) grant(to wire.NodeID, conn wire.Conn, adopted bool) {
 }
 
 // grantAgain repeats the grant of a copy to its owner, which has not heard of it.
-func (c *Core) grantAgain(to wire.NodeID, e *flowtable.Backup) {
-	e.Flags, e.Confirmed = e.Flags|wire.ConnGranted, c.confirmedNow(to)
+func (c *Core) grantAgain(to wire.NodeID, e flowtable.Entry) {
+	e.SetFlags(e.Flags() | wire.ConnGranted)
+	e.SetConfirmed(c.confirmedNow(to))
 	c.grant(to, c.connOfCopy(e), true)
 }
 

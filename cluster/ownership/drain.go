@@ -179,7 +179,7 @@ func (c *Core) onYours(from wire.NodeID, conn wire.Conn) {
 		return
 	}
 	e, known := c.copyOf(k)
-	if known && (e.Gen > conn.Gen || c.ownerLives(e) && wire.NodeID(e.Owner) != from) {
+	if known && (e.Gen() > conn.Gen || c.ownerLives(e) && wire.NodeID(e.Owner()) != from) {
 		return
 	}
 	conn.Gen++

@@ -129,14 +129,14 @@ func TestEL10_ADrainingNodeGivesEverythingAway(t *testing.T) {
 						t.Fatalf("state %v", flowtable.TCPState(f.State))
 					}
 					holder := c.nodes[owner].core.backup(k, owner)
-					if e, ok := c.nodes[holder].copies.Get(k); !ok || wire.NodeID(e.Owner) != owner || e.Gen != f.Gen {
+					if e, ok := c.nodes[holder].copies.Get(k); !ok || wire.NodeID(e.Owner()) != owner || e.Gen() != f.Gen {
 						t.Fatalf("connection %d of node %d: copy at node %d: %v %+v", i, owner, holder, ok, e)
 					}
 					if !nat {
 						continue
 					}
 					holder = c.nodes[owner].core.backup(replies[i], owner)
-					if e, ok := c.nodes[holder].core.stub(replies[i]); !ok || wire.NodeID(e.Owner) != owner || e.Gen != f.Gen {
+					if e, ok := c.nodes[holder].core.stub(replies[i]); !ok || wire.NodeID(e.Owner()) != owner || e.Gen() != f.Gen {
 						t.Fatalf("connection %d of node %d: stub at node %d: %v %+v", i, owner, holder, ok, e)
 					}
 				}

@@ -50,8 +50,8 @@ func (e *Exposure) moves() (n int) {
 func (c *cluster) heldCopies(at, owner wire.NodeID) (n int) {
 	s := c.nodes[at].copies
 	for from := uint32(0); ; {
-		from = s.Scan(from, 1<<20, func(e *flowtable.Backup) bool {
-			if wire.NodeID(e.Owner) == owner {
+		from = s.Scan(from, 1<<20, func(e flowtable.Entry) bool {
+			if wire.NodeID(e.Owner()) == owner {
 				n++
 			}
 			return true
@@ -310,8 +310,8 @@ func TestMG9_ThePredictionIsWhatHappens(t *testing.T) {
 // stateAt counts the copies at a node from which somebody can go on with what node
 // 1 owns.
 func (c *cluster) stateAt(id wire.NodeID) (n int) {
-	c.nodes[id].copies.Scan(0, 1<<20, func(e *flowtable.Backup) bool {
-		if wire.NodeID(e.Owner) == 1 && e.Flags&wire.ConnNoCopy == 0 {
+	c.nodes[id].copies.Scan(0, 1<<20, func(e flowtable.Entry) bool {
+		if wire.NodeID(e.Owner()) == 1 && e.Flags()&wire.ConnNoCopy == 0 {
 			n++
 		}
 		return true
@@ -321,8 +321,8 @@ func (c *cluster) stateAt(id wire.NodeID) (n int) {
 
 // heldAt1 counts the same at node 1 of what the others own.
 func (c *cluster) heldAt1() (n int) {
-	c.nodes[1].copies.Scan(0, 1<<20, func(e *flowtable.Backup) bool {
-		if wire.NodeID(e.Owner) != 1 && e.Flags&wire.ConnNoCopy == 0 {
+	c.nodes[1].copies.Scan(0, 1<<20, func(e flowtable.Entry) bool {
+		if wire.NodeID(e.Owner()) != 1 && e.Flags()&wire.ConnNoCopy == 0 {
 			n++
 		}
 		return true

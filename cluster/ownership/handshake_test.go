@@ -17,7 +17,7 @@ func halfTold(t *testing.T) (c *cluster, k packet.FlowKey, left []wire.NodeID) {
 	c.at(1, tcp(k, SYN))
 	c.run(5 * ms)
 	c.at(1, tcp(k.Reverse(), SYN|ACK))
-	if e, ok := c.nodes[2].copies.Get(k); !ok || e.State != uint8(flowtable.TCPSynSent) {
+	if e, ok := c.nodes[2].copies.Get(k); !ok || e.State() != uint8(flowtable.TCPSynSent) {
 		t.Fatal("the copy is not of a connection that begins")
 	}
 	c.kill(1)
@@ -33,8 +33,8 @@ func adopted(t *testing.T, c *cluster, k packet.FlowKey) (state flowtable.TCPSta
 	by := c.nodes[c.oneOwner(k)]
 	f := by.table.Flow(by.table.Lookup(k).Slot())
 	for _, n := range c.nodes {
-		if e, ok := n.copies.Get(k); ok && !n.dead && e.Owner == uint8(by.id) {
-			copied = flowtable.TCPState(e.State)
+		if e, ok := n.copies.Get(k); ok && !n.dead && e.Owner() == uint8(by.id) {
+			copied = flowtable.TCPState(e.State())
 		}
 	}
 	return flowtable.TCPState(f.State), f.Timeout, copied

@@ -50,7 +50,7 @@ func (c *cluster) joinedAt(k, reply packet.FlowKey) (holder wire.NodeID) {
 		if !copied && !known {
 			continue
 		}
-		if !copied || e != s || holder != 0 || wire.NodeID(e.Owner) != owner || e.Gen != gen || n.stubs.Len() != 0 || n.fake.uses[reply] != 1 {
+		if !copied || e != s || holder != 0 || wire.NodeID(e.Owner()) != owner || e.Gen() != gen || n.stubs.Len() != 0 || n.fake.uses[reply] != 1 {
 			c.t.Fatalf("node %d has of %v: copy %v %+v, stub %v %+v, %d uses; node %d has a joined copy", id, k, copied, e, known, s, n.fake.uses[reply], holder)
 		}
 		holder = id
@@ -103,7 +103,7 @@ func TestNT4_FR3_OneEntryAndNoBindWhereOneNodeKeepsBoth(t *testing.T) {
 							t.Fatalf("%d closes", sent[wire.TypeClose])
 						}
 						c.run(5 * ms)
-						if e, known := c.nodes[holder].core.stub(reply); !known || e.Flags&wire.ConnTomb == 0 || c.nodes[holder].copies.Len() != 0 {
+						if e, known := c.nodes[holder].core.stub(reply); !known || e.Flags()&wire.ConnTomb == 0 || c.nodes[holder].copies.Len() != 0 {
 							t.Fatalf("after the close, node %d has a tomb: %v, and %d copies", holder, known, c.nodes[holder].copies.Len())
 						}
 						c.run(14_000 * ms)
@@ -153,9 +153,9 @@ func TestNT4_AJoinedCopyComesApartAndTogether(t *testing.T) {
 			}
 		} else {
 			apart++
-			e, _ := c.nodes[copied].copies.Get(k)
+			e, kept := c.nodes[copied].copies.Get(k)
 			s, known := c.nodes[bound].core.stub(reply)
-			if e == nil || !known || wire.NodeID(e.Owner) != owner || wire.NodeID(s.Owner) != owner || c.nodes[copied].copies.JoinedLen() != 0 {
+			if !kept || !known || wire.NodeID(e.Owner()) != owner || wire.NodeID(s.Owner()) != owner || c.nodes[copied].copies.JoinedLen() != 0 {
 				t.Fatalf("copy %+v at node %d, stub %+v at node %d, owner %d", e, copied, s, bound, owner)
 			}
 		}

@@ -166,11 +166,11 @@ func (c *Core) letGo(w *wait) {
 }
 
 // tellKept says to an owner that a copy with this state, or a stub (0), names it.
-func (c *Core) tellKept(to wire.NodeID, k packet.FlowKey, e *flowtable.Backup, state uint8) {
-	if wire.NodeID(e.Owner) != to {
+func (c *Core) tellKept(to wire.NodeID, k packet.FlowKey, e flowtable.Entry, state uint8) {
+	if wire.NodeID(e.Owner()) != to {
 		return
 	}
-	c.msg.kept = wire.Kept{Key: k, Gen: e.Gen, State: state}
+	c.msg.kept = wire.Kept{Key: k, Gen: e.Gen(), State: state}
 	c.send(to, &c.msg.kept)
 }
 

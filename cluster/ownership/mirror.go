@@ -61,10 +61,10 @@ func (c *Core) begunInside(key packet.FlowKey) (owner wire.NodeID, known bool) {
 		return c.self, f.Key[0] == key && (f.Flags&flowtable.FlowProvisional == 0 || c.director(k) == c.self)
 	}
 	e, known := c.copyOf(k)
-	if !known || e.Key != flowtable.Pack(key) {
+	if !known || e.Key() != flowtable.Pack(key) {
 		return 0, false
 	}
-	return wire.NodeID(e.Owner), c.ownerLives(e)
+	return wire.NodeID(e.Owner()), c.ownerLives(e)
 }
 
 // elsewhere reports whether another node owns the connection that the inside began
@@ -93,10 +93,10 @@ func (c *Core) otherImage(from wire.NodeID, m *wire.Bind) (owner wire.NodeID, kn
 		return c.self, true
 	}
 	e, known := c.stub(m.Key)
-	if !known || e.Flags&wire.ConnTomb != 0 || !c.ownerLives(e) || c.void(e, m.Key) {
+	if !known || e.Flags()&wire.ConnTomb != 0 || !c.ownerLives(e) || c.void(e, m.Key) {
 		return 0, false
 	}
-	return wire.NodeID(e.Owner), c.firstOf(e, m.Key) != m.Conn
+	return wire.NodeID(e.Owner()), c.firstOf(e, m.Key) != m.Conn
 }
 
 // withoutMirror ends an image when a second key is bound: that of the image itself,
@@ -129,11 +129,11 @@ func (c *Core) withoutMirror(owner wire.NodeID, m *wire.Bind) bool {
 	}
 	k, _ := m.Key.Canonical()
 	e, known := c.copyOf(k)
-	if !known || e.Key != flowtable.Pack(m.Key) || !c.ownerLives(e) || owner == nobody {
+	if !known || e.Key() != flowtable.Pack(m.Key) || !c.ownerLives(e) || owner == nobody {
 		return true
 	}
-	if second, _ := c.dir.Other(m.Key); second == m.Conn && wire.NodeID(e.Owner) != owner {
-		to, gen := wire.NodeID(e.Owner), e.Gen
+	if second, _ := e.Other(); second == m.Conn && wire.NodeID(e.Owner()) != owner {
+		to, gen := wire.NodeID(e.Owner()), e.Gen()
 		c.forgetCopy(k)
 		c.redirect(to, m.Key, owner, gen)
 	}
@@ -186,13 +186,13 @@ func (c *Core) mirrored(from wire.NodeID, conn *wire.Conn, reregister bool) bool
 	e, known := c.stub(conn.Key)
 	owner := nobody
 	if known {
-		owner = wire.NodeID(e.Owner)
+		owner = wire.NodeID(e.Owner())
 	}
-	if !known || owner == from || e.Flags&wire.ConnTomb != 0 || !c.ownerLives(e) || c.void(e, conn.Key) {
+	if !known || owner == from || e.Flags()&wire.ConnTomb != 0 || !c.ownerLives(e) || c.void(e, conn.Key) {
 		return false
 	}
 	if reregister && !image(conn.Key, conn.Reply) {
-		gen := e.Gen
+		gen := e.Gen()
 		c.makeTomb(e, conn.Key)
 		c.redirect(owner, conn.Key, from, gen)
 		return false

@@ -315,8 +315,8 @@ func (c *Core) useAll() {
 	if c.cfg.NAT == nil {
 		return
 	}
-	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
-		c.cfg.NAT.Use(e.Key.Unpack())
+	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e flowtable.Entry) bool {
+		c.cfg.NAT.Use(e.Key().Unpack())
 		return true
 	})
 	c.eachJoined(c.cfg.NAT.Use)

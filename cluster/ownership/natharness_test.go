@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"cohort/ccl/wire"
+	"cohort/flowtable"
 	"cohort/packet"
 )
 
@@ -179,8 +180,8 @@ func (c *cluster) wantStub(k1 packet.FlowKey, at, owner wire.NodeID) {
 		if ok != (id == at) {
 			c.t.Fatalf("node %d has a stub of %v: %v, want it at %d only", id, k1, ok, at)
 		}
-		if ok && wire.NodeID(e.Owner) != owner {
-			c.t.Fatalf("the stub at %d names owner %d, want %d", id, e.Owner, owner)
+		if ok && wire.NodeID(e.Owner()) != owner {
+			c.t.Fatalf("the stub at %d names owner %d, want %d", id, e.Owner(), owner)
 		}
 	}
 }
@@ -201,4 +202,31 @@ func (c *cluster) wantNoUse() {
 
 func inside(n byte, proto uint8) packet.FlowKey {
 	return packet.FlowKey{Src: packet.Addr{10, 0, 0, n}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 3000, DstPort: 80, Proto: proto}
+}
+
+// deltaOf is by how much the copy of k shifts, 0 if there is none.
+func deltaOf(s *flowtable.BackupStore, k packet.FlowKey) uint32 {
+	e, ok := s.Get(k)
+	if !ok {
+		return 0
+	}
+	return e.SeqDelta()
+}
+
+// rewrite changes the copy of k.
+func rewrite(t *testing.T, s *flowtable.BackupStore, k packet.FlowKey, change func(*flowtable.Backup)) {
+	t.Helper()
+	e, ok := s.Get(k)
+	if !ok {
+		t.Fatalf("no copy of %v", k)
+	}
+	b, delta, put := e.Backup(), e.SeqDelta(), s.Put
+	if other, paired := e.Other(); paired {
+		put = func(b flowtable.Backup) error { return s.PutPair(b, other) }
+	}
+	change(&b)
+	if err := put(b); err != nil {
+		t.Fatal(err)
+	}
+	s.SetSeqDelta(k, delta)
 }

@@ -12,7 +12,7 @@ import (
 // its full round does not confirm is void. Until it has registered the orphan is
 // nobody's, and a question about it waits (leftover).
 
-func isOrphan(e *flowtable.Backup) bool { return e.Flags&wire.ConnOrphan != 0 }
+func isOrphan(e flowtable.Entry) bool { return e.Flags()&wire.ConnOrphan != 0 }
 
 // orphaned is the flag of what is stored for owner.
 func orphaned(owner wire.NodeID) uint8 {
@@ -24,12 +24,12 @@ func orphaned(owner wire.NodeID) uint8 {
 
 // ownerLives reports whether the owner that a copy or a stub names is in the view and has
 // been all the time since.
-func (c *Core) ownerLives(e *flowtable.Backup) bool {
-	return !isOrphan(e) && c.alive(wire.NodeID(e.Owner), e.Incarnation)
+func (c *Core) ownerLives(e flowtable.Entry) bool {
+	return !isOrphan(e) && c.alive(wire.NodeID(e.Owner()), e.Incarnation())
 }
 
-func lastOwner(e *flowtable.Backup) wire.LastOwner {
-	return wire.LastOwner{ID: wire.NodeID(e.Owner), Life: e.Incarnation}
+func lastOwner(e flowtable.Entry) wire.LastOwner {
+	return wire.LastOwner{ID: wire.NodeID(e.Owner()), Life: e.Incarnation()}
 }
 
 // own reports whether an orphan names this node, in this life.
@@ -42,18 +42,18 @@ func (c *Core) storeFor(owner wire.NodeID, conn *wire.Conn, last wire.LastOwner)
 	c.store(owner, conn)
 	k, _ := conn.Key.Canonical()
 	if e, known := c.dir.Get(k); known && isOrphan(e) {
-		e.Owner, e.Incarnation = uint8(last.ID), last.Life
+		e.SetOwner(uint8(last.ID), last.Life)
 	}
 }
 
 // alsoOf notes that there is another copy of an orphan's generation. Each side of a
 // partition may have had an owner: then no round of one of them says that the
 // connection has ended.
-func (c *Core) alsoOf(e *flowtable.Backup, last wire.LastOwner) {
+func (c *Core) alsoOf(e flowtable.Entry, last wire.LastOwner) {
 	if isOrphan(e) && lastOwner(e) != last {
-		if c.dir.Joined(e.Key.Unpack()) {
+		if e.Joined() {
 			c.part(e)
 		}
-		e.Owner, e.Incarnation = uint8(nobody), 0
+		e.SetOwner(uint8(nobody), 0)
 	}
 }

@@ -359,7 +359,7 @@ func (c *Core) overtaken(from wire.NodeID, k packet.FlowKey, conn *wire.Conn, bo
 	if from == c.self || !known || c.director(k) != c.self {
 		return false
 	}
-	owner, gen := wire.NodeID(e.Owner), e.Gen
+	owner, gen := wire.NodeID(e.Owner()), e.Gen()
 	if owner == c.self || !c.ownerLives(e) {
 		return false
 	}

@@ -20,8 +20,8 @@ func (c *cluster) wantCopy(k packet.FlowKey, holder, owner wire.NodeID, gen uint
 		switch {
 		case ok != (id == holder):
 			c.t.Fatalf("node %d has a copy: %v (%+v), want it at %d only", id, ok, e, holder)
-		case ok && (e.Owner != uint8(owner) || e.Gen != gen):
-			c.t.Fatalf("copy at %d names owner %d, generation %d, want %d and %d", id, e.Owner, e.Gen, owner, gen)
+		case ok && (e.Owner() != uint8(owner) || e.Gen() != gen):
+			c.t.Fatalf("copy at %d names owner %d, generation %d, want %d and %d", id, e.Owner(), e.Gen(), owner, gen)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func TestNT4_WhoGivesWayWithdrawsItsOldCopy(t *testing.T) {
 	c.apply(4, 3, 1, 2, 3, 4)
 	c.run(200 * ms)
 	c.wantOwner(k, 2)
-	if e, copied := c.nodes[3].copies.Get(k); copied && e.Owner == 1 && c.order().Backup(k, 2) != 3 {
+	if e, copied := c.nodes[3].copies.Get(k); copied && e.Owner() == 1 && c.order().Backup(k, 2) != 3 {
 		t.Fatalf("node 3 still has a copy of what node 1 has given up: %+v", e)
 	}
 }

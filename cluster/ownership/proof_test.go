@@ -87,7 +87,7 @@ func provenAfter(t *testing.T, director wire.NodeID, sides [2][]wire.NodeID, rig
 	}
 	holder := c.order().Backup(k, owner)
 	c.wantCopy(k, holder, owner, c.flow(owner, k).Gen)
-	if got := c.nodes[holder].copies.SeqDelta(k); got != want {
+	if got := deltaOf(c.nodes[holder].copies, k); got != want {
 		t.Errorf("the copy at %d has %d, want %d", holder, got, want)
 	}
 }
@@ -309,8 +309,8 @@ func TestFR5_FR11_AGrantDoesNotOverruleWhatIsProven(t *testing.T) {
 	c.nodes[2].core.keepGranted(1, &conn)
 	c.nodes[2].core.grant(1, conn, true)
 	c.run(20 * ms)
-	if f := c.flow(1, k); f.SeqDelta != want || f.Gen != 4 || c.nodes[2].copies.SeqDelta(k) != want {
-		t.Errorf("shifts by %d in generation %d, the copy by %d, want %d", f.SeqDelta, f.Gen, c.nodes[2].copies.SeqDelta(k), want)
+	if f := c.flow(1, k); f.SeqDelta != want || f.Gen != 4 || deltaOf(c.nodes[2].copies, k) != want {
+		t.Errorf("shifts by %d in generation %d, the copy by %d, want %d", f.SeqDelta, f.Gen, deltaOf(c.nodes[2].copies, k), want)
 	}
 }
 
@@ -352,7 +352,7 @@ func TestFR5_FR13_AGrantOfAClaimThatWasGivenUpHasItsNumbers(t *testing.T) {
 	c.at(1, tcp(k.Reverse(), ACK))
 	c.run(2 * second)
 	want := testSpace.ISN(k.Reverse(), 5000, 1) - 5000
-	if f := c.flow(1, k); f.SeqDelta != want || c.nodes[2].copies.SeqDelta(k) != want {
-		t.Errorf("shifts by %d, the copy by %d, want %d", f.SeqDelta, c.nodes[2].copies.SeqDelta(k), want)
+	if f := c.flow(1, k); f.SeqDelta != want || deltaOf(c.nodes[2].copies, k) != want {
+		t.Errorf("shifts by %d, the copy by %d, want %d", f.SeqDelta, deltaOf(c.nodes[2].copies, k), want)
 	}
 }

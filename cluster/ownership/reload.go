@@ -25,8 +25,8 @@ func (c *Core) Reload(now int64, p Policy, rule func(uint16) uint16, recut bool)
 		}
 		return true
 	})
-	c.dir.Scan(0, all, func(e *flowtable.Backup) bool {
-		e.Rule = rule(e.Rule)
+	c.dir.Scan(0, all, func(e flowtable.Entry) bool {
+		e.SetRule(rule(e.Rule()))
 		return true
 	})
 	if recut {

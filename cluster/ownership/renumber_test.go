@@ -131,7 +131,7 @@ func TestFR5_AnInitiatorTriesAgainWithAKey(t *testing.T) {
 	if f := c.flow(1, k); f.State != uint8(flowtable.TCPEstablished) || f.Flags&flowtable.FlowPunt != 0 {
 		t.Errorf("%v, flags %#x", flowtable.TCPState(f.State), f.Flags)
 	}
-	if d := c.nodes[2].copies.SeqDelta(k); d != 0 {
+	if d := deltaOf(c.nodes[2].copies, k); d != 0 {
 		t.Errorf("the copy shifts by %d", d)
 	}
 }
@@ -212,8 +212,8 @@ func TestFR5_FR14_TheNextConnectionWithTheSamePortsHasItsOwnNumbers(t *testing.T
 		if f.State != uint8(flowtable.TCPEstablished) || f.Flags&flowtable.FlowPunt != 0 {
 			t.Errorf("ended %v: %v at node %d, flags %#x", gone, flowtable.TCPState(f.State), owner, f.Flags)
 		}
-		if holder := c.order().Backup(k, owner); c.nodes[holder].copies.SeqDelta(k) != next-80_000_000 {
-			t.Errorf("ended %v: the copy shifts by %d, the connection by %d", gone, c.nodes[holder].copies.SeqDelta(k), next-80_000_000)
+		if holder := c.order().Backup(k, owner); deltaOf(c.nodes[holder].copies, k) != next-80_000_000 {
+			t.Errorf("ended %v: the copy shifts by %d, the connection by %d", gone, deltaOf(c.nodes[holder].copies, k), next-80_000_000)
 		}
 	}
 }

@@ -159,12 +159,13 @@ func (c *Core) meet(v *wire.View) {
 // entries to it.
 func (c *Core) bury(id wire.NodeID) {
 	all := int(^uint(0) >> 1)
-	c.dir.Scan(0, all, func(e *flowtable.Backup) bool {
-		if wire.NodeID(e.Owner) == id {
+	c.dir.Scan(0, all, func(e flowtable.Entry) bool {
+		if wire.NodeID(e.Owner()) == id {
 			if !isOrphan(e) {
-				e.Confirmed = c.tick()
+				e.SetConfirmed(c.tick())
 			}
-			e.Owner, e.Incarnation, e.Flags = uint8(nobody), 0, e.Flags|wire.ConnOrphan
+			e.SetOwner(uint8(nobody), 0)
+			e.SetFlags(e.Flags() | wire.ConnOrphan)
 		}
 		return true
 	})
@@ -211,7 +212,7 @@ func (c *Core) Reset(now int64) {
 	})
 	c.forgetEndings()
 	c.resetStubs()
-	c.dir.Scan(0, all, func(*flowtable.Backup) bool { return false })
+	c.dir.Scan(0, all, func(flowtable.Entry) bool { return false })
 }
 
 // PeerReset says that messages to and from a member were lost for good: its
@@ -518,15 +519,15 @@ func (c *Core) trySend(k packet.FlowKey, conn *wire.Conn, holder wire.NodeID, gr
 func (c *Core) handOver() bool {
 	s := &c.sync
 	blocked := false
-	next := c.dir.Scan(s.cursor, s.slice(c.cfg.Slice), func(e *flowtable.Backup) bool {
-		k, _ := e.Key.Canonical()
+	next := c.dir.Scan(s.cursor, s.slice(c.cfg.Slice), func(e flowtable.Entry) bool {
+		k, _ := e.Key().Canonical()
 		if blocked || c.ownerLives(e) {
 			return true
 		}
 		if c.void(e, k) {
-			if c.dir.Joined(k) {
-				reply, _ := c.dir.Other(e.Key.Unpack())
-				blocked = !c.handOverStub(e, e.Key.Unpack(), reply)
+			if e.Joined() {
+				reply, _ := e.Other()
+				blocked = !c.handOverStub(e, e.Key().Unpack(), reply)
 			}
 			return true
 		}

@@ -263,7 +263,7 @@ func TestFR12_DirectorDiesAndEverythingIsProtectedAgain(t *testing.T) {
 	for _, k := range keys {
 		holder := c.order().Backup(k, 1)
 		e, ok := c.nodes[holder].copies.Get(k)
-		if !ok || e.State != uint8(flowtable.TCPEstablished) {
+		if !ok || e.State() != uint8(flowtable.TCPEstablished) {
 			t.Fatalf("%v has no established copy at %d after its director died", k, holder)
 		}
 	}

@@ -298,8 +298,8 @@ func TestFR14_FR5_TheWinnerFollowsTheResponder(t *testing.T) {
 			_, v = c.at(1, tcp(k, ACK)) // established: the copy has it
 			wantForward(t, v)
 			c.run(20 * ms)
-			if e, ok := c.nodes[3].copies.Get(k); !ok || c.nodes[3].copies.SeqDelta(k) != deltas[got] {
-				t.Errorf("the copy %+v has delta %d, want %d", e, c.nodes[3].copies.SeqDelta(k), deltas[got])
+			if e, ok := c.nodes[3].copies.Get(k); !ok || deltaOf(c.nodes[3].copies, k) != deltas[got] {
+				t.Errorf("the copy %+v has delta %d, want %d", e, deltaOf(c.nodes[3].copies, k), deltas[got])
 			}
 		}
 	}

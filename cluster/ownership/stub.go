@@ -14,11 +14,11 @@ import (
 // stub returns the stub, the tomb, or the joined copy of a second key. The store knows
 // no direction, but a hairpin's two connections may have keys that are each
 // other's reverse.
-func (c *Core) stub(reply packet.FlowKey) (*flowtable.Backup, bool) {
+func (c *Core) stub(reply packet.FlowKey) (flowtable.Entry, bool) {
 	if c.cfg.NAT == nil {
-		return nil, false
+		return flowtable.Entry{}, false
 	}
-	if e, known := c.cfg.Stubs.Get(reply); known && e.Key == flowtable.Pack(reply) {
+	if e, known := c.cfg.Stubs.Get(reply); known && e.Key() == flowtable.Pack(reply) {
 		return e, true
 	}
 	return c.dir.ByOther(reply)
@@ -81,8 +81,8 @@ func (c *Core) bindClaimed(from wire.NodeID, conn *wire.Conn) bool {
 	if ref := c.table.Lookup(conn.Reply); ref != 0 && !ref.IsForward() {
 		return false
 	}
-	if e, known := c.stub(conn.Reply); known && e.Flags&wire.ConnTomb == 0 &&
-		(!c.isOwner(e, from) || e.Gen > conn.Gen || c.firstOf(e, conn.Reply) != conn.Key) {
+	if e, known := c.stub(conn.Reply); known && e.Flags()&wire.ConnTomb == 0 &&
+		(!c.isOwner(e, from) || e.Gen() > conn.Gen || c.firstOf(e, conn.Reply) != conn.Key) {
 		return false
 	}
 	m := bindOf(conn)
@@ -108,11 +108,11 @@ func (c *Core) onBind(from wire.NodeID, m *wire.Bind) {
 	// decides which of the two goes on, and this node may be told later.
 	if e, known := c.stub(m.Key); known {
 		live := c.ownerLives(e)
-		if live && (owner == nobody || e.Gen > m.Gen) || owner == nobody && e.Gen >= m.Gen {
+		if live && (owner == nobody || e.Gen() > m.Gen) || owner == nobody && e.Gen() >= m.Gen {
 			c.keepStub(e, m)
 			return
 		}
-		if live && c.firstOf(e, m.Key) != m.Conn && wire.NodeID(e.Owner) != from {
+		if live && c.firstOf(e, m.Key) != m.Conn && wire.NodeID(e.Owner()) != from {
 			c.stats.NATConflicts++
 		}
 	}
@@ -140,8 +140,8 @@ func (c *Core) storeStub(owner wire.NodeID, m *wire.Bind) bool {
 
 // keepStub lets the stub of a dead owner's connection live as long as the copy that m is
 // of. The owner bound the key when the connection began, for the time of that.
-func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
-	if e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) || e.Gen != m.Gen || c.firstOf(e, m.Key) != m.Conn {
+func (c *Core) keepStub(e flowtable.Entry, m *wire.Bind) {
+	if e.Flags()&wire.ConnTomb != 0 || c.ownerLives(e) || e.Gen() != m.Gen || c.firstOf(e, m.Key) != m.Conn {
 		return
 	}
 	if joinedBy(e, m.Key) { // the copy here has its own time
@@ -151,7 +151,8 @@ func (c *Core) keepStub(e *flowtable.Backup, m *wire.Bind) {
 		}
 		e = stub
 	}
-	e.Timeout, e.Confirmed = max(e.Timeout, m.Timeout), c.tick()
+	e.SetTimeout(max(e.Timeout(), m.Timeout))
+	e.SetConfirmed(c.tick())
 }
 
 // putStub stores a stub or a tomb and counts its key as used; without use, it takes over
@@ -172,11 +173,11 @@ func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey, use bool) bool 
 			c.cfg.NAT.Use(reply)
 		}
 	} else if joinedBy(old, reply) {
-		if k := old.Key.Unpack(); k == first && agree(old, &b) && b.Flags&wire.ConnTomb == 0 {
-			old.Confirmed = b.Confirmed
+		if k := old.Key().Unpack(); k == first && agree(old, &b) && b.Flags&wire.ConnTomb == 0 {
+			old.SetConfirmed(b.Confirmed)
 			return true
 		}
-		c.dir.Part(old.Key.Unpack()) // b takes its place
+		c.dir.Part(old.Key().Unpack()) // b takes its place
 	}
 	if c.joins(&b, first, reply) || c.cfg.Stubs.PutPair(b, first) == nil {
 		return true
@@ -191,7 +192,7 @@ func (c *Core) putStub(b flowtable.Backup, first packet.FlowKey, use bool) bool 
 func (c *Core) clearStub(reply packet.FlowKey) {
 	if e, known := c.stub(reply); known {
 		if joinedBy(e, reply) {
-			c.dir.Part(e.Key.Unpack())
+			c.dir.Part(e.Key().Unpack())
 		} else {
 			c.cfg.Stubs.Delete(reply)
 		}
@@ -201,7 +202,7 @@ func (c *Core) clearStub(reply packet.FlowKey) {
 
 // closeStub forgets what the sender says it does not own any more.
 func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
-	if e, known := c.stub(reply); known && wire.NodeID(e.Owner) == from && e.Gen <= gen {
+	if e, known := c.stub(reply); known && wire.NodeID(e.Owner()) == from && e.Gen() <= gen {
 		c.makeTomb(e, reply)
 	}
 }
@@ -214,17 +215,17 @@ func (c *Core) bound(k packet.FlowKey) bool {
 		}
 	}
 	e, known := c.stub(k)
-	return known && e.Flags&wire.ConnTomb == 0
+	return known && e.Flags()&wire.ConnTomb == 0
 }
 
 // answerStub answers a query for a second key; false when no stub knows it.
 func (c *Core) answerStub(from wire.NodeID, key packet.FlowKey) bool {
 	e, known := c.stub(key)
-	if !known || e.Flags&wire.ConnTomb != 0 {
+	if !known || e.Flags()&wire.ConnTomb != 0 {
 		return false
 	}
-	if owner := wire.NodeID(e.Owner); c.ownerLives(e) && owner != from {
-		c.answer(from, key, owner, e.Gen)
+	if owner := wire.NodeID(e.Owner()); c.ownerLives(e) && owner != from {
+		c.answer(from, key, owner, e.Gen())
 		return true
 	}
 	first := c.firstOf(e, key)
@@ -272,7 +273,7 @@ func (c *Core) registerStub(slot uint32, f *flowtable.FlowSlot) bool {
 // who thaws the unit must not choose the key while somebody may take over from the
 // copy (NT4). False:
 // the link is backed up.
-func (c *Core) bindCopy(e *flowtable.Backup) bool {
+func (c *Core) bindCopy(e flowtable.Entry) bool {
 	conn := c.connOfCopy(e)
 	if !conn.Translated() {
 		return true
@@ -302,15 +303,15 @@ func (c *Core) handOverStubs() bool {
 		return true
 	}
 	blocked := false
-	next := c.cfg.Stubs.Scan(s.cursor, s.slice(c.cfg.Slice), func(e *flowtable.Backup) bool {
+	next := c.cfg.Stubs.Scan(s.cursor, s.slice(c.cfg.Slice), func(e flowtable.Entry) bool {
 		if c.cfg.Entombed != nil && awaitsHold(e) {
-			c.cfg.Entombed(e.Key.Unpack())
+			c.cfg.Entombed(e.Key().Unpack())
 		}
-		if blocked || e.Flags&wire.ConnTomb != 0 || c.ownerLives(e) {
+		if blocked || e.Flags()&wire.ConnTomb != 0 || c.ownerLives(e) {
 			return true
 		}
-		k := e.Key.Unpack()
-		first, _ := c.cfg.Stubs.Other(k)
+		k := e.Key().Unpack()
+		first, _ := e.Other()
 		blocked = !c.handOverStub(e, first, k)
 		return true
 	})
@@ -323,13 +324,13 @@ func (c *Core) handOverStubs() bool {
 
 // handOverStub does so with one, or with a joined copy as the stub that it is; false
 // when the link is backed up.
-func (c *Core) handOverStub(e *flowtable.Backup, first, reply packet.FlowKey) bool {
+func (c *Core) handOverStub(e flowtable.Entry, first, reply packet.FlowKey) bool {
 	d := c.director(reply)
 	if d == c.self || d == 0 {
 		return true
 	}
-	flags := e.Flags&^wire.ConnGranted | wire.ConnOrphan
-	c.msg.bind = wire.Bind{Key: reply, Conn: first, Gen: e.Gen, Timeout: e.Timeout, Flags: flags, Last: lastOwner(e)}
+	flags := e.Flags()&^wire.ConnGranted | wire.ConnOrphan
+	c.msg.bind = wire.Bind{Key: reply, Conn: first, Gen: e.Gen(), Timeout: e.Timeout(), Flags: flags, Last: lastOwner(e)}
 	return c.emit(d, &c.msg.bind) == nil
 }
 
@@ -344,20 +345,20 @@ func (c *Core) scanStubs(from uint32, n int) (next uint32) {
 	return c.cfg.Stubs.Scan(from, n, c.ageStubFn)
 }
 
-func (c *Core) ageStub(e *flowtable.Backup) (stays bool) {
+func (c *Core) ageStub(e flowtable.Entry) (stays bool) {
 	switch {
-	case e.Flags&wire.ConnTomb != 0:
+	case e.Flags()&wire.ConnTomb != 0:
 		if c.tombStays(e) {
-			e.Confirmed = recent(c.tick(), e.Confirmed)
+			e.SetConfirmed(recent(c.tick(), e.Confirmed()))
 			return true
 		}
-	case c.belongs(e, e.Key.Unpack()):
+	case c.belongs(e, e.Key().Unpack()):
 		return true
 	default:
-		c.makeTomb(e, e.Key.Unpack())
+		c.makeTomb(e, e.Key().Unpack())
 		return true
 	}
-	c.cfg.NAT.Release(c.now, e.Key.Unpack(), e.State&tombHold != 0)
+	c.cfg.NAT.Release(c.now, e.Key().Unpack(), e.State()&tombHold != 0)
 	return false
 }
 
@@ -367,8 +368,8 @@ func (c *Core) resetStubs() {
 		return
 	}
 	c.eachJoined(func(reply packet.FlowKey) { c.cfg.NAT.Release(c.now, reply, true) })
-	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
-		c.cfg.NAT.Release(c.now, e.Key.Unpack(), true)
+	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e flowtable.Entry) bool {
+		c.cfg.NAT.Release(c.now, e.Key().Unpack(), true)
 		return false
 	})
 }

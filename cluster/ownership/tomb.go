@@ -65,7 +65,7 @@ func (c *Core) claimed(w *wait) {
 }
 
 // makeTomb turns what stub returned for a second key into a tomb. A copy stays.
-func (c *Core) makeTomb(e *flowtable.Backup, reply packet.FlowKey) {
+func (c *Core) makeTomb(e flowtable.Entry, reply packet.FlowKey) {
 	if joinedBy(e, reply) {
 		stub, ok := c.part(e)
 		if !ok {
@@ -73,31 +73,35 @@ func (c *Core) makeTomb(e *flowtable.Backup, reply packet.FlowKey) {
 		}
 		e = stub
 	}
-	e.Owner, e.Incarnation, e.Flags, e.State, e.Confirmed = uint8(nobody), 0, wire.ConnTomb, tombHold, c.tick()
+	e.SetOwner(uint8(nobody), 0)
+	e.SetLife(wire.ConnTomb, tombHold)
+	e.SetConfirmed(c.tick())
 }
 
 // awaitsHold reports whether a key is kept by a tomb, and its hold-down follows.
-func awaitsHold(e *flowtable.Backup) bool { return e.Flags&wire.ConnTomb != 0 && e.State&tombHold != 0 }
+func awaitsHold(e flowtable.Entry) bool {
+	return e.Flags()&wire.ConnTomb != 0 && e.State()&tombHold != 0
+}
 
 // Entombed calls visit with the reply keys that Config.Entombed hears of in a round.
 func (c *Core) Entombed(visit func(reply packet.FlowKey)) {
 	if c.cfg.NAT == nil {
 		return
 	}
-	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e *flowtable.Backup) bool {
+	c.cfg.Stubs.Scan(0, int(^uint(0)>>1), func(e flowtable.Entry) bool {
 		if awaitsHold(e) {
-			visit(e.Key.Unpack())
+			visit(e.Key().Unpack())
 		}
 		return true
 	})
 }
 
 // tombStays reports whether somebody may still use what a tomb keeps.
-func (c *Core) tombStays(e *flowtable.Backup) bool {
-	if flowtable.Since(c.tick(), e.Confirmed) <= int32(flowtable.TickOf(int64(c.cfg.SettleTime))) {
+func (c *Core) tombStays(e flowtable.Entry) bool {
+	if flowtable.Since(c.tick(), e.Confirmed()) <= int32(flowtable.TickOf(int64(c.cfg.SettleTime))) {
 		return true
 	}
-	if e.State&tombFresh != 0 && flowtable.Since(e.Confirmed, c.sync.viewAt) > 0 {
+	if e.State()&tombFresh != 0 && flowtable.Since(e.Confirmed(), c.sync.viewAt) > 0 {
 		return false
 	}
 	if !c.sync.clean || c.cfg.NAT.Apart() {

@@ -70,10 +70,11 @@ func TestNT4_TheKeyOfAnUnheardGrantIsNotReused(t *testing.T) {
 	n.dead = true
 	c.run(ms)
 	n.dead = false
-	reply, granted := c.nodes[2].copies.Other(k)
+	e, granted := c.nodes[2].copies.Get(k)
 	if !granted {
 		t.Fatal("node 2 has no copy")
 	}
+	reply, _ := e.Other()
 	c.nodes[2].dead = true // as node 1 sees it
 	c.run(1100 * ms)       // longer than it waits for answers
 	c.applyAt(c.viewOf(2, 1, 1), 1)

@@ -108,9 +108,9 @@ func TestFR1_WhatWasGrantedAndHeardOfBeyondACutHasOneOwner(t *testing.T) {
 // heard that it is the owner, and if it is the same connection: what ended at an owner
 // that had confirmed it, or is another connection, is not begun again.
 func TestNT4_OnlyWhatWasNeverHeardOfIsGrantedAgain(t *testing.T) {
-	for name, change := range map[string]func(e *flowtable.Backup, conn *wire.Conn){
+	for name, change := range map[string]func(b *flowtable.Backup, conn *wire.Conn){
 		"unheard":   func(*flowtable.Backup, *wire.Conn) {},
-		"confirmed": func(e *flowtable.Backup, _ *wire.Conn) { e.Flags &^= wire.ConnGranted },
+		"confirmed": func(b *flowtable.Backup, _ *wire.Conn) { b.Flags &^= wire.ConnGranted },
 		"another":   func(_ *flowtable.Backup, conn *wire.Conn) { conn.SeqDelta = 7 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,8 +124,10 @@ func TestNT4_OnlyWhatWasNeverHeardOfIsGrantedAgain(t *testing.T) {
 			}
 			conn := n.core.connOfCopy(e)
 			third := 1 + 2 - holder
-			e.Owner, e.Incarnation, e.Gen, e.Flags = uint8(third), c.nodes[third].inc.Tag(), 2, e.Flags|wire.ConnGranted
-			change(e, &conn)
+			rewrite(t, n.copies, k, func(b *flowtable.Backup) {
+				b.Owner, b.Incarnation, b.Gen, b.Flags = uint8(third), c.nodes[third].inc.Tag(), 2, b.Flags|wire.ConnGranted
+				change(b, &conn)
+			})
 			n.core.Message(c.now, 3, &wire.Update{Conn: conn})
 			if lost := c.loseGrants(); lost == 1 != (name == "unheard") {
 				t.Errorf("%d grants", lost)

@@ -28,12 +28,12 @@ func (c *cluster) wantBooked(id wire.NodeID) {
 		count(f.Key[0], f.Key[1], f.Replication)
 		return true
 	})
-	n.stubs.Scan(0, 1<<20, func(e *flowtable.Backup) bool {
-		uses[e.Key.Unpack()]++
+	n.stubs.Scan(0, 1<<20, func(e flowtable.Entry) bool {
+		uses[e.Key().Unpack()]++
 		return true
 	})
 	n.core.eachJoined(func(reply packet.FlowKey) {
-		if e, known := n.stubs.Get(reply); known && e.Key == flowtable.Pack(reply) {
+		if e, known := n.stubs.Get(reply); known && e.Key() == flowtable.Pack(reply) {
 			c.t.Fatalf("node %d keeps a stub of %v beside a joined copy", id, reply)
 		}
 		uses[reply]++
