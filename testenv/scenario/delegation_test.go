@@ -164,7 +164,8 @@ func untilCounted(t *testing.T, ctx context.Context, counts func() (said string,
 // TestFR15_DESIGN5_DelegationsAreCountedAndEnd: what delegates forward is in the owner's
 // counters, and when the connection has closed nothing of it is left on any node.
 func TestFR15_DESIGN5_DelegationsAreCountedAndEnd(t *testing.T) {
-	top := formed(t, topology.Config{Nodes: 4, Spray: true, NAT: egress, Timeouts: "{tcp_time_wait: 10s}"})
+	t.Parallel() // half a minute of it is the time of forward entries that nobody uses
+	top := formed(t, topology.Config{Nodes: 4, Spray: true, NAT: egress, Timeouts: "{tcp_time_wait: 20s}"})
 	client := top.Clients[0].Namespace
 	to := netip.AddrPortFrom(top.Servers[0].Addr, 8080)
 	server, err := traffic.ServeHTTP(top.Servers[0].Namespace, to, 4<<20)
