@@ -1,6 +1,7 @@
 package fragments
 
 import (
+	"cohort/cluster/list"
 	"cohort/cluster/ownership"
 	"cohort/packet"
 )
@@ -36,11 +37,10 @@ type datagram struct {
 	max   int // the furthest byte seen, + 1
 	held  []ownership.Packet
 
-	source     *source
-	in         *queue    // of the table's
-	prev, next *datagram // in that
-	older      *datagram // of the same source
-	younger    *datagram
+	source   *source
+	in       *list.List[datagram] // of the table's
+	age      list.Link[datagram]  // in that
+	ofSource list.Link[datagram]  // in its source's
 }
 
 // sender is a source address and the interface where its datagrams enter.
@@ -54,8 +54,8 @@ func (k Key) sender() sender { return sender{k.Src, k.In} }
 // source bounds what one sender may take.
 type source struct {
 	sender
-	n, held     int
-	first, last *datagram // oldest, youngest
+	n, held int
+	all     list.List[datagram] // by age
 }
 
 // add notes a fragment. ReasonFragmentOverlap ends the datagram; any other reason is

@@ -1,56 +1,34 @@
 package fragments
 
-import "cohort/cluster/ownership"
+import (
+	"cohort/cluster/list"
+	"cohort/cluster/ownership"
+)
 
-// queue is a list of datagrams by age. All live equally long from when they are put in,
-// so the first is the next to end.
-type queue struct{ first, last *datagram }
-
-func (q *queue) push(d *datagram) {
-	if d.prev, d.next = q.last, nil; q.last != nil {
-		q.last.next = d
-	} else {
-		q.first = d
+// holder returns the oldest datagram, but for d, of which something is held.
+func (t *Table) holder(d *datagram) *datagram {
+	o := t.holding.First()
+	if o != nil && o == d {
+		return d.age.Next()
 	}
-	q.last = d
-}
-
-func (q *queue) remove(d *datagram) {
-	if d.prev != nil {
-		d.prev.next = d.next
-	} else {
-		q.first = d.next
-	}
-	if d.next != nil {
-		d.next.prev = d.prev
-	} else {
-		q.last = d.prev
-	}
-}
-
-// other returns the oldest but for d.
-func (q *queue) other(d *datagram) *datagram {
-	if q.first == d && d != nil {
-		return d.next
-	}
-	return q.first
+	return o
 }
 
 // holder returns the source's oldest datagram, but for d, of which something is held.
 func (s *source) holder(d *datagram) *datagram {
-	o := s.first
+	o := s.all.First()
 	for o != nil && (o == d || len(o.held) == 0) {
-		o = o.younger
+		o = o.ofSource.Next()
 	}
 	return o
 }
 
 // move puts a datagram into a queue, where its life begins again. That happens twice at
 // most: when the first of it is held, and when its fate is known.
-func (t *Table) move(now int64, d *datagram, to *queue) {
-	d.in.remove(d)
+func (t *Table) move(now int64, d *datagram, to *list.List[datagram]) {
+	d.in.Remove(&d.age)
 	d.in, d.until = to, now+int64(t.cfg.Life)
-	to.push(d)
+	to.Push(&d.age, d)
 }
 
 // open makes a record, and room for it.
@@ -58,7 +36,7 @@ func (t *Table) open(now int64, k Key) *datagram {
 	s := t.sources[k.sender()]
 	switch {
 	case s != nil && s.n >= t.cfg.SourceShare:
-		t.evict(s.first)
+		t.evict(s.all.First())
 		s = t.sources[k.sender()]
 	case len(t.of) >= t.cfg.MaxDatagrams:
 		t.evict(t.oldest())
@@ -68,23 +46,18 @@ func (t *Table) open(now int64, k Key) *datagram {
 		s = t.addSource(k)
 	}
 	d := t.spare()
-	*d = datagram{key: k, until: now + int64(t.cfg.Life), in: &t.idle, source: s, older: s.last, spans: d.spans[:0], held: d.held[:0]}
-	if s.last != nil {
-		s.last.younger = d
-	} else {
-		s.first = d
-	}
-	s.last = d
+	*d = datagram{key: k, until: now + int64(t.cfg.Life), in: &t.idle, source: s, spans: d.spans[:0], held: d.held[:0]}
+	s.all.Push(&d.ofSource, d)
 	s.n++
 	t.of[k] = d
 	t.stats.Datagrams++
-	t.idle.push(d)
+	t.idle.Push(&d.age, d)
 	return d
 }
 
 // oldest returns the record that would end first.
 func (t *Table) oldest() *datagram {
-	a, b := t.holding.first, t.idle.first
+	a, b := t.holding.First(), t.idle.First()
 	if a == nil || b != nil && b.until < a.until {
 		return b
 	}
@@ -132,7 +105,7 @@ func (t *Table) end(d *datagram, why ownership.Reason) {
 	if d.state == asked {
 		delete(t.asked, d.first)
 	}
-	d.in.remove(d)
+	d.in.Remove(&d.age)
 	delete(t.of, d.key)
 	held, s := d.held, d.source
 	t.unhold(d)
@@ -152,16 +125,7 @@ func (t *Table) unhold(d *datagram) {
 
 // leave takes a datagram from its source's list.
 func (t *Table) leave(d *datagram, s *source) {
-	if d.older != nil {
-		d.older.younger = d.younger
-	} else {
-		s.first = d.younger
-	}
-	if d.younger != nil {
-		d.younger.older = d.older
-	} else {
-		s.last = d.older
-	}
+	s.all.Remove(&d.ofSource)
 	if s.n--; s.n == 0 {
 		delete(t.sources, s.sender)
 		t.unused = append(t.unused, s)

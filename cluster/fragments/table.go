@@ -3,6 +3,7 @@ package fragments
 import (
 	"time"
 
+	"cohort/cluster/list"
 	"cohort/cluster/ownership"
 	"cohort/packet"
 )
@@ -77,8 +78,8 @@ type Table struct {
 	of      map[Key]*datagram
 	sources map[sender]*source
 	asked   map[ownership.Handle]*datagram // by the first fragment, which the role logic has
-	holding queue                          // something of them is held, oldest first
-	idle    queue                          // nothing is
+	holding list.List[datagram]            // something of them is held, the next to end first
+	idle    list.List[datagram]            // nothing is, likewise
 	held    int
 	stats   Stats
 	free    []*datagram
@@ -191,7 +192,7 @@ func (t *Table) hold(now int64, d *datagram, p *ownership.Packet) ownership.Verd
 		t.evict(d.source.holder(d))
 	}
 	if t.held >= t.cfg.MaxHeld {
-		t.evict(t.holding.other(d))
+		t.evict(t.holder(d))
 	}
 	if t.held >= t.cfg.MaxHeld || d.source.held >= t.cfg.SourceHeld {
 		return drop(ownership.ReasonFragmentLimit) // it is all of this datagram
@@ -220,8 +221,8 @@ func (t *Table) poison(now int64, d *datagram) {
 
 // Tick ends what has lived for too long. Call it every 10 to 100 ms.
 func (t *Table) Tick(now int64) {
-	for _, q := range []*queue{&t.holding, &t.idle} {
-		for d := q.first; d != nil && d.until <= now; d = q.first {
+	for _, q := range []*list.List[datagram]{&t.holding, &t.idle} {
+		for d := q.First(); d != nil && d.until <= now; d = q.First() {
 			t.end(d, ownership.ReasonFragmentTimeout)
 		}
 	}
@@ -230,9 +231,9 @@ func (t *Table) Tick(now int64) {
 // Keep ends all datagrams that another node is to see from now on: those of which mine
 // says no.
 func (t *Table) Keep(mine func(Key) bool) {
-	for _, q := range []*queue{&t.holding, &t.idle} {
-		for d := q.first; d != nil; {
-			next := d.next
+	for _, q := range []*list.List[datagram]{&t.holding, &t.idle} {
+		for d := q.First(); d != nil; {
+			next := d.age.Next()
 			if !mine(d.key) {
 				t.end(d, ownership.ReasonFragmentMoved)
 			}
@@ -243,9 +244,9 @@ func (t *Table) Keep(mine func(Key) bool) {
 
 // Reset ends all: the node is fenced.
 func (t *Table) Reset() {
-	for _, q := range []*queue{&t.holding, &t.idle} {
-		for q.first != nil {
-			t.end(q.first, ownership.ReasonFenced)
+	for _, q := range []*list.List[datagram]{&t.holding, &t.idle} {
+		for q.First() != nil {
+			t.end(q.First(), ownership.ReasonFenced)
 		}
 	}
 }

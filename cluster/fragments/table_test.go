@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"cohort/cluster/list"
 	"cohort/cluster/ownership"
 	"cohort/packet"
 )
@@ -66,14 +67,14 @@ func (b *bench) take(k Key, from, to int, more bool) ownership.Handle {
 func (b *bench) check() {
 	b.Helper()
 	records, held := 0, 0
-	for _, q := range []*queue{&b.holding, &b.idle} {
+	for _, q := range []*list.List[datagram]{&b.holding, &b.idle} {
 		until := int64(0)
-		for d := q.first; d != nil; d = d.next {
+		for d := q.First(); d != nil; d = d.age.Next() {
 			if d.in != q || (len(d.held) > 0) != (q == &b.holding) || d.until < until || b.of[d.key] != d {
 				b.Fatalf("%v is in the wrong place", d.key)
 			}
 			until, records, held = d.until, records+1, held+len(d.held)
-			if d.next == nil && q.last != d {
+			if d.age.Next() == nil && q.Last() != d {
 				b.Fatal("a queue's end is not its end")
 			}
 		}
@@ -81,7 +82,7 @@ func (b *bench) check() {
 	n := 0
 	for a, s := range b.sources {
 		of := 0
-		for d := s.first; d != nil; d = d.younger {
+		for d := s.all.First(); d != nil; d = d.ofSource.Next() {
 			of++
 			if d.key.sender() != a || d.source != s {
 				b.Fatalf("%v has a datagram of %v", a, d.key)

@@ -81,7 +81,7 @@ func TestNoAllocationInSteadyState(t *testing.T) {
 		step()
 		c.Message(now, 2, query)
 		c.Message(now, 2, ours)
-		if q.last != wire.TypeGrant || c.parked.first != nil {
+		if q.last != wire.TypeGrant || c.parked.list.First() != nil {
 			t.Fatalf("sent %v, want the parked query answered: its asker owns it", q.last)
 		}
 		c.Message(now, 2, update)

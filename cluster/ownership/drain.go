@@ -236,5 +236,5 @@ func (c *Core) Owned() int { return c.table.Stats().Flows }
 
 // Drained reports whether this node drains, owns nothing, and waits for no answer.
 func (c *Core) Drained() bool {
-	return c.view != nil && c.draining() && c.sync.step == syncIdle && c.Owned() == 0 && c.pending.first == nil
+	return c.view != nil && c.draining() && c.sync.step == syncIdle && c.Owned() == 0 && c.pending.list.First() == nil
 }

@@ -297,8 +297,8 @@ func (c *Core) PortsChanged(now int64) {
 	}
 	// What finds nothing waits again, behind all others.
 	last := c.pending.born
-	for w := c.pending.first; w != nil && w.born <= last; {
-		next := w.next
+	for w := c.pending.list.First(); w != nil && w.born <= last; {
+		next := w.at.Next()
 		if w.kind == waitPorts {
 			c.answered(w)
 			if next != nil && c.pending.get(next.key) != next {

@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"cohort/ccl/wire"
+	"cohort/cluster/list"
 	"cohort/packet"
 )
 
@@ -18,15 +19,14 @@ type spot struct {
 	asks     []ask
 	deadline int64
 
-	prev, next *spot
+	at list.Link[spot]
 }
 
 // parkedTable keeps spots in order of arrival: the walk is deterministic and
 // the oldest expire first.
 type parkedTable struct {
 	byKey map[packet.FlowKey]*spot
-	first *spot
-	last  *spot
+	list  list.List[spot]
 	free  []*spot
 }
 
@@ -39,29 +39,15 @@ func (t *parkedTable) add(k packet.FlowKey) *spot {
 	} else {
 		s = new(spot)
 	}
-	*s = spot{key: k, asks: s.asks[:0], prev: t.last}
-	if t.last != nil {
-		t.last.next = s
-	} else {
-		t.first = s
-	}
-	t.last = s
+	*s = spot{key: k, asks: s.asks[:0]}
+	t.list.Push(&s.at, s)
 	t.byKey[k] = s
 	return s
 }
 
 func (t *parkedTable) take(s *spot) {
 	delete(t.byKey, s.key)
-	if s.prev != nil {
-		s.prev.next = s.next
-	} else {
-		t.first = s.next
-	}
-	if s.next != nil {
-		s.next.prev = s.prev
-	} else {
-		t.last = s.prev
-	}
+	t.list.Remove(&s.at)
 }
 
 // park keeps a question open until its connection is registered, the owners
@@ -122,8 +108,8 @@ func (c *Core) giveUp(a *ask) {
 // tickParked expires questions, oldest first. While owners re-register, a
 // question about what may have moved waits longer than a younger one.
 func (c *Core) tickParked() {
-	for s := c.parked.first; s != nil; {
-		next := s.next
+	for s := c.parked.list.First(); s != nil; {
+		next := s.at.Next()
 		if c.now >= s.deadline {
 			c.parked.take(s)
 			for i := range s.asks {
@@ -134,7 +120,7 @@ func (c *Core) tickParked() {
 			return
 		}
 		if next != nil && c.parked.byKey[next.key] != next {
-			next = c.parked.first
+			next = c.parked.list.First()
 		}
 		s = next
 	}
@@ -143,7 +129,7 @@ func (c *Core) tickParked() {
 // hurryParked shortens the wait of questions that waited for the owners'
 // re-registration: from now on only a claim on its way can answer them.
 func (c *Core) hurryParked() {
-	for s := c.parked.first; s != nil; s = s.next {
+	for s := c.parked.list.First(); s != nil; s = s.at.Next() {
 		s.deadline = min(s.deadline, c.now+int64(c.cfg.ParkTime))
 	}
 }
@@ -151,8 +137,8 @@ func (c *Core) hurryParked() {
 // reopenClaims puts again the claims that waited for re-registration, and what
 // is asked about connections that are known.
 func (c *Core) reopenClaims() {
-	for s := c.parked.first; s != nil; {
-		next := s.next
+	for s := c.parked.list.First(); s != nil; {
+		next := s.at.Next()
 		for i := range s.asks {
 			if _, known := c.dir.Get(s.key); known || s.asks[i].claim {
 				c.reopen(s)
@@ -160,7 +146,7 @@ func (c *Core) reopenClaims() {
 			}
 		}
 		if next != nil && c.parked.byKey[next.key] != next {
-			next = c.parked.first
+			next = c.parked.list.First()
 		}
 		s = next
 	}

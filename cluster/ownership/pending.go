@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"cohort/ccl/wire"
+	"cohort/cluster/list"
 	"cohort/packet"
 )
 
@@ -40,8 +41,8 @@ type wait struct {
 	about    packet.FlowKey // waitQuery: the key to ask for
 	second   packet.FlowKey // key of the connection that an Alias named; zero = none
 
-	born       uint64 // place in the order of arrival
-	prev, next *wait
+	born uint64 // place in the order of arrival
+	at   list.Link[wait]
 }
 
 // pendingTable keeps waits in order of arrival, so that every walk is
@@ -49,8 +50,7 @@ type wait struct {
 type pendingTable struct {
 	byKey     map[packet.FlowKey]*wait
 	byAlias   map[packet.FlowKey]*wait // by the canonical key that an Alias named
-	first     *wait
-	last      *wait
+	list      list.List[wait]
 	free      []*wait
 	born      uint64
 	held      int
@@ -99,13 +99,8 @@ func (t *pendingTable) add(k packet.FlowKey, kind waitKind) *wait {
 		w = new(wait)
 	}
 	t.born++
-	*w = wait{key: k, kind: kind, held: w.held[:0], born: t.born, prev: t.last}
-	if t.last != nil {
-		t.last.next = w
-	} else {
-		t.first = w
-	}
-	t.last = w
+	*w = wait{key: k, kind: kind, held: w.held[:0], born: t.born}
+	t.list.Push(&w.at, w)
 	t.byKey[k] = w
 	return w
 }
@@ -122,16 +117,7 @@ func (t *pendingTable) take(w *wait) {
 			t.refused--
 		}
 	}
-	if w.prev != nil {
-		w.prev.next = w.next
-	} else {
-		t.first = w.next
-	}
-	if w.next != nil {
-		w.next.prev = w.prev
-	} else {
-		t.last = w.prev
-	}
+	t.list.Remove(&w.at)
 }
 
 func (t *pendingTable) recycle(w *wait) { t.free = append(t.free, w) }
@@ -332,8 +318,8 @@ func (c *Core) beginsBehind(w *wait) bool {
 // tickPending repeats and expires questions, oldest first. Waits that appear
 // during the walk are younger and sit at the end.
 func (c *Core) tickPending() {
-	for w := c.pending.first; w != nil; {
-		next := w.next
+	for w := c.pending.list.First(); w != nil; {
+		next := w.at.Next()
 		switch {
 		case c.now >= w.deadline && w.kind == waitKept:
 			c.expose(w)
@@ -345,7 +331,7 @@ func (c *Core) tickPending() {
 			c.question(w)
 		}
 		if next != nil && c.pending.get(next.key) != next {
-			next = c.pending.first // an answer took more than one
+			next = c.pending.list.First() // an answer took more than one
 		}
 		w = next
 	}
@@ -353,7 +339,7 @@ func (c *Core) tickPending() {
 
 // reaskAll repeats every open question after a change of view.
 func (c *Core) reaskAll() {
-	for w := c.pending.first; w != nil; w = w.next {
+	for w := c.pending.list.First(); w != nil; w = w.at.Next() {
 		w.retryAt = c.now
 	}
 	c.tickPending()

@@ -182,7 +182,7 @@ func (c *Core) bury(id wire.NodeID) {
 func (c *Core) Fence(now int64) {
 	c.now = now
 	c.view = nil
-	for w := c.pending.first; w != nil; w = c.pending.first {
+	for w := c.pending.list.First(); w != nil; w = c.pending.list.First() {
 		c.pending.take(w)
 		for i := range w.held {
 			c.out.Release(w.held[i].Handle, drop(ReasonFenced))
@@ -190,7 +190,7 @@ func (c *Core) Fence(now int64) {
 		w.unheard = w.away
 		c.done(w)
 	}
-	for s := c.parked.first; s != nil; s = c.parked.first {
+	for s := c.parked.list.First(); s != nil; s = c.parked.list.First() {
 		c.parked.take(s)
 		c.parked.free = append(c.parked.free, s)
 	}
@@ -225,7 +225,7 @@ func (c *Core) PeerReset() {
 	} else {
 		s.wantFull()
 	}
-	for w := c.pending.first; w != nil; w = w.next {
+	for w := c.pending.list.First(); w != nil; w = w.at.Next() {
 		w.retryAt = max(c.now, 1)
 	}
 }

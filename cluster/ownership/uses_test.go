@@ -42,7 +42,7 @@ func (c *cluster) wantBooked(id wire.NodeID) {
 	for k := range n.core.reserved {
 		uses[k]++
 	}
-	for w := n.core.pending.first; w != nil; w = w.next {
+	for w := n.core.pending.list.First(); w != nil; w = w.at.Next() {
 		if w.kind == waitClaim {
 			count(w.conn.Key, w.conn.ReplyKey(), w.conn.Flags)
 		}

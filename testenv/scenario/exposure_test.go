@@ -129,6 +129,7 @@ func states(t *testing.T, at *topology.Node, owner string) (n int) {
 // durability async and none, one node's power goes off. As many connections end, as
 // many are taken over, and as many copies are gone, as every other node had said.
 func TestMG9_WhatDiesWithANodeIsWhatWasSaid(t *testing.T) {
+	t.Parallel()
 	top := formed(t, topology.Config{
 		HoldTime: time.Second,
 		Rules: []string{

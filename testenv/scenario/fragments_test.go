@@ -79,6 +79,7 @@ func TestFR10_Fragments(t *testing.T) {
 // TestFR10_HostileFragments sends what only attacks send, and the rest of datagrams whose
 // first fragment never comes: each has a name, and nothing of it reaches the server.
 func TestFR10_HostileFragments(t *testing.T) {
+	t.Parallel()
 	top := formed(t, topology.Config{Spray: true})
 	client, server := top.Clients[0], top.Servers[0]
 	raw, err := client.Namespace.ListenPacket("ip4:255", client.Addr.String())

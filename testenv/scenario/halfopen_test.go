@@ -21,6 +21,7 @@ import (
 func TestFR5_TR2_AHalfOpenConnectionIsFoundOut(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		t.Run(fmt.Sprintf("randomization_%v", !own), func(t *testing.T) {
+			t.Parallel()
 			top := formed(t, topology.Config{Nodes: 3, OwnNumbers: own, Timeouts: "{tcp_established: 4s}"})
 			to := netip.AddrPortFrom(top.Servers[0].Addr, 8080)
 			server, err := traffic.ServeEcho(top.Servers[0].Namespace, to)

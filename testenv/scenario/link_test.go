@@ -74,6 +74,7 @@ limits: {connections: 16384, forwards: 16384}
 // and the switch port of the best one carries small packets only. The others are a
 // cluster without it.
 func TestCL3_HL3_ABadPortAtTheStartCostsItsNodeAlone(t *testing.T) {
+	t.Parallel()
 	top := formed(t, topology.Config{ClusterYAML: badPortAtTheStart})
 	for _, n := range top.Nodes {
 		_, err := n.PowerOff()

@@ -31,6 +31,7 @@ func TestCL3_LinkThatBecomesNarrowCostsOneNode(t *testing.T) {
 		{"control node, what it sends", 0, []line.Way{topology.NodeSends}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			const hold = time.Second
 			top := formed(t, topology.Config{HoldTime: hold, Spray: true, Health: "join_grace: 0s, rejoin: {control_link: {interval: 3s}}"})
 			all := lines(t, top)
@@ -78,6 +79,7 @@ func TestCL3_LinkThatBecomesNarrowCostsOneNode(t *testing.T) {
 // TestCL3_EL9_SwitchThatBecomesNarrowCostsNobody lowers what the control link's
 // whole switch carries: nobody is better off, all stay, and health says so.
 func TestCL3_EL9_SwitchThatBecomesNarrowCostsNobody(t *testing.T) {
+	t.Parallel()
 	const hold = time.Second
 	top := formed(t, topology.Config{HoldTime: hold})
 	all := lines(t, top)

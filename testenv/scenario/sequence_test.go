@@ -113,7 +113,7 @@ func TestFR5_SACKIsUnderstoodThroughLossAndDeath(t *testing.T) {
 		on, ownerOnly bool
 	}{{"owner", true, true}, {"delegates", true, false}, {"off", false, true}} {
 		t.Run(c.name, func(t *testing.T) {
-			top := formed(t, topology.Config{Nodes: 3, Spray: true, OwnerOnly: c.ownerOnly, OwnNumbers: !c.on})
+			top := formed(t, topology.Config{Nodes: 3, HoldTime: time.Second, Spray: true, OwnerOnly: c.ownerOnly, OwnNumbers: !c.on})
 			to := netip.AddrPortFrom(top.Servers[0].Addr, 8080)
 			server, err := traffic.ServeEcho(top.Servers[0].Namespace, to)
 			must(t, err)
@@ -136,7 +136,7 @@ func TestFR5_SACKIsUnderstoodThroughLossAndDeath(t *testing.T) {
 				t.Errorf("the client's number is %d, the server got %d", sent.of[port], got.of[port])
 			}
 			e := newEcho(ctx, conn)
-			const size = 24 << 20
+			const size = 12 << 20
 			go e.send(size)
 			go e.receive(size)
 			for e.received.Load() < size/4 {

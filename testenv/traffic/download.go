@@ -31,12 +31,13 @@ func ContentSum(size int64) string {
 }
 
 // ServeHTTP serves Content(N) at /N, until Close. A positive rate limits each
-// answer to so many bytes a second, so that a download lasts.
+// answer to so many bytes a second, so that a download lasts, until Hurry.
 func ServeHTTP(n *netns.Namespace, addr netip.AddrPort, rate int64) (*Server, error) {
 	l, err := n.Listen(addr.String())
 	if err != nil {
 		return nil, err
 	}
+	hurry := make(chan struct{})
 	hs := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		size, err := strconv.ParseInt(r.URL.Path[1:], 10, 64)
 		if err != nil || size < 0 {
@@ -44,20 +45,29 @@ func ServeHTTP(n *netns.Namespace, addr netip.AddrPort, rate int64) (*Server, er
 			return
 		}
 		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-		io.Copy(w, &paced{ctx: r.Context(), from: Content(size), rate: rate, begin: time.Now()})
+		io.Copy(w, &paced{ctx: r.Context(), from: Content(size), rate: rate, begin: time.Now(), hurry: hurry})
 	})}
-	s := &Server{Addr: l.Addr().(*net.TCPAddr).AddrPort(), listener: hs}
+	s := &Server{Addr: l.Addr().(*net.TCPAddr).AddrPort(), listener: hs, hurry: hurry}
 	s.running.Go(func() { hs.Serve(l) })
 	return s, nil
 }
 
-// paced is a reader that keeps to a rate on average.
+// Hurry lifts the rate of ServeHTTP: when a download has lasted as long as it had to,
+// its rest comes as fast as it can. Idempotent.
+func (s *Server) Hurry() {
+	if s.hurry != nil {
+		s.hurried.Do(func() { close(s.hurry) })
+	}
+}
+
+// paced is a reader that keeps to a rate on average, until hurry is closed.
 type paced struct {
 	ctx   context.Context
 	from  io.Reader
 	rate  int64
 	begin time.Time
 	given int64
+	hurry <-chan struct{}
 }
 
 func (p *paced) Read(b []byte) (int, error) {
@@ -67,6 +77,9 @@ func (p *paced) Read(b []byte) (int, error) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
+		case <-p.hurry:
+			p.rate = 0
+			return p.Read(b)
 		case <-p.ctx.Done():
 			return 0, p.ctx.Err()
 		}

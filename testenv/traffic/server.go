@@ -20,6 +20,8 @@ type Server struct {
 	conns    map[net.Conn]bool
 	closed   bool
 	running  sync.WaitGroup
+	hurry    chan struct{} // closed: no rate any more; nil where there never is one
+	hurried  sync.Once
 }
 
 // ServeEcho answers TCP connections with the bytes they send, until Close.

@@ -193,6 +193,36 @@ func TestDownload_MeasuresAndVerifies(t *testing.T) {
 	}
 }
 
+// TestDownload_Hurries: what would last for an hour is over at once.
+func TestDownload_Hurries(t *testing.T) {
+	n, ctx := newTest(t)
+	const size = 4 << 20
+	server, err := ServeHTTP(n, anyPort, 1<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	var d Download
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx, n, server.Addr, size, 10*time.Second) }()
+	for d.Received() < 1<<10 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if got := d.Received(); got > 10<<10 {
+		t.Errorf("%d bytes at 1 KiB/s", got)
+	}
+	server.Hurry()
+	server.Hurry()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("after Hurry %d bytes have come in 10 s", d.Received())
+	}
+}
+
 func TestPrograms_Run(t *testing.T) {
 	n, ctx := newTest(t)
 	addr := served(t)(ServeHTTP(n, anyPort, 0))
