@@ -175,7 +175,7 @@ func TestNT4_TheNewestSearchByAnotherKeyIsForgottenWhenEntriesMove(t *testing.T)
 	}
 	ask := func(s *BackupStore, i uint32, when string) {
 		t.Helper()
-		if e, ok := s.ByOther(other(i)); !ok || e.Backup() != backupN(i) {
+		if e, ok := s.ByOther(other(i)); !ok || e.Backup() != backupN(i) || !same(s, e) {
 			t.Fatalf("%s: entry %d by its other key: %+v, %v", when, i, backupOf(e, ok), ok)
 		}
 	}
@@ -205,4 +205,10 @@ func TestNT4_TheNewestSearchByAnotherKeyIsForgottenWhenEntriesMove(t *testing.T)
 			}
 		}
 	}
+}
+
+// same reports whether an entry is what its own key leads to.
+func same(s *BackupStore, e Entry) bool {
+	by, ok := s.Get(e.Key().Unpack())
+	return ok && by == e
 }

@@ -232,14 +232,17 @@ func TestFR3_NoEntryIsLostForWantOfClasses(t *testing.T) {
 	if s.classes.n != maxClasses {
 		t.Errorf("%d classes, want %d", s.classes.n, maxClasses)
 	}
+	for i := range uint32(n) {
+		s.SetSeqDelta(keyN(i), i+1)
+	}
 	check := func(flags uint8) {
 		t.Helper()
 		for i := range uint32(n) {
 			e, ok := s.Get(keyN(i))
 			want := of(i)
 			want.Flags = flags
-			if !ok || e.Backup() != want {
-				t.Fatalf("entry %d: %v, want %+v", i, e, want)
+			if !ok || e.Backup() != want || e.SeqDelta() != i+1 {
+				t.Fatalf("entry %d: %v, shifted by %d, want %+v", i, e, e.SeqDelta(), want)
 			}
 		}
 	}
@@ -367,5 +370,66 @@ func TestNT4_EntriesThatCollideAreFoundByBothKeys(t *testing.T) {
 	}
 	if full.places > 1024 {
 		t.Errorf("%d places for %d entries", full.places, full.Len())
+	}
+}
+
+// Of entries with one locator, some have other keys with one tag that lead to the same
+// buckets as long as there are few, and to several when there are more.
+func TestNT4_EntriesThatCollideAreToldApartWhenTheIndexGrows(t *testing.T) {
+	seed, alike := testSeed, 0
+	seed[3] = 0 // ports do not count
+	for trial := range uint32(1500) {
+		s := NewBackupStore(seed, 200)
+		var others []packet.FlowKey
+		tags := map[uint8]int{}
+		for i := range uint32(bucketPlaces) {
+			k := packet.FlowKey{Src: packet.Addr{10, 0, byte(trial >> 8), byte(trial)}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: uint16(1000 + i), DstPort: 80, Proto: packet.ProtoTCP}
+			other := k.Reverse()
+			other.Dst = packet.Addr{203, byte(trial >> 8), byte(trial), byte(i)}
+			if err := s.PutPair(Backup{Key: Pack(k), Gen: i}, other); err != nil {
+				t.Fatal(err)
+			}
+			if !s.Join(k) {
+				t.Fatal("not joined")
+			}
+			tuple := tupleOf(&other)
+			if tags[locate(&seed, &tuple, other.Proto, 0).tag()]++; tags[locate(&seed, &tuple, other.Proto, 0).tag()] == 2 {
+				alike++
+			}
+			others = append(others, other)
+			for j, o := range others {
+				if e, ok := s.ByOther(o); !ok || e.Gen() != uint32(j) {
+					t.Fatalf("trial %d: entry %d of %d is not found by its other key", trial, j, len(others))
+				}
+			}
+		}
+	}
+	if alike < 50 {
+		t.Errorf("only %d pairs are alike: nothing is tested", alike)
+	}
+}
+
+// Connections that differ in protocol or zone alone are two, also where the hash says nothing.
+func TestFR3_ProtocolAndZoneAreOfTheKey(t *testing.T) {
+	seed := testSeed
+	seed[4] = 0
+	s := NewBackupStore(seed, 10)
+	tcp, udp, zone := keyN(1), keyN(1), keyN(1)
+	udp.Proto, zone.Zone = packet.ProtoUDP, 1
+	for i, k := range []packet.FlowKey{tcp, udp, zone} {
+		second := k.Reverse()
+		second.Dst = packet.Addr{203, 0, 113, 1}
+		if err := s.PutPair(Backup{Key: Pack(k), Gen: uint32(i)}, second); err != nil || !s.Join(k) {
+			t.Fatal(err, "or not joined")
+		}
+	}
+	for i, k := range []packet.FlowKey{tcp, udp, zone} {
+		second := k.Reverse()
+		second.Dst = packet.Addr{203, 0, 113, 1}
+		e, ok := s.Get(k)
+		by, found := s.ByOther(second)
+		if !ok || !found || e.Gen() != uint32(i) || by != e {
+			t.Errorf("%v: %v, by its other key %v", k, e, by)
+		}
 	}
 }
