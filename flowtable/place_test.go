@@ -210,6 +210,17 @@ func TestDESIGN3_CommonEntriesTakeNothingBeside(t *testing.T) {
 		if got, _ := s.Beside(); got != 0 {
 			t.Errorf("%s: %d beside after its end", name, got)
 		}
+		before := s.Bytes()
+		for range 100 {
+			if err := s.put(&b, tupleOf(&c.other)); err != nil {
+				t.Fatal(err)
+			}
+			s.SetSeqDelta(k, c.delta)
+			s.Delete(k)
+		}
+		if s.Bytes() != before {
+			t.Errorf("%s: what it took is not used again: %d bytes, and %d", name, before, s.Bytes())
+		}
 	}
 }
 
@@ -397,9 +408,14 @@ func TestNT4_EntriesThatCollideAreToldApartWhenTheIndexGrows(t *testing.T) {
 				alike++
 			}
 			others = append(others, other)
+		}
+		for i := range uint32(60) { // the index grows
+			if err := s.PutPair(benchBackup(i), secondN(i)); err != nil || !s.Join(keyN(i)) {
+				t.Fatal(err, "or not joined")
+			}
 			for j, o := range others {
 				if e, ok := s.ByOther(o); !ok || e.Gen() != uint32(j) {
-					t.Fatalf("trial %d: entry %d of %d is not found by its other key", trial, j, len(others))
+					t.Fatalf("trial %d, and %d more: entry %d of %d is not found by its other key", trial, i, j, len(others))
 				}
 			}
 		}
