@@ -97,8 +97,8 @@ func (s *BackupStore) expectPlace(l locator) {
 		}
 	}
 	p := &sh.places[b*bucketPlaces+next(m|1<<63)]
-	touch((*uint64)(unsafe.Pointer(p)))
-	touch((*uint64)(unsafe.Add(unsafe.Pointer(p), placeBytes-4)))
+	touchByte((*uint8)(unsafe.Pointer(p)))
+	touchByte((*uint8)(unsafe.Add(unsafe.Pointer(p), placeBytes-1))) // it may begin in one line and end in the next
 }
 
 // ExpectOther does the same for ByOther, but the entry.
@@ -115,7 +115,7 @@ func (s *BackupStore) ExpectOther(other packet.FlowKey) {
 	b := in.tags.first(within)
 	touch(&in.tags[b])
 	touch(&in.tags[in.tags.other(b, o.tag())])
-	touch((*uint64)(unsafe.Pointer(&in.refs[b*bucketPlaces])))
+	touchByte((*uint8)(unsafe.Pointer(&in.refs[b*bucketPlaces])))
 }
 
 // expectPairs begins to load the entries that a shard of the index leads to: all tags

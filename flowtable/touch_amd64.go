@@ -4,3 +4,8 @@ package flowtable
 //
 //go:noescape
 func touch(p *uint64)
+
+// touchByte is touch of what need not be whole words.
+//
+//go:noescape
+func touchByte(p *uint8)

@@ -45,7 +45,8 @@ func split(b []byte) (t Type, body, rest []byte, err error) {
 
 // Decode reads the first message of b and returns it as a value together with
 // the bytes behind it. On ErrUnknown rest is still valid; ErrEmpty ends a
-// batch; after any other error rest is nil. It allocates; see Decoder.
+// batch; after any other error rest is nil. Of several Granted in one, rest begins with
+// those that are left. It allocates; see Decoder.
 func Decode(b []byte) (m Message, rest []byte, err error) {
 	t, body, rest, err := split(b)
 	if err == ErrEmpty {
@@ -57,6 +58,14 @@ func Decode(b []byte) (m Message, rest []byte, err error) {
 	r := reader{b: body}
 	var c Decoder
 	m = c.read(t, &r)
+	whole, last := r, c.granted
+	for t == TypeGranted && whole.more(&last) {
+	}
+	if next := c.granted; t == TypeGranted && whole.err == nil && r.more(&next) {
+		left := binary.AppendUvarint([]byte{byte(t)}, uint64(4+len(r.b)))
+		left = append(append(appendSerial(left, next.Serial), flag(next.Bound)), r.b...)
+		return m, append(left, rest...), nil
+	}
 	if m == nil && r.err == nil {
 		return nil, rest, fmt.Errorf("wire: %v: %w", t, ErrUnknown)
 	}

@@ -16,6 +16,11 @@ func FuzzDecode(f *testing.F) {
 		all = Append(all, m)
 	}
 	f.Add(all)
+	several := Append(nil, Granted{Serial: 7})
+	for i := range uint32(5) {
+		several, _ = Extend(several, 0, Granted{Serial: 9 + 2*i, Bound: i%2 == 0})
+	}
+	f.Add(several)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var single, again []Message
 		var err error

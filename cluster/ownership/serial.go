@@ -1,6 +1,8 @@
 package ownership
 
 import (
+	"time"
+
 	"cohort/ccl/wire"
 	"cohort/flowtable"
 )
@@ -10,15 +12,19 @@ import (
 // the connection on the link, and the search for it here.
 //
 // Nothing depends on it. A Granted stands for the Grant that says the same, and what is
-// not as plain as that takes that way. A number that is not known any more, after
-// claimsKept others, is no answer: the flow stays provisional, and ageing claims it again.
+// not as plain as that takes that way. A claim for which there is no room here has no
+// number, and its answer is a Grant.
 
-// claimsKept is how many claims are remembered at most, a power of two: as many as may
-// wait for an answer (Config.MaxPending).
+// claimsKept is how many claims are remembered at most, a power of two. More may be
+// unanswered: those that wait are bounded by Config.MaxPending, provisional flows are not.
 const claimsKept = 1 << 14
 
+// claimKept is how long a claim is remembered that no number answers: what was answered
+// by key, or by nobody. Answers that are later than that are no link's.
+const claimKept = 10 * time.Second
+
 // serials remembers what was claimed, by number, in pointer-free memory that grows to
-// what is unanswered at a time.
+// the most that was remembered at a time, 64 bytes each.
 type serials struct {
 	last  uint32
 	asked []claimed // a power of two
@@ -27,23 +33,31 @@ type serials struct {
 // claimed is what a Granted needs to know of a claim.
 type claimed struct {
 	serial uint32 // 0 = answered, or never used
+	at     uint32 // tick
 	slot   uint32 // of the provisional flow; 0: it waits for the answer
 	to     wire.NodeID
 	conn   wire.Conn
 }
 
-// note remembers a claim and returns its number.
-func (s *serials) note(to wire.NodeID, slot uint32, conn *wire.Conn) uint32 {
+// note remembers a claim and returns its number, 0 if there is no room.
+func (s *serials) note(now uint32, to wire.NodeID, slot uint32, conn *wire.Conn) uint32 {
 	if s.last++; s.last > wire.MaxSerial {
 		s.last = 1
 	}
 	a := s.at(s.last)
-	for a == nil || a.serial != 0 && len(s.asked) < claimsKept {
+	for a == nil || a.kept(now) {
+		if len(s.asked) >= claimsKept {
+			return 0
+		}
 		s.grow()
 		a = s.at(s.last)
 	}
-	*a = claimed{s.last, slot, to, *conn}
+	*a = claimed{s.last, now, slot, to, *conn}
 	return s.last
+}
+
+func (a *claimed) kept(now uint32) bool {
+	return a.serial != 0 && flowtable.Since(now, a.at) < int32(flowtable.TickOf(int64(claimKept)))
 }
 
 // at returns the place of a number, nil while there is none.
@@ -80,7 +94,7 @@ func (c *Core) sendClaim(director wire.NodeID, slot uint32, conn *wire.Conn) (se
 	*m = wire.Claim{Conn: *conn}
 	if director != c.self {
 		m.Conn.Bound = c.bindsAt(director, conn)
-		m.Serial = c.serials.note(director, slot, &m.Conn)
+		m.Serial = c.serials.note(c.tick(), director, slot, &m.Conn)
 	}
 	return c.send(director, m)
 }
@@ -102,19 +116,19 @@ func (c *Core) onGranted(from wire.NodeID, m *wire.Granted) {
 		return
 	}
 	a.serial = 0
-	conn := a.conn
-	conn.Bound, conn.SeqDelta = m.Bound, 0 // as in a Grant
-	if !c.asIsFn(from, a, &conn) {
-		c.onGrant(from, conn, false)
+	a.conn.Bound, a.conn.SeqDelta = m.Bound, 0 // as in a Grant
+	if !c.asIsFn(from, a) {
+		c.onGrant(from, a.conn, false)
 	}
 }
 
 // asIs is the short way of a Granted; false: it must take that of a Grant.
-type asIs func(from wire.NodeID, a *claimed, conn *wire.Conn) bool
+type asIs func(from wire.NodeID, a *claimed) bool
 
 // grantedAsIs is what onGrant comes to when nothing has happened since the claim: the
 // same flow, and both keys lead to the granter still. False: it may not be so.
-func (c *Core) grantedAsIs(from wire.NodeID, a *claimed, conn *wire.Conn) bool {
+func (c *Core) grantedAsIs(from wire.NodeID, a *claimed) bool {
+	conn := &a.conn // until others are claimed
 	if a.slot == 0 || conn.Flags&(wire.ConnSync|wire.ConnMapped) != 0 {
 		return false
 	}

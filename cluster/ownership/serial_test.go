@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"testing"
+	"time"
 
 	"cohort/ccl/wire"
 	"cohort/cluster/order"
@@ -17,8 +18,8 @@ func TestFR14_NothingTellsWhichWayAGrantedTook(t *testing.T) {
 	for seed := range uint64(24) {
 		one, _ := playTwice(t, seed, func(c *Core) {
 			asIs := c.asIsFn
-			c.asIsFn = func(from wire.NodeID, a *claimed, conn *wire.Conn) bool {
-				ok := asIs(from, a, conn)
+			c.asIsFn = func(from wire.NodeID, a *claimed) bool {
+				ok := asIs(from, a)
 				if ok {
 					short++
 				}
@@ -26,7 +27,7 @@ func TestFR14_NothingTellsWhichWayAGrantedTook(t *testing.T) {
 			}
 		})
 		two, _ := playTwice(t, seed, func(c *Core) {
-			c.asIsFn = func(wire.NodeID, *claimed, *wire.Conn) bool { return false }
+			c.asIsFn = func(wire.NodeID, *claimed) bool { return false }
 		})
 		wantSame(t, seed, one, two)
 	}
@@ -132,30 +133,125 @@ func TestFR12_ANumberFromWhoIsNoDirectorAnyMore(t *testing.T) {
 	}
 }
 
-// More claims than are remembered: the oldest are claimed again, none is lost, and the
-// memory is bounded.
-func TestFR14_NumbersAreForgottenAndClaimedAgain(t *testing.T) {
+// More claims than are remembered have no answer for a while. Those beyond are answered by
+// key: all are granted, what waits leaves, and nothing is claimed again and again.
+func TestFR14_MoreUnansweredClaimsThanNumbers(t *testing.T) {
+	c := newBareCluster(t)
+	c.size = 1 << 16
+	for id := range wire.NodeID(3) {
+		c.boot(id + 1)
+	}
+	c.apply(1, 1, 1, 2, 3)
+	c.run(50 * ms)
+	c.delay = func() int64 { return 120 * ms }
+	n := c.nodes[1].core
+	var keys []packet.FlowKey
+	k := packet.FlowKey{Src: packet.Addr{10, 0, 0, 1}, Dst: packet.Addr{192, 0, 2, 1}, SrcPort: 1024, DstPort: 80, Proto: packet.ProtoUDP}
+	for c.order().Director(k) != 3 {
+		k.SrcPort++
+	}
+	p := udp(k)
+	p.Handle = 77
+	if v := n.Packet(c.now, &p); v.Op != OpHold {
+		t.Fatalf("%+v", v)
+	}
+	k.Proto = packet.ProtoTCP
+	for len(keys) < claimsKept+1000 {
+		if k.SrcPort++; k.SrcPort == 0 {
+			k.Src[3]++
+		}
+		if c.order().Director(k) == 1 {
+			continue
+		}
+		keys = append(keys, k)
+		if p := tcp(k, SYN); n.Packet(c.now, &p).Op != OpForward {
+			t.Fatalf("%v is not opened", k)
+		}
+	}
+	c.run(1000 * ms)
+	if v := c.nodes[1].released[77]; v.Op != OpForward {
+		t.Errorf("what waited is released with %+v", v)
+	}
+	for _, k := range keys {
+		if c.isProvisional(1, k) {
+			t.Fatalf("%v is provisional still", k)
+		}
+	}
+	if got := len(n.serials.asked); got != claimsKept {
+		t.Errorf("%d are remembered: nothing is tested", got)
+	}
+}
+
+// What is answered by key is remembered for a while and then no more.
+func TestFR14_NumbersAreForgotten(t *testing.T) {
 	var s serials
 	conn := wire.Conn{Gen: 1}
-	for i := range uint32(3 * claimsKept) {
+	second := flowtable.TickOf(int64(time.Second))
+	for i := range uint32(claimsKept) {
 		conn.Gen = i
-		if got := s.note(2, i, &conn); got != i+1 {
+		if got := s.note(second, 2, i, &conn); got != i+1 {
 			t.Fatalf("number %d, want %d", got, i+1)
 		}
 	}
-	if len(s.asked) != claimsKept {
-		t.Fatalf("%d are remembered", len(s.asked))
-	}
-	for serial := uint32(1); serial <= 3*claimsKept; serial++ {
-		a := s.of(2, serial)
-		if (a != nil) != (serial > 2*claimsKept) || a != nil && a.conn.Gen != serial-1 {
-			t.Fatalf("claim %d: %+v", serial, a)
+	for serial := range uint32(claimsKept) {
+		if a := s.of(2, serial+1); a == nil || a.conn.Gen != serial {
+			t.Fatalf("claim %d: %+v", serial+1, a)
 		}
 	}
+	if got := s.note(9*second, 2, 0, &conn); got != 0 {
+		t.Errorf("number %d has no room", got)
+	}
+	s.of(2, 2).serial = 0 // answered
+	if got := s.note(9*second, 2, 0, &conn); got != claimsKept+2 {
+		t.Errorf("number %d, want %d, whose place is free", got, claimsKept+2)
+	}
+	if got := s.note(12*second, 2, 0, &conn); got != claimsKept+3 || len(s.asked) != claimsKept {
+		t.Errorf("number %d in %d places, want that of one that is forgotten", got, len(s.asked))
+	}
 	s = serials{last: wire.MaxSerial}
-	if first := s.note(2, 0, &conn); first != 1 {
+	if first := s.note(second, 2, 0, &conn); first != 1 {
 		t.Errorf("number %d comes after the largest, want 1: 0 says none", first)
 	}
+}
+
+// A claim that is answered by its number makes no garbage, whether a flow waits for the
+// answer or a packet.
+func TestGrantedByNumberAllocatesNothing(t *testing.T) {
+	n, q, k := alone(t)
+	c := n.core
+	now := n.c.now
+	g := &wire.Granted{}
+	held := udp(k)
+	wantNoAllocations(t, "claim, granted and close of a UDP connection", func() {
+		now += ms
+		c.table.Reclaim(flowtable.TickOf(now))
+		held.asked = 0
+		if v := c.Packet(now, &held); v.Op != OpHold || q.last != wire.TypeClaim {
+			t.Fatalf("%+v", v)
+		}
+		g.Serial = c.serials.last
+		c.Message(now, 2, g)
+		if v := c.Packet(now, &held); v.Op != OpForward {
+			t.Fatalf("%+v", v)
+		}
+		c.closeFlow(c.table.Lookup(k).Slot())
+	})
+	opening := tcp(n.c.keyDirectedBy(packet.ProtoTCP, 2), SYN)
+	wantNoAllocations(t, "the same of a TCP connection", func() {
+		now += ms
+		c.table.Reclaim(flowtable.TickOf(now))
+		p := opening
+		if v := c.Packet(now, &p); v.Op != OpForward {
+			t.Fatalf("%+v", v)
+		}
+		g.Serial = c.serials.last
+		c.Message(now, 2, g)
+		slot := c.table.Lookup(p.Key).Slot()
+		if c.table.Flow(slot).Flags&flowtable.FlowProvisional != 0 {
+			t.Fatal("it is provisional still")
+		}
+		c.closeFlow(slot)
+	})
 }
 
 // isProvisional reports whether a node's claim of k has not been answered.
