@@ -37,7 +37,7 @@ install: build
 generate: setup
 	$(GO) generate ./...
 
-test: setup vet check-fmt check-generated build unit fuzz-short
+test: setup vet check-fmt check-generated build unit kernel-slice fuzz-short
 
 vet:
 	$(GO) vet ./...
@@ -49,7 +49,6 @@ check-fmt:
 check-generated:
 	scripts/check-generated
 
-# With the slice of kernel-6.1, which costs nothing beside tests that mostly wait.
 unit:
 	GO=$(GO) scripts/unit '$(PURE)'
 
