@@ -62,6 +62,9 @@ func checkOffsets(t *testing.T, p *packet.Packet) {
 	}
 }
 
+// sumAt is where a transport header has its checksum.
+var sumAt = map[uint8]int{packet.ProtoTCP: 16, packet.ProtoUDP: 6, packet.ProtoUDPLite: 6, packet.ProtoDCCP: 6, packet.ProtoICMP: 2}
+
 // rewriteAndBack may exchange the two representations of a zero checksum, so
 // it compares tuples and the bytes that are no checksums.
 func rewriteAndBack(t *testing.T, p *packet.Packet, before []byte) {
@@ -72,7 +75,7 @@ func rewriteAndBack(t *testing.T, p *packet.Packet, before []byte) {
 		t.Fatalf("key %v, want %v", p.Key, key)
 	}
 	sums := map[int]bool{p.L3 + 10: true, p.L3 + 11: true}
-	if at, ok := map[uint8]int{packet.ProtoTCP: 16, packet.ProtoUDP: 6, packet.ProtoUDPLite: 6, packet.ProtoDCCP: 6, packet.ProtoICMP: 2}[p.Proto]; ok {
+	if at, ok := sumAt[p.Proto]; ok {
 		sums[p.L4+at], sums[p.L4+at+1] = true, true
 	}
 	for i := range before {
@@ -97,12 +100,20 @@ func residues(data []byte, l3, l4, end int) [2]uint16 {
 	r := [2]uint16{residue(0, data[l3:l4])}
 	src, dst, body := packet.Addr(data[l3+12:l3+16]), packet.Addr(data[l3+16:l3+20]), data[l4:end]
 	switch proto := data[l3+9]; {
-	case proto == packet.ProtoTCP && len(body) >= 18, proto == packet.ProtoUDP && body[6]|body[7] != 0:
+	case proto == packet.ProtoTCP && len(body) >= 18, proto == packet.ProtoUDP && body[6]|body[7] != 0,
+		(proto == packet.ProtoUDPLite || proto == packet.ProtoDCCP) && len(body) >= packet.UDPLen: // what it leaves out is off by the same, before and after
 		r[1] = residue(packet.PseudoSum(src, dst, proto, len(body)), body)
 	case proto == packet.ProtoICMP:
 		r[1] = residue(0, body)
 	}
 	return r
+}
+
+// sumLikeUDP are packets whose checksum stands where UDP has it, and never means
+// "none": here it is 0, which comes back as the other zero.
+var sumLikeUDP = []packettest.Spec{
+	{Key: packet.FlowKey{Src: client, Dst: server, Proto: packet.ProtoUDPLite}, Payload: make([]byte, 24)},
+	{Key: packet.FlowKey{Src: client, Dst: server, Proto: packet.ProtoDCCP}, Payload: make([]byte, 24)},
 }
 
 func keyFrom(proto uint8, addrs uint64, ports uint32) packet.FlowKey {
@@ -120,6 +131,9 @@ func FuzzRewrite(f *testing.F) {
 		f.Add(packettest.Build(packettest.Random(r)), r.Uint64(), r.Uint32())
 	}
 	f.Add(packettest.UDP(web, []byte("odd")), ^uint64(0), uint32(0))
+	for _, about := range sumLikeUDP {
+		f.Add(packettest.Build(about), r.Uint64(), r.Uint32())
+	}
 	f.Fuzz(func(t *testing.T, frame []byte, addrs uint64, ports uint32) {
 		var p, again packet.Packet
 		if p.Parse(frame) != packet.OK || p.IsICMPError() {
@@ -152,6 +166,10 @@ func FuzzRewriteError(f *testing.F) {
 			f.Add(c.build(c.about.Key, router), r.Uint64(), r.Uint32(), r.Uint32())
 			c.l4, c.extension = 128, []byte("0123abcd")
 			f.Add(c.build(c.about.Key, router), r.Uint64(), r.Uint32(), r.Uint32())
+		}
+		for _, about := range sumLikeUDP {
+			c := errorCase{about: about, icmpType: icmpType, l4: 8}
+			f.Add(c.build(about.Key, router), r.Uint64(), r.Uint32(), r.Uint32())
 		}
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, addrs uint64, ports, from uint32) {
@@ -201,7 +219,7 @@ func coversTCPSum(p *packet.Packet) bool {
 // wantQuotedBack compares all bytes but the checksums.
 func wantQuotedBack(t *testing.T, p *packet.Packet, original []byte) {
 	sums := []int{p.L3 + 10, p.L4 + 2, p.QuotedL3 + 10}
-	if at, ok := map[uint8]int{packet.ProtoTCP: 16, packet.ProtoUDP: 6, packet.ProtoICMP: 2}[p.Quoted.Proto]; ok && (at != 16 || coversTCPSum(p)) {
+	if at, ok := sumAt[p.Quoted.Proto]; ok && (p.Quoted.Proto != packet.ProtoTCP || coversTCPSum(p)) {
 		sums = append(sums, p.QuotedL4+at)
 	}
 	for i := range original {
