@@ -85,7 +85,8 @@
 //     daemons, too, and stay in: one in 200 ms until it has.
 //   - The CPU time of interrupts that hit other processes is nobody's. What
 //     others had of the CPU is seen in steps of 10 ms, and decides which rounds
-//     count.
+//     count. The nodes of the other talks, which idle on it all the time, are not
+//     among these others.
 //   - Imbalance is not in it: the capacity of a cluster ends when its busiest
 //     node is full, whereas here all work is summed. Tiers show that.
 //

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
+	"os/exec"
 	"testing"
 	"time"
 
 	"cohort/bench/traffic"
+	"cohort/testenv/netns"
+	"cohort/testenv/topology"
 )
 
 // TestTalksAreComplete: through nothing, a switch and a masquerading router
@@ -50,6 +54,64 @@ func TestTalksAreComplete(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestIdleNodesOfOtherTalksAreNoDisturbance: they rest on the same CPU whoever is
+// measured. What is no part of the comparison is.
+func TestIdleNodesOfOtherTalksAreNoDisturbance(t *testing.T) {
+	needRoot(t)
+	l, err := newLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	direct, err := l.directTalk("direct", 2, traffic.Talk{Flows: traffic.MaxSpread, Hosts: 64, ByFlow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := direct.ns.Start(exec.Command("sh", "-c", "while :; do :; done"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Kill() }()
+	resting := &talk{name: "resting", ns: direct.ns, cluster: &cluster{Topology: &topology.Topology{}, others: []*netns.Process{p}}}
+	knows, err := newTally(lastCPU())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := newTally(lastCPU())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(knows.admit(t.Context(), direct, time.Millisecond), knows.admit(t.Context(), resting, time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	const burnt = 500 * time.Millisecond
+	var inner cost
+	outer, err := stranger.measure(direct, func() (err error) {
+		inner, err = knows.measure(direct, func() error {
+			for begun, now := resting.mustTime(t), time.Duration(0); now < begun+burnt; now = resting.mustTime(t) {
+				time.Sleep(10 * time.Millisecond)
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Both see what others have in steps of 10 ms; whatever else ran is in both.
+	if more := outer.others - inner.others; more < burnt*3/4 {
+		t.Errorf("others had %v for who does not know of what used %v, %v for who does", outer.others, burnt, inner.others)
+	}
+}
+
+func (t *talk) mustTime(tb testing.TB) time.Duration {
+	d, err := t.daemonTime()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return d
 }
 
 // TestWarmingClosesWhatItOpens: what a talk was told before, or that it was told

@@ -15,8 +15,9 @@ import (
 // tally adds up what talks cost on the one CPU that everything runs on:
 // generator, nodes, and the kernel for both.
 type tally struct {
-	cpu   int
-	meter *meter
+	cpu      int
+	meter    *meter
+	admitted []*talk
 }
 
 func newTally(cpu int) (*tally, error) {
@@ -33,7 +34,7 @@ type cost struct {
 	softirq time.Duration // the softirq thread
 	daemons time.Duration // all threads of all nodes
 	idle    time.Duration // what the daemons would have taken anyway
-	others  time.Duration // that had the CPU and belong to nobody of these
+	others  time.Duration // that had the CPU and are no part of the comparison: neither these nor the idle nodes of other talks
 	wall    time.Duration
 }
 
@@ -56,6 +57,7 @@ func (a *tally) admit(ctx context.Context, t *talk, watch time.Duration) error {
 	if err := t.ns.Do(func() error { return pinThread(a.cpu) }); err != nil {
 		return err
 	}
+	a.admitted = append(a.admitted, t)
 	pids, err := t.daemons()
 	if err != nil || len(pids) == 0 {
 		return err
@@ -116,7 +118,7 @@ func (a *tally) measure(t *talk, work func() error) (c cost, err error) {
 		daemons: after.daemons - before.daemons, wall: after.at.Sub(before.at),
 	}
 	c.idle = time.Duration(min(t.idle*float64(c.wall), float64(c.daemons)))
-	c.others = after.busy - before.busy - c.sender - c.softirq - c.daemons
+	c.others = after.busy - before.busy - c.sender - c.softirq - c.daemons - (after.resting - before.resting)
 	return c, nil
 }
 
@@ -124,19 +126,22 @@ func (a *tally) measure(t *talk, work func() error) (c cost, err error) {
 type clocks struct {
 	at                             time.Time
 	sender, softirq, daemons, busy time.Duration
+	resting                        time.Duration // daemons of the talks that are not measured, which idle on the same CPU whoever is
 }
 
 func (a *tally) read(t *talk) (c clocks, err error) {
-	pids, err := t.daemons()
-	if err != nil {
+	if c.daemons, err = t.daemonTime(); err != nil {
 		return c, err
 	}
-	for _, pid := range pids {
-		d, err := processTime(pid)
+	for _, other := range a.admitted {
+		if other == t {
+			continue
+		}
+		d, err := other.daemonTime()
 		if err != nil {
 			return c, err
 		}
-		c.daemons += d
+		c.resting += d
 	}
 	if err := t.ns.Do(func() error { c.sender = threadTime(); return nil }); err != nil {
 		return c, err
@@ -144,6 +149,19 @@ func (a *tally) read(t *talk) (c clocks, err error) {
 	c.softirq, c.at = a.meter.softirqTime(), time.Now()
 	c.busy, err = busyTime(a.cpu)
 	return c, err
+}
+
+// daemonTime is what all daemons of a talk have used.
+func (t *talk) daemonTime() (sum time.Duration, err error) {
+	pids, err := t.daemons()
+	for _, pid := range pids {
+		d, err := processTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += d
+	}
+	return sum, err
 }
 
 // daemons are the processes between clients and servers.
