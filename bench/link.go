@@ -252,7 +252,8 @@ func raceLinks(ctx context.Context, a *tally, cfg linkConfig, what string, entra
 // oneLinkLap is A B C C B A over all, each a single and a pair.
 func oneLinkLap(ctx context.Context, a *tally, cfg linkConfig, entrants []*entrant) (l linkLap, err error) {
 	n := len(entrants)
-	l = linkLap{bytes: make([]float64, n), frames: make([]float64, n), single: make([]float64, n), pair: make([]float64, n), quiet: true, whole: true}
+	l = linkLap{bytes: make([]float64, n), frames: make([]float64, n), single: make([]float64, n), pair: make([]float64, n), whole: true}
+	var with company
 	sample := func(t *talk) (micro float64, c cost, err error) {
 		done := 0
 		c, err = a.measure(t, func() (err error) {
@@ -264,7 +265,8 @@ func oneLinkLap(ctx context.Context, a *tally, cfg linkConfig, entrants []*entra
 		if err == nil && done == 0 {
 			err = fmt.Errorf("%s: no connection is complete", t.name)
 		}
-		l.quiet, l.whole = l.quiet && c.disturbed() <= maxShared, l.whole && float64(done) >= (1-maxLost)*float64(cfg.chunk)
+		with.add(c)
+		l.whole = l.whole && float64(done) >= (1-maxLost)*float64(cfg.chunk)
 		return float64(c.whole()) / 1e3 / float64(max(done, 1)), c, err
 	}
 	order := make([]int, n)
@@ -298,5 +300,6 @@ func oneLinkLap(ctx context.Context, a *tally, cfg linkConfig, entrants []*entra
 		}
 		slices.Reverse(order)
 	}
+	l.quiet = with.quiet()
 	return l, nil
 }

@@ -353,7 +353,8 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample sampler) ([]lap,
 	var lost []string
 	quiet := 0
 	for end := time.Now().Add(s.cfg.time); quiet < s.cfg.rounds && len(all) < 2*s.cfg.rounds && (!slices.ContainsFunc(all, isWhole) || time.Now().Before(end)); {
-		one := lap{each: make(map[*talk]float64), idle: make(map[*talk]float64), quiet: true, whole: true}
+		one := lap{each: make(map[*talk]float64), idle: make(map[*talk]float64), whole: true}
+		var with company
 		order, passes := slices.Clone(talks), passesOf(s.cfg.once)
 		for range passes {
 			for _, t := range order {
@@ -366,11 +367,12 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample sampler) ([]lap,
 				}
 				one.each[t] += each / float64(passes)
 				one.idle[t] += each / float64(passes) * c.idleShare()
-				one.quiet = one.quiet && c.disturbed() <= maxShared
+				with.add(c)
 				one.whole = one.whole && missed == ""
 			}
 			slices.Reverse(order)
 		}
+		one.quiet = with.quiet()
 		all = append(all, one)
 		if one.quiet && one.whole {
 			quiet++
@@ -390,10 +392,6 @@ func passesOf(once bool) int {
 	}
 	return 2
 }
-
-// maxShared is maxDisturbed for a CPU on which a sample sleeps: what others had
-// is known in steps of 10 ms, and small services run where nobody is.
-const maxShared = 0.05
 
 // used are the quiet laps, or all if most were not, but never one with losses.
 func (s *scene) used(all []lap) (use []lap, rejected int, disturbed bool) {

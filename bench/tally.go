@@ -43,10 +43,22 @@ func (c cost) whole() time.Duration { return c.sender + c.softirq + c.daemons - 
 // idleShare is what idle daemons take, measured by whole.
 func (c cost) idleShare() float64 { return float64(c.idle) / float64(max(c.whole(), 1)) }
 
-// disturbed is the share of the CPU that others had.
-func (c cost) disturbed() float64 {
-	return max(0, float64(c.others)/float64(max(c.sender+c.softirq+c.daemons, 1)))
+// company is who had the CPU in a round. It is the round that is judged: what others
+// had of a sample is known to a step or two of the clock, 10 ms, too much or too
+// little, which a sample may not last much longer than, and which adds up to little.
+type company struct{ ours, others time.Duration }
+
+func (o *company) add(c cost) {
+	o.ours += c.sender + c.softirq + c.daemons
+	o.others += c.others
 }
+
+// maxShared is maxDisturbed for a CPU on which samples sleep: small services run
+// where nobody is.
+const maxShared = 0.05
+
+// quiet reports whether others had so little that the round counts.
+func (o *company) quiet() bool { return float64(o.others) <= maxShared*float64(o.ours) }
 
 // admit puts what a talk needs on the CPU and finds out what its daemons take
 // when nobody talks.
