@@ -3,14 +3,15 @@ package sim
 import "cohort/cluster/blocks"
 
 // A node's disk keeps what a later life of it must know about units, as node/state.go
-// does. What is with the kernel is written while the daemon is stopped, too; the daemon
-// hears of it when it continues.
+// does: there is one writer, and only the newest version matters to it, so none is
+// replaced by an older one. What is with the kernel is written while the daemon is
+// stopped, too; the daemon hears of it when it continues.
 
 // remember writes m down, in a while (blocks.Config.Remember).
 func (n *node) remember(m blocks.Memory) {
 	w, life := n.w, n.life
 	w.clock.after(w.rng.Int64N(5*ms), func() { // a disk is slow
-		if n.life != life || !n.powered {
+		if n.life != life || !n.powered || n.disk != nil && n.disk.Version >= m.Version {
 			return
 		}
 		n.disk = &m

@@ -86,6 +86,36 @@ func TestDisk_AStoppedDaemonHearsWhenItContinues(t *testing.T) {
 	}
 }
 
+// TestDisk_NoOlderVersionReplacesANewer: whichever of two writes ends first, the disk
+// has the second version in the end, and never goes back on its way there.
+func TestDisk_NoOlderVersionReplacesANewer(t *testing.T) {
+	skipped := 0
+	for seed := range uint64(40) {
+		w := open(Config{Seed: seed, Nodes: 2, NAT: true})
+		w.boot()
+		w.advance(2 * second)
+		n := w.nodes[0]
+		first := n.disk.Version
+		n.hear("fw-old")
+		n.hear("fw-older")
+		var had []uint64
+		w.clock.run(w.clock.now+10*ms, func() {
+			if v := n.disk.Version; len(had) == 0 || had[len(had)-1] != v {
+				had = append(had, v)
+			}
+		})
+		if !slices.IsSorted(had) || had[len(had)-1] != first+2 || !n.knows("fw-older") {
+			t.Errorf("seed %d: the disk had versions %v; %d and %d were written", seed, had, first+1, first+2)
+		}
+		if !slices.Contains(had, first+1) {
+			skipped++
+		}
+	}
+	if skipped == 0 || skipped == 40 {
+		t.Errorf("the second write overtook the first one in %d of 40 seeds: this proves nothing", skipped)
+	}
+}
+
 // TestDisk_ALifeThatIsOverHearsNothing: what a stopped daemon has not heard yet is not
 // said to the one after it, which may have read an older version.
 func TestDisk_ALifeThatIsOverHearsNothing(t *testing.T) {
