@@ -158,7 +158,7 @@ func Stop(w *World) {
 	w.clock.after(20*ms+w.rng.Int64N(second), func() {
 		if n.life == life {
 			w.note("daemon of node %d continues", n.index+1)
-			n.stopped = false
+			n.proceed()
 		}
 	})
 }
@@ -169,7 +169,7 @@ func (w *World) mend() {
 	w.mended = true
 	clear(w.net.cut)
 	for _, n := range w.nodes {
-		n.stopped = false
+		n.proceed()
 		if n.file = w.file; !n.powered || n.dead {
 			n.boot()
 		} else if w.setups != nil {

@@ -40,10 +40,11 @@ type node struct {
 	runs   int // index into World.setups
 
 	powered bool
-	stopped bool // SIGSTOP: the fast path runs, the daemon does not
-	dead    bool // the daemon was killed, the machine lives
-	life    int  // counts boots: events of an earlier life are void
-	forgot  int  // counts what it has forgotten everything by: boots, and fences
+	stopped bool     // SIGSTOP: the fast path runs, the daemon does not
+	dead    bool     // the daemon was killed, the machine lives
+	life    int      // counts boots: events of an earlier life are void
+	forgot  int      // counts what it has forgotten everything by: boots, and fences
+	posted  []func() // what a stopped daemon does when it continues
 
 	view    *wire.View
 	self    wire.NodeID
@@ -62,7 +63,7 @@ func (n *node) tick() uint32  { return flowtable.TickOf(n.w.clock.now) }
 // boot starts a machine that remembers nothing.
 func (n *node) boot() {
 	w := n.w
-	n.powered, n.stopped, n.dead = true, false, false
+	n.powered, n.stopped, n.dead, n.posted = true, false, false, nil
 	n.life++
 	n.forgot++
 	n.inUse = 0
@@ -221,22 +222,7 @@ func (n *node) translation(seed [10]uint64) *core.NAT {
 	}
 	n.stubs = flowtable.NewBackupStore(seed, 2*w.cfg.Flows)
 	t := &core.NAT{
-		Rules: w.setups[n.file], HoldDown: w.cfg.HoldDown, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1)), Stubs: n.stubs, Found: true, Journal: journal{n},
-		Remember: func(m blocks.Memory) {
-			life := n.life
-			w.clock.after(w.rng.Int64N(5*ms), func() { // a disk is slow
-				if n.life != life || !n.powered {
-					return
-				}
-				n.disk = &m
-				w.clock.after(0, func() {
-					if n.life == life && n.running() {
-						n.core.Units().Remembered(w.clock.now, m.Version)
-						n.core.Flush(w.clock.now)
-					}
-				})
-			})
-		},
+		Rules: w.setups[n.file], HoldDown: w.cfg.HoldDown, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1)), Stubs: n.stubs, Found: true, Journal: journal{n}, Remember: n.remember,
 	}
 	if n.disk != nil {
 		t.Memory = *n.disk
