@@ -18,8 +18,8 @@ func (t *Table) ExpectKey(k packet.FlowKey) { t.Expect(t.Hash(k)) }
 // ExpectSlot is Expect of a flow slot.
 func (t *Table) ExpectSlot(slot uint32) {
 	if f := t.Flow(slot); f != nil {
-		touch((*uint64)(unsafe.Pointer(f)))
-		touch((*uint64)(unsafe.Add(unsafe.Pointer(f), 64)))
+		touch(unsafe.Pointer(f))
+		touch(unsafe.Add(unsafe.Pointer(f), 64))
 	}
 }
 
@@ -33,8 +33,8 @@ func (t *Table) ExpectFlow(h1, tag uint32) {
 				continue
 			}
 			if f := t.Flow(entryRef(e).Slot()); f != nil {
-				touch((*uint64)(unsafe.Pointer(f)))
-				touch((*uint64)(unsafe.Add(unsafe.Pointer(f), unsafe.Sizeof(*f)/2)))
+				touch(unsafe.Pointer(f))
+				touch(unsafe.Add(unsafe.Pointer(f), unsafe.Sizeof(*f)/2))
 			}
 			return
 		}
@@ -62,8 +62,8 @@ func (s *BackupStore) Expect(k packet.FlowKey) {
 		return
 	}
 	b := t.first(within)
-	touch(&t[b])
-	touch(&t[t.other(b, l.tag())])
+	touch(unsafe.Pointer(&t[b]))
+	touch(unsafe.Pointer(&t[t.other(b, l.tag())]))
 	if s.expected.n == len(s.expected.of) {
 		s.arrive()
 	}
@@ -97,8 +97,8 @@ func (s *BackupStore) expectPlace(l locator) {
 		}
 	}
 	p := &sh.places[b*bucketPlaces+next(m|1<<63)]
-	touchByte((*uint8)(unsafe.Pointer(p)))
-	touchByte((*uint8)(unsafe.Add(unsafe.Pointer(p), placeBytes-1))) // it may begin in one line and end in the next
+	touch(unsafe.Pointer(p))
+	touch(unsafe.Add(unsafe.Pointer(p), placeBytes-1)) // it may begin in one line and end in the next
 }
 
 // ExpectOther does the same for ByOther, but the entry.
@@ -113,9 +113,9 @@ func (s *BackupStore) ExpectOther(other packet.FlowKey) {
 		return
 	}
 	b := in.tags.first(within)
-	touch(&in.tags[b])
-	touch(&in.tags[in.tags.other(b, o.tag())])
-	touchByte((*uint8)(unsafe.Pointer(&in.refs[b*bucketPlaces])))
+	touch(unsafe.Pointer(&in.tags[b]))
+	touch(unsafe.Pointer(&in.tags[in.tags.other(b, o.tag())]))
+	touch(unsafe.Pointer(&in.refs[b*bucketPlaces]))
 }
 
 // expectPairs begins to load the entries that a shard of the index leads to: all tags
@@ -125,7 +125,7 @@ func (s *BackupStore) expectPairs(in *pairShard) {
 		if in.tags.at(uint32(i)) != 0 {
 			index, within := l.in(len(s.shards))
 			t := s.shards[index].tags
-			touch(&t[t.first(within)])
+			touch(unsafe.Pointer(&t[t.first(within)]))
 		}
 	}
 	for i, l := range in.refs {

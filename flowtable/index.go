@@ -1,6 +1,8 @@
 package flowtable
 
 import (
+	"unsafe"
+
 	"cohort/packet"
 )
 
@@ -38,15 +40,15 @@ func (t *Table) home(k *packet.FlowKey) home {
 // has computed the hashes; wrong ones only cost time.
 func (t *Table) Expect(h1, tag uint32) {
 	b := h1 & t.mask
-	touch(&t.mem.Index[b][0])
-	touch(&t.mem.Index[otherBucket(b, tag, t.mask)][0])
+	touch(unsafe.Pointer(&t.mem.Index[b][0]))
+	touch(unsafe.Pointer(&t.mem.Index[otherBucket(b, tag, t.mask)][0]))
 }
 
 // locate is Lookup that also says where a key that is not there would go.
 func (t *Table) locate(k *packet.FlowKey) (Ref, home) {
 	h := t.home(k)
 	second := &t.mem.Index[h.b2]
-	touch(&second[0]) // a new key is in neither bucket: both cache misses begin together
+	touch(unsafe.Pointer(&second[0])) // a new key is in neither bucket: both cache misses begin together
 	if r := t.findKey(&t.mem.Index[h.b1], h.tag, k); r != 0 {
 		return r, h
 	}

@@ -1,6 +1,8 @@
 package flowtable
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"cohort/packet"
@@ -211,4 +213,35 @@ func TestNT4_TheNewestSearchByAnotherKeyIsForgottenWhenEntriesMove(t *testing.T)
 func same(s *BackupStore, e Entry) bool {
 	by, ok := s.Get(e.Key().Unpack())
 	return ok && by == e
+}
+
+// A place of the index for which no entry is joined cannot be moved when its shard grows:
+// that is said, instead of putting it where nobody looks for it.
+func TestPairIndex_APlaceWithoutAnEntryIsNotMoved(t *testing.T) {
+	s := NewBackupStore(testSeed, 1000)
+	for i := range uint32(40) {
+		if err := s.PutPair(backupN(i), secondN(i)); err != nil || !s.Join(keyN(i)) {
+			t.Fatal(err, "or not joined")
+		}
+	}
+	grow := func(in *pairShard) (said any) {
+		defer func() { said = recover() }()
+		if !s.growPairs(in, larger(len(in.tags))) {
+			t.Fatal("not grown")
+		}
+		return nil
+	}
+	for i := range s.pairs.shards {
+		if said := grow(&s.pairs.shards[i]); said != nil {
+			t.Fatalf("each has its entry: %v", said)
+		}
+	}
+	l := s.look(keyN(7))
+	p := &l.shard.places[l.i]
+	in, _ := s.pairs.of(s.otherLocatorOf(l.shard, p))
+	p.gen &^= joinedBit
+	said := fmt.Sprint(grow(in))
+	if !strings.HasPrefix(said, "flowtable: place ") || !strings.HasSuffix(said, "of a pair index is number 1 of 0 joined entries") {
+		t.Errorf("an entry that the index has is not joined: %s", said)
+	}
 }

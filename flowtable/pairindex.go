@@ -1,5 +1,7 @@
 package flowtable
 
+import "fmt"
+
 // pairs is the index of a store's joined entries, by the locator of their other key, in
 // shards that grow one at a time like those of the store.
 type pairs struct {
@@ -69,7 +71,8 @@ func (s *BackupStore) growPairs(in *pairShard, buckets int) bool {
 
 // movePair puts what the index has at place i into a larger shard. Several entries may
 // have one locator, and their other keys one tag and the same buckets. Then the index has
-// it as often, and each stands for another one of them.
+// it as often, and each stands for another one of them. A place for which there is no
+// entry has no way into the larger shard: whoever changed the entries forgot the index.
 func (s *BackupStore) movePair(in, larger *pairShard, i uint32) (ok bool) {
 	b, tag, entry := i/bucketPlaces, in.tags.at(i), in.refs[i]
 	var of [2 * bucketPlaces]uint32
@@ -91,6 +94,9 @@ func (s *BackupStore) movePair(in, larger *pairShard, i uint32) (ok bool) {
 	which := 0
 	if n > 1 {
 		which = in.before(i)
+	}
+	if which >= n {
+		panic(fmt.Sprintf("flowtable: place %d of a pair index is number %d of %d joined entries", i, which+1, n))
 	}
 	return s.putPair(larger, of[which], tag, entry)
 }

@@ -61,7 +61,7 @@ func (w *World) traceMessage(at *node, from, to wire.NodeID, m wire.Message) {
 		return
 	}
 	watched, _ := w.conns[w.cfg.Watch-1].key.Canonical()
-	if k, keyed := keyOf(m); keyed {
+	if k, keyed := w.keyOf(from, to, m); keyed {
 		if k, _ = k.Canonical(); k != watched {
 			return
 		}
@@ -74,10 +74,23 @@ func (w *World) traceMessage(at *node, from, to wire.NodeID, m wire.Message) {
 	w.note("node %d (id %d) %s %d: %T%+v", at.index+1, at.self, verb, who, m, m)
 }
 
-func keyOf(m wire.Message) (packet.FlowKey, bool) {
+// claim is one of those that a node has put to another, by its number.
+type claim struct {
+	claimant, director wire.NodeID
+	serial             uint32
+}
+
+// keyOf returns the key that a message from one node to another is about, false if it is
+// about none. A Granted has that of the claim which it answers, seen before it.
+func (w *World) keyOf(from, to wire.NodeID, m wire.Message) (packet.FlowKey, bool) {
 	switch m := m.(type) {
 	case *wire.Claim:
+		if m.Serial != 0 {
+			w.claims[claim{from, to, m.Serial}] = m.Conn.Key
+		}
 		return m.Conn.Key, true
+	case *wire.Granted:
+		return w.claims[claim{to, from, m.Serial}], true
 	case *wire.Grant:
 		return m.Conn.Key, true
 	case *wire.Redirect:

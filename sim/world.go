@@ -142,9 +142,10 @@ type World struct {
 	drops    map[ownership.Reason]uint64
 	result   Result
 	check    checker
-	watched  string       // roles of the watched conversation
-	setups   []*nat.Rules // nil: nothing is translated
-	file     int          // index into setups: the newest file
+	watched  string                   // roles of the watched conversation
+	claims   map[claim]packet.FlowKey // with Watch, what was claimed by which number
+	setups   []*nat.Rules             // nil: nothing is translated
+	file     int                      // index into setups: the newest file
 	policy   ownership.Policy
 	book     *book // of the town, else nil
 	traffic  *rand.Rand
@@ -159,7 +160,7 @@ type World struct {
 // open makes a world in which nothing runs yet.
 func open(cfg Config) *World {
 	cfg.defaults()
-	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), drops: map[ownership.Reason]uint64{}}
+	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), drops: map[ownership.Reason]uint64{}, claims: map[claim]packet.FlowKey{}}
 	w.clock.now = 1000 * second
 	w.net = network{w: w, cut: map[[2]int]bool{}}
 	w.result.Seed = cfg.Seed

@@ -435,3 +435,31 @@ func wantDrop(t testing.TB, v Verdict, r Reason) {
 		t.Fatalf("verdict %+v (%v), want a drop for %v", v, v.Reason, r)
 	}
 }
+
+// wantCopy fails unless node holder, and no other, has a copy of k, of this
+// owner and generation.
+func (c *cluster) wantCopy(k packet.FlowKey, holder, owner wire.NodeID, gen uint32) {
+	c.t.Helper()
+	for id, n := range c.nodes {
+		if n.dead {
+			continue
+		}
+		e, ok := n.copies.Get(k)
+		switch {
+		case ok != (id == holder):
+			c.t.Fatalf("node %d has a copy: %v (%+v), want it at %d only", id, ok, e, holder)
+		case ok && (e.Owner() != uint8(owner) || e.Gen() != gen):
+			c.t.Fatalf("copy at %d names owner %d, generation %d, want %d and %d", id, e.Owner(), e.Gen(), owner, gen)
+		}
+	}
+}
+
+// flow returns the flow of k at its owner.
+func (c *cluster) flow(id wire.NodeID, k packet.FlowKey) *flowtable.FlowSlot {
+	c.t.Helper()
+	ref := c.nodes[id].table.Lookup(k)
+	if ref == 0 || ref.IsForward() {
+		c.t.Fatalf("node %d does not own %v", id, k)
+	}
+	return c.nodes[id].table.Flow(ref.Slot())
+}

@@ -51,30 +51,6 @@ type talk struct {
 	errAt  time.Time
 }
 
-// dial connects. A router whose tracker takes a busy machine for dead hops, and has no
-// route for a moment, says so to what begins then: it is asked again, for dialTime. What a
-// campaign is about begins when the connection is there.
-func dial(ctx context.Context, from *netns.Namespace, to netip.AddrPort) (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
-	defer cancel()
-	for {
-		c, err := from.DialTCP(ctx, to)
-		if !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) {
-			return c, err
-		}
-		select {
-		case <-time.After(dialEvery):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
-}
-
-const (
-	dialEvery = 50 * time.Millisecond
-	dialTime  = 10 * time.Second
-)
-
 // OpenTalks connects and starts talking. On an error nothing stays open.
 func OpenTalks(ctx context.Context, from *netns.Namespace, to netip.AddrPort, cfg TalksConfig) (*Talks, error) {
 	t := &Talks{cfg: cfg, done: make(chan struct{}), talks: make([]*talk, cfg.Connections)}
@@ -82,7 +58,7 @@ func OpenTalks(ctx context.Context, from *netns.Namespace, to netip.AddrPort, cf
 	g.SetLimit(50)
 	for i := range t.talks {
 		g.Go(func() error {
-			c, err := dial(ctx, from, to)
+			c, err := from.DialTCP(ctx, to)
 			if err == nil {
 				c.SetKeepAlive(false) // an idle connection is silent
 				t.talks[i] = &talk{conn: c, last: time.Now()}

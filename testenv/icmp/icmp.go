@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cohort/testenv/netns"
 )
@@ -29,6 +32,7 @@ type Reply struct {
 type Conn struct {
 	id  uint16
 	raw net.PacketConn
+	fd  syscall.RawConn // of raw
 	in  []byte
 	out []byte
 }
@@ -39,7 +43,24 @@ func Open(n *netns.Namespace, id uint16) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{id: id, raw: raw, in: make([]byte, 65536)}, nil
+	fd, err := raw.(syscall.Conn).SyscallConn()
+	if err == nil {
+		err = onlyReplies(fd)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("ping socket: %w", err), raw.Close())
+	}
+	return &Conn{id: id, raw: raw, fd: fd, in: make([]byte, 65536)}, nil
+}
+
+// onlyReplies keeps everything but echo replies out of the socket's buffer, so that
+// nothing else fills it while nobody reads.
+func onlyReplies(fd syscall.RawConn) (err error) {
+	const icmpFilter = 1 // linux/icmp.h; its option is a mask of the types to drop
+	ctl := fd.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_RAW, icmpFilter, ^(1 << typeReply))
+	})
+	return errors.Join(ctl, err)
 }
 
 // Send writes one echo request.
@@ -66,6 +87,45 @@ func (c *Conn) Read() (Reply, error) {
 			return r, nil
 		}
 	}
+}
+
+// Queued returns the next reply to this Conn that is in the socket's buffer
+// already, and false when there is none: it waits for nothing and knows no
+// deadline. The caller is the one that may Read. The error is net.ErrClosed
+// after Close; any other is over once it has been returned.
+func (c *Conn) Queued() (r Reply, ok bool, err error) {
+	ctl := c.fd.Control(func(fd uintptr) {
+		for !ok && err == nil {
+			var n int
+			var from unix.Sockaddr
+			n, from, err = unix.Recvfrom(int(fd), c.in, unix.MSG_DONTWAIT)
+			if err != nil {
+				return
+			}
+			v4, is := from.(*unix.SockaddrInet4)
+			if !is {
+				continue
+			}
+			if r, ok = parseReply(afterHeader(c.in[:n]), c.id); ok {
+				r.From = netip.AddrFrom4(v4.Addr)
+			}
+		}
+	})
+	if ctl != nil {
+		return Reply{}, false, ctl
+	}
+	if errors.Is(err, unix.EAGAIN) {
+		err = nil
+	}
+	return r, ok, err
+}
+
+// afterHeader returns what an IPv4 packet carries; nothing if it is cut short.
+func afterHeader(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return b[min(int(b[0]&15)*4, len(b)):]
 }
 
 // SetReadDeadline ends a waiting Read at t.

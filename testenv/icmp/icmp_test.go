@@ -59,6 +59,59 @@ func TestEcho_MatchesItsOwnReplies(t *testing.T) {
 	}
 }
 
+// What is queued is read at once, however long the deadline of Read is over, in the
+// order in which it came; nothing is waited for.
+func TestQueued_ReadsWhatIsThereAndDoesNotWait(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	tag, err := netns.NewTag()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := netns.New(tag.Name("icmp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	mine, err := Open(n, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mine.Close()
+	if r, ok, err := mine.Queued(); ok || err != nil {
+		t.Errorf("from an empty socket: %+v, %v, %v", r, ok, err)
+	}
+	mine.SetReadDeadline(time.Now())
+	lo := netip.MustParseAddr("127.0.0.1")
+	for seq := uint16(1); seq <= 3; seq++ {
+		if err := mine.Send(lo, seq, []byte("odd")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := time.Now().Add(10 * time.Second)
+	for seq := uint16(1); seq <= 3; {
+		r, ok, err := mine.Queued()
+		switch {
+		case err != nil || time.Now().After(end):
+			t.Fatalf("reply %d: %v, %v", seq, ok, err)
+		case !ok:
+			time.Sleep(time.Millisecond) // it may be between the two ends of the loopback
+		case r.Seq != seq || r.From != lo || string(r.Payload) != "odd":
+			t.Fatalf("reply %+v, want sequence %d", r, seq)
+		default:
+			seq++
+		}
+	}
+	if r, ok, err := mine.Queued(); ok || err != nil {
+		t.Errorf("after the last: %+v, %v, %v", r, ok, err)
+	}
+	mine.Close()
+	if _, _, err := mine.Queued(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
 func TestParseReply_RefusesTheRest(t *testing.T) {
 	good := appendRequest(nil, 7, 1, []byte("abc"))
 	good[0] = typeReply

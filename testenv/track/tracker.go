@@ -18,7 +18,7 @@ const echoID = 0xc0c0
 
 // Config of a Tracker. Zero values take the defaults named here.
 type Config struct {
-	Interval time.Duration // between two probes of a hop; 100 ms
+	Interval time.Duration // between two probes of a hop, and what each has to be answered in; 100 ms
 	Losses   int           // unanswered probes in a row that withdraw a hop; 3
 	Answers  int           // answered probes in a row that return it; 2
 }
@@ -43,23 +43,29 @@ type Event struct {
 	Alive bool
 }
 
-// Tracker probes the next hops of one router. A probe that is unanswered when
-// the next one is due counts as lost.
+// Tracker probes the next hops of one router. A probe that is unanswered after
+// the interval counts as lost, and then the next one is sent: a hop that falls
+// silent is withdrawn Losses intervals after the first probe that it does not
+// answer. A Tracker that a busy machine keeps from running judges later, and
+// nobody harder: what was answered meanwhile is in its socket, and what it did
+// not send is not missed.
 type Tracker struct {
-	cfg      Config
 	hops     []netip.Addr
-	conn     *icmp.Conn
+	conn     pinger
 	onChange func(Event)
 
-	mu       sync.Mutex // guards what follows
-	states   []*State
-	seq      uint16
-	answered []bool // hop's answer to probe seq
-	events   []Event
-	changed  chan struct{} // closed and replaced at every event
-	rounds   int           // of probes judged
-	streak   []int         // answered probes of a hop in a row
-	judged   chan struct{} // closed and replaced after every round
+	mu      sync.Mutex // guards what follows
+	rounds  *rounds
+	events  []Event
+	changed chan struct{} // closed and replaced at every event
+	judged  chan struct{} // closed and replaced after every round
+}
+
+// pinger is the socket of a Tracker, an icmp.Conn.
+type pinger interface {
+	Send(to netip.Addr, seq uint16, payload []byte) error
+	Queued() (r icmp.Reply, ok bool, err error)
+	Close() error
 }
 
 // New makes a Tracker whose socket lives in the router's namespace. onChange
@@ -69,42 +75,31 @@ func New(n *netns.Namespace, cfg Config, hops []netip.Addr, onChange func(Event)
 	if err != nil {
 		return nil, fmt.Errorf("tracker: %w", err)
 	}
-	t := &Tracker{
-		cfg:      cfg.withDefaults(),
+	return newTracker(conn, cfg, hops, onChange), nil
+}
+
+func newTracker(conn pinger, cfg Config, hops []netip.Addr, onChange func(Event)) *Tracker {
+	return &Tracker{
 		hops:     hops,
 		conn:     conn,
 		onChange: onChange,
-		states:   make([]*State, len(hops)),
-		answered: make([]bool, len(hops)),
+		rounds:   newRounds(cfg.withDefaults(), len(hops)),
 		changed:  make(chan struct{}),
-		streak:   make([]int, len(hops)),
 		judged:   make(chan struct{}),
 	}
-	for i := range t.states {
-		t.states[i] = NewState(t.cfg.Losses, t.cfg.Answers)
-	}
-	return t, nil
 }
 
-// Run probes until the context ends, then closes the socket and returns nil
-// after its goroutines have ended. It is called once.
+// Run probes until the context ends, then closes the socket and returns nil.
+// It is called once.
 func (t *Tracker) Run(ctx context.Context) error {
-	var reader sync.WaitGroup
-	reader.Go(t.read)
-	defer reader.Wait()
 	defer t.conn.Close()
-	tick := time.NewTicker(t.cfg.Interval)
-	defer tick.Stop()
 	t.probe()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-tick.C:
-			t.judge(now)
+	for t.wait(ctx) {
+		if t.judge(t.read()) {
 			t.probe()
 		}
 	}
+	return nil
 }
 
 // Close releases the socket of a Tracker that is not run. Idempotent.
@@ -114,71 +109,87 @@ func (t *Tracker) Close() error { return t.conn.Close() }
 // no route) is a probe without an answer.
 func (t *Tracker) probe() {
 	t.mu.Lock()
-	t.seq++
-	seq := t.seq
-	clear(t.answered)
+	seq := t.rounds.begin()
 	t.mu.Unlock()
 	for _, hop := range t.hops {
 		_ = t.conn.Send(hop, seq, nil)
 	}
+	t.mu.Lock()
+	t.rounds.sent(time.Now())
+	t.mu.Unlock()
 }
 
-// read notes the answers until the socket is closed.
-func (t *Tracker) read() {
-	for {
-		r, err := t.conn.Read()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue // an ICMP error came back for a probe
-		}
-		t.mu.Lock()
-		for i, hop := range t.hops {
-			if hop == r.From && r.Seq == t.seq {
-				t.answered[i] = true
-			}
-		}
-		t.mu.Unlock()
+// wait returns true when the round is due and false when the context has ended.
+func (t *Tracker) wait(ctx context.Context) bool {
+	t.mu.Lock()
+	due := t.rounds.due()
+	t.mu.Unlock()
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
-// judge feeds the fate of the last probes to the states and reports changes.
-func (t *Tracker) judge(now time.Time) {
+// read notes the answers that the socket has, and returns a time before which
+// none has come that it did not note: the clock is read first.
+func (t *Tracker) read() time.Time {
+	at := time.Now()
+	for {
+		r, ok, err := t.conn.Queued()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return at
+		case err != nil: // an ICMP error came back for a probe
+		case !ok:
+			return at
+		default:
+			t.note(r)
+		}
+	}
+}
+
+func (t *Tracker) note(r icmp.Reply) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, hop := range t.hops {
+		if hop == r.From {
+			t.rounds.answer(i, r.Seq)
+		}
+	}
+}
+
+// judge ends the round if it is due, all answers before read being noted, and
+// reports changes. It returns whether the round has ended.
+func (t *Tracker) judge(read time.Time) (ended bool) {
+	t.mu.Lock()
+	changes, ended := t.rounds.judge(read)
 	var events []Event
-	defer t.endRound()
-	for i, s := range t.states {
-		t.streak[i]++
-		if !t.answered[i] {
-			t.streak[i] = 0
-		}
-		if s.Result(t.answered[i]) {
-			events = append(events, Event{At: now, Hop: i, Alive: s.Alive()})
-		}
+	now := time.Now()
+	for _, i := range changes {
+		events = append(events, Event{At: now, Hop: i, Alive: t.rounds.states[i].Alive()})
 	}
 	t.mu.Unlock()
-	if len(events) == 0 {
-		return
-	}
 	for _, e := range events {
 		t.onChange(e)
 	}
 	// Recorded after the routes have changed: who waits for an event may rely
 	// on them.
 	t.mu.Lock()
-	t.events = append(t.events, events...)
-	close(t.changed)
-	t.changed = make(chan struct{})
-	t.mu.Unlock()
-}
-
-func (t *Tracker) endRound() {
-	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rounds++
-	close(t.judged)
-	t.judged = make(chan struct{})
+	if len(events) > 0 {
+		t.events = append(t.events, events...)
+		close(t.changed)
+		t.changed = make(chan struct{})
+	}
+	if ended {
+		close(t.judged)
+		t.judged = make(chan struct{})
+	}
+	return ended
 }
 
 // Steady blocks until every hop is alive and has answered so many probes in a
@@ -187,15 +198,11 @@ func (t *Tracker) endRound() {
 // about to come up answers first, then falls silent, then answers again.
 func (t *Tracker) Steady(ctx context.Context) error {
 	t.mu.Lock()
-	first := t.rounds + 1 // the round in flight began before the call
+	first := t.rounds.judged + 1 // the round in flight began before the call
 	t.mu.Unlock()
-	need := max(t.cfg.Losses, t.cfg.Answers)
 	for {
 		t.mu.Lock()
-		steady := t.rounds-first >= need
-		for i, s := range t.states {
-			steady = steady && s.Alive() && t.streak[i] >= need
-		}
+		steady := t.rounds.steadySince(first)
 		judged := t.judged
 		t.mu.Unlock()
 		if steady {
@@ -220,7 +227,7 @@ func (t *Tracker) Events() []Event {
 func (t *Tracker) Alive(hop int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.states[hop].Alive()
+	return t.rounds.states[hop].Alive()
 }
 
 // Wait blocks until a hop is judged so, OnChange included, and returns the
