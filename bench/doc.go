@@ -81,6 +81,12 @@
 //     Tn, of one from T1. The report shows how much that was, and beside the
 //     factor the raw one, from which neither that nor the switch is subtracted. A
 //     sample on a busy machine lasts longer and holds more of it.
+//   - What daemons do beyond that while data flows (leases and counters of what is lent,
+//     and acknowledgements) is per second, connection and pair of nodes, not per packet.
+//     It stays in the factor, and n nodes on one CPU have n times the pairs of a node
+//     on n: too low with many nodes. The report shows its time, and beside the factor
+//     that of the packets alone. Packets that reach a daemon would be missing there:
+//     how many crossed the link is shown, and these would be seen among them.
 //   - The questions that tell whether the last entry has gone are work of the
 //     daemons, too, and stay in: one in 200 ms until it has.
 //   - The CPU time of interrupts that hit other processes is nobody's. What

@@ -90,6 +90,12 @@ type ScaleThroughput struct {
 	// elsewhere; WithSwitch is with it.
 	Factor     stat.Summary `json:"factor"`
 	WithSwitch stat.Summary `json:"factor_with_switch"`
+	// Upkeep is what of Many the daemons take beyond what they do with nothing to do:
+	// ageing, leases and reports of what has traffic, each in a message of its own for
+	// each pair of nodes. Packets is the factor without it on both sides: of what each
+	// packet costs.
+	Upkeep  stat.Summary `json:"many_upkeep_ns"`
+	Packets stat.Summary `json:"factor_of_packets"`
 	// ToApart compares with as many nodes that share the CPU and know nothing of
 	// each other, each connection at one of them: what clustering takes, without
 	// what it takes to share the CPU.
@@ -339,9 +345,11 @@ func (r *ScaleResult) compare(ctx context.Context, s *scene) (err error) {
 }
 
 // lap is one round of a comparison: the mean of both samples of each talk. each
-// is without idle, what the talk's daemons would have taken anyway.
+// is without idle, what the talk's daemons would have taken anyway, and with upkeep,
+// what they took beyond that.
 type lap struct {
 	each, idle   map[*talk]float64
+	upkeep       map[*talk]float64
 	crossings    float64
 	quiet, whole bool
 }
@@ -353,7 +361,7 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample sampler) ([]lap,
 	var lost []string
 	quiet := 0
 	for end := time.Now().Add(s.cfg.time); quiet < s.cfg.rounds && len(all) < 2*s.cfg.rounds && (!slices.ContainsFunc(all, isWhole) || time.Now().Before(end)); {
-		one := lap{each: make(map[*talk]float64), idle: make(map[*talk]float64), whole: true}
+		one := lap{each: make(map[*talk]float64), idle: make(map[*talk]float64), upkeep: make(map[*talk]float64), whole: true}
 		var with company
 		order, passes := slices.Clone(talks), passesOf(s.cfg.once)
 		for range passes {
@@ -367,6 +375,7 @@ func (s *scene) laps(ctx context.Context, talks []*talk, sample sampler) ([]lap,
 				}
 				one.each[t] += each / float64(passes)
 				one.idle[t] += each / float64(passes) * c.idleShare()
+				one.upkeep[t] += each / float64(passes) * c.upkeepShare()
 				with.add(c)
 				one.whole = one.whole && missed == ""
 			}

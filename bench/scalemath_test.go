@@ -15,7 +15,7 @@ func TestTheSwitchIsSubtracted(t *testing.T) {
 	s := &scene{floor1: &talk{}, floorN: &talk{}, wire: &talk{}, one: &talk{}, many: &talk{}, apart: &talk{}}
 	each := map[*talk]float64{s.floor1: 100, s.floorN: 150, s.wire: 180, s.one: 400, s.many: 570, s.apart: 492}
 	r := &ScaleThroughput{Crossings: 0.5}
-	r.sum(s, []lap{{each: each}})
+	r.sum(s, []lap{{each: each, upkeep: map[*talk]float64{s.one: 10, s.many: 60}}})
 	near := func(name string, got stat.Summary, want float64) {
 		if math.Abs(got.Median-want) > 1e-9 {
 			t.Errorf("%s %v, want %v", name, got.Median, want)
@@ -27,6 +27,8 @@ func TestTheSwitchIsSubtracted(t *testing.T) {
 	near("factor", r.Factor, 300.0/380)
 	near("to nodes apart", r.ToApart, 342.0/380)
 	near("with the switch", r.WithSwitch, 300.0/420)
+	near("upkeep", r.Upkeep, 60)
+	near("packets alone", r.Packets, 290.0/320)
 }
 
 // TestIdleDaemonsAreNotThePackets: what they take anyway is subtracted once,
@@ -143,5 +145,8 @@ func TestWhatIsSubtractedFromARate(t *testing.T) {
 	c := cost{sender: 10, daemons: 60, idle: 20}
 	if got := c.idleShare(); got != 20.0/50 {
 		t.Errorf("idle share %v", got)
+	}
+	if got := c.upkeepShare(); got != 40.0/50 {
+		t.Errorf("upkeep share %v", got)
 	}
 }

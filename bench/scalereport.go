@@ -63,15 +63,15 @@ func knownInterval(s stat.Summary, format string) string {
 }
 
 func (r *Report) printThroughput(w io.Writer) {
-	fmt.Fprintln(w, "\nthroughput by nodes, forwarding, what routers spread\tconnections\tns a packet, one node\tn apart\tn nodes\tthe switch\tcrossings\tfactor\t95 %\tto n apart\t95 %\twith the switch\trounds\t")
+	fmt.Fprintln(w, "\nthroughput by nodes, forwarding, what routers spread\tconnections\tns a packet, one node\tn apart\tn nodes\tof it daemons\tthe switch\tcrossings\tfactor\t95 %\tpackets alone\tto n apart\t95 %\twith the switch\trounds\t")
 	for i := range r.Scale {
 		x := &r.Scale[i]
 		for _, t := range []*ScaleThroughput{x.Few, x.Throughput} {
 			if t == nil {
 				continue
 			}
-			fmt.Fprintf(w, "%s\t%d\t%.0f\t%s\t%.0f\t%.0f\t%.3f\t%s\t%s\t%.3f\t%s\t%s\n", x.name(), t.Flows, t.One.Median, known(t.Apart, "%.0f"), t.Many.Median, t.Switch.Median, t.Crossings,
-				interval(t.Factor, "%.3f"), knownInterval(t.ToApart, "%.3f"), t.WithSwitch.Median, roundsOf(t.Rounds, t.Rejected, t.Disturbed), x.aim(t.Factor, aimThroughput(x)))
+			fmt.Fprintf(w, "%s\t%d\t%.0f\t%s\t%.0f\t%s\t%.0f\t%.3f\t%s\t%s\t%s\t%.3f\t%s\t%s\n", x.name(), t.Flows, t.One.Median, known(t.Apart, "%.0f"), t.Many.Median, known(t.Upkeep, "%.0f"), t.Switch.Median, t.Crossings,
+				interval(t.Factor, "%.3f"), known(t.Packets, "%.3f"), knownInterval(t.ToApart, "%.3f"), t.WithSwitch.Median, roundsOf(t.Rounds, t.Rejected, t.Disturbed), x.aim(t.Factor, aimThroughput(x)))
 		}
 	}
 }

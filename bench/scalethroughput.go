@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cohort/bench/stat"
@@ -105,10 +106,15 @@ func (r *ScaleThroughput) sum(s *scene, use []lap) {
 		return column(use, func(o lap) float64 { return o.each[t] - o.each[floor] })
 	}
 	one, many, hop := net(s.one, s.floor1), net(s.many, floor), net(s.wire, s.floor1)
-	bare := make([]float64, len(many))
+	upkeep := func(t *talk) []float64 { return column(use, func(o lap) float64 { return o.upkeep[t] }) }
+	ofOne, ofMany := upkeep(s.one), upkeep(s.many)
+	bare, onePacket, manyPacket := slices.Clone(many), slices.Clone(one), slices.Clone(many)
 	for i := range many {
-		bare[i] = many[i] - r.Crossings*hop[i]
+		bare[i] -= r.Crossings * hop[i]
+		onePacket[i] -= ofOne[i]
+		manyPacket[i] = bare[i] - ofMany[i]
 	}
+	r.Upkeep, r.Packets = stat.Of(ofMany), stat.Of(stat.Ratios(onePacket, manyPacket))
 	apart := one
 	if s.apart != nil {
 		apart = net(s.apart, floor)

@@ -43,6 +43,11 @@ func (c cost) whole() time.Duration { return c.sender + c.softirq + c.daemons - 
 // idleShare is what idle daemons take, measured by whole.
 func (c cost) idleShare() float64 { return float64(c.idle) / float64(max(c.whole(), 1)) }
 
+// upkeepShare is what daemons take beyond that, measured by whole.
+func (c cost) upkeepShare() float64 {
+	return float64(c.daemons-c.idle) / float64(max(c.whole(), 1))
+}
+
 // company is who had the CPU in a round. It is the round that is judged: what others
 // had of a sample is known to a step or two of the clock, 10 ms, too much or too
 // little, which a sample may not last much longer than, and which adds up to little.
