@@ -214,11 +214,21 @@ func drops(t *testing.T, top *topology.Topology) (sum uint64) {
 // of no renewal, one that is mute cannot ask. Both stop when the lease is over, by the
 // clock alone. Meanwhile flows end and others begin in a pool so small that these get
 // ports of those: none may be used by two at once.
+//
+// Most of the time of "mute" is the wait for ports, which passes after the link is mended.
+// A flow idles out, leaves a tomb on its port for the settle time (cluster/ownership/tomb.go;
+// ownership.Config.SettleTime, which node sets to health.hold_time, 3 s at least), and
+// hold_down follows.
 func TestNT4_DESIGN5_ADelegateBeyondAOneWayLink(t *testing.T) {
+	const (
+		cutFor   = lease + time.Second
+		holdTime = 2 * cutFor // the view stands, however late this machine mends the link; and a port's tomb
+		idle     = "5s"       // two leases: what ends sooner is not lent
+	)
 	const few = "{hold_down: 1s, pools: {egress: {addresses: 203.0.113.10, block_size: 64, max_blocks_per_host: 3}}, rules: [{name: out, type: dynamic-pat, from: inside, to: outside, source: 10.0.0.0/8, pool: egress}]}"
 	for name, cut := range map[string]topology.Direction{"deaf": topology.ToNode, "mute": topology.FromNode} {
 		t.Run(name, func(t *testing.T) {
-			top := formed(t, topology.Config{Nodes: 3, Spray: true, NAT: few, HoldTime: 12 * time.Second, Timeouts: "{udp: 5s, udp_stream: 5s}"})
+			top := formed(t, topology.Config{Nodes: 3, Spray: true, NAT: few, HoldTime: holdTime, Timeouts: "{udp: " + idle + ", udp_stream: " + idle + "}"})
 			ctx := within(t, 60*time.Second)
 			client, to := top.Clients[0].Namespace, netip.AddrPortFrom(top.Servers[0].Addr, 9000)
 			v := listen(t, top.Servers[0].Namespace, to, 40*time.Millisecond)
@@ -242,7 +252,7 @@ func TestNT4_DESIGN5_ADelegateBeyondAOneWayLink(t *testing.T) {
 			// late this machine came to look.
 			last, looked, seen := begin, begin, kernelCounter(t, x, "forward_delegated")
 			atCut := seen
-			for time.Since(begin) < lease+time.Second {
+			for time.Since(begin) < cutFor {
 				pause(t, ctx, 50*time.Millisecond)
 				looks := time.Now()
 				if now := kernelCounter(t, x, "forward_delegated"); now != seen {
@@ -266,7 +276,7 @@ func TestNT4_DESIGN5_ADelegateBeyondAOneWayLink(t *testing.T) {
 				return !slices.ContainsFunc(late, func(o *voice) bool { _, heard, _, _ := o.counts(); return heard < 5 })
 			}, "all late flows are answered")
 			reused := v.wantOwnPorts(t)
-			if t.Logf("%d ports went from one flow to another", reused); name == "mute" && reused == 0 {
+			if t.Logf("%d ports went from one flow to another; all flows were answered %v after the cut", reused, time.Since(begin).Round(10*time.Millisecond)); name == "mute" && reused == 0 {
 				t.Error("none: nothing was tested")
 			}
 		})
