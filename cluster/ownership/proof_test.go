@@ -241,6 +241,64 @@ func TestFR5_FR11_WhoTakesAHandshakeOverProvesIt(t *testing.T) {
 	}
 }
 
+// TestFR5_FR11_WhoTakesAStaleHandshakeOverFollowsTheResponder: a SYN was repeated through
+// a second node, which won and followed the first one's number, for that was what the
+// responder had taken; the word of that was lost with it, and the copy has its own. The
+// hosts are connected, so there is no SYN any more. Whoever takes over goes on with what
+// the responder acknowledges, whichever side speaks first, and whatever has been sent.
+func TestFR5_FR11_WhoTakesAStaleHandshakeOverFollowsTheResponder(t *testing.T) {
+	for _, isn := range []uint32{5000, 3<<16 - 200, 1<<32 - 200} { // what has been sent has another upper half
+		for _, taker := range []wire.NodeID{0, 2, 9} { // 0: it let the initiator keep its number
+			for _, got := range []uint32{0, 300, 20_000} {
+				for _, replyFirst := range []bool{false, true} {
+					name := fmt.Sprintf("number %d of %d, %d bytes, responder first %v", isn, taker, got, replyFirst)
+					t.Run(name, func(t *testing.T) {
+						c, k, stale := orphanedHandshakeFrom(t, isn)
+						made := isn
+						if taker != 0 {
+							made = testSpace.ISN(k.Reverse(), isn, taker)
+						}
+						ask := segmentOf(k, ACK, isn+1+got, 7001, 100)
+						answer := segmentOf(k.Reverse(), ACK, 7001, made+1+got, 0)
+						if replyFirst {
+							c.at(3, answer)
+						}
+						c.at(3, ask)
+						if f := c.flow(3, k); f.SeqDelta != stale || f.State != uint8(flowtable.TCPSynSent) {
+							t.Fatalf("before the responder has answered: shifts by %d in %v", f.SeqDelta, flowtable.TCPState(f.State))
+						}
+						c.sends(3, answer, 7001, isn+1+got)
+						c.sends(3, ask, made+1+got, 7001)
+						c.run(20 * ms)
+						if f := c.flow(3, k); f.State != uint8(flowtable.TCPEstablished) || f.Flags&flowtable.FlowPunt != 0 || deltaOf(c.nodes[2].copies, k) != made-isn {
+							t.Errorf("%v, flags %x, the copy shifts by %d, want %d", flowtable.TCPState(f.State), f.Flags, deltaOf(c.nodes[2].copies, k), made-isn)
+						}
+					})
+				}
+			}
+		}
+	}
+	// What no node has given proves nothing, here either.
+	c, k, stale := orphanedHandshakeFrom(t, 5000)
+	other := testSpace.ISN(k.Reverse(), 5000, 9)
+	for _, ack := range []uint32{other - 1<<17, other + 1 + 1<<20, other ^ 1<<25} {
+		c.at(3, segmentOf(k, ACK, 5001, 7001, 100))
+		c.at(3, segmentOf(k.Reverse(), ACK, 7001, ack, 0))
+		if f := c.flow(3, k); f.SeqDelta != stale || f.State != uint8(flowtable.TCPSynSent) {
+			t.Errorf("%d: shifts by %d in %v, want %d", ack, f.SeqDelta, flowtable.TCPState(f.State), stale)
+		}
+	}
+	// A SYN-ACK says it exactly: the initiator's ACK of an earlier one was lost.
+	c.at(3, segmentOf(k.Reverse(), SYN|ACK, 7000, other+2, 1))
+	if f := c.flow(3, k); f.SeqDelta != stale {
+		t.Errorf("a SYN-ACK of more than the SYN is followed: shifts by %d", f.SeqDelta)
+	}
+	c.sends(3, segmentOf(k.Reverse(), SYN|ACK, 7000, other+1, 1), 7000, 5001)
+	if f := c.flow(3, k); !proven(f.State) || f.Flags&flowtable.FlowPunt != 0 {
+		t.Errorf("after the SYN-ACK: %v, flags %x", flowtable.TCPState(f.State), f.Flags)
+	}
+}
+
 // TestFR5_FR11_AnUnprovenConnectionLasts: one side speaks, now and then, and the other is
 // silent or beyond a cut. Whoever took the handshake over keeps it for as long as an
 // established connection; and the former owner's word, when it is back, is proof.
@@ -280,9 +338,15 @@ func TestFR5_FR11_AnUnprovenConnectionLasts(t *testing.T) {
 // than its SYN; node 3 directs it.
 func orphanedHandshake(t *testing.T) (*cluster, packet.FlowKey, uint32) {
 	t.Helper()
+	return orphanedHandshakeFrom(t, 5000)
+}
+
+// orphanedHandshakeFrom is that with a number of the initiator's.
+func orphanedHandshakeFrom(t *testing.T, isn uint32) (*cluster, packet.FlowKey, uint32) {
+	t.Helper()
 	c := newSequenced(t, 1, 2, 3)
 	k := c.keyDirectedBy(packet.ProtoTCP, 3)
-	_, v := c.at(1, syn(k, 5000))
+	_, v := c.at(1, syn(k, isn))
 	wantForward(t, v)
 	delta := c.flow(1, k).SeqDelta
 	c.run(20 * ms)

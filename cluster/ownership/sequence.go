@@ -157,22 +157,28 @@ func isNear(a, b uint32) bool { return a-b+near < 2*near }
 
 // follow lets a connection go on with the number that its responder has taken: one
 // that another node gave the initiator, or let it keep (KeepNumbers). Which that is,
-// this node can tell when it has seen the SYN.
+// this node can tell when it has seen the SYN, or any segment of the initiator: whoever
+// took over a handshake may get no SYN any more, and the copy may name a number that
+// the last owner has given up since.
 func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
-	if f.SeenFlags(0)&(SYN|ACK) != SYN {
-		return false
-	}
-	isn, by, best := f.ISN(), f.SeqDelta, uint32(received)
+	by, end, most := f.SeqDelta, f.TCPSent(0).SeqEnd, uint32(received)
 	if p.Flags&SYN != 0 {
-		best = 1
+		most = 1
 	}
-	for node := wire.NodeID(0); node < wire.MaxNodes; node++ {
-		made := isn
-		if node != 0 {
-			made = c.cfg.Sequences.ISN(p.Key, isn, node)
+	switch f.SeenFlags(0) & (SYN | ACK) {
+	case SYN:
+		if made, ok := c.acknowledged(p, f.ISN(), most); ok {
+			by = made
 		}
-		if got := p.Ack - 1 - made; got < best {
-			by, best = made-isn, got
+	case ACK:
+		// Two initial numbers may fit: that by which both sides speak of the same.
+		best := uint32(2 * received)
+		for isn := range c.cfg.Sequences.Before(p.Key, f.SeqDelta, end) {
+			if made, ok := c.acknowledged(p, isn, most); ok {
+				if off := p.Ack - made - end; min(off, -off) < best {
+					by, best = made, min(off, -off)
+				}
+			}
 		}
 	}
 	if by == f.SeqDelta {
@@ -181,6 +187,21 @@ func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
 	c.stats.Followed++
 	c.renumber(slot, by)
 	return true
+}
+
+// acknowledged is by how much a node has moved an initial number, or has not, if a
+// responder acknowledges that and less than most bytes more.
+func (c *Core) acknowledged(p *Packet, isn, most uint32) (by uint32, ok bool) {
+	for node := wire.NodeID(0); node < wire.MaxNodes; node++ {
+		made := isn
+		if node != 0 {
+			made = c.cfg.Sequences.ISN(p.Key, isn, node)
+		}
+		if got := p.Ack - 1 - made; got < most {
+			by, most, ok = made-isn, got, true
+		}
+	}
+	return by, ok
 }
 
 // strays reports whether a SYN-ACK acknowledges another number than the initiator's

@@ -3,6 +3,7 @@ package sequence
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 
 	"github.com/dchest/siphash"
 
@@ -78,6 +79,22 @@ func (s *Space) Owner(reply packet.FlowKey, isn uint32) (owner wire.NodeID, ok b
 func (s *Space) Upper(reply packet.FlowKey, isn uint32) (upper uint16, ok bool) {
 	owner, ok := s.Owner(reply, isn)
 	return uint16(isn>>lowBits) - s.moved(reply, owner), ok
+}
+
+// Before lists the initial numbers, two at most, that an initiator may have begun with
+// whose numbers a node has moved by this much, and which has sent less than 64 KiB up to
+// end: upper halves tell by whom, and the lower half that it has made tells the rest.
+func (s *Space) Before(reply packet.FlowKey, by, end uint32) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for _, upper := range [2]uint32{(end - 1) >> lowBits, (end-1)>>lowBits - 1} {
+			for node := wire.NodeID(1); node < wire.MaxNodes; node++ {
+				isn := s.ISN(reply, upper<<lowBits, node) - by // its lower half does not matter
+				if (isn^upper<<lowBits)>>lowBits == 0 && end-1-isn <= lowMask && !yield(isn) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // moved is by how much a node moves the upper half: the step is the node's number,

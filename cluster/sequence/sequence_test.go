@@ -49,6 +49,24 @@ func TestFR5_NumbersOfOneSYNAreKnown(t *testing.T) {
 	})
 }
 
+// TestFR5_FR11_WhereAnInitiatorBeganIsKnown from what it has come to, and by how much a
+// node has moved its number, whichever that was. One more may fit, and no third.
+func TestFR5_FR11_WhereAnInitiatorBeganIsKnown(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		k := anyKey(rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "tuple"), 1)))
+		isn, sent := rapid.Uint32().Draw(t, "isn"), rapid.Uint32Range(0, 1<<16-1).Draw(t, "sent")
+		node := wire.NodeID(rapid.IntRange(1, wire.MaxNodes-1).Draw(t, "node"))
+		by := testSpace.ISN(k, isn, node) - isn
+		all := slices.Collect(testSpace.Before(k, by, isn+1+sent))
+		if !slices.Contains(all, isn) || len(all) > 2 {
+			t.Fatalf("%x, of which %d bytes were sent: %x", isn, sent, all)
+		}
+		for range testSpace.Before(k, by, isn+1+sent) {
+			break
+		}
+	})
+}
+
 // TestFR5_AForeignNumberIsOfNobody: of a million numbers that nobody here has made,
 // about one in a thousand passes, and no node is drawn more than others. Neither
 // does a number count for another tuple, or under another key.
