@@ -299,6 +299,32 @@ func TestFR5_FR11_WhoTakesAStaleHandshakeOverFollowsTheResponder(t *testing.T) {
 	}
 }
 
+// TestFR5_FR11_NobodyFollowsTheWrongOfTwo: much is under way that the responder has not
+// taken, and another initial number fits what it says as well. The right one is followed
+// or none: the wrong one would move data for good.
+func TestFR5_FR11_NobodyFollowsTheWrongOfTwo(t *testing.T) {
+	followed := 0
+	for i := range uint32(200) {
+		isn := 5000 + i*0x9e3779b1
+		c, k, stale := orphanedHandshakeFrom(t, isn)
+		made := testSpace.ISN(k.Reverse(), isn, 2)
+		for sent := uint32(0); sent < 14_600; sent += 1460 {
+			c.at(3, segmentOf(k, ACK, isn+1+sent, 7001, 1460))
+		}
+		c.at(3, segmentOf(k.Reverse(), ACK, 7001, made+1, 0))
+		switch f := c.flow(3, k); f.SeqDelta {
+		case made - isn:
+			followed++
+		case stale:
+		default:
+			t.Errorf("number %d: shifts by %d, the responder's is %d, the copy's was %d", isn, f.SeqDelta, made-isn, stale)
+		}
+	}
+	if followed < 100 {
+		t.Errorf("%d of 200 followed", followed)
+	}
+}
+
 // TestFR5_FR11_AnUnprovenConnectionLasts: one side speaks, now and then, and the other is
 // silent or beyond a cut. Whoever took the handshake over keeps it for as long as an
 // established connection; and the former owner's word, when it is back, is proof.

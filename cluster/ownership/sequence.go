@@ -155,6 +155,13 @@ func (c *Core) answers(ack uint32, f *flowtable.FlowSlot) bool {
 
 func isNear(a, b uint32) bool { return a-b+near < 2*near }
 
+// What an initiator may have under way, in bytes, that no one has acknowledged: one
+// segment, and what it may send at first (RFC 6928), with some to spare.
+const (
+	aSegment    = 1460
+	firstWindow = 16 << 10
+)
+
 // follow lets a connection go on with the number that its responder has taken: one
 // that another node gave the initiator, or let it keep (KeepNumbers). Which that is,
 // this node can tell when it has seen the SYN, or any segment of the initiator: whoever
@@ -171,14 +178,22 @@ func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
 			by = made
 		}
 	case ACK:
-		// Two initial numbers may fit: that by which both sides speak of the same.
-		best := uint32(2 * received)
+		// Two initial numbers may fit: that by which both sides speak of the same. Who
+		// follows the wrong one moves data for good, so neither is followed unless one
+		// is about a segment and the other more than a first window.
+		best, second, fits := uint32(2*received), uint32(2*received), f.SeqDelta
 		for isn := range c.cfg.Sequences.Before(p.Key, f.SeqDelta, end) {
-			if made, ok := c.acknowledged(p, isn, most); ok {
-				if off := p.Ack - made - end; min(off, -off) < best {
-					by, best = made, min(off, -off)
+			if made, ok := c.acknowledged(p, isn, most); ok && (made != fits || best == 2*received) {
+				off := p.Ack - made - end
+				if off = min(off, -off); off < best {
+					fits, best, second = made, off, best
+				} else {
+					second = min(second, off)
 				}
 			}
+		}
+		if second == 2*received || best <= aSegment && second > firstWindow {
+			by = fits
 		}
 	}
 	if by == f.SeqDelta {
