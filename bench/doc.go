@@ -85,8 +85,8 @@
 //     and acknowledgements) is per second, connection and pair of nodes, not per packet.
 //     It stays in the factor, and n nodes on one CPU have n times the pairs of a node
 //     on n: too low with many nodes. The report shows its time, and beside the factor
-//     that of the packets alone. Packets that reach a daemon would be missing there:
-//     how many crossed the link is shown, and these would be seen among them.
+//     that without any of it, which is an upper bound of what the packets alone cost:
+//     packets that interrupted a daemon are missing, and leases would remain.
 //   - The questions that tell whether the last entry has gone are work of the
 //     daemons, too, and stay in: one in 200 ms until it has.
 //   - The CPU time of interrupts that hit other processes is nobody's. What
