@@ -92,8 +92,8 @@ type ScaleThroughput struct {
 	WithSwitch stat.Summary `json:"factor_with_switch"`
 	// Upkeep is what of Many the daemons take beyond what they do with nothing to do:
 	// ageing, leases and reports of what has traffic, each in a message of its own for
-	// each pair of nodes. Packets is the factor without it on both sides: of what each
-	// packet costs.
+	// each pair of nodes. Packets is the factor without it on both sides, an upper bound of
+	// that of the packets alone (doc.go).
 	Upkeep  stat.Summary `json:"many_upkeep_ns"`
 	Packets stat.Summary `json:"factor_of_packets"`
 	// ToApart compares with as many nodes that share the CPU and know nothing of
@@ -402,7 +402,8 @@ func passesOf(once bool) int {
 	return 2
 }
 
-// used are the quiet laps, or all if most were not, but never one with losses.
+// used are the quiet laps, or all if fewer are quiet than a quarter of what is wanted,
+// but never one with losses.
 func (s *scene) used(all []lap) (use []lap, rejected int, disturbed bool) {
 	whole := slices.DeleteFunc(slices.Clone(all), func(o lap) bool { return !o.whole })
 	use = slices.DeleteFunc(slices.Clone(whole), func(o lap) bool { return !o.quiet })

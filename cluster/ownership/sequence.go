@@ -180,7 +180,8 @@ func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
 	case ACK:
 		// Two initial numbers may fit: that by which both sides speak of the same. Who
 		// follows the wrong one moves data for good, so neither is followed unless one
-		// is about a segment and the other more than a first window.
+		// is about a segment and the other more than a first window. Two that are moved
+		// to one number are one.
 		best, second, fits := uint32(2*received), uint32(2*received), f.SeqDelta
 		for isn := range c.cfg.Sequences.Before(p.Key, f.SeqDelta, end) {
 			if made, ok := c.acknowledged(p, isn, most); ok && (made != fits || best == 2*received) {

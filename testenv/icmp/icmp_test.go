@@ -11,7 +11,9 @@ import (
 	"cohort/testenv/netns"
 )
 
-func TestEcho_MatchesItsOwnReplies(t *testing.T) {
+// namespace makes one that is gone after the test.
+func namespace(t *testing.T) *netns.Namespace {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -23,7 +25,12 @@ func TestEcho_MatchesItsOwnReplies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.Close()
+	t.Cleanup(func() { n.Close() })
+	return n
+}
+
+func TestEcho_MatchesItsOwnReplies(t *testing.T) {
+	n := namespace(t)
 	mine, err := Open(n, 7)
 	if err != nil {
 		t.Fatal(err)
@@ -62,18 +69,7 @@ func TestEcho_MatchesItsOwnReplies(t *testing.T) {
 // What is queued is read at once, however long the deadline of Read is over, in the
 // order in which it came; nothing is waited for.
 func TestQueued_ReadsWhatIsThereAndDoesNotWait(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	tag, err := netns.NewTag()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := netns.New(tag.Name("icmp"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	n := namespace(t)
 	mine, err := Open(n, 7)
 	if err != nil {
 		t.Fatal(err)
