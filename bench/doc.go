@@ -73,7 +73,11 @@
 //     subtracted. Both figures are reported.
 //   - A batch of the generator, 64 packets of data, is split over n nodes' queues, so
 //     that each node sees smaller batches than a single one does: too low. First packets
-//     are 64 for each node, but never more than the 256 of the kernel.
+//     are not: n times as many are sent before any daemon looks at one.
+//   - The daemons' own times (what waits 0.5 ms for others on the link, acknowledgements
+//     after 1 ms) are of the clock, which n nodes on one CPU spend n times as much of for
+//     the same work. Fewer messages meet in a datagram: too low for the rate, the more so
+//     the more nodes.
 //   - What daemons take with nothing to do (heartbeats, timers, ageing of tables)
 //     is per node and second, not per packet: on n machines each pays its own, and
 //     one that is busy pays less of it. It is measured without traffic, after the
