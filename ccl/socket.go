@@ -19,7 +19,9 @@ const (
 )
 
 // socket is a UDP socket on the VXLAN device. Its system calls use memory that
-// it keeps, so that nothing is allocated for a datagram.
+// it keeps, so that nothing is allocated for a datagram. Go's scheduler does not hear of
+// them, for none of them sleeps: on a busy machine it would take the processor away in
+// the middle, and wake two threads for that.
 type socket struct {
 	fd   int
 	port uint16
@@ -99,7 +101,7 @@ func (s *socket) configure(dev string, control bool) error {
 func (s *socket) send(inner [4]byte, b []byte) error {
 	s.to.Addr = inner
 	for {
-		_, _, e := unix.Syscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
 			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&s.to)), unsafe.Sizeof(s.to))
 		if e == 0 {
 			return nil
@@ -118,7 +120,7 @@ func (s *socket) receive(most int) (n int, err error) {
 			s.messages[i].hdr.SetControllen(int(unsafe.Sizeof(control{})))
 		}
 	}
-	r, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.messages[0])), uintptr(most),
+	r, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.messages[0])), uintptr(most),
 		unix.MSG_DONTWAIT, 0, 0)
 	switch e {
 	case 0:

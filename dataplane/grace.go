@@ -11,14 +11,19 @@ import (
 // membarrierGlobal is MEMBARRIER_CMD_GLOBAL of linux/membarrier.h.
 const membarrierGlobal = 1
 
+// restPeriod is how long nobody asks the kernel after a period: one slept through in the
+// kernel makes Go's monitor wake up each 20 us for some milliseconds, and with one right
+// after the other it never stops. Slots that die meanwhile wait for the next.
+const restPeriod = 100 * time.Millisecond
+
 // byTheClock is how long a grace period lasts where the kernel cannot tell.
 const byTheClock = time.Second
 
 // Grace tells when the XDP programs that were running at a moment have ended; see
 // flowtable.Grace. A program is a read-side critical section of the kernel's RCU, so
 // the kernel's own grace period is exact, however long a CPU stands still in the
-// middle of a packet. It takes 10 to 30 ms and next to no CPU time, and one serves all
-// that died until it began. Safe for concurrent use.
+// middle of a packet. It takes 10 to 30 ms, and one serves all that died until it
+// began. Safe for concurrent use.
 type Grace struct {
 	begun, ended atomic.Uint64 // periods
 	wake         chan struct{}
@@ -73,6 +78,11 @@ func (g *Grace) run() {
 			}
 		}
 		g.ended.Store(period)
+		select {
+		case <-g.stop:
+			return
+		case <-time.After(restPeriod):
+		}
 	}
 }
 

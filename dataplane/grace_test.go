@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -117,6 +118,24 @@ func TestDESIGN3_AGracePeriodThatHasBegunIsTooEarly(t *testing.T) {
 	if !g.Exact() {
 		t.Error("the clock was used")
 	}
+}
+
+// One period serves all that die while nobody asks: however fast connections end, the
+// kernel is asked ten times a second at most, and a close does not wait for the rest.
+func TestDESIGN3_GracePeriodsDoNotFollowEachOtherAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		periods := 0
+		g := newGrace(func() error { periods++; return nil })
+		start := time.Now()
+		for range 1000 {
+			g.Begin()
+			time.Sleep(time.Millisecond)
+		}
+		g.close()
+		if periods < 10 || periods > 12 { // with that of the start
+			t.Errorf("%d periods in %v", periods, time.Since(start))
+		}
+	})
 }
 
 // Where the kernel does not tell, the clock does; and a close does not wait for it.
