@@ -106,8 +106,9 @@ type EndpointConfig struct {
 	// full, in ns; 0 = no such bound. See reliable.Config.
 	Pace int64
 
-	// Linger is how long the end of a connection (a wire.Close that is Late) may wait
-	// for other messages to the same peer, in ns; 0 = not at all.
+	// Linger is how long the end of a connection, or a stub that no packet needs (a
+	// wire.Close or wire.Bind that is Late), may wait for other messages to the same peer,
+	// in ns; 0 = not at all.
 	Linger int64
 }
 

@@ -549,4 +549,6 @@ func TestCL8_WhatIsDueAtAboutTheSameTimeLeavesTogether(t *testing.T) {
 	say(at+5000*us, at+55000*us, 0, end, a, b) // the ends of connections can wait
 	say(at+6000*us, at+55000*us, 1, state, a)  // and leave with what cannot
 	say(at+55000*us, never, 1, state)
+	say(at+60000*us, at+110000*us, 0, wire.Bind{Late: true}, a) // so can what others find without
+	say(at+60100*us, never, 1, wire.Bind{}, a)                  // unlike this one
 }

@@ -21,10 +21,21 @@ func (e *Endpoint) Send(now int64, to netip.Addr, m wire.Message) error {
 	if isControl(m) {
 		return p.control.Send(m)
 	}
-	if m, ok := m.(wire.Close); ok && m.Late {
+	if mayWait(m) {
 		return p.state.SendLater(m)
 	}
 	return p.state.Send(m)
+}
+
+// mayWait reports whether nobody waits for m.
+func mayWait(m wire.Message) bool {
+	switch m := m.(type) {
+	case wire.Close:
+		return m.Late
+	case wire.Bind:
+		return m.Late
+	}
+	return false
 }
 
 // isControl is m.Type().Control() in a form that lets m stay on the stack.

@@ -50,6 +50,20 @@ func (e *Endpoint) Stats(a netip.Addr) (PeerStats, bool) {
 	return PeerStats{LastHeard: p.heard, Proven: p.proven, Control: p.control.Stats(), State: p.state.Stats()}, true
 }
 
+// StateTotals returns what the channels of state messages to all known peers have sent.
+func (e *Endpoint) StateTotals() (t reliable.Stats) {
+	for _, p := range e.order {
+		s := p.state.Stats()
+		t.SentMessages += s.SentMessages
+		t.SentSegments += s.SentSegments
+		t.SentAcks += s.SentAcks
+		t.SentBytes += s.SentBytes
+		t.Retransmits += s.Retransmits
+		t.Timeouts += s.Timeouts
+	}
+	return t
+}
+
 // Peers returns the addresses that are known, by first contact.
 func (e *Endpoint) Peers() []netip.Addr {
 	list := make([]netip.Addr, len(e.order))

@@ -32,10 +32,11 @@ const (
 	// link they do not wait. It bounds what the link costs by datagrams a second.
 	statePace = int64(500 * time.Microsecond)
 
-	// closeLinger is how long the end of a connection may wait for other messages to
-	// the same node: its copy and second key stay there for so long. Short connections
-	// that end one after the other share datagrams.
-	closeLinger = int64(50 * time.Millisecond)
+	// linger is how long what nobody waits for may wait for other messages to the same
+	// node: the end of a connection, whose copy and second key stay there for so long, and
+	// a stub that no packet needs. Short connections that end one after the other share
+	// datagrams.
+	linger = int64(50 * time.Millisecond)
 
 	// linkFor bounds the time that one pass spends on the control link, so that packets
 	// and time get their turn; linkBatch is after how many datagrams it looks at the

@@ -266,7 +266,7 @@ func (n *Node) openCore() error {
 		},
 		Endpoint: ccl.EndpointConfig{
 			Local: boot.CCL.Address.Addr(), MTU: n.link.MTU(), Sealer: n.sealer, Rand: rand.Reader, QueueBytes: 8 << 20,
-			Pace: statePace, Linger: closeLinger,
+			Pace: statePace, Linger: linger,
 		},
 		MTUCheck: check, Health: watched(cl), Kept: n.intentKept,
 		Fragments: fragmentBounds(),

@@ -311,6 +311,11 @@ func (n *Node) loopCounters() []api.Counter {
 	for r := seal.Reflected; r < seal.NumReasons; r++ {
 		add("link", "link_"+r.String(), sealed[r], r.Describe())
 	}
+	state := n.core.Link().StateTotals()
+	add("link", "link_state_messages", state.SentMessages, "state messages sent to the peers that are known now (CL7)")
+	add("link", "link_state_segments", state.SentSegments, "datagrams that they took, acknowledgements without messages and repetitions included")
+	add("link", "link_state_acknowledgements", state.SentAcks, "... of these without messages")
+	add("link", "link_state_repeated", state.Retransmits, "... of these repeated, because no acknowledgement came in time")
 	e := n.core.Link().Counters()
 	add("link", "link_malformed", e.Malformed, "authenticated datagrams of no kind or shape that this version knows: of these nothing is read")
 	add("link", "link_bad_messages", e.BadMessages, "authenticated batches with a message that does not decode: what follows it is not read")

@@ -21,7 +21,7 @@ import (
 
 const (
 	tickEvery   = 10 * ms
-	closeLinger = 50 * ms // as long as a node's
+	linger = 50 * ms // as long as a node's
 )
 
 // node is one simulated machine: a core, its table, and a model of the fast
@@ -102,7 +102,7 @@ func (n *node) boot() {
 			Sequences: n.w.sequences(), KeepNumbers: n.keepsNumbers(), Table: n.table, Copies: n.copies, Router: router{}, Policy: w.policy,
 			Timeouts: w.cfg.Timeouts, Xlate: n.xlate, Exposed: n.exposed, Lease: w.cfg.Lease, OwnerOnly: w.cfg.OwnerOnly, AgeEvery: w.cfg.AgeEvery, Slice: slice, LentAbove: 1, ForwardIdle: 3 * time.Second, ConfirmEvery: 3 * time.Second, Trace: n.trace(),
 		},
-		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64()), Linger: closeLinger},
+		Endpoint: ccl.EndpointConfig{Local: vtep(n.index), Rand: newByteReader(w.rng.Uint64()), Linger: linger},
 	})
 	if err != nil {
 		panic(err)

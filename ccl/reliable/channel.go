@@ -198,8 +198,8 @@ func (c *Channel) Flush(now int64) {
 		c.transmit(now)
 	}
 	if c.ackAt <= now || c.unacked >= ackEvery {
-		b := c.writeHeader(c.ackBuf[:], 0, false)
-		c.emit(b)
+		c.stats.SentAcks++
+		c.emit(c.writeHeader(c.ackBuf[:], 0, false))
 	}
 }
 

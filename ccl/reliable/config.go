@@ -57,6 +57,7 @@ type Stats struct {
 	InFlight        int // of them sent
 	CongestionLimit int // segments
 	SentSegments    uint64
+	SentAcks        uint64 // of segments, those that carry no messages
 	SentMessages    uint64
 	SentBytes       uint64 // of segments, headers included, repeated ones too
 	Retransmits     uint64

@@ -284,6 +284,8 @@ type Bind struct {
 	Timeout uint16    // idle timeout of the connection, seconds
 	Flags   uint8     // ConnX
 	Last    LastOwner // with ConnOrphan only
+
+	Late bool // not sent: it may wait for other messages, packets with Key find their owner without it
 }
 
 // Alias answers a Query for the second key of a connection whose owner has

@@ -52,19 +52,23 @@ func (c *Core) bindSlot(slot uint32, conn *wire.Conn) {
 func (c *Core) sendBind(to wire.NodeID, conn *wire.Conn) bool {
 	asking := *conn
 	c.wantsAnswer(&asking)
-	c.msg.bind = wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: asking.Flags}
+	late := asking.Flags&wire.ConnAnswer == 0 && c.leadsHere(conn.Reply)
+	c.msg.bind = wire.Bind{Key: conn.Reply, Conn: conn.Key, Gen: conn.Gen, Timeout: conn.Timeout, Flags: asking.Flags, Late: late}
 	return c.send(to, &c.msg.bind)
+}
+
+// leadsHere reports whether packets with a second key are led to this node without a
+// stub, by its port (FR6): the stub is for whoever comes after this node.
+func (c *Core) leadsHere(reply packet.FlowKey) bool {
+	unit, ok := c.cfg.NAT.Unit(reply)
+	return ok && c.cfg.NAT.Holds(unit)
 }
 
 // bindsAt reports whether the second key of a new connection belongs to the node that
 // gets its copy, in this node's view. The port is of a unit of this node: nobody else
 // can have chosen it.
 func (c *Core) bindsAt(holder wire.NodeID, conn *wire.Conn) bool {
-	if !conn.Translated() || c.cfg.NAT == nil {
-		return false
-	}
-	unit, ok := c.cfg.NAT.Unit(conn.Reply)
-	return ok && c.cfg.NAT.Holds(unit) && c.backup(conn.Reply, c.self) == holder
+	return conn.Translated() && c.cfg.NAT != nil && c.leadsHere(conn.Reply) && c.backup(conn.Reply, c.self) == holder
 }
 
 // bindOf is the Bind that a Claim or an Update stands for as well.
