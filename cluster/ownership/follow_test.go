@@ -30,6 +30,51 @@ func TestFR5_FR11_HoweverMuchWasSent(t *testing.T) {
 	}
 }
 
+// TestFR5_FR11_AForgedSegmentDecidesNothing of a handshake that was taken over: neither
+// which number the responder knows, nor that it is the copy's, nor that it is never found.
+// Who forges does not know where the two are.
+func TestFR5_FR11_AForgedSegmentDecidesNothing(t *testing.T) {
+	const isn, far = 5000, 1 << 30
+	type about struct {
+		k           packet.FlowKey
+		stale, made uint32 // by how much the copy shifts; the number that the responder has
+	}
+	ask := func(a about) Packet { return segmentOf(a.k, ACK, isn+1, 7001, 100) }
+	answer := func(a about) Packet { return segmentOf(a.k.Reverse(), ACK, 7001, a.made+1, 0) }
+	as := func(a about, shift uint32) Packet { // what the answer says to who shifts by so much
+		return segmentOf(a.k, ACK, a.made+1-shift, 7001+far, 100)
+	}
+	fifth := func(a about) uint32 { return testSpace.ISN(a.k.Reverse(), isn, 5) - isn }
+	for name, forged := range map[string][]func(a about) Packet{
+		"the initiator's, far ahead":               {func(a about) Packet { return segmentOf(a.k, ACK, isn+1+far, 7001, 100) }},
+		"the initiator's, far ahead, after it":     {ask, func(a about) Packet { return segmentOf(a.k, ACK, isn+1+far, 7001, 100) }},
+		"a SYN, after it":                          {ask, func(a about) Packet { return syn(a.k, isn+far) }},
+		"the initiator's, of the copy's number":    {func(a about) Packet { return as(a, a.stale) }, answer},
+		"the same, after the responder's":          {answer, func(a about) Packet { return as(a, a.stale) }},
+		"the initiator's, of another node's":       {func(a about) Packet { return as(a, fifth(a)) }, answer},
+		"the responder's, of the copy's number":    {ask, func(a about) Packet { return segmentOf(a.k.Reverse(), ACK, 7001+far, isn+1+a.stale, 0) }},
+		"the responder's, of another node's":       {ask, func(a about) Packet { return segmentOf(a.k.Reverse(), ACK, 7001+far, isn+1+fifth(a), 0) }},
+		"the responder's SYN-ACK, of another node": {ask, func(a about) Packet { return segmentOf(a.k.Reverse(), SYN|ACK, 7001+far, isn+1+fifth(a), 1) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, k, stale := orphanedHandshakeFrom(t, isn)
+			a := about{k, stale, testSpace.ISN(k.Reverse(), isn, 2)}
+			for i, p := range forged {
+				q := p(a)
+				c.at(3, q)
+				if f := c.flow(3, k); f.SeqDelta != stale || f.State != uint8(flowtable.TCPSynSent) {
+					t.Fatalf("after packet %d: shifts by %d, was %d, in %v", i, f.SeqDelta, stale, flowtable.TCPState(f.State))
+				}
+			}
+			c.at(3, ask(a))
+			c.at(3, answer(a))
+			if f := c.flow(3, k); f.SeqDelta != a.made-isn || f.State != uint8(flowtable.TCPEstablished) {
+				t.Errorf("afterwards: shifts by %d in %v, want %d", f.SeqDelta, flowtable.TCPState(f.State), a.made-isn)
+			}
+		})
+	}
+}
+
 // nothingFits is a connection that was taken over in its handshake, its initiator's first
 // packet there, and one of the responder's that acknowledges no node's number.
 func nothingFits(t testing.TB, first func(k packet.FlowKey) Packet) (*cluster, Packet) {

@@ -99,16 +99,16 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 		return true, ReasonNone // no TCP sends these
 	case d == 0:
 		c.outlast(slot, f)
-		if f.SeenFlags(0)&SYN != 0 {
+		if f.SeenFlags(0)&(SYN|ACK) == SYN {
 			return false, ReasonNone // its ISN is worth more
 		}
-		if f.SeenFlags(1)&ACK == 0 || !isNear(p.Seq, f.TCPSent(1).Ack) {
-			f.Sent(0, ACK, p.Seq+p.SeqLen, p.Ack, p.Window)
+		if f.SeenFlags(1)&ACK == 0 || !isNear(p.Seq, f.TCPSent(1).Ack) || !isNear(p.Ack, f.TCPSent(1).SeqEnd) {
+			f.Said(0, ACK, p.Seq+p.SeqLen, p.Ack, p.Window)
 			return false, ReasonNone
 		}
 	case f.SeenFlags(0) == 0 && p.Flags&SYN == 0:
 		c.outlast(slot, f)
-		f.Sent(1, ACK, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window) // nothing to compare it with yet
+		f.Said(1, ACK, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window) // nothing to compare it with yet
 		return false, ReasonNone
 	case f.SeenFlags(0) == 0:
 		isn, node := p.Ack-1-f.SeqDelta, wire.NodeID(0)
@@ -121,7 +121,7 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 	case !c.answers(p, f) && !c.follow(p, slot, f):
 		// Of a connection that its initiator does not know any more, as a rule: it resets
 		// what it gets here, by this number (RFC 9293, 3.5.1).
-		f.Sent(1, p.Flags, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
+		f.Said(1, p.Flags, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
 		return false, ReasonNone
 	}
 	if p.Flags&SYN == 0 {
@@ -146,12 +146,19 @@ func (c *Core) outlast(slot uint32, f *flowtable.FlowSlot) {
 }
 
 // answers reports whether a responder acknowledges, as the initiator knows it, what that has
-// sent: its newest SYN, if that is all, or the furthest of its segments. A second SYN with
+// sent: its newest SYN, if that is all, or the newest of its segments. A second SYN with
 // another number is shifted by as much as the first: whatever the responder has heard of
 // either, both ends understand each other.
 func (c *Core) answers(p *Packet, f *flowtable.FlowSlot) bool {
 	ack := p.Ack - f.SeqDelta
-	return isNear(ack, f.TCPSent(0).SeqEnd) || f.SeenFlags(0)&(SYN|ACK) == SYN && isNear(ack, f.ISN())
+	return isNear(ack, f.TCPSent(0).SeqEnd) && meets(p, f) || f.SeenFlags(0)&(SYN|ACK) == SYN && isNear(ack, f.ISN())
+}
+
+// meets reports whether a responder's packet is of the connection that the initiator's
+// newest segment was of: the responder's own numbers are never moved, and that has
+// acknowledged what is near. A forged segment has to guess them. Of a SYN nobody can tell.
+func meets(p *Packet, f *flowtable.FlowSlot) bool {
+	return f.SeenFlags(0)&ACK == 0 || isNear(p.Seq, f.TCPSent(0).Ack)
 }
 
 func isNear(a, b uint32) bool { return a-b+near < 2*near }
@@ -171,9 +178,9 @@ func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
 			most = 1
 		}
 		by, ok = c.acknowledged(p, f.ISN(), most)
-	case ACK:
+	case ACK, SYN | ACK: // the SYN is of the next connection, or forged
 		end := f.TCPSent(0).SeqEnd
-		if by, ok = s.Other(p.Key, f.SeqDelta, p.Ack-end); !ok {
+		if by, ok = s.Other(p.Key, f.SeqDelta, p.Ack-end); !ok || !meets(p, f) {
 			return false
 		}
 		if isn := p.Ack - 1 - by; p.Flags&SYN != 0 { // it says where the initiator began
