@@ -115,6 +115,13 @@ func (f *FlowSlot) Sent(dir int, flags uint8, seqEnd, ack uint32, window uint16)
 	swapWord(f.flagsWord(), func(w *[4]uint8) { w[dir] |= flags })
 }
 
+// Said is Sent for a side of which the newest segment counts and not the furthest: one
+// that was forged, and far ahead, does not outlast those that follow.
+func (f *FlowSlot) Said(dir int, flags uint8, seqEnd, ack uint32, window uint16) {
+	f.Sent(dir, flags, seqEnd, ack, window)
+	atomic.StoreUint32(&f.SeqEnd[dir], seqEnd)
+}
+
 // Forget makes SeenFlags those of what comes from now on.
 func (f *FlowSlot) Forget() {
 	swapWord(f.flagsWord(), func(w *[4]uint8) { w[0], w[1] = 0, 0 })

@@ -300,10 +300,9 @@ func TestFR5_FR11_WhoTakesAStaleHandshakeOverFollowsTheResponder(t *testing.T) {
 }
 
 // TestFR5_FR11_NobodyFollowsTheWrongOfTwo: much is under way that the responder has not
-// taken, and another initial number fits what it says as well. The right one is followed
-// or none: the wrong one would move data for good.
+// taken, and another initial number would fit what it says as well. The right one is followed:
+// the wrong one would move data for good.
 func TestFR5_FR11_NobodyFollowsTheWrongOfTwo(t *testing.T) {
-	followed := 0
 	for i := range uint32(200) {
 		isn := 5000 + i*0x9e3779b1
 		c, k, stale := orphanedHandshakeFrom(t, isn)
@@ -312,16 +311,9 @@ func TestFR5_FR11_NobodyFollowsTheWrongOfTwo(t *testing.T) {
 			c.at(3, segmentOf(k, ACK, isn+1+sent, 7001, 1460))
 		}
 		c.at(3, segmentOf(k.Reverse(), ACK, 7001, made+1, 0))
-		switch f := c.flow(3, k); f.SeqDelta {
-		case made - isn:
-			followed++
-		case stale:
-		default:
+		if f := c.flow(3, k); f.SeqDelta != made-isn {
 			t.Errorf("number %d: shifts by %d, the responder's is %d, the copy's was %d", isn, f.SeqDelta, made-isn, stale)
 		}
-	}
-	if followed < 100 {
-		t.Errorf("%d of 200 followed", followed)
 	}
 }
 
@@ -362,13 +354,13 @@ func TestFR5_FR11_AnUnprovenConnectionLasts(t *testing.T) {
 
 // orphanedHandshake is a connection whose owner has died when nobody knew more of it
 // than its SYN; node 3 directs it.
-func orphanedHandshake(t *testing.T) (*cluster, packet.FlowKey, uint32) {
+func orphanedHandshake(t testing.TB) (*cluster, packet.FlowKey, uint32) {
 	t.Helper()
 	return orphanedHandshakeFrom(t, 5000)
 }
 
 // orphanedHandshakeFrom is that with a number of the initiator's.
-func orphanedHandshakeFrom(t *testing.T, isn uint32) (*cluster, packet.FlowKey, uint32) {
+func orphanedHandshakeFrom(t testing.TB, isn uint32) (*cluster, packet.FlowKey, uint32) {
 	t.Helper()
 	c := newSequenced(t, 1, 2, 3)
 	k := c.keyDirectedBy(packet.ProtoTCP, 3)

@@ -67,7 +67,7 @@ func (c *Core) sequenced(p *Packet) (owner wire.NodeID, ok bool) {
 
 const (
 	near     = 1 << 20 // what one side acknowledges is at most so far from what the other sends
-	received = 1 << 16 // a responder that is followed has got less than so many bytes
+	received = 1 << 16 // a responder that is followed is so near: behind the SYN, or about the newest segment
 )
 
 // What proves one number is none of what another node has given the same SYN, or let
@@ -99,16 +99,16 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 		return true, ReasonNone // no TCP sends these
 	case d == 0:
 		c.outlast(slot, f)
-		if f.SeenFlags(0)&SYN != 0 {
+		if f.SeenFlags(0)&(SYN|ACK) == SYN {
 			return false, ReasonNone // its ISN is worth more
 		}
-		if f.SeenFlags(1)&ACK == 0 || !isNear(p.Seq, f.TCPSent(1).Ack) {
-			f.Sent(0, ACK, p.Seq+p.SeqLen, p.Ack, p.Window)
+		if f.SeenFlags(1)&ACK == 0 || !isNear(p.Seq, f.TCPSent(1).Ack) || !isNear(p.Ack, f.TCPSent(1).SeqEnd) {
+			f.Said(0, ACK, p.Seq+p.SeqLen, p.Ack, p.Window)
 			return false, ReasonNone
 		}
 	case f.SeenFlags(0) == 0 && p.Flags&SYN == 0:
 		c.outlast(slot, f)
-		f.Sent(1, ACK, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window) // nothing to compare it with yet
+		f.Said(1, ACK, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window) // nothing to compare it with yet
 		return false, ReasonNone
 	case f.SeenFlags(0) == 0:
 		isn, node := p.Ack-1-f.SeqDelta, wire.NodeID(0)
@@ -118,10 +118,10 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 		if !tracked {
 			return false, ReasonNone
 		}
-	case !c.answers(p.Ack-f.SeqDelta, f) && !c.follow(p, slot, f):
+	case !c.answers(p, f) && !c.follow(p, slot, f):
 		// Of a connection that its initiator does not know any more, as a rule: it resets
 		// what it gets here, by this number (RFC 9293, 3.5.1).
-		f.Sent(1, p.Flags, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
+		f.Said(1, p.Flags, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
 		return false, ReasonNone
 	}
 	if p.Flags&SYN == 0 {
@@ -145,59 +145,51 @@ func (c *Core) outlast(slot uint32, f *flowtable.FlowSlot) {
 	}
 }
 
-// answers reports whether an acknowledgement, as the initiator knows it, is of what that has
-// sent: its newest SYN, if that is all, or the furthest of its segments. A second SYN with
+// answers reports whether a responder acknowledges, as the initiator knows it, what that has
+// sent: its newest SYN, if that is all, or the newest of its segments. A second SYN with
 // another number is shifted by as much as the first: whatever the responder has heard of
 // either, both ends understand each other.
-func (c *Core) answers(ack uint32, f *flowtable.FlowSlot) bool {
-	return isNear(ack, f.TCPSent(0).SeqEnd) || f.SeenFlags(0)&(SYN|ACK) == SYN && isNear(ack, f.ISN())
+func (c *Core) answers(p *Packet, f *flowtable.FlowSlot) bool {
+	ack := p.Ack - f.SeqDelta
+	return isNear(ack, f.TCPSent(0).SeqEnd) && meets(p, f) || f.SeenFlags(0)&(SYN|ACK) == SYN && isNear(ack, f.ISN())
+}
+
+// meets reports whether a responder's packet is of the connection that the initiator's
+// newest segment was of: the responder's own numbers are never moved, and that has
+// acknowledged what is near. A forged segment has to guess them. Of a SYN nobody can tell.
+func meets(p *Packet, f *flowtable.FlowSlot) bool {
+	return f.SeenFlags(0)&ACK == 0 || isNear(p.Seq, f.TCPSent(0).Ack)
 }
 
 func isNear(a, b uint32) bool { return a-b+near < 2*near }
-
-// What an initiator may have under way, in bytes, that no one has acknowledged: one
-// segment, and what it may send at first (RFC 6928), with some to spare.
-const (
-	aSegment    = 1460
-	firstWindow = 16 << 10
-)
 
 // follow lets a connection go on with the number that its responder has taken: one
 // that another node gave the initiator, or let it keep (KeepNumbers). Which that is,
 // this node can tell when it has seen the SYN, or any segment of the initiator: whoever
 // took over a handshake may get no SYN any more, and the copy may name a number that
-// the last owner has given up since.
+// the last owner has given up since. Where the initiator began does not matter then: two
+// nodes' numbers of one SYN are as far apart whatever it was.
 func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
-	by, end, most := f.SeqDelta, f.TCPSent(0).SeqEnd, uint32(received)
-	if p.Flags&SYN != 0 {
-		most = 1
-	}
+	by, ok, s := f.SeqDelta, false, c.cfg.Sequences
 	switch f.SeenFlags(0) & (SYN | ACK) {
 	case SYN:
-		if made, ok := c.acknowledged(p, f.ISN(), most); ok {
-			by = made
+		most := uint32(received)
+		if p.Flags&SYN != 0 {
+			most = 1
 		}
-	case ACK:
-		// Two initial numbers may fit: that by which both sides speak of the same. Who
-		// follows the wrong one moves data for good, so neither is followed unless one
-		// is about a segment and the other more than a first window. Two that are moved
-		// to one number are one.
-		best, second, fits := uint32(2*received), uint32(2*received), f.SeqDelta
-		for isn := range c.cfg.Sequences.Before(p.Key, f.SeqDelta, end) {
-			if made, ok := c.acknowledged(p, isn, most); ok && (made != fits || best == 2*received) {
-				off := p.Ack - made - end
-				if off = min(off, -off); off < best {
-					fits, best, second = made, off, best
-				} else {
-					second = min(second, off)
-				}
-			}
+		by, ok = c.acknowledged(p, f.ISN(), most)
+	case ACK, SYN | ACK: // the SYN is of the next connection, or forged
+		end := f.TCPSent(0).SeqEnd
+		if by, ok = s.Other(p.Key, f.SeqDelta, p.Ack-end); !ok || !meets(p, f) {
+			return false
 		}
-		if second == 2*received || best <= aSegment && second > firstWindow {
-			by = fits
+		if isn := p.Ack - 1 - by; p.Flags&SYN != 0 { // it says where the initiator began
+			ok = s.ISN(p.Key, isn, s.Mover(p.Key, f.SeqDelta))-isn == f.SeqDelta
+		} else {
+			ok = p.Ack-by-end+received < 2*received
 		}
 	}
-	if by == f.SeqDelta {
+	if !ok || by == f.SeqDelta {
 		return false
 	}
 	c.stats.Followed++
@@ -208,16 +200,16 @@ func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
 // acknowledged is by how much a node has moved an initial number, or has not, if a
 // responder acknowledges that and less than most bytes more.
 func (c *Core) acknowledged(p *Packet, isn, most uint32) (by uint32, ok bool) {
-	for node := wire.NodeID(0); node < wire.MaxNodes; node++ {
-		made := isn
-		if node != 0 {
-			made = c.cfg.Sequences.ISN(p.Key, isn, node)
-		}
-		if got := p.Ack - 1 - made; got < most {
-			by, most, ok = made-isn, got, true
-		}
+	by = p.Ack - 1 - isn // and what it has got
+	if by < most {
+		return 0, true
 	}
-	return by, ok
+	node := c.cfg.Sequences.Mover(p.Key, by)
+	if node == 0 {
+		return 0, false
+	}
+	made := c.cfg.Sequences.ISN(p.Key, isn, node)
+	return made - isn, p.Ack-1-made < most
 }
 
 // strays reports whether a SYN-ACK acknowledges another number than the initiator's

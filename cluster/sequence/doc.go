@@ -9,8 +9,8 @@
 // The 32 bits:
 //
 //	16 bits  upper half of the initiator's ISN, moved by the node and a keyed hash of the tuple
-//	 6 bits  node that owns the connection  } exclusive or
-//	10 bits  zero                           } keyed hash of tuple and upper half
+//	16 bits  keyed hash of the tuple and of that part of the upper half that no node
+//	         moves in another way than the others, plus 97 times the node's number
 //
 // The tuple is that of the responder's packets as they are received, so that the
 // SYN-ACK alone is enough. What follows:
@@ -27,9 +27,13 @@
 //     A responder that knows one takes the other for something outside its window and
 //     answers with an acknowledgement (RFC 9293, 3.10.7.4), which resets nothing.
 //     Numbers close together would be worse: a SYN inside the window ends a handshake.
-//   - The owner that remains can tell what another node would have chosen, so it
-//     knows the other's number when the responder has taken that one. Of the
-//     initiator's own number a made one says the upper half only.
+//   - Two nodes' numbers of one SYN are as far apart whatever the SYN's was: who knows
+//     one, as the owner that remains does, or a copy, knows those that the others would
+//     have chosen (Other). So it can tell by what the responder acknowledges which one
+//     that has taken, and goes on with it. Of the initiator's own number a made one says
+//     the upper half only.
+//   - The lower half of a tuple and owner comes again with initial numbers that lie a
+//     multiple of 64 MiB apart. The upper half is as hard to guess as the initiator's.
 //
 // The functions are pure and never allocate. A Space is immutable: any number of
 // goroutines may use it.
