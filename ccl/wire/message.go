@@ -7,8 +7,9 @@ import (
 )
 
 // Version of the wire format. It stands in every datagram, under its seal: messages of
-// another version are never decoded, and whoever sends them is named (EL8).
-const Version = 11
+// another version are never decoded, and whoever sends them is named (EL8). What nodes say
+// in the packets of connections counts as well: their sequence numbers (FR5).
+const Version = 12
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
