@@ -163,7 +163,8 @@ func (c *Core) tickExposed() {
 }
 
 // told notes that the state of a flow was sent to who keeps its copy, or was not
-// queued because the link is backed up.
+// queued: the link is backed up, or nobody has granted the flow yet. Then a claim that
+// repeats the first does not replace that at a director which has put off its answer.
 func (c *Core) told(f *flowtable.FlowSlot, holder wire.NodeID, queued bool) {
 	l := c.exposed.to[holder]
 	if l == nil {
@@ -171,7 +172,7 @@ func (c *Core) told(f *flowtable.FlowSlot, holder wire.NodeID, queued bool) {
 		return
 	}
 	copied := l.era
-	if !queued {
+	if !queued || f.Flags&flowtable.FlowProvisional != 0 && f.Copied&eraMask == unsent {
 		copied = unsent
 	}
 	mark := uint8(holder) | l.life<<lifeShift

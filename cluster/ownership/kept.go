@@ -207,7 +207,7 @@ func (c *Core) secureAgain(w *wait) {
 	f := c.table.Flow(ref.Slot())
 	conn := c.connOf(f)
 	k, _ := conn.Key.Canonical()
-	if c.undecided(k, f) {
+	if f.Flags&flowtable.FlowProvisional != 0 {
 		c.retryLater(w)
 		return
 	}

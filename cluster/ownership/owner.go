@@ -181,16 +181,32 @@ func (c *Core) setState(slot uint32, f *flowtable.FlowSlot, next flowtable.TCPSt
 	}
 }
 
-// replicate sends the newest state to the holder of the copy.
+// replicate sends the newest state to the holder of the copy. Of a flow that nobody has
+// granted yet the director knows a claim at most, and may have put off the answer until
+// other owners have registered: an update would pass for the word of an owner, and
+// answer it. So that waits for the grant (catchUp).
 func (c *Core) replicate(f *flowtable.FlowSlot) {
 	k, _ := f.Key[0].Canonical()
 	if f.Replication&wire.ConnNoCopy != 0 || c.undecided(k, f) {
 		return
 	}
-	if holder := c.backup(k, c.self); holder != 0 {
+	holder := c.backup(k, c.self)
+	switch {
+	case holder == 0:
+	case f.Flags&flowtable.FlowProvisional != 0:
+		c.told(f, holder, false)
+	default:
 		c.msg.update = wire.Update{Conn: c.connOf(f)}
 		c.wantsAnswer(&c.msg.update.Conn)
 		c.told(f, holder, c.send(holder, &c.msg.update))
+	}
+}
+
+// catchUp tells the holder of the copy what has become of a flow between its claim and
+// the grant of that.
+func (c *Core) catchUp(f *flowtable.FlowSlot) {
+	if f.Copied&eraMask == unsent {
+		c.replicate(f)
 	}
 }
 
@@ -321,6 +337,8 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		// The copy lives elsewhere than at the granter: in the second node
 		// when the director is this one, or where a newer view put it.
 		c.claim(slot, &conn, true)
+	} else {
+		c.catchUp(c.table.Flow(slot))
 	}
 	switch {
 	case w == nil:

@@ -152,6 +152,7 @@ func (c *Core) grantedAsIs(from wire.NodeID, a *claimed) bool {
 		}
 	})
 	c.forgetCopy(k) // the copy is never at the owner (FR3)
+	c.catchUp(f)
 	if w := c.pending.get(k); w != nil {
 		c.answered(w)
 	}
