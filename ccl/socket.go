@@ -20,8 +20,9 @@ const (
 
 // socket is a UDP socket on the VXLAN device. Its system calls use memory that
 // it keeps, so that nothing is allocated for a datagram. Go's scheduler does not hear of
-// them, for none of them sleeps: on a busy machine it would take the processor away in
-// the middle, and wake two threads for that.
+// them: on a busy machine it would take the processor away in the middle, and wake two
+// threads for that. None of them sleeps, unless the kernel is out of memory: what must stop
+// everybody (a garbage collection) waits for its end.
 type socket struct {
 	fd   int
 	port uint16

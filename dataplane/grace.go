@@ -13,7 +13,8 @@ const membarrierGlobal = 1
 
 // restPeriod is how long nobody asks the kernel after a period: one slept through in the
 // kernel makes Go's monitor wake up each 20 us for some milliseconds, and with one right
-// after the other it never stops. Slots that die meanwhile wait for the next.
+// after the other it never stops. Slots that die meanwhile wait for the next; the last
+// report of a delegation does not, for a packet may wait for it (ownership, reportWait).
 const restPeriod = 100 * time.Millisecond
 
 // byTheClock is how long a grace period lasts where the kernel cannot tell.
@@ -26,7 +27,8 @@ const byTheClock = time.Second
 // began. Safe for concurrent use.
 type Grace struct {
 	begun, ended atomic.Uint64 // periods
-	wake         chan struct{}
+	wake         chan struct{} // a period is asked for
+	soon         chan struct{} // ... and somebody waits for its end
 	stop         chan struct{}
 	wait         func() error
 	inexact      atomic.Bool
@@ -37,20 +39,29 @@ type Grace struct {
 // newGrace waits for one period first: slots that died with an earlier daemon are free
 // as soon as a table has adopted the rest.
 func newGrace(wait func() error) *Grace {
-	g := &Grace{wake: make(chan struct{}, 1), stop: make(chan struct{}), wait: wait}
+	g := &Grace{wake: make(chan struct{}, 1), soon: make(chan struct{}, 1), stop: make(chan struct{}), wait: wait}
 	g.inexact.Store(wait() != nil)
 	g.running.Go(g.run)
 	return g
 }
 
-// Begin asks for a period that begins after the call and returns its number.
-func (g *Grace) Begin() uint64 {
+// Begin asks for a period that begins after the call and returns its number. It begins
+// within restPeriod and the period under way, or without that rest if soon.
+func (g *Grace) Begin(soon bool) uint64 {
 	next := g.begun.Load() + 1 // one that has begun may have begun before
-	select {
-	case g.wake <- struct{}{}:
-	default: // asked for, and not begun
+	say(g.wake)
+	if soon {
+		say(g.soon)
 	}
 	return next
+}
+
+// say leaves word, unless it has been left already.
+func say(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
 }
 
 // Ended reports whether all programs have ended that ran when that period began.
@@ -68,6 +79,10 @@ func (g *Grace) run() {
 			return
 		case <-g.wake:
 		}
+		select {
+		case <-g.soon: // this one is for it
+		default:
+		}
 		period := g.begun.Add(1)
 		if err := g.wait(); err != nil {
 			g.inexact.Store(true)
@@ -81,6 +96,7 @@ func (g *Grace) run() {
 		select {
 		case <-g.stop:
 			return
+		case <-g.soon:
 		case <-time.After(restPeriod):
 		}
 	}

@@ -73,7 +73,7 @@ func TestDESIGN3_AGracePeriodEndsAfterTheProgramsThatRan(t *testing.T) {
 			t.Fatal("the program does not begin")
 		}
 	}
-	if period := g.Begin(); g.Ended(period) {
+	if period := g.Begin(false); g.Ended(period) {
 		t.Error("a period that has just been asked for has ended")
 	} else {
 		waitEnded(t, g, period)
@@ -98,9 +98,9 @@ func TestDESIGN3_AGracePeriodThatHasBegunIsTooEarly(t *testing.T) {
 		return nil
 	})
 	defer g.close()
-	one := g.Begin()
+	one := g.Begin(false)
 	<-enter
-	two, three := g.Begin(), g.Begin()
+	two, three := g.Begin(false), g.Begin(false)
 	if one == two || two != three || g.Ended(one) {
 		t.Errorf("periods %d, %d and %d", one, two, three)
 	}
@@ -124,17 +124,28 @@ func TestDESIGN3_AGracePeriodThatHasBegunIsTooEarly(t *testing.T) {
 // kernel is asked ten times a second at most, and a close does not wait for the rest.
 func TestDESIGN3_GracePeriodsDoNotFollowEachOtherAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		periods := 0
-		g := newGrace(func() error { periods++; return nil })
+		var asked atomic.Int32
+		g := newGrace(func() error { asked.Add(1); return nil })
 		start := time.Now()
 		for range 1000 {
-			g.Begin()
+			g.Begin(false)
 			time.Sleep(time.Millisecond)
 		}
-		g.close()
-		if periods < 10 || periods > 12 { // with that of the start
+		if periods := asked.Load(); periods < 10 || periods > 12 { // with that of the start
 			t.Errorf("%d periods in %v", periods, time.Since(start))
 		}
+		time.Sleep(time.Second)
+		g.Begin(false)
+		synctest.Wait() // and rests now
+		later := g.Begin(false)
+		if time.Sleep(restPeriod / 2); g.Ended(later) {
+			t.Error("nobody waited for it, and it did not wait")
+		}
+		period := g.Begin(true)
+		if synctest.Wait(); !g.Ended(period) {
+			t.Error("what somebody waits for has waited for the rest")
+		}
+		g.close()
 	})
 }
 
@@ -147,13 +158,13 @@ func TestDESIGN3_WithoutTheKernelsWordTheClockDecides(t *testing.T) {
 		t.Error("a kernel that refuses is exact")
 	}
 	start := time.Now()
-	period := g.Begin()
+	period := g.Begin(false)
 	<-asked
 	waitEnded(t, g, period)
 	if took := time.Since(start); took < byTheClock {
 		t.Errorf("a period of %v", took)
 	}
-	g.Begin()
+	g.Begin(false)
 	<-asked
 	g.close()
 	g.close()

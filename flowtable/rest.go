@@ -11,8 +11,9 @@ const graceTicks = 2
 // can tell.
 type Grace interface {
 	// Begin asks for a grace period that begins after the call and returns its number,
-	// for Ended. It does not wait.
-	Begin() uint64
+	// for Ended. It does not wait. Soon says that somebody waits for its end; else it may
+	// begin a while later, together with others.
+	Begin(soon bool) uint64
 	// Ended reports whether every program that ran when that period began has ended.
 	Ended(period uint64) bool
 }
@@ -32,15 +33,15 @@ type Rest struct {
 
 // Rest begins one: what stopped to be found before the call is used by nobody any more,
 // and its counters are final, when Rested says so.
-func (t *Table) Rest(now uint32) Rest { return beginRest(now, t.grace) }
+func (t *Table) Rest(now uint32) Rest { return beginRest(now, t.grace, true) }
 
 // Rested reports whether a rest is over.
 func (t *Table) Rested(r Rest, now uint32) bool { return r.over(now, t.grace) }
 
-func beginRest(now uint32, g Grace) Rest {
+func beginRest(now uint32, g Grace, soon bool) Rest {
 	r := Rest{tick: now}
 	if g != nil {
-		r.period = g.Begin()
+		r.period = g.Begin(soon)
 	}
 	return r
 }

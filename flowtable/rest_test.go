@@ -5,7 +5,7 @@ import "testing"
 // fakeGrace numbers periods; a test ends them.
 type fakeGrace struct{ begun, ended uint64 }
 
-func (g *fakeGrace) Begin() uint64       { g.begun++; return g.begun }
+func (g *fakeGrace) Begin(bool) uint64   { g.begun++; return g.begun }
 func (g *fakeGrace) Ended(n uint64) bool { return g.ended >= n }
 
 // However much time passes, nothing that died is used again, nor are its counters final,

@@ -91,5 +91,5 @@ func (s *slots) reclaim(now uint32) {
 		return
 	}
 	s.resting, s.dead = s.dead, s.resting
-	s.rest = beginRest(now, s.grace)
+	s.rest = beginRest(now, s.grace, false)
 }

@@ -225,17 +225,21 @@ func (d *Dialer) Dial(packets int) (err error) {
 	return uninterrupted(send)
 }
 
-// uninterrupted runs do with real-time priority for the calling thread, which has the
-// ordinary one before and afterwards.
+// uninterrupted runs do with real-time priority for the calling thread, which gets its
+// own back afterwards.
 func uninterrupted(do func() error) error {
 	const self = 0
+	own, err := unix.SchedGetAttr(self, 0)
+	if err != nil {
+		return fmt.Errorf("traffic: priority: %w", err)
+	}
 	fifo := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
 	if err := unix.SchedSetAttr(self, &fifo, 0); err != nil {
 		return fmt.Errorf("traffic: real-time priority: %w", err)
 	}
-	err := do()
-	if e := unix.SchedSetAttr(self, &unix.SchedAttr{Size: unix.SizeofSchedAttr}, 0); e != nil {
-		return errors.Join(err, fmt.Errorf("traffic: ordinary priority: %w", e))
+	err = do()
+	if e := unix.SchedSetAttr(self, own, 0); e != nil {
+		return errors.Join(err, fmt.Errorf("traffic: priority: %w", e))
 	}
 	return err
 }
