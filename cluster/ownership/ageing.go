@@ -13,7 +13,19 @@ import (
 type ageing struct {
 	flows, forwards, copies, stubs walk
 	round                          uint32 // passes over all flows
+
+	// A pass over copies of living owners, of which none went, with nothing else in it and
+	// nothing decided by anybody meanwhile, leaves nothing for the next one to find. That
+	// takes eight rounds then.
+	calm, stirred bool // of the pass before, of the one under way
+	ticks         uint32
 }
+
+// calmRounds is how many rounds a pass over copies takes while nothing changes.
+const calmRounds = 8
+
+// stir has every copy looked at in one round again.
+func (a *ageing) stir() { a.calm, a.stirred = false, true }
 
 // walk is where ageing is in one table.
 type walk struct {
@@ -55,7 +67,12 @@ func (c *Core) Tick(now int64) {
 	a := &c.ageing
 	a.flows.owed += c.share(c.table.Slots())
 	a.forwards.owed += c.share(c.table.ForwardSlots())
-	a.copies.owed += c.share(c.dir.Slots())
+	if !c.handedOver() {
+		a.stir() // what belongs elsewhere may not go yet
+	}
+	if a.ticks++; !a.calm || a.ticks%calmRounds == 0 {
+		a.copies.owed += c.share(c.dir.Slots())
+	}
 	if c.cfg.NAT != nil {
 		a.stubs.owed += c.share(c.cfg.Stubs.Slots())
 	}
@@ -246,7 +263,9 @@ func (c *Core) ageForward(slot uint32, f *flowtable.ForwardSlot) bool {
 // ageCopies drops director and backup entries that no longer belong here. An
 // entry of a living owner has no timer of its own: the owner's Close ends it.
 func (c *Core) ageCopies() {
-	c.ageing.copies.pay(c.cfg.Slice, c.scanCopies)
+	if a := &c.ageing; a.copies.pay(c.cfg.Slice, c.scanCopies) {
+		a.calm, a.stirred = !a.stirred, false
+	}
 }
 
 func (c *Core) scanCopies(from uint32, n int) (next uint32) { return c.dir.Scan(from, n, c.ageCopyFn) }

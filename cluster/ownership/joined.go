@@ -115,12 +115,16 @@ func (c *Core) forgetCopy(k packet.FlowKey) {
 func (c *Core) ageCopy(e flowtable.Entry) (stays bool) {
 	k, _ := e.Key().Canonical()
 	stays = c.belongs(e, k)
+	if !stays || isOrphan(e) { // which goes when its time is over
+		c.ageing.stir()
+	}
 	if !e.Joined() {
 		return stays
 	}
 	reply, _ := e.Other()
 	switch bound := c.belongs(e, reply); {
 	case !bound:
+		c.ageing.stir()
 		c.makeTomb(e, reply)
 	case !stays:
 		c.part(e)

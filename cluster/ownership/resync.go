@@ -272,6 +272,7 @@ func (c *Core) onSynced(from wire.NodeID, tag uint32, p wire.SyncPhase) {
 		s.applied[from], s.ended[from] = tag, tag
 		if p == wire.SyncFullEnd && s.begun[from] != 0 {
 			s.sweep[from], s.swept[from] = s.begun[from], lastFull{}
+			c.ageing.stir()
 			if c.view != nil && tag == c.view.Tag() {
 				s.swept[from] = lastFull{c.order, c.incarnation(from)}
 			}
