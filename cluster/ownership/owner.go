@@ -278,17 +278,30 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 	if c.overtaken(from, k, &conn, bound) {
 		return
 	}
+	ref := c.table.Lookup(conn.Key)
+	own := ref != 0 && !ref.IsForward()
+	if !adopted && !own && from != c.self && w != nil && w.kind == waitClaim && w.conn.ReplyKey() != reply {
+		// It answers a claim that was given up. The one that waits was put later, with
+		// another second key, and is what the director goes by in the end.
+		c.unbindGranted(from, reply, gen, bound)
+		return
+	}
 	crossed, slot, numbers := false, uint32(0), conn.SeqDelta
-	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() && adopted && c.table.Flow(ref.Slot()).Key[1] != conn.ReplyKey() {
+	if own && adopted && c.table.Flow(ref.Slot()).Key[1] != reply {
 		// What is handed over goes on with its own translation: the other end
 		// knows no other.
 		c.remove(ref.Slot(), false)
+		own = false
 	}
-	if ref := c.table.Lookup(conn.Key); ref != 0 && !ref.IsForward() {
+	if own {
 		slot = ref.Slot()
 		c.confirm(slot, &conn, adopted)
 		conn = c.connOf(c.table.Flow(slot))
 		crossed = adopted && conn.SeqDelta != numbers // they are proven, and the granter's are not
+		if conn.ReplyKey() != reply { // the granter has the second key of another claim, answered late
+			crossed = true
+			c.unbindGranted(from, reply, gen, bound)
+		}
 	} else {
 		// A grant that crossed a full round of ours, which could not confirm
 		// the connection, would be swept by the director.
@@ -356,8 +369,14 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 // the granter has stored with it.
 func (c *Core) disown(from wire.NodeID, conn *wire.Conn, bound bool) {
 	c.sendClose(wire.Close{Key: conn.Key, Gen: conn.Gen})
+	c.unbindGranted(from, conn.ReplyKey(), conn.Gen, bound)
+}
+
+// unbindGranted says that this node does not use the second key that the granter has stored
+// with a grant.
+func (c *Core) unbindGranted(from wire.NodeID, reply packet.FlowKey, gen uint32, bound bool) {
 	if bound && from != c.self {
-		c.msg.close = wire.Close{Key: conn.ReplyKey(), Gen: conn.Gen}
+		c.msg.close = wire.Close{Key: reply, Gen: gen}
 		c.send(from, &c.msg.close)
 	}
 }
