@@ -161,8 +161,9 @@ func (s *side) Close() error {
 // Dialer sends the first packets of connections, one after the other, or data
 // of established ones, at random. Not safe for concurrent use.
 type Dialer struct {
-	*side     // links: of the loopback interface, when it sends first packets
-	batch int // packets of a batch of the kernel
+	*side
+	batch int  // packets of a batch of the kernel
+	first bool // they are the first ones of connections
 }
 
 // Dialling is what a Dialer sends.
@@ -181,14 +182,15 @@ func NewDialer(t Talk, d Dialling) (*Dialer, error) {
 		return nil, err
 	}
 	if d != First {
-		return &Dialer{s, batch}, nil
+		return &Dialer{side: s, batch: batch}, nil
 	}
-	l, err := link.AttachXDP(link.XDPOptions{Program: s.objs.Dial, Interface: loopback, Flags: link.XDPGenericMode})
-	if err != nil {
+	switch l, err := link.AttachXDP(link.XDPOptions{Program: s.objs.Dial, Interface: loopback, Flags: link.XDPGenericMode}); {
+	case err == nil:
+		s.links = append(s.links, l)
+	case !errors.Is(err, unix.EBUSY): // another one of this namespace is there: it waits, no more
 		return nil, errors.Join(fmt.Errorf("traffic: dialer: %w", err), s.Close())
 	}
-	s.links = append(s.links, l)
-	return &Dialer{s, min(batch*len(t.Outs), maxBatch)}, nil
+	return &Dialer{side: s, batch: min(batch*len(t.Outs), maxBatch), first: true}, nil
 }
 
 // loopback is the index of a namespace's loopback interface, which nothing comes in by.
@@ -219,7 +221,7 @@ func (d *Dialer) Dial(packets int) (err error) {
 		}
 		return nil
 	}
-	if d.links == nil {
+	if !d.first {
 		return send()
 	}
 	return uninterrupted(send)
