@@ -82,6 +82,29 @@ func forgedFrom(t *testing.T, far uint32) {
 	}
 }
 
+// TestFR5_FR11_AForgedFINEndsNothing: what seems to be the end of the responder's data,
+// before anybody knows its numbers, ends nothing once they are known.
+func TestFR5_FR11_AForgedFINEndsNothing(t *testing.T) {
+	for _, name := range []string{"", "SYN", "ACK"} { // what of the initiator is seen before
+		for _, flags := range []uint8{FIN, FIN | ACK} {
+			c, k, delta := orphanedHandshake(t)
+			if first := firsts[name]; first != nil {
+				c.at(3, first(k))
+			}
+			for range 2 {
+				c.at(3, segmentOf(k.Reverse(), flags, 7001+1<<30, 5001+1<<30, 1))
+			}
+			c.at(3, segmentOf(k, ACK, 5001, 7001, 1))
+			c.at(3, segmentOf(k.Reverse(), ACK, 7001, 5001+delta, 1))
+			c.at(3, segmentOf(k, ACK, 5002, 7002, 1))
+			c.run(1100 * ms)
+			if f := c.flow(3, k); f.State != uint8(flowtable.TCPEstablished) || f.SeqDelta != delta {
+				t.Errorf("%x after %q: %v, shifts by %d, want %d", flags, name, flowtable.TCPState(f.State), f.SeqDelta, delta)
+			}
+		}
+	}
+}
+
 // nothingFits is a connection that was taken over in its handshake, its initiator's first
 // packet there, and one of the responder's that acknowledges no node's number.
 func nothingFits(t testing.TB, first func(k packet.FlowKey) Packet) (*cluster, Packet) {

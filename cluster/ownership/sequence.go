@@ -128,7 +128,8 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 	case !c.answers(p, f) && !c.follow(p, slot, f):
 		// Of a connection that its initiator does not know any more, as a rule: it resets
 		// what it gets here, by this number (RFC 9293, 3.5.1).
-		f.Said(1, p.Flags, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
+		// Of flags, what was forged would stay: a FIN that it seems to have sent.
+		f.Said(1, p.Flags&(SYN|ACK), p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
 		return false, ReasonNone
 	}
 	if p.Flags&SYN == 0 {
