@@ -118,13 +118,18 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 		f.Said(1, ACK, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window) // nothing to compare it with yet
 		return false, ReasonNone
 	case f.SeenFlags(0) == 0:
-		isn, node := p.Ack-1-f.SeqDelta, wire.NodeID(0)
-		if node, tracked = c.cfg.Sequences.Owner(p.Key, p.Ack-1); tracked && c.cfg.Sequences.ISN(p.Key, isn, node) != p.Ack-1 {
-			return false, ReasonDuplicate // another's number; the next SYN says by how much that differs
+		isn := p.Ack - 1 - f.SeqDelta
+		switch node, ok := c.cfg.Sequences.Owner(p.Key, p.Ack-1); {
+		case ok && c.cfg.Sequences.ISN(p.Key, isn, node) == p.Ack-1:
+			return true, ReasonNone
+		case ok && c.lives[node] != 0:
+			// The number of another, that has been a member here, or as it were data in the
+			// SYN (RFC 7413): nothing tells them apart. To let the first pass ends the connection,
+			// to drop the second costs it a second; the next SYN decides, and says by how
+			// much the numbers differ.
+			return false, ReasonDuplicate
 		}
-		if !tracked {
-			return false, ReasonNone
-		}
+		return false, ReasonNone
 	case !c.answers(p, f) && !c.follow(p, slot, f):
 		// Of a connection that its initiator does not know any more, as a rule: it resets
 		// what it gets here, by this number (RFC 9293, 3.5.1).
@@ -180,7 +185,8 @@ func isUnderWay(seq, ack uint32) bool { return seq-ack+underWay <= 2*underWay }
 // this node can tell when it has seen the SYN, or any segment of the initiator: whoever
 // took over a handshake may get no SYN any more, and the copy may name a number that
 // the last owner has given up since. Where the initiator began does not matter then: two
-// nodes' numbers of one SYN are as far apart whatever it was.
+// nodes' numbers of one SYN are as far apart whatever it was. The node may be any: it may
+// have died before this one began.
 func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
 	by, ok, s := f.SeqDelta, false, c.cfg.Sequences
 	switch f.SeenFlags(0) & (SYN | ACK) {

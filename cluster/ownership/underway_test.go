@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"cohort/flowtable"
@@ -42,5 +43,59 @@ func TestFR5_FR11_HoweverMuchIsUnderWay(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFR5_FR11_DataInASYN (RFC 7413), which the SYN-ACK acknowledges with it: whoever takes
+// the handshake over lets that pass, of any length that makes it no member's number: it
+// may be that then. With the next SYN it passes whatever its length.
+func TestFR5_FR11_DataInASYN(t *testing.T) {
+	var dropped []uint32
+	for n := range uint32(1461) {
+		if n > 100 && n%97 > 1 {
+			continue // as the first hundred
+		}
+		c, k, delta := orphanedHandshake(t)
+		answer := synAck(k.Reverse(), 5000+delta+n)
+		owner, v := c.at(3, answer) // node 2 gets what passes for its own
+		if v.Op != OpForward {
+			wantDrop(t, v, ReasonDuplicate)
+			dropped = append(dropped, n)
+		} else if f := c.flow(owner, k); n != 0 && f.State != uint8(flowtable.TCPSynSent) {
+			t.Fatalf("with %d bytes it proves the number: %v", n, flowtable.TCPState(f.State))
+		}
+		_, v = c.at(3, syn(k, 5000))
+		wantForward(t, v)
+		_, v = c.at(3, answer)
+		wantForward(t, v)
+		if f := c.flow(c.oneOwner(k), k); f.SeqDelta != delta || f.State != uint8(flowtable.TCPSynReceived) {
+			t.Fatalf("%d bytes, after a second SYN: shifts by %d in %v, want %d", n, f.SeqDelta, flowtable.TCPState(f.State), delta)
+		}
+	}
+	if !slices.Equal(dropped, []uint32{97, 2 * 97}) { // after node 1 come 2 and 3
+		t.Errorf("dropped with %v bytes", dropped)
+	}
+}
+
+// TestFR5_FR11_AFormerMembersNumberIsAnothers: whoever gave the SYN the number that the
+// responder has taken may have died since, and then the SYN-ACK goes nowhere, either.
+func TestFR5_FR11_AFormerMembersNumberIsAnothers(t *testing.T) {
+	for _, dead := range []bool{false, true} {
+		c, k, _ := orphanedHandshake(t)
+		if dead {
+			c.kill(2)
+			c.apply(2, 3, 3)
+			c.run(100 * ms)
+		}
+		other := testSpace.ISN(k.Reverse(), 5000, 2)
+		_, v := c.at(3, segmentOf(k.Reverse(), SYN|ACK, 7000, other+1, 1))
+		wantDrop(t, v, ReasonDuplicate)
+		_, v = c.at(3, syn(k, 5000))
+		wantForward(t, v)
+		_, v = c.at(3, segmentOf(k.Reverse(), SYN|ACK, 7000, other+1, 1))
+		wantForward(t, v)
+		if f := c.flow(c.oneOwner(k), k); f.SeqDelta != other-5000 || f.State != uint8(flowtable.TCPSynReceived) {
+			t.Errorf("dead %v: shifts by %d in %v, want %d", dead, f.SeqDelta, flowtable.TCPState(f.State), other-5000)
+		}
 	}
 }
