@@ -32,9 +32,16 @@ func TestFR5_FR11_HoweverMuchWasSent(t *testing.T) {
 
 // TestFR5_FR11_AForgedSegmentDecidesNothing of a handshake that was taken over: neither
 // which number the responder knows, nor that it is the copy's, nor that it is never found.
-// Who forges does not know where the two are.
+// Who forges does not know where the two are: it is off by as much as any window, or by
+// little more than may be under way.
 func TestFR5_FR11_AForgedSegmentDecidesNothing(t *testing.T) {
-	const isn, far = 5000, 1 << 30
+	for _, far := range []uint32{1 << 30, 1 << 31, underWay + 200} {
+		forgedFrom(t, far)
+	}
+}
+
+func forgedFrom(t *testing.T, far uint32) {
+	const isn = 5000
 	type about struct {
 		k           packet.FlowKey
 		stale, made uint32 // by how much the copy shifts; the number that the responder has
@@ -56,7 +63,7 @@ func TestFR5_FR11_AForgedSegmentDecidesNothing(t *testing.T) {
 		"the responder's, of another node's":       {ask, func(a about) Packet { return segmentOf(a.k.Reverse(), ACK, 7001+far, isn+1+fifth(a), 0) }},
 		"the responder's SYN-ACK, of another node": {ask, func(a about) Packet { return segmentOf(a.k.Reverse(), SYN|ACK, 7001+far, isn+1+fifth(a), 1) }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s, %d off", name, far), func(t *testing.T) {
 			c, k, stale := orphanedHandshakeFrom(t, isn)
 			a := about{k, stale, testSpace.ISN(k.Reverse(), isn, 2)}
 			for i, p := range forged {
@@ -72,6 +79,29 @@ func TestFR5_FR11_AForgedSegmentDecidesNothing(t *testing.T) {
 				t.Errorf("afterwards: shifts by %d in %v, want %d", f.SeqDelta, flowtable.TCPState(f.State), a.made-isn)
 			}
 		})
+	}
+}
+
+// TestFR5_FR11_AForgedFINEndsNothing: what seems to be the end of the responder's data,
+// before anybody knows its numbers, ends nothing once they are known.
+func TestFR5_FR11_AForgedFINEndsNothing(t *testing.T) {
+	for _, name := range []string{"", "SYN", "ACK"} { // what of the initiator is seen before
+		for _, flags := range []uint8{FIN, FIN | ACK} {
+			c, k, delta := orphanedHandshake(t)
+			if first := firsts[name]; first != nil {
+				c.at(3, first(k))
+			}
+			for range 2 {
+				c.at(3, segmentOf(k.Reverse(), flags, 7001+1<<30, 5001+1<<30, 1))
+			}
+			c.at(3, segmentOf(k, ACK, 5001, 7001, 1))
+			c.at(3, segmentOf(k.Reverse(), ACK, 7001, 5001+delta, 1))
+			c.at(3, segmentOf(k, ACK, 5002, 7002, 1))
+			c.run(1100 * ms)
+			if f := c.flow(3, k); f.State != uint8(flowtable.TCPEstablished) || f.SeqDelta != delta {
+				t.Errorf("%x after %q: %v, shifts by %d, want %d", flags, name, flowtable.TCPState(f.State), f.SeqDelta, delta)
+			}
+		}
 	}
 }
 

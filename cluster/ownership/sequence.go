@@ -66,8 +66,15 @@ func (c *Core) sequenced(p *Packet) (owner wire.NodeID, ok bool) {
 // knows; and between owners that chose different ones that decides, not generations.
 
 const (
-	near     = 1 << 20 // what one side acknowledges is at most so far from what the other sends
+	near     = 1 << 20 // what the responder acknowledges is at most so far from what the initiator sends
 	received = 1 << 16 // a responder that is followed is so near: behind the SYN, or about the newest segment
+
+	// What the initiator acknowledges is at most so far from what the responder sends:
+	// ahead of a repeated segment, or behind a new one, by all that is under way. That may
+	// be a whole window, 1 GiB (RFC 7323); but within that lies half of what anybody
+	// forges, and within this, 10 Gb/s over 100 ms, one in sixteen. It need not be less than
+	// Apart: the responder's own numbers are never moved.
+	underWay = 1 << 27
 )
 
 // What proves one number is none of what another node has given the same SYN, or let
@@ -102,7 +109,7 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 		if f.SeenFlags(0)&(SYN|ACK) == SYN {
 			return false, ReasonNone // its ISN is worth more
 		}
-		if f.SeenFlags(1)&ACK == 0 || !isNear(p.Seq, f.TCPSent(1).Ack) || !isNear(p.Ack, f.TCPSent(1).SeqEnd) {
+		if f.SeenFlags(1)&ACK == 0 || !isNear(p.Seq, f.TCPSent(1).Ack) || !isUnderWay(f.TCPSent(1).SeqEnd, p.Ack) {
 			f.Said(0, ACK, p.Seq+p.SeqLen, p.Ack, p.Window)
 			return false, ReasonNone
 		}
@@ -111,17 +118,23 @@ func (c *Core) prove(p *Packet, slot uint32, f *flowtable.FlowSlot, d int) (trac
 		f.Said(1, ACK, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window) // nothing to compare it with yet
 		return false, ReasonNone
 	case f.SeenFlags(0) == 0:
-		isn, node := p.Ack-1-f.SeqDelta, wire.NodeID(0)
-		if node, tracked = c.cfg.Sequences.Owner(p.Key, p.Ack-1); tracked && c.cfg.Sequences.ISN(p.Key, isn, node) != p.Ack-1 {
-			return false, ReasonDuplicate // another's number; the next SYN says by how much that differs
+		isn := p.Ack - 1 - f.SeqDelta
+		switch node, ok := c.cfg.Sequences.Owner(p.Key, p.Ack-1); {
+		case ok && c.cfg.Sequences.ISN(p.Key, isn, node) == p.Ack-1:
+			return true, ReasonNone
+		case ok && c.lives[node] != 0:
+			// The number of another, that has been a member here, or as it were data in the
+			// SYN (RFC 7413): nothing tells them apart. To let the first pass ends the connection,
+			// to drop the second costs it a second; the next SYN decides, and says by how
+			// much the numbers differ.
+			return false, ReasonDuplicate
 		}
-		if !tracked {
-			return false, ReasonNone
-		}
+		return false, ReasonNone
 	case !c.answers(p, f) && !c.follow(p, slot, f):
 		// Of a connection that its initiator does not know any more, as a rule: it resets
 		// what it gets here, by this number (RFC 9293, 3.5.1).
-		f.Said(1, p.Flags, p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
+		// Of flags, what was forged would stay: a FIN that it seems to have sent.
+		f.Said(1, p.Flags&(SYN|ACK), p.Seq+p.SeqLen, p.Ack-f.SeqDelta, p.Window)
 		return false, ReasonNone
 	}
 	if p.Flags&SYN == 0 {
@@ -156,19 +169,24 @@ func (c *Core) answers(p *Packet, f *flowtable.FlowSlot) bool {
 
 // meets reports whether a responder's packet is of the connection that the initiator's
 // newest segment was of: the responder's own numbers are never moved, and that has
-// acknowledged what is near. A forged segment has to guess them. Of a SYN nobody can tell.
+// acknowledged what is not far. A forged segment has to guess them. Of a SYN nobody can tell.
 func meets(p *Packet, f *flowtable.FlowSlot) bool {
-	return f.SeenFlags(0)&ACK == 0 || isNear(p.Seq, f.TCPSent(0).Ack)
+	return f.SeenFlags(0)&ACK == 0 || isUnderWay(p.Seq, f.TCPSent(0).Ack)
 }
 
 func isNear(a, b uint32) bool { return a-b+near < 2*near }
+
+// isUnderWay reports whether the responder may send this when the initiator has
+// acknowledged that.
+func isUnderWay(seq, ack uint32) bool { return seq-ack+underWay <= 2*underWay }
 
 // follow lets a connection go on with the number that its responder has taken: one
 // that another node gave the initiator, or let it keep (KeepNumbers). Which that is,
 // this node can tell when it has seen the SYN, or any segment of the initiator: whoever
 // took over a handshake may get no SYN any more, and the copy may name a number that
 // the last owner has given up since. Where the initiator began does not matter then: two
-// nodes' numbers of one SYN are as far apart whatever it was.
+// nodes' numbers of one SYN are as far apart whatever it was. The node may be any: it may
+// have died before this one began.
 func (c *Core) follow(p *Packet, slot uint32, f *flowtable.FlowSlot) bool {
 	by, ok, s := f.SeqDelta, false, c.cfg.Sequences
 	switch f.SeenFlags(0) & (SYN | ACK) {
