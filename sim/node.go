@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	tickEvery   = 10 * ms
-	linger = 50 * ms // as long as a node's
+	tickEvery = 10 * ms
+	linger    = 50 * ms // as long as a node's
 )
 
 // node is one simulated machine: a core, its table, and a model of the fast

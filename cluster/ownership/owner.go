@@ -298,7 +298,8 @@ func (c *Core) onGrant(from wire.NodeID, conn wire.Conn, adopted bool) {
 		c.confirm(slot, &conn, adopted)
 		conn = c.connOf(c.table.Flow(slot))
 		crossed = adopted && conn.SeqDelta != numbers // they are proven, and the granter's are not
-		if conn.ReplyKey() != reply { // the granter has the second key of another claim, answered late
+		if conn.ReplyKey() != reply {
+			// The granter has the second key of another claim, answered late.
 			crossed = true
 			c.unbindGranted(from, reply, gen, bound)
 		}
