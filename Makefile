@@ -73,7 +73,7 @@ demo: setup build
 	bin/cohort-lab demo
 
 # Every part once, small: shows that it works, in a few minutes, and nothing else.
-# All of it for real takes 35 minutes of an idle machine of two cores and
+# All of it for real takes about an hour of an idle machine of two cores and
 # writes docs/results/bench.*. PARTS chooses: make bench-full PARTS=path,scale;
 # one part in pieces: go run ./bench -only scale -nodes 4 -spread packets -add
 PARTS ?=

@@ -129,6 +129,13 @@ func TestContestsWithLossesNeverCount(t *testing.T) {
 	}
 }
 
+// Each entry of the largest store that is weighed has a second key of its own.
+func TestEveryWeighedEntryHasItsOwnSecondKey(t *testing.T) {
+	if _, err := backupBytes(joinedBackup, 1<<20, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestBytesPerEntry: the sizes of DESIGN 3, index included where it is promised.
 func TestBytesPerEntry(t *testing.T) {
 	all, err := entryBytes(1 << 12)

@@ -60,7 +60,7 @@ func (r *Report) curves() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="Share of the combined capacity of n nodes that survives clustering">`+"\n", width, height)
 	b.WriteString(style)
-	fmt.Fprintf(&b, `<text x="%d" y="18">share of n nodes' combined capacity that the cluster has (dashed grey: reference product); bars: 95 %% interval</text>`+"\n", panelLeft)
+	fmt.Fprintf(&b, `<text x="%d" y="18">share of n nodes' combined capacity that the cluster has (dashed grey: reference product); bars: 95 %% interval, of fewer than six rounds the range</text>`+"\n", panelLeft)
 	for i := range panels {
 		panels[i].draw(&b, panelLeft+i*(panelWidth+panelGap))
 	}

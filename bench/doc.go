@@ -48,14 +48,15 @@
 //	             the one CPU hold for n nodes as they do for one, and of 16,384. A
 //	             sample begins when hardly a packet crosses the link any more
 //	connections  bytes of all entries of all nodes for a connection, index
-//	             included, against the one entry at a single node
+//	             included, against the one entry at a single node. Nothing is
+//	             forwarded or lent at that moment
 //	rate         whole short connections, until no node has an entry of them:
 //	             registration, copies, the second key, closing
 //
 // A second figure compares with n nodes that share the CPU as well and know
 // nothing of each other, each connection at one of them. That holds what sharing
-// a CPU does to n nodes (the first four points below) against itself, and leaves
-// what clustering does.
+// a CPU does to n nodes (caches, switches of processes, smaller batches) against itself,
+// and leaves what clustering does.
 //
 // What the method cannot see, and which way it errs:
 //
@@ -65,6 +66,10 @@
 //   - Daemons of n nodes wake up one after the other on the CPU. Each switch of
 //     processes is paid here and would not be there: too low again, for the rate.
 //     Every node gets as many first packets at once as a single one.
+//   - Throughput is of connections that are lent already and stay: no first packets, no
+//     entries that come and go. Connections is of those whose packets do not cross: where
+//     they do, a forward entry comes on top, and a delegation where it is lent. Both too
+//     high for a cluster that does all of it at once.
 //   - There is no NIC and no driver: a frame costs a veth's queue and redirect.
 //     What a real NIC costs alike for one node and n is in neither, and would
 //     move the factor towards that of the frames.
@@ -82,9 +87,10 @@
 //     is per node and second, not per packet: on n machines each pays its own, and
 //     one that is busy pays less of it. It is measured without traffic, after the
 //     tables were used and again before each part, and subtracted: of n nodes from
-//     Tn, of one from T1. The report shows how much that was, and beside the
-//     factor the raw one, from which neither that nor the switch is subtracted. A
-//     sample on a busy machine lasts longer and holds more of it.
+//     Tn, of one from T1. The report of the rate shows how much that was, and
+//     beside the factor the raw one, from which neither that nor the switch is subtracted;
+//     that of throughput does not. A sample on a busy machine lasts longer and holds more
+//     of it.
 //   - What daemons do beyond that while data flows (leases and counters of what is lent,
 //     and acknowledgements) is per second, connection and pair of nodes, not per packet.
 //     It stays in the factor, and n nodes on one CPU have n times the pairs of a node

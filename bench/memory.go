@@ -66,7 +66,7 @@ func backupBytes(role string, entries int, translated bool) (EntryResult, error)
 		b, err := flowtable.Backup{Key: flowtable.Pack(shape.Key(i)), Owner: 1}, error(nil)
 		if translated {
 			second := shape.Key(i).Reverse()
-			second.Dst = packet.Addr{203, 0, 113, 16}
+			second.Dst = packet.Addr{203, 0, byte(i >> 22), byte(i >> 14)} // each port once
 			err = store.PutPair(b, second)
 			if role == joinedBackup && !store.Join(shape.Key(i)) {
 				err = errNotJoined
