@@ -552,3 +552,29 @@ func TestCL8_WhatIsDueAtAboutTheSameTimeLeavesTogether(t *testing.T) {
 	say(at+60000*us, at+110000*us, 0, wire.Bind{Late: true}, a) // so can what others find without
 	say(at+60100*us, never, 1, wire.Bind{}, a)                  // unlike this one
 }
+
+// MG5: the totals of state are what the channels have sent: each message once, and what was
+// lost again.
+func TestMG5_StateTotalsCountWhatWasSent(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	w.meet()
+	before := w.nodes[0].StateTotals()
+	w.loss = 0.3
+	for range 200 {
+		for _, to := range w.nodes[1:] {
+			w.nodes[0].mustSend(to, wire.Gone{})
+		}
+		w.flush()
+		w.settle()
+	}
+	got, acks := w.nodes[0].StateTotals(), w.nodes[1].StateTotals()
+	if n := got.SentMessages - before.SentMessages; n != 400 {
+		t.Errorf("%d messages, 400 were sent", n)
+	}
+	if got.Retransmits == before.Retransmits || got.SentSegments-before.SentSegments < 400 {
+		t.Errorf("%+v: nothing was repeated, though a third was lost", got)
+	}
+	if acks.SentAcks == 0 || acks.SentAcks > acks.SentSegments {
+		t.Errorf("%+v: nothing was acknowledged", acks)
+	}
+}

@@ -208,7 +208,7 @@ const dialFrame = ethernet + ipHeader + 20 + 12
 // at one: so each of n finds as many of them together as a single one, when it is given n
 // times as many. More packets of data at once would only displace each other in the
 // caches. The caller is on a locked thread in the namespace of the ports.
-func (d *Dialer) Dial(packets int) (err error) {
+func (d *Dialer) Dial(packets int) error {
 	packets = Batches(packets)
 	send := func() error {
 		for _, size := range []int{d.batch, batch} {
