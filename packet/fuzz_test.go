@@ -24,8 +24,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(packettest.Build(packettest.Spec{Key: web, MoreFragments: true}))
 	f.Add(packettest.Build(packettest.Spec{Key: web, VLAN: 3}))
 	f.Add(packettest.Build(packettest.Spec{Key: web, Flags: packet.SYN, MSS: 1460, WScale: 8, SACK: true}))
-	f.Fuzz(func(t *testing.T, frame []byte) {
-		before := bytes.Clone(frame)
+	f.Fuzz(func(t *testing.T, before []byte) {
+		frame := bytes.Clone(before)
 		var p packet.Packet
 		reject := p.Parse(frame)
 		if reject.String() == "invalid" {
@@ -135,6 +135,7 @@ func FuzzRewrite(f *testing.F) {
 		f.Add(packettest.Build(about), r.Uint64(), r.Uint32())
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, addrs uint64, ports uint32) {
+		frame = bytes.Clone(frame)
 		var p, again packet.Packet
 		if p.Parse(frame) != packet.OK || p.IsICMPError() {
 			return
@@ -172,12 +173,12 @@ func FuzzRewriteError(f *testing.F) {
 			f.Add(c.build(about.Key, router), r.Uint64(), r.Uint32(), r.Uint32())
 		}
 	}
-	f.Fuzz(func(t *testing.T, frame []byte, addrs uint64, ports, from uint32) {
+	f.Fuzz(func(t *testing.T, original []byte, addrs uint64, ports, from uint32) {
+		frame := bytes.Clone(original)
 		var p, again packet.Packet
 		if p.Parse(frame) != packet.OK || p.QuotedL3 == 0 {
 			return
 		}
-		original := bytes.Clone(frame)
 		outer := residues(frame, p.L3, p.L4, p.End)
 		end := p.End
 		if frame[p.QuotedL3+9] == packet.ProtoTCP && !coversTCPSum(&p) {

@@ -222,12 +222,12 @@ func TestShiftSequenceDoesNotAllocate(t *testing.T) {
 func FuzzShiftSequence(f *testing.F) {
 	f.Add(segment(packet.ACK, 1, 2, append([]byte{1, 1}, sackOption(0, 1, 2, 3, 4).bytes...), nil), uint32(5), uint32(6))
 	f.Add(segment(packet.ACK, 1, 2, append([]byte{1}, append(sackOption(0, 1, 2).bytes, 0)...), []byte("x")), uint32(1<<31), ^uint32(0))
-	f.Fuzz(func(t *testing.T, frame []byte, seq, ack uint32) {
+	f.Fuzz(func(t *testing.T, original []byte, seq, ack uint32) {
+		frame := bytes.Clone(original)
 		var p packet.Packet
 		if p.Parse(frame) != packet.OK {
 			return
 		}
-		original := bytes.Clone(frame)
 		before := residues(frame, p.L3, p.L4, p.End)
 		p.ShiftSequence(seq, ack)
 		if after := residues(frame, p.L3, p.L4, p.End); after != before {
