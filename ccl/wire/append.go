@@ -24,7 +24,7 @@ const (
 	connFlag = 0x10 // a flags byte follows the interfaces
 	connTCP  = 0x20 // a state byte follows the interfaces
 	connNAT  = 0x40 // the reply key follows the key: a byte of natX, then what that names
-	headMark = 0x80 // Claim: Reregister; Grant: Adopted
+	headMark = 0x80 // Claim: Reregister; Grant: Adopted; Close: InOrder
 )
 
 // stateSeq in the state byte: four bytes of SeqDelta follow it.
@@ -69,10 +69,14 @@ func Append(b []byte, m Message) []byte {
 	case Gone:
 		t, b = TypeGone, appendKey(b, m.Key, 0)
 	case Close:
+		head := byte(0)
+		if m.InOrder {
+			head = headMark
+		}
 		if both := (Conn{Key: m.Key, Reply: m.Reply}); both.Translated() {
-			b = appendReply(appendKey(b, m.Key, connNAT), &both)
+			b = appendReply(appendKey(b, m.Key, head|connNAT), &both)
 		} else {
-			b = appendKey(b, m.Key, 0)
+			b = appendKey(b, m.Key, head)
 		}
 		t, b = TypeClose, binary.AppendUvarint(b, uint64(m.Gen))
 	case Kept:

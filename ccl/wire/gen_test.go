@@ -131,7 +131,7 @@ var generators = map[Type]func(*rapid.T) Message{
 	},
 	TypeClose: func(t *rapid.T) Message {
 		k := genKey(t)
-		return Close{Key: k, Reply: genReply(t, k), Gen: rapid.Uint32().Draw(t, "gen")}
+		return Close{Key: k, Reply: genReply(t, k), Gen: rapid.Uint32().Draw(t, "gen"), InOrder: rapid.Bool().Draw(t, "in order")}
 	},
 	TypeGone: func(t *rapid.T) Message { return Gone{Key: genKey(t)} },
 	TypeSynced: func(t *rapid.T) Message {

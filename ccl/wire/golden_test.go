@@ -82,6 +82,7 @@ var samples = []Message{
 	Lease{Op: LeaseAsk, View: 0x01000002, Stamp: 0x99, Process: 0x12345678, Settled: 3},
 	Delegate{Op: DelegateRevoke, Key: sampleKey, ID: 7},
 	Report{Op: ReportRenew, Key: sampleKey, Stamp: 0x99, ID: 7, Idle: 20, Packets: 3000, Bytes: 4000000, SeqEnd: 1, Ack: 2, Window: 502},
+	Close{Key: sampleKey, Gen: 200, InOrder: true},
 }
 
 var boundConn = func() Conn {

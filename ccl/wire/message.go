@@ -9,7 +9,7 @@ import (
 // Version of the wire format. It stands in every datagram, under its seal: messages of
 // another version are never decoded, and whoever sends them is named (EL8). What nodes say
 // in the packets of connections counts as well: their sequence numbers (FR5).
-const Version = 12
+const Version = 13
 
 // Type numbers a message. Numbers are never reused.
 type Type uint8
@@ -266,6 +266,10 @@ type Close struct {
 	Key   packet.FlowKey
 	Reply packet.FlowKey
 	Gen   uint32
+
+	// InOrder: both sides have closed it and TIME_WAIT is over, so that no packet of it is
+	// under way and its second key needs no hold-down (NT5).
+	InOrder bool
 
 	Late bool // not sent: it may wait for other messages, nobody goes on from the copy
 }

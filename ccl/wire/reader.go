@@ -147,10 +147,11 @@ func (r *reader) conn(c *Conn) (mark bool) {
 // close reads one key, or both.
 func (r *reader) close(m *Close) {
 	var both Conn
-	if head := r.key(&both.Key); head&connNAT != 0 {
+	head := r.key(&both.Key)
+	if head&connNAT != 0 {
 		r.reply(&both)
 	}
-	*m = Close{Key: both.Key, Reply: both.Reply, Gen: r.gen()}
+	*m = Close{Key: both.Key, Reply: both.Reply, Gen: r.gen(), InOrder: head&headMark != 0}
 }
 
 // state reads a TCP state, and what its upper bit announces.

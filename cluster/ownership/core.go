@@ -281,9 +281,9 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 	case *wire.Update:
 		c.onUpdate(from, m.Conn, m.Last)
 	case *wire.Close:
-		c.onClose(from, m.Key, m.Gen)
+		c.onClose(from, m.Key, m.Gen, !m.InOrder)
 		if m.Reply != (packet.FlowKey{}) {
-			c.onClose(from, m.Reply, m.Gen)
+			c.onClose(from, m.Reply, m.Gen, !m.InOrder)
 		}
 	case *wire.Grant:
 		c.onGrant(from, m.Conn, m.Adopted)

@@ -289,12 +289,12 @@ func (c *Core) remember(from wire.NodeID, conn wire.Conn, last wire.LastOwner) {
 }
 
 // onClose forgets what the sender owned.
-func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32) {
+func (c *Core) onClose(from wire.NodeID, key packet.FlowKey, gen uint32, hold bool) {
 	k, _ := key.Canonical()
 	if e, known := c.dir.Get(k); known && wire.NodeID(e.Owner()) == from && e.Gen() <= gen {
 		c.forgetCopy(k)
 	}
-	c.closeStub(from, key, gen)
+	c.closeStub(from, key, gen, hold)
 }
 
 // adopt hands a dead owner's connection to the asker, once: the entry names

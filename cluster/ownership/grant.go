@@ -228,7 +228,7 @@ func (c *Core) surrender(ref flowtable.Ref, owner wire.NodeID, gen uint32) {
 	keys, ifaces, lost, d := f.Key, f.Iface, f.Gen, ref.Dir()
 	c.remove(ref.Slot(), true) // the winner may go on with the same translation
 	c.stats.Duplicates++
-	c.closeBoth(keys, lost, false) // whoever keeps our copy: it is not ours any more
+	c.closeBoth(keys, wire.Close{Gen: lost}) // whoever keeps our copy: it is not ours any more
 	c.installForward(keys[d], ifaces[d], owner, gen)
 	if keys[1] == keys[0].Reverse() {
 		c.installForward(keys[1-d], ifaces[1-d], owner, gen) // else the winner's translation is another

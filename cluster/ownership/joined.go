@@ -125,7 +125,7 @@ func (c *Core) ageCopy(e flowtable.Entry) (stays bool) {
 	switch bound := c.belongs(e, reply); {
 	case !bound:
 		c.ageing.stir()
-		c.makeTomb(e, reply)
+		c.makeTomb(e, reply, true)
 	case !stays:
 		c.part(e)
 	}

@@ -193,7 +193,7 @@ func (c *Core) mirrored(from wire.NodeID, conn *wire.Conn, reregister bool) bool
 	}
 	if reregister && !image(conn.Key, conn.Reply) {
 		gen := e.Gen()
-		c.makeTomb(e, conn.Key)
+		c.makeTomb(e, conn.Key, true)
 		c.redirect(owner, conn.Key, from, gen)
 		return false
 	}

@@ -94,8 +94,9 @@ func (c *Core) forgetForwards(keys *[2]packet.FlowKey) (any bool) {
 }
 
 // remove takes a flow out of the table and its second key out of use. hold
-// keeps the key from being given out again at once (NT5).
-func (c *Core) remove(slot uint32, hold bool) {
+// keeps the key from being given out again at once (NT5), and so does a delegation in
+// force; remove reports whether one of them did.
+func (c *Core) remove(slot uint32, hold bool) (held bool) {
 	f := c.table.Flow(slot)
 	keys, created, gen := f.Key, f.Created, f.Gen
 	translated := keys[1] != keys[0].Reverse()
@@ -107,6 +108,7 @@ func (c *Core) remove(slot uint32, hold bool) {
 	if translated && c.cfg.NAT != nil && !c.entomb(keys, created, gen, hold) {
 		c.cfg.NAT.Release(c.now, keys[1], hold)
 	}
+	return hold
 }
 
 func (c *Core) logXlate(f *flowtable.FlowSlot, began bool) {
@@ -222,28 +224,31 @@ func (c *Core) closeFlow(slot uint32) {
 	f := c.table.Flow(slot)
 	keys, gen := f.Key, f.Gen
 	// A TCP connection that ended in order has waited in TIME_WAIT already.
-	c.remove(slot, flowtable.TCPState(f.State) < flowtable.TCPTimeWait)
+	held := c.remove(slot, flowtable.TCPState(f.State) < flowtable.TCPTimeWait)
 	c.stats.Closed++
-	c.closeBoth(keys, gen, true)
+	c.closeBoth(keys, wire.Close{Gen: gen, InOrder: !held, Late: true})
 }
 
 // closeBoth says of both keys that this node does not own the connection any more: in
-// one message if one node keeps both. late: the connection is over, and nobody else's;
-// the message may wait for others.
-func (c *Core) closeBoth(keys [2]packet.FlowKey, gen uint32, late bool) {
+// one message if one node keeps both. m says all but the keys.
+func (c *Core) closeBoth(keys [2]packet.FlowKey, m wire.Close) {
 	k, _ := keys[0].Canonical()
 	if keys[1] == keys[0].Reverse() || c.cfg.NAT == nil {
-		c.sendClose(wire.Close{Key: keys[0], Gen: gen, Late: late})
+		m.Key = keys[0]
+		c.sendClose(m)
 		return
 	}
 	to := c.backup(keys[1], c.self)
 	if to != 0 && to == c.backup(k, c.self) {
-		c.sendClose(wire.Close{Key: keys[0], Reply: keys[1], Gen: gen, Late: late})
+		m.Key, m.Reply = keys[0], keys[1]
+		c.sendClose(m)
 		return
 	}
-	c.sendClose(wire.Close{Key: keys[0], Gen: gen, Late: late})
+	m.Key = keys[0]
+	c.sendClose(m)
 	if to != 0 {
-		c.msg.close = wire.Close{Key: keys[1], Gen: gen, Late: late}
+		m.Key = keys[1]
+		c.msg.close = m
 		c.send(to, &c.msg.close)
 	}
 }

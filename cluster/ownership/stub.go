@@ -205,9 +205,9 @@ func (c *Core) clearStub(reply packet.FlowKey) {
 }
 
 // closeStub forgets what the sender says it does not own any more.
-func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32) {
+func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32, hold bool) {
 	if e, known := c.stub(reply); known && wire.NodeID(e.Owner()) == from && e.Gen() <= gen {
-		c.makeTomb(e, reply)
+		c.makeTomb(e, reply, hold)
 	}
 }
 
@@ -359,7 +359,7 @@ func (c *Core) ageStub(e flowtable.Entry) (stays bool) {
 	case c.belongs(e, e.Key().Unpack()):
 		return true
 	default:
-		c.makeTomb(e, e.Key().Unpack())
+		c.makeTomb(e, e.Key().Unpack(), true)
 		return true
 	}
 	c.cfg.NAT.Release(c.now, e.Key().Unpack(), e.State()&tombHold != 0)

@@ -64,8 +64,9 @@ func (c *Core) claimed(w *wait) {
 	c.unreserve(conn)
 }
 
-// makeTomb turns what stub returned for a second key into a tomb. A copy stays.
-func (c *Core) makeTomb(e flowtable.Entry, reply packet.FlowKey) {
+// makeTomb turns what stub returned for a second key into a tomb, with a hold-down after
+// it unless the owner has said that none is due. A copy stays.
+func (c *Core) makeTomb(e flowtable.Entry, reply packet.FlowKey, hold bool) {
 	if joinedBy(e, reply) {
 		stub, ok := c.part(e)
 		if !ok {
@@ -74,7 +75,11 @@ func (c *Core) makeTomb(e flowtable.Entry, reply packet.FlowKey) {
 		e = stub
 	}
 	e.SetOwner(uint8(nobody), 0)
-	e.SetLife(wire.ConnTomb, tombHold)
+	state := uint8(0)
+	if hold {
+		state = tombHold
+	}
+	e.SetLife(wire.ConnTomb, state)
 	e.SetConfirmed(c.tick())
 }
 
