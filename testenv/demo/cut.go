@@ -57,50 +57,69 @@ func (s *show) oneOwnerEach(ctx context.Context) error {
 	}
 	s.say("owners", "exactly one for each connection: %s", strings.Join(parts, ", "))
 
-	met, all2, err := s.nonOwnerShare(ctx)
+	w, err := s.ways(ctx)
 	if err != nil {
 		return err
 	}
-	if met == 0 {
+	if w.crossed == 0 {
 		return errors.New("no packet met a node that does not own it: the paths are not asymmetric")
 	}
-	s.say("forwarded", "%d of %d packets met a node that does not own them (%.0f %%)", met, all2, 100*float64(met)/float64(all2))
+	s.say("forwarded", "%d of %d packets met a node that does not own them (%.0f %%)", w.crossed, w.all(), 100*float64(w.crossed)/float64(w.all()))
 	return nil
 }
 
-// nonOwnerShare counts the packets that came in on a data interface, and those
-// of them that had to go to their owner over the control link.
-func (s *show) nonOwnerShare(ctx context.Context) (met, all uint64, err error) {
+// ways counts the packets that came in on data interfaces of all nodes.
+type ways struct {
+	owner     uint64 // at their owner
+	delegated uint64 // elsewhere, and forwarded there by leave of their owner
+	crossed   uint64 // elsewhere, and sent to their owner over the control link
+}
+
+func (w ways) all() uint64 { return w.owner + w.delegated + w.crossed }
+
+func (s *show) ways(ctx context.Context) (w ways, err error) {
 	for _, n := range s.topo.Nodes {
 		list, err := n.API().Counters(ctx)
 		if err != nil {
-			return 0, 0, fmt.Errorf("node %s: counters: %w", n.Name, err)
+			return w, fmt.Errorf("node %s: counters: %w", n.Name, err)
 		}
 		for _, c := range list {
 			switch c.Name {
 			case "forward_ccl", "forward_steered", "non_owner_packets":
-				met += c.Value
-				all += c.Value
+				w.crossed += c.Value
+			case "forward_delegated":
+				w.delegated += c.Value
 			case "forward_owner":
-				all += c.Value
+				w.owner += c.Value
 			}
 		}
 	}
-	return met, all, nil
+	return w, nil
 }
 
 // powerCut takes the owner of a download away in the middle of it.
 func (s *show) powerCut(ctx context.Context) (*topology.Node, error) {
+	before, err := s.ways(ctx)
+	if err != nil {
+		return nil, err
+	}
 	d := new(traffic.Download)
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx, s.client, s.at(httpPort), s.cfg.Bytes, 30*time.Second) }()
 	if err := waitUntil(ctx, 30*time.Second, func() bool { return d.Received() > s.cfg.Bytes/4 }); err != nil {
 		return nil, fmt.Errorf("download: a quarter has not come: %w", errors.Join(err, poll(done)))
 	}
-	victim, before, err := s.download(ctx, "")
+	victim, was, err := s.download(ctx, "")
 	if err != nil {
 		return nil, err
 	}
+	w, err := s.ways(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w = ways{w.owner - before.owner, w.delegated - before.delegated, w.crossed - before.crossed}
+	s.say("delegated", "of %d packets of its first %d MB, %d were forwarded at once where they came in, by leave of their owner; %d crossed to it (%.1f %%)",
+		w.all(), d.Received()/1e6, w.delegated, w.crossed, 100*float64(w.crossed)/float64(w.all()))
 	peers, err := s.seen(ctx, httpPort)
 	if err != nil {
 		return nil, err
@@ -119,7 +138,7 @@ func (s *show) powerCut(ctx context.Context) (*topology.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sameMapping(peers, before, after); err != nil {
+	if err := sameMapping(peers, was, after); err != nil {
 		return nil, err
 	}
 	s.say("download", "%d MB complete, sha256 equal; longest stall %v; now owned by %s",
