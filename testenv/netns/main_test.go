@@ -15,7 +15,15 @@ import (
 const childRole = "COHORT_NETNS_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childRole) != "" {
+	switch os.Getenv(childRole) {
+	case "":
+	case "fresh":
+		if err := onFreshMachine(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	default:
 		child()
 		return
 	}

@@ -42,7 +42,7 @@ type task struct {
 // New makes a namespace with loopback up. The name should come from Tag.Name,
 // or Sweep will not find it after a crash. An existing name is an error.
 func New(name string) (*Namespace, error) {
-	if err := os.MkdirAll(Dir, 0o755); err != nil {
+	if err := prepareDir(); err != nil {
 		return nil, fmt.Errorf("namespace %s: %w", name, err)
 	}
 	n := &Namespace{
@@ -62,6 +62,31 @@ func New(name string) (*Namespace, error) {
 		return nil, fmt.Errorf("namespace %s: %w", name, err)
 	}
 	return n, nil
+}
+
+// prepareDir makes Dir a shared mount of its own, as the first `ip netns add` of a machine
+// does. Would that come later, it would cover the names that are mounted there by then:
+// an unmount takes away the copy above, and the file is busy for ever.
+func prepareDir() error {
+	if err := os.MkdirAll(Dir, 0o755); err != nil {
+		return err
+	}
+	d, err := os.Open(Dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil { // one process at a time, or the second covers the first's
+		return fmt.Errorf("lock %s: %w", Dir, err)
+	}
+	share := func() error { return unix.Mount("", Dir, "none", unix.MS_SHARED|unix.MS_REC, "") }
+	if err := share(); !errors.Is(err, unix.EINVAL) { // EINVAL: it is no mount yet
+		return err
+	}
+	if err := unix.Mount(Dir, Dir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", Dir, err)
+	}
+	return share()
 }
 
 // live is the thread of the namespace: born in a new one, it runs tasks until

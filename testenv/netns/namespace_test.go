@@ -3,6 +3,7 @@ package netns
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -10,10 +11,12 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func TestNamespace_IsItsOwn(t *testing.T) {
@@ -206,4 +209,40 @@ func TestKill_ReachesDetachedChildren(t *testing.T) {
 	if err := n.Run(t.Context(), exec.Command("true")); err != nil {
 		t.Errorf("the namespace is unusable after Kill: %v", err)
 	}
+}
+
+// A person's `ip netns` and ours get along, whoever is first on a machine.
+func TestNamespace_IPNetnsBesideIt(t *testing.T) {
+	newTest(t) // proves root
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childRole+"=fresh")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// onFreshMachine is the child of TestNamespace_IPNetnsBesideIt, with mounts of its own.
+func onFreshMachine() error {
+	if err := unix.Mount("none", "/run", "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	n, err := New("cohort-fresh")
+	if err != nil {
+		return err
+	}
+	if out, err := exec.Command("ip", "netns", "add", "a-person").CombinedOutput(); err != nil {
+		return fmt.Errorf("ip netns add: %w: %s", err, out)
+	}
+	if err := n.Close(); err != nil {
+		return err
+	}
+	if out, err := exec.Command("ip", "netns", "del", "a-person").CombinedOutput(); err != nil {
+		return fmt.Errorf("ip netns del: %w: %s", err, out)
+	}
+	left, err := os.ReadDir(Dir)
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("%s is left", left[0].Name())
+	}
+	return err
 }
