@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 
+	"cohort/ccl/wire"
 	"cohort/flowtable"
 	"cohort/nat"
 	"cohort/packet"
@@ -118,18 +119,14 @@ func (l *ledger) hold(n *node, unit int, held bool) {
 	}
 }
 
-// thawed is a unit that its director takes with connections in it. Whatever members of
+// thawed is a unit that its director takes. Whatever members of
 // its view own there, or may take over from a dead owner's copy, it must know of, or it
 // could choose the tuple for another one (NT4).
 func (w *World) thawed(n *node, unit int) {
 	g := n.rules().Geometry()
 	unknown := func(k1 packet.FlowKey) bool {
-		if u, ok := g.UnitOf(k1); !ok || u != unit || n.table.Lookup(k1) != 0 {
-			return false
-		}
-		_, known := n.stubs.Get(k1)
-		_, joined := n.copies.ByOther(k1)
-		return !known && !joined
+		u, ok := g.UnitOf(k1)
+		return ok && u == unit && !n.keeps(k1) && !n.keepsMapping(k1)
 	}
 	for _, m := range w.nodes {
 		if m == n || !m.running() || m.tag != n.tag {
@@ -149,6 +146,30 @@ func (w *World) thawed(n *node, unit int) {
 			return true
 		})
 	}
+}
+
+// keeps reports whether a node knows that a second key is in use.
+func (n *node) keeps(k1 packet.FlowKey) bool {
+	_, known := n.stubs.Get(k1)
+	_, joined := n.copies.ByOther(k1)
+	return known || joined || n.table.Lookup(k1) != 0
+}
+
+// keepsMapping reports whether a node knows a mapping that has all ports of a second key's
+// address, or its port. Its owner makes connections through it without holding the unit,
+// so at any moment the Bind of one may be on its way to who thaws that; who chooses
+// nothing where the mapping is. A tomb of it promises nothing.
+func (n *node) keepsMapping(k1 packet.FlowKey) bool {
+	m, ok := n.core.Translator().Mapped(k1)
+	if !ok {
+		return false
+	}
+	if e, known := n.stubs.Get(m); known {
+		return e.Flags()&wire.ConnTomb == 0
+	}
+	_, joined := n.copies.ByOther(m)
+	ref := n.table.Lookup(m)
+	return joined || ref != 0 && !ref.IsForward()
 }
 
 // drop is all that a node holds.
@@ -217,8 +238,8 @@ func (j journal) Hold(unit int, held bool) {
 	if !held || j.n.core == nil || j.n.core.Units() == nil {
 		return
 	}
-	if s := j.n.core.Units().Stats(); s.InUse != j.n.inUse {
-		j.n.inUse = s.InUse
+	if s := j.n.core.Units().Stats(); s.Thawed != j.n.thawed {
+		j.n.thawed = s.Thawed
 		j.n.w.thawed(j.n, unit)
 	}
 }

@@ -33,7 +33,7 @@ type node struct {
 	table  *flowtable.Table
 	copies *flowtable.BackupStore
 	stubs  *flowtable.BackupStore
-	inUse  uint64        // units that thawed with connections in them so far
+	thawed uint64        // units that it has thawed so far
 	steer  []wire.NodeID // who directs each NAT unit, as the fast path was told
 	disk   *blocks.Memory
 	file   int // index into World.setups: what the next process reads
@@ -66,7 +66,7 @@ func (n *node) boot() {
 	n.powered, n.stopped, n.dead, n.posted = true, false, false, nil
 	n.life++
 	n.forgot++
-	n.inUse = 0
+	n.thawed = 0
 	w.check.moved() // a node is not expected to be a member before it has booted
 	w.check.over(n)
 	n.view, n.self, n.tag, n.prevTag, n.lease = nil, 0, 0, 0, 0

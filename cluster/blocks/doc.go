@@ -64,6 +64,10 @@
 // every node that is away once, even in order, would take its blocks with it for as
 // long as the longest connection lasts.
 //
+// The owner of a mapping makes connections through it without the unit. Of the newest
+// the director may not have heard; it knows the mapping, and chooses nothing where
+// that is.
+//
 // # Why this is safe
 //
 // Let V be the view of a thaw of unit u by its director D, and assume that some

@@ -73,6 +73,32 @@ func TestNT9_WithoutAPortAMappingIsFound(t *testing.T) {
 	wantDrop(t, v, ReasonNATPorts)
 }
 
+// The owner of a mapping makes connections through it although another node holds the
+// unit, or has just thawed it. Until that has heard of one, the mapping keeps the tuple.
+func TestNT4_AMappingKeepsTheTuplesOfItsConnections(t *testing.T) {
+	c := natCluster(t, 1, 2, 3, 4)
+	k := eim(1)
+	c.at(1, udp(k))
+	c.run(20 * ms)
+	reply := c.reply(k)
+	owner := c.oneOwner(k)
+	at := c.nodes[c.nodes[owner].core.backup(reply, owner)]
+	mapping, _ := at.fake.Mapped(reply)
+	for _, known := range []packet.FlowKey{reply, mapping} {
+		if _, bound := at.core.stub(known); !bound || !at.core.taken(known) {
+			t.Fatalf("%v: stub %v, taken %v: nothing is tested", known, bound, at.core.taken(known))
+		}
+	}
+	at.core.clearStub(reply) // as if its Bind were on its way
+	if !at.core.taken(reply) {
+		t.Errorf("%v can be chosen where its mapping is known", reply)
+	}
+	at.core.clearStub(mapping)
+	if at.core.taken(reply) {
+		t.Errorf("%v is taken, and nobody has it", reply)
+	}
+}
+
 // A connection that has outlived its mapping goes on although there is no port for
 // another one.
 func TestFR11_AConnectionWhoseMappingIsLostIsTakenOver(t *testing.T) {
