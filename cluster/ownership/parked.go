@@ -11,6 +11,7 @@ type ask struct {
 	from  wire.NodeID
 	claim bool
 	conn  wire.Conn // of a query only the key
+	heard uint32    // newest view that the asker had said it applied
 }
 
 // spot holds the questions about one connection.
@@ -65,9 +66,11 @@ func (c *Core) park(k packet.FlowKey, a ask) {
 			s.deadline = max(s.deadline, c.sync.deadline)
 		}
 	}
+	a.heard = c.sync.applied[a.from]
 	for i := range s.asks {
 		if s.asks[i].from == a.from && s.asks[i].claim == a.claim {
-			return // the same question again
+			s.asks[i] = a // the same question again
+			return
 		}
 	}
 	c.stats.Parked++
@@ -85,14 +88,24 @@ func (c *Core) unpark(k packet.FlowKey) {
 func (c *Core) reopen(s *spot) {
 	c.parked.take(s)
 	for i := range s.asks {
-		a := s.asks[i]
-		if a.claim {
+		switch a := s.asks[i]; {
+		case c.outdated(&a):
+			c.giveUp(&a)
+		case a.claim:
 			c.onClaim(a.from, a.conn, false, 0)
-		} else {
+		default:
 			c.onQuery(a.from, a.conn.Key)
 		}
 	}
 	c.parked.free = append(c.parked.free, s)
+}
+
+// outdated reports whether a claim is from before the claimant applied the present view.
+// It repeats those that are open then, or soon (reaskAll, registerFlows, ageing); this one
+// it may have given up, for another owner that it found. Were it granted the connection,
+// who has claimed it since would give way to nobody.
+func (c *Core) outdated(a *ask) bool {
+	return a.claim && a.from != c.self && a.heard != c.view.Tag()
 }
 
 // giveUp answers what nobody registered: a query gets "nobody"; a claim is

@@ -1,0 +1,92 @@
+package ownership
+
+import (
+	"slices"
+	"testing"
+
+	"cohort/ccl/wire"
+	"cohort/flowtable"
+	"cohort/packet"
+)
+
+// A claim that a cut has held up reaches the director in a newer view, and waits there for
+// all owners to register. Its claimant has given way to another node meanwhile, which has
+// claimed it since: that one is granted it, or both have given way and nobody is left. But
+// if it has repeated the claim in this view, by its round or because a packet waits for the
+// answer, it was the first.
+func TestFR11_FR14_AClaimThatItsClaimantHasGivenUpIsNotGranted(t *testing.T) {
+	for name, test := range map[string]struct {
+		proto  uint8
+		repeat bool
+	}{
+		"given up": {packet.ProtoTCP, false},
+		"repeated": {packet.ProtoTCP, true},
+		"asked":    {packet.ProtoUDP, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 1, 2, 3)
+			c.boot(4)
+			v := c.viewOf(1, 2, 1, 2, 3, 4)
+			c.view = v
+			k := c.keyDirectedBy(test.proto, 4)
+			first, state := tcp(k, SYN), flowtable.TCPSynSent
+			if test.proto == packet.ProtoUDP {
+				first, state = udp(k), flowtable.TCPNone
+			}
+			c.applyAt(v, 4)
+			c.nodes[4].core.Message(c.now, 1, &wire.Claim{Conn: wire.Conn{Key: k, Gen: 1, In: 1, Out: 2, State: uint8(state), Timeout: 30}})
+			if test.repeat && k.Proto == packet.ProtoTCP {
+				c.provisional(1, k)
+			}
+			c.applyAt(v, 1, 3)
+			c.run(5 * ms)
+			for _, id := range []wire.NodeID{3, 1} {
+				if id == 1 && (!test.repeat || k.Proto == packet.ProtoTCP) {
+					continue
+				}
+				p := first
+				p.Handle = Handle(id)
+				want := OpForward
+				if k.Proto == packet.ProtoUDP {
+					want = OpHold
+				}
+				if v := c.nodes[id].core.Packet(c.now, &p); v.Op != want {
+					t.Fatalf("node %d: %+v, want %v", id, v, want)
+				}
+			}
+			c.run(900 * ms) // node 2 is late: the others have begun without it
+			s := &c.nodes[4].core.sync
+			if s.ended[1] != v.Tag() || s.ended[3] != v.Tag() || s.waiting.len() != 1 {
+				t.Fatalf("node 4 waits for %b, want node 2 alone", s.waiting)
+			}
+			if parked := len(c.nodes[4].core.parked.byKey); parked != 1 {
+				t.Fatalf("%d connections are asked for, want one that waits", parked)
+			}
+			c.applyAt(v, 2)
+			sentAway := map[uint64]wire.NodeID{}
+			for range 2000 {
+				c.queue = slices.DeleteFunc(c.queue, func(q delivery) bool {
+					switch m := q.m.(type) {
+					case *wire.Redirect:
+						if q.from == 4 && m.Owner == wire.OwnerRetry {
+							sentAway[q.seq] = q.to
+						}
+					case *wire.Synced:
+						return q.from == 2 && q.to == 1 // who does not know all yet takes nothing over
+					}
+					return false
+				})
+				c.run(ms / 20)
+			}
+			owner, old := wire.NodeID(3), 1
+			if test.repeat {
+				owner, old = 1, 0
+			}
+			if len(sentAway) != old {
+				t.Errorf("nodes %v are told to ask again, want %d of them", sentAway, old)
+			}
+			c.wantOwner(k, owner)
+			c.wantCopy(k, 4, owner, 1)
+		})
+	}
+}
