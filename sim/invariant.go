@@ -206,7 +206,8 @@ func (k *checker) dying(n *node) {
 
 // goodCopy reports whether o keeps a copy from which the connection could be
 // taken over. The copy of a living node that has surrendered the connection is
-// none: it only waits to be swept.
+// none: it only waits to be swept. Nor is that of a dead one that somebody has taken the
+// connection over from since: nothing refreshes it, and it goes when its time is over.
 func (k *checker) goodCopy(o *node, c *conn) bool {
 	e, copied := o.copies.Get(c.key)
 	if !copied {
@@ -221,10 +222,23 @@ func (k *checker) goodCopy(o *node, c *conn) bool {
 			}
 		}
 	}
+	if orphan && k.generation(c) > e.Gen() {
+		return false
+	}
 	// A copy that belongs elsewhere is on its way out: who has it as well may
 	// die while this one goes.
 	order := o.core.Owner().Order()
 	return order == nil || orphan || order.Backup(c.key, wire.NodeID(e.Owner())) == o.self
+}
+
+// generation is the newest that an owner of the connection has, or had when it died.
+func (k *checker) generation(c *conn) (gen uint32) {
+	for _, n := range k.w.nodes {
+		if ref := n.table.Lookup(c.key); ref != 0 && !ref.IsForward() {
+			gen = max(gen, n.table.Flow(ref.Slot()).Gen)
+		}
+	}
+	return gen
 }
 
 func (k *checker) excuse(c *conn, why string) {
