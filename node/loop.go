@@ -91,6 +91,7 @@ func (n *Node) loop(ctx context.Context) error {
 			n.flushed = n.now
 		}
 		n.io.Flush()
+		n.tunnelled = false
 		if watch != nil {
 			watch.TurnEnds()
 		}
@@ -108,6 +109,7 @@ func (n *Node) planRestart() {
 	now := dataplane.Now()
 	until := n.core.Member().PlanRestart(now)
 	n.core.FlushAll(now)
+	n.io.Flush()
 	if until > 0 && (n.heart == nil || n.heart.Rest()) {
 		n.dp.RenewLease(until)
 	}

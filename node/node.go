@@ -66,20 +66,22 @@ type Node struct {
 
 	requests chan request
 
-	batch   []*dataplane.Frame
-	frames  []*dataplane.Frame // by handle; nil = free
-	handles []ownership.Handle // free ones
-	pkt     packet.Packet
-	parsed  *dataplane.Frame // what pkt is about
-	owned   ownership.Packet
-	scratch []byte
-	waiting []unresolved
-	errors  errorLimit
-	drops   slowDrops
-	reroute reroute
-	hops    hopUse
-	members memberMACs
-	icmp    icmpBucket
+	batch     []*dataplane.Frame
+	frames    []*dataplane.Frame // by handle; nil = free
+	handles   []ownership.Handle // free ones
+	pkt       packet.Packet
+	parsed    *dataplane.Frame // what pkt is about
+	owned     ownership.Packet
+	scratch   []byte
+	inner     [ccl.InnerLen]byte // of the state datagram at hand
+	tunnelled bool               // since the last Flush of io
+	waiting   []unresolved
+	errors    errorLimit
+	drops     slowDrops
+	reroute   reroute
+	hops      hopUse
+	members   memberMACs
+	icmp      icmpBucket
 
 	generated uint64 // ICMP errors made here
 	fragments uint64 // made here, beyond the first of each packet
@@ -418,11 +420,29 @@ func (n *Node) NewIncarnation() wire.Incarnation {
 
 // Datagram implements core.IO.
 func (n *Node) Datagram(to netip.Addr, b []byte, control bool) {
-	if control {
+	switch {
+	case control:
+		if n.tunnelled { // state that was sent before must not be heard later
+			n.io.Flush()
+			n.tunnelled = false
+		}
 		n.link.SendControl(to, b)
-	} else {
+	case n.tunnel(to, b):
+		n.tunnelled = true
+		n.link.SentBeside()
+	default:
 		n.link.Send(to, b)
 	}
+}
+
+// tunnel queues a state datagram for the next Flush of the packet path, which spares it the
+// kernel's UDP, route and VXLAN device; false when it has to take these.
+func (n *Node) tunnel(to netip.Addr, b []byte) bool {
+	if n.io == nil || n.members.view == nil {
+		return false
+	}
+	id := n.core.MemberAt(to)
+	return id != 0 && n.link.Inner(n.inner[:], to, len(b)) && n.io.Tunnel(id, ccl.StateTOS, n.inner[:], b) == dataplane.Sent
 }
 
 // router answers the role logic from the kernel's routes.

@@ -303,6 +303,7 @@ func (n *Node) loopCounters() []api.Counter {
 	l := n.link.Counters()
 	add("link", "link_received", l.Received, "datagrams of the control link")
 	add("link", "link_sent", l.Sent, "datagrams sent on the control link")
+	add("link", "link_sent_beside", l.Beside, "... of state, which left by the way of packets (AF_XDP) and not through the kernel's device")
 	add("link", "link_unknown_peer", l.UnknownPeer, "datagrams from an address that is no configured peer")
 	add("link", "link_send_failed", l.SendFull+l.SendTooBig+l.SendFailed, "datagrams that could not be sent")
 	n.beatCounters(add)

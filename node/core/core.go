@@ -245,6 +245,9 @@ func (c *Core) flush(now int64) {
 	c.link.Flush(now)
 }
 
+// MemberAt returns who has a VTEP address in the view, 0 if nobody has.
+func (c *Core) MemberAt(a netip.Addr) wire.NodeID { return c.ids[a] }
+
 // Name returns the node's name.
 func (c *Core) Name() string { return c.name }
 

@@ -179,6 +179,9 @@ func TestFR15_DESIGN5_DelegationsAreCountedAndEnd(t *testing.T) {
 		t.Errorf("only %d packets were delegated", counter(t, top, "forward_delegated"))
 	}
 	wantAllCounted(t, ctx, top, size)
+	if all, beside := counter(t, top, "link_state_segments"), counter(t, top, "link_sent_beside"); beside < all*9/10 {
+		t.Errorf("%d of %d datagrams of state took the way of packets", beside, all)
+	}
 	within := time.Now().Add(60 * time.Second)
 	for left := 1; left != 0; pause(t, ctx, 200*time.Millisecond) {
 		left = 0
