@@ -217,11 +217,16 @@ func (io *IO) split(descs []afxdp.Desc, queue uint8, batch []*Frame) int {
 
 // Flush makes the kernel send everything that was queued; call it at the end
 // of a batch.
-func (io *IO) Flush() {
+//
+// It reports whether something is left: the device takes no more for now, and the caller
+// comes again soon.
+func (io *IO) Flush() (left bool) {
 	for _, s := range io.sockets {
 		_ = s.Kick() // a link that is down: what is queued stays and the ring fills
+		left = left || s.Queued() > 0
 	}
 	io.looked = false
+	return left
 }
 
 // mayForward reports whether lease and view allow to send. It reads the clock

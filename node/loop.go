@@ -44,6 +44,8 @@ const (
 	// of the store of copies grow.
 	linkFor   = int64(300 * time.Microsecond)
 	linkBatch = 4
+	// leftFor is how long the loop sleeps at most while a device has not taken all frames.
+	leftFor = int64(time.Millisecond)
 	// holdFrames is how many packets may wait for a director or a neighbour.
 	holdFrames = 4096
 )
@@ -90,13 +92,16 @@ func (n *Node) loop(ctx context.Context) error {
 			n.core.Flush(n.now) // else more packets wait, and their messages fill the datagrams
 			n.flushed = n.now
 		}
-		n.io.Flush()
+		until := min(n.nextTick, n.core.Due())
+		if n.io.Flush() {
+			until = min(until, n.now+leftFor)
+		}
 		n.tunnelled = false
 		if watch != nil {
 			watch.TurnEnds()
 		}
 		idle := packets == 0 && !more && !n.working
-		if err := n.polls.wait(idle, n.now, min(n.nextTick, n.core.Due())); err != nil {
+		if err := n.polls.wait(idle, n.now, until); err != nil {
 			return err
 		}
 	}

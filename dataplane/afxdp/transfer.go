@@ -102,7 +102,8 @@ func (s *Socket) Queued() int { return int(s.tx.unread()) }
 // then goes with the next Kick. Go's scheduler does not hear of the calls, for they do not
 // sleep.
 func (s *Socket) Kick() error {
-	for calls := s.Queued()/KickBatch + 1; calls > 0 && s.Queued() > 0 && s.tx.needsWakeup(); calls-- {
+	for left := -1; s.Queued() > 0 && s.Queued() != left && s.tx.needsWakeup(); { // a frame that the driver drops ends a call
+		left = s.Queued()
 		_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 		if e != 0 && e != unix.EAGAIN && e != unix.EBUSY && e != unix.ENOBUFS {
 			s.Complete()
