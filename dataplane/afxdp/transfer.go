@@ -97,12 +97,13 @@ func (s *Socket) Transmit(descs []Desc) int {
 func (s *Socket) Queued() int { return int(s.tx.unread()) }
 
 // Kick asks the kernel to send what is queued, one system call per KickBatch
-// frames, and takes back completed frames. It returns the first error that is
+// frames, and takes back completed frames. A frame that the driver drops ends a call, too:
+// Kick goes on until the kernel takes no more. It returns the first error that is
 // not a mere "busy, try later" (EAGAIN, EBUSY, ENOBUFS); what is still queued
 // then goes with the next Kick. Go's scheduler does not hear of the calls, for they do not
 // sleep.
 func (s *Socket) Kick() error {
-	for left := -1; s.Queued() > 0 && s.Queued() != left && s.tx.needsWakeup(); { // a frame that the driver drops ends a call
+	for left := -1; s.Queued() > 0 && s.Queued() != left && s.tx.needsWakeup(); {
 		left = s.Queued()
 		_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 		if e != 0 && e != unix.EAGAIN && e != unix.EBUSY && e != unix.ENOBUFS {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 	"unsafe"
@@ -231,3 +232,16 @@ func check(t testing.TB, err error) {
 
 // FD is the socket's descriptor.
 func (w *Wire) FD() int { return w.fd }
+
+// Lazy makes a veth take what its peer sends it only every so often. Meanwhile that
+// fills the ring between the two and its senders' buffers, as a slow device does.
+func Lazy(t testing.TB, name string, every time.Duration) {
+	t.Helper()
+	GRO(t, name) // without it, or an XDP program, there is no ring
+	sys := t.TempDir()
+	check(t, unix.Mount("sysfs", sys, "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")) // of this namespace
+	defer func() { check(t, unix.Unmount(sys, 0)) }()
+	for file, value := range map[string]int64{"gro_flush_timeout": every.Nanoseconds(), "napi_defer_hard_irqs": 1 << 30} {
+		check(t, os.WriteFile(sys+"/class/net/"+name+"/"+file, []byte(strconv.FormatInt(value, 10)), 0o644))
+	}
+}
