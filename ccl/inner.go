@@ -16,12 +16,11 @@ const StateTOS = stateTOS
 
 // Inner writes to the first InnerLen bytes of b what the kernel would put before a state
 // datagram of n bytes to a peer, so that somebody else can send it; false when to is no
-// peer, or the datagram is larger than the device's MTU. UDP goes without its checksum: the
-// datagram is sealed (CL4).
+// peer. UDP goes without its checksum: the datagram is sealed (CL4).
 func (l *Link) Inner(b []byte, to netip.Addr, n int) bool {
 	local := l.cfg.Address.Addr()
 	host := hostPart(to)
-	if l.byHost[host] != to || 28+n > l.dev.Attrs().MTU {
+	if l.byHost[host] != to {
 		return false
 	}
 	be := binary.BigEndian

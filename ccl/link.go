@@ -110,6 +110,24 @@ func (l *Link) Running() bool {
 	return unix.IoctlIfreq(l.control.fd, unix.SIOCGIFFLAGS, r) == nil && r.Uint16()&up == up
 }
 
+// Takes returns the largest packet that the link sends now, outer header included: of the
+// interface below and of the device somebody may have lowered the MTU. 0 when the kernel
+// does not tell. It costs two system calls.
+func (l *Link) Takes() int {
+	mtu := func(name string) int {
+		r, err := unix.NewIfreq(name)
+		if err != nil || unix.IoctlIfreq(l.control.fd, unix.SIOCGIFMTU, r) != nil {
+			return 0
+		}
+		return int(r.Uint32())
+	}
+	inside := mtu(l.cfg.Name)
+	if inside == 0 {
+		return 0
+	}
+	return min(mtu(l.cfg.Interface), inside+VXLANOverheadFor(l.cfg.Address.Addr()))
+}
+
 // FD returns a descriptor that polls readable while datagrams wait on either
 // socket. It stays the Link's.
 func (l *Link) FD() int { return l.epoll }

@@ -163,6 +163,60 @@ func TestCL5_ReceiveKeepsToItsLimit(t *testing.T) {
 	}
 }
 
+// CL3: what the link takes is what its interface and its device have now, not what they
+// had when it was opened; a device that is adopted gets the present size first.
+func TestCL3_WhatTheLinkTakesFollowsTheKernel(t *testing.T) {
+	for _, v := range []struct {
+		name   string
+		config func(w *wiring) LinkConfig
+	}{
+		{"ipv4", func(w *wiring) LinkConfig { return w.config(0) }},
+		{"ipv6", func(w *wiring) LinkConfig { return w.configIPv6(0) }},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			w := newWiring(t, 2, 9000)
+			cfg := v.config(w)
+			cfg.MTU = 2000
+			if err := w.mustOpen(0, cfg).Close(); err != nil {
+				t.Fatal(err)
+			}
+			cfg.MTU = 3000
+			l := w.mustOpen(0, cfg)
+			set := func(name string, mtu int) {
+				w.in(w.nodes[0], func() error {
+					dev, err := netlink.LinkByName(name)
+					if err != nil {
+						return err
+					}
+					return netlink.LinkSetMTU(dev, mtu)
+				})
+			}
+			wants := func(when string, mtu int) {
+				if got := l.Takes(); got != mtu {
+					t.Errorf("%s: %d, want %d", when, got, mtu)
+				}
+			}
+			inside := 3000 - VXLANOverheadFor(cfg.Address.Addr())
+			wants("adopted", 3000) // the interface has 9000
+			set(ccl0, 2500)
+			wants("a lower interface", 2500)
+			set(ccl0, 9000)
+			set(l.Name(), inside-1)
+			wants("a lower device", 2999)
+			set(l.Name(), inside)
+			wants("as before", 3000)
+			w.in(w.nodes[0], func() error {
+				dev, err := netlink.LinkByName(ccl0)
+				if err != nil {
+					return err
+				}
+				return netlink.LinkDel(dev)
+			})
+			wants("gone", 0)
+		})
+	}
+}
+
 // TestHL2_TheControlLinkRuns: while its interface is up and has its carrier.
 func TestHL2_TheControlLinkRuns(t *testing.T) {
 	w := newWiring(t, 1, DefaultMTU)

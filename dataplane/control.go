@@ -112,6 +112,11 @@ func (d *Dataplane) SetInterface(id uint8, mac [6]byte, mtu int) {
 	i.MAC, i.MTU = mac, uint16(min(mtu, 65535))
 }
 
+// SetCCLMTU tells the IO the largest packet that the control link takes now, outer header
+// included. Until it is called that is what the interface had when it was opened. XDP looks
+// at the interface itself.
+func (d *Dataplane) SetCCLMTU(mtu int) { d.cclMTU = mtu }
+
 // SetFastPath switches XDP forwarding on or off; off, every packet goes to Go.
 func (d *Dataplane) SetFastPath(on bool) {
 	d.cfg.FastPath = on

@@ -25,6 +25,7 @@ type Dataplane struct {
 	programs []*ebpf.Program
 	attached []*attachment
 	ccl      netlink.Link
+	cclMTU   int            // as SetCCLMTU says
 	outer    outer          // of data frames
 	devices  []netlink.Link // of cfg.Interfaces, by position
 	adopted  bool
@@ -93,6 +94,7 @@ func (d *Dataplane) findDevices() error {
 	if d.ccl, err = netlink.LinkByName(d.cfg.CCL); err != nil {
 		return fmt.Errorf("dataplane: CCL device %q: %w", d.cfg.CCL, err)
 	}
+	d.cclMTU = d.ccl.Attrs().MTU
 	for _, i := range d.cfg.Interfaces {
 		l, err := netlink.LinkByName(i.Device)
 		if err != nil {

@@ -60,7 +60,7 @@ func (io *IO) forward(f *Frame, to wire.NodeID, h CCLHeader) Drop {
 		return io.drop(f, DropMember)
 	case h.Hops > CCLMaxHops:
 		return io.drop(f, DropHops)
-	case grows+len(f.IP()) > io.d.ccl.Attrs().MTU:
+	case grows+len(f.IP()) > io.d.cclMTU:
 		return io.drop(f, DropTooBig)
 	}
 	h.write(f.room(grows), io.d.outer, c, &io.d.memory.members[to], f.Punt.H1, len(f.IP()))
@@ -97,7 +97,7 @@ func (io *IO) Tunnel(to wire.NodeID, tos uint8, header, body []byte) Drop {
 		return DropMember
 	}
 	o, n := io.d.outer, len(header)+len(body)
-	if o.before()-ethernetLen+n > io.d.ccl.Attrs().MTU {
+	if o.before()-ethernetLen+n > io.d.cclMTU {
 		return DropTooBig
 	}
 	var head [CCLOverheadIPv6 + 64]byte

@@ -45,12 +45,16 @@ func (n *Node) reportLinks(now int64) {
 	}
 }
 
-// watchControlLink tells the core whether the control link's interface works.
+// watchControlLink tells the core whether the control link's interface works, and the
+// packet path how large packets it takes.
 func (n *Node) watchControlLink(now int64) {
 	if now < n.nextLink {
 		return
 	}
 	n.nextLink = now + linkEvery
+	if mtu := n.link.Takes(); mtu > 0 {
+		n.dp.SetCCLMTU(mtu)
+	}
 	n.core.ControlLink(now, n.link.Running())
 }
 
