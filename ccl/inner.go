@@ -40,9 +40,3 @@ func (l *Link) Inner(b []byte, to netip.Addr, n int) bool {
 	be.PutUint32(b[38:], uint32(8+n)<<16)
 	return true
 }
-
-// SentBeside counts a datagram that somebody else has sent.
-func (l *Link) SentBeside() {
-	l.count.Sent++
-	l.count.Beside++
-}

@@ -27,7 +27,6 @@ type LinkCounters struct {
 	UnknownPeer uint64 // whose source is not a configured peer (CL1)
 	Truncated   uint64 // larger than any of ours
 	Sent        uint64
-	Beside      uint64 // of these by somebody else, beside the kernel's stack
 	SendFull    uint64 // no room in the socket or the device
 	SendTooBig  uint64 // larger than the device's MTU and not to be fragmented
 	SendFailed  uint64 // anything else; LastError says what

@@ -36,6 +36,41 @@ func TestRestartStateVoidsWhatTheFormerLifeSaid(t *testing.T) {
 	})
 }
 
+// A datagram of the former life that was left somewhere on the way, such as in the ring of
+// a device that was down, is void when it comes, however late (CL6).
+func TestCL6_WhatComesLateIsOfItsOwnLife(t *testing.T) {
+	eachMode(t, func(t *testing.T, clear bool) {
+		w := worldIn(t, clear, 2)
+		a, b := w.nodes[0], w.nodes[1]
+		a.mustSend(b, wire.Synced{View: 1})
+		b.mustSend(a, wire.Synced{View: 1})
+		w.settle()
+		var late [][]byte
+		w.tap = func(from, _ netip.Addr, d []byte) {
+			if from == a.addr {
+				late = append(late, d)
+			}
+		}
+		a.mustSend(b, wire.Synced{View: 2})
+		w.flush()
+		w.air, w.tap, b.got = nil, nil, nil
+		a.RestartState()
+		a.mustSend(b, wire.Synced{View: 3})
+		w.settle()
+		resets := b.resets
+		for _, d := range late {
+			b.Receive(w.now, a.addr, d)
+		}
+		w.settle()
+		if len(late) == 0 || len(b.got) != 1 || b.got[0] != wire.Message(wire.Synced{View: 3}) {
+			t.Errorf("%d datagrams came late, the peer got %v, want what the new life said only", len(late), b.got)
+		}
+		if b.resets != resets {
+			t.Error("they made the peer begin anew")
+		}
+	})
+}
+
 // What was said in a view that the sender has left is not repeated to a peer that
 // comes back and asks: it would take it for an answer (EL4). What was said in the
 // present one is.

@@ -50,6 +50,7 @@ type IO struct {
 	looked  bool
 	drops   [numDrops]uint64
 	sent    uint64
+	tunnel  tunnel
 	closed  bool
 
 	heldJumbos int // of the held ones, in buffers of their own
@@ -218,13 +219,15 @@ func (io *IO) split(descs []afxdp.Desc, queue uint8, batch []*Frame) int {
 // Flush makes the kernel send everything that was queued; call it at the end
 // of a batch.
 //
-// It reports whether something is left: the device takes no more for now, and the caller
-// comes again soon.
+// It reports whether a device that works has not taken all, for it takes no more for now:
+// the caller comes again soon, and need not wait for a batch to do so.
 func (io *IO) Flush() (left bool) {
 	for _, s := range io.sockets {
-		_ = s.Kick() // a link that is down: what is queued stays and the ring fills
-		left = left || s.Queued() > 0
+		// An error is a link that is down. What is queued stays, the ring fills, and to
+		// come again soon would not help.
+		left = s.Kick() == nil && s.Queued() > 0 || left
 	}
+	io.settle()
 	io.looked = false
 	return left
 }

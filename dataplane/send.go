@@ -88,25 +88,6 @@ func (io *IO) Inject(ip []byte, nh uint16) Drop {
 	return why
 }
 
-// Tunnel sends what is inside a frame of the CCL's tunnel to a member, inner Ethernet
-// header first: a message of another kind than data, which the kernel's device takes there.
-// It copies both parts. Lease and view do not matter: messages are what they come from. Any
-// result but Sent means that nothing was queued, and the caller may send it otherwise.
-func (io *IO) Tunnel(to wire.NodeID, tos uint8, header, body []byte) Drop {
-	if int(to) >= MaxNodes || io.d.memory.members[to].Flags&(MemberAlive|MemberSelf) != MemberAlive {
-		return DropMember
-	}
-	o, n := io.d.outer, len(header)+len(body)
-	if o.before()-ethernetLen+n > io.d.cclMTU {
-		return DropTooBig
-	}
-	var head [CCLOverheadIPv6 + 64]byte
-	o.tunnel(head[:], io.d.memory.control, &io.d.memory.members[to], uint16(to), tos, n)
-	size := o.before()
-	size += copy(head[size:], header)
-	return io.scatter(head[:size], body, io.port(0, 0))
-}
-
 // send queues f, grown by n bytes in front, on s and ends f.
 func (io *IO) send(f *Frame, n int, s *afxdp.Socket) Drop {
 	if f.jumbo {

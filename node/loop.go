@@ -92,11 +92,7 @@ func (n *Node) loop(ctx context.Context) error {
 			n.core.Flush(n.now) // else more packets wait, and their messages fill the datagrams
 			n.flushed = n.now
 		}
-		until := min(n.nextTick, n.core.Due())
-		if n.io.Flush() {
-			until = min(until, n.now+leftFor)
-		}
-		n.tunnelled = false
+		until := n.restUntil(n.io.Flush())
 		if watch != nil {
 			watch.TurnEnds()
 		}
@@ -109,12 +105,22 @@ func (n *Node) loop(ctx context.Context) error {
 	return nil
 }
 
+// restUntil is until when the loop may sleep if no packet comes: what is due next, or soon
+// when a device has left something in its ring, of which nothing else wakes the loop.
+func (n *Node) restUntil(left bool) int64 {
+	until := min(n.nextTick, n.core.Due())
+	if left {
+		until = min(until, n.now+leftFor)
+	}
+	return until
+}
+
 // planRestart leaves the lease that a successor needs.
 func (n *Node) planRestart() {
 	now := dataplane.Now()
 	until := n.core.Member().PlanRestart(now)
 	n.core.FlushAll(now)
-	n.io.Flush()
+	n.io.Flush() // what a device does not take now is lost, as it may be on any link
 	if until > 0 && (n.heart == nil || n.heart.Rest()) {
 		n.dp.RenewLease(until)
 	}

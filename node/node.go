@@ -66,22 +66,21 @@ type Node struct {
 
 	requests chan request
 
-	batch     []*dataplane.Frame
-	frames    []*dataplane.Frame // by handle; nil = free
-	handles   []ownership.Handle // free ones
-	pkt       packet.Packet
-	parsed    *dataplane.Frame // what pkt is about
-	owned     ownership.Packet
-	scratch   []byte
-	inner     [ccl.InnerLen]byte // of the state datagram at hand
-	tunnelled bool               // since the last Flush of io
-	waiting   []unresolved
-	errors    errorLimit
-	drops     slowDrops
-	reroute   reroute
-	hops      hopUse
-	members   memberMACs
-	icmp      icmpBucket
+	batch   []*dataplane.Frame
+	frames  []*dataplane.Frame // by handle; nil = free
+	handles []ownership.Handle // free ones
+	pkt     packet.Packet
+	parsed  *dataplane.Frame // what pkt is about
+	owned   ownership.Packet
+	scratch []byte
+	inner   [ccl.InnerLen]byte // of the state datagram at hand
+	waiting []unresolved
+	errors  errorLimit
+	drops   slowDrops
+	reroute reroute
+	hops    hopUse
+	members memberMACs
+	icmp    icmpBucket
 
 	generated uint64 // ICMP errors made here
 	fragments uint64 // made here, beyond the first of each packet
@@ -422,15 +421,11 @@ func (n *Node) NewIncarnation() wire.Incarnation {
 func (n *Node) Datagram(to netip.Addr, b []byte, control bool) {
 	switch {
 	case control:
-		if n.tunnelled { // state that was sent before must not be heard later
-			n.io.Flush()
-			n.tunnelled = false
+		if n.io != nil {
+			n.io.FlushTunnel() // what was said before leaves before, as far as the device takes it
 		}
 		n.link.SendControl(to, b)
-	case n.tunnel(to, b):
-		n.tunnelled = true
-		n.link.SentBeside()
-	default:
+	case !n.tunnel(to, b):
 		n.link.Send(to, b)
 	}
 }
@@ -438,11 +433,8 @@ func (n *Node) Datagram(to netip.Addr, b []byte, control bool) {
 // tunnel queues a state datagram for the next Flush of the packet path, which spares it the
 // kernel's UDP, route and VXLAN device; false when it has to take these.
 func (n *Node) tunnel(to netip.Addr, b []byte) bool {
-	if n.io == nil || n.members.view == nil {
-		return false
-	}
-	id := n.core.MemberAt(to)
-	return id != 0 && n.link.Inner(n.inner[:], to, len(b)) && n.io.Tunnel(id, ccl.StateTOS, n.inner[:], b) == dataplane.Sent
+	return n.io != nil && n.link.Inner(n.inner[:], to, len(b)) &&
+		n.io.Tunnel(n.core.MemberAt(to), to, ccl.StateTOS, n.inner[:], b) == dataplane.Sent
 }
 
 // router answers the role logic from the kernel's routes.
