@@ -38,6 +38,9 @@ func TestCL9_ClusterOverIPv6(t *testing.T) {
 		if sent, came := counter(t, top, "forward_ccl"), counter(t, top, "forward_owner_ccl"); path == "fast" && (sent == 0 || came == 0) {
 			t.Errorf("the fast path sent %d packets over the link and took %d", sent, came)
 		}
+		if all, beside, again := counter(t, top, "link_state_segments"), counter(t, top, "link_sent_beside"), counter(t, top, "link_state_repeated"); beside < all*9/10 || again > all/10 {
+			t.Errorf("%d of %d datagrams of state took the way of packets, %d were repeated", beside, all, again)
+		}
 		dead := top.Nodes[1]
 		if _, err := dead.PowerOff(); err != nil {
 			t.Fatal(err)

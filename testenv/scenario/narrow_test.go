@@ -76,6 +76,40 @@ func TestCL3_LinkThatBecomesNarrowCostsOneNode(t *testing.T) {
 	}
 }
 
+// TestCL3_NodeWhoseOwnMTUIsLoweredIsOut lowers the MTU of one node's own interface: the way
+// beside the kernel's stack, which would still take large packets, keeps to it as well, so
+// that the lasting probes say what those at the next join will say.
+func TestCL3_NodeWhoseOwnMTUIsLoweredIsOut(t *testing.T) {
+	t.Parallel()
+	top := formed(t, topology.Config{HoldTime: time.Second, Health: "rejoin: {control_link: {interval: 3s}}"})
+	settled(t, top, 3)
+	ctx := within(t, 40*time.Second)
+	victim, rest := top.Nodes[2], top.Nodes[:2]
+	own := func(mtu int) {
+		t.Helper()
+		net := victim.Namespace().Netlink()
+		link, err := net.LinkByName(topology.CCLIface)
+		must(t, err)
+		must(t, net.LinkSetMTU(link, mtu))
+	}
+	if n := counterOf(t, victim, "link_kernel_too_large"); n != 0 {
+		t.Errorf("%d datagrams were too large for a link that is whole", n)
+	}
+	own(1000)
+	waitMembers(ctx, t, rest, 2)
+	for !told(ctx, t, victim, "rejoin", "full-sized packets") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if counterOf(t, victim, "link_kernel_too_large") == 0 {
+		t.Error("no probe of full size was found too large")
+	}
+	for !told(ctx, t, victim, "control link mtu", "827 do") { // the join probe's verdict
+		time.Sleep(10 * time.Millisecond)
+	}
+	own(1654)
+	waitMembers(ctx, t, top.Nodes, 3)
+}
+
 // TestCL3_EL9_SwitchThatBecomesNarrowCostsNobody lowers what the control link's
 // whole switch carries: nobody is better off, all stay, and health says so.
 func TestCL3_EL9_SwitchThatBecomesNarrowCostsNobody(t *testing.T) {
