@@ -18,7 +18,7 @@ type Tunnelled struct {
 	Sent   uint64 // taken from the ring by the kernel
 	Member uint64 // refused: not for a member whose address is known
 	TooBig uint64 // refused: larger than the link takes now, or than fits the ring
-	Full   uint64 // refused: the device has not taken what the ring holds
+	Full   uint64 // refused: the device has not taken what the ring holds, or no frame is free
 }
 
 // Tunnel queues what is inside a frame of the CCL's tunnel for a member at a VTEP, inner
@@ -72,7 +72,7 @@ func (io *IO) enter(to wire.NodeID, vtep netip.Addr, tos uint8, header, body []b
 // FlushTunnel makes the kernel send what Tunnel has queued, before other things that it is
 // given.
 func (io *IO) FlushTunnel() {
-	if io.tunnel.queued > 0 {
+	if io.tunnel.queued > 0 && !io.closed {
 		_ = io.port(0, 0).Kick()
 		io.settle()
 	}
@@ -81,6 +81,9 @@ func (io *IO) FlushTunnel() {
 // settle looks at what the kick before has left.
 func (io *IO) settle() {
 	t := &io.tunnel
+	if io.closed {
+		return
+	}
 	if t.left = io.port(0, 0).Queued() > 0; !t.left {
 		t.count.Sent += t.queued
 		t.queued = 0

@@ -262,3 +262,17 @@ func TestTunnelAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations a datagram", allocs)
 	}
 }
+
+func TestTunnelAfterClose(t *testing.T) {
+	n := newNode(t, 1700, IOConfig{})
+	if why := n.send(100, 1); why != Sent {
+		t.Fatal(why)
+	}
+	if err := n.io.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.io.FlushTunnel()
+	if n.io.Flush() {
+		t.Error("a closed IO has something left")
+	}
+}

@@ -306,7 +306,7 @@ func (n *Node) loopCounters() []api.Counter {
 	add("link", "link_sent_beside", beside.Sent, "... of state, which left by the way of packets (AF_XDP) and not through the kernel's device")
 	add("link", "link_kernel_member", beside.Member, "datagrams of state that were left to the kernel's device: for who is no member, or has no MAC that is known yet")
 	add("link", "link_kernel_too_large", beside.TooBig, "... because they are larger than the control link takes now, or than fits the ring of packets")
-	add("link", "link_kernel_ring_full", beside.Full, "... because the interface had not taken what was in that ring")
+	add("link", "link_kernel_ring_full", beside.Full, "... because the interface had not taken what was in that ring, or no frame was free")
 	add("link", "link_unknown_peer", l.UnknownPeer, "datagrams from an address that is no configured peer")
 	add("link", "link_send_failed", l.SendFull+l.SendTooBig+l.SendFailed, "datagrams that could not be sent")
 	n.beatCounters(add)

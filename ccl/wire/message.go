@@ -267,8 +267,8 @@ type Close struct {
 	Reply packet.FlowKey
 	Gen   uint32
 
-	// InOrder: both sides have closed it and TIME_WAIT is over, so that no packet of it is
-	// under way and its second key needs no hold-down (NT5).
+	// InOrder: it was closed or reset, and the time that this takes is over, so that no
+	// packet of it is under way and its second key needs no hold-down (NT5).
 	InOrder bool
 
 	Late bool // not sent: it may wait for other messages, nobody goes on from the copy

@@ -90,3 +90,41 @@ func TestFR11_FR14_AClaimThatItsClaimantHasGivenUpIsNotGranted(t *testing.T) {
 		})
 	}
 }
+
+// A claim that crosses the join of another node is from the view before, and its claimant
+// says it again in its round, although the director stays the same: it is granted as soon
+// as the last owner has registered.
+func TestFR14_AClaimThatCrossesAViewIsSaidAgain(t *testing.T) {
+	c := newCluster(t, 1, 2, 3, 4)
+	c.run(4000 * ms)
+	c.boot(5)
+	v := c.viewOf(1, 2, 1, 2, 3, 4, 5)
+	old := c.view
+	var k packet.FlowKey
+	for i := byte(1); k.Proto == 0; i++ {
+		x := inside(i, packet.ProtoTCP)
+		canonical, _ := x.Canonical()
+		if c.view = v; c.order().Director(canonical) == 4 && c.nodes[1].core.director(canonical) == 4 {
+			k = x
+		}
+		c.view = old
+	}
+	c.view = v
+	c.applyAt(v, 2, 3, 4)
+	_, verdict := c.at(1, tcp(k, SYN))
+	wantForward(t, verdict)
+	c.run(3 * ms)
+	if len(c.nodes[4].core.parked.byKey) != 1 {
+		t.Fatal("the claim does not wait at its director: nothing is tested")
+	}
+	c.applyAt(v, 1)
+	c.run(20 * ms)
+	if c.flow(1, k).Flags&flowtable.FlowProvisional == 0 {
+		t.Fatal("granted before node 5 has registered")
+	}
+	c.applyAt(v, 5)
+	c.run(30 * ms)
+	if c.flow(1, k).Flags&flowtable.FlowProvisional != 0 {
+		t.Error("not granted, though everybody has registered")
+	}
+}

@@ -223,8 +223,10 @@ func (c *Core) undecided(k packet.FlowKey, f *flowtable.FlowSlot) bool {
 func (c *Core) closeFlow(slot uint32) {
 	f := c.table.Flow(slot)
 	keys, gen := f.Key, f.Gen
-	// A TCP connection that ended in order has waited in TIME_WAIT already.
-	held := c.remove(slot, flowtable.TCPState(f.State) < flowtable.TCPTimeWait)
+	// A TCP connection that ended in order has waited in TIME_WAIT already, unless a SYN
+	// has cut that short.
+	rested := flowtable.TCPState(f.State) >= flowtable.TCPTimeWait && f.Expired(c.tick())
+	held := c.remove(slot, !rested)
 	c.stats.Closed++
 	c.closeBoth(keys, wire.Close{Gen: gen, InOrder: !held, Late: true})
 }

@@ -470,11 +470,12 @@ func (c *Core) registerFlows() bool {
 			return false
 		}
 		holder := c.backup(k, c.self)
-		if holder == 0 || !s.full && c.stays(k, holder) || c.undecided(k, f) {
+		provisional := f.Flags&flowtable.FlowProvisional != 0 // its director may want to hear the claim again: outdated
+		if holder == 0 || !s.full && !provisional && c.stays(k, holder) || c.undecided(k, f) {
 			return true
 		}
 		conn := c.connOf(f)
-		sent := c.trySend(k, &conn, holder, f.Flags&flowtable.FlowProvisional == 0)
+		sent := c.trySend(k, &conn, holder, !provisional)
 		if c.told(f, holder, sent); !sent {
 			blocked, s.cursor = true, slot
 			return false

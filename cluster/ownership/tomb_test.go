@@ -130,6 +130,44 @@ func TestNT5_HoldDownFollowsADisorderlyEndOnly(t *testing.T) {
 	}
 }
 
+// A SYN with the ports of a connection that is in TIME_WAIT, or was reset, ends that before
+// its time, and anybody outside can send one: then a hold-down follows, wherever the second
+// key is kept.
+func TestNT5_HoldDownFollowsATimeWaitThatIsCutShort(t *testing.T) {
+	for _, outside := range []bool{false, true} {
+		for _, state := range []flowtable.TCPState{flowtable.TCPTimeWait, flowtable.TCPClosed} {
+			c := natCluster(t, 1, 2, 3)
+			k := inside(1, packet.ProtoTCP)
+			c.at(1, tcp(k, SYN))
+			c.run(20 * ms)
+			k1, knew := c.flow(1, k).Key[1], map[wire.NodeID]bool{}
+			c.nodes[1].table.UpdateFlow(c.nodes[1].table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) {
+				f.State, f.Timeout = uint8(state), 240
+			})
+			for id, n := range c.nodes {
+				if n.fake.uses[k1] != 0 {
+					knew[id] = true
+				}
+			}
+			if len(knew) < 2 {
+				t.Fatal("nobody else keeps the second key")
+			}
+			p := tcp(k, SYN)
+			if outside {
+				p = tcp(k1, SYN)
+				p.In = 2
+			}
+			c.at(1, p)
+			c.run(20_000 * ms)
+			for id := range knew {
+				if c.nodes[id].fake.held == 0 {
+					t.Errorf("%v, SYN from outside %v: no hold-down at node %d", state, outside, id)
+				}
+			}
+		}
+	}
+}
+
 // Two hairpins the opposite way have second keys that are each other's reverse.
 // What is said of one does not touch the other, and no use is left over.
 func TestRFC4787_REQ9_ReverseKeysAreTwoStubs(t *testing.T) {
