@@ -10,6 +10,7 @@ import (
 // with the most to give first, so that nearly always one round trip is enough.
 type lease struct {
 	active   bool
+	fresh    bool // units have come, and who waited for them has not tried yet
 	count    int
 	at       int64       // of the newest Want, 0 = never
 	until    int64       // give up
@@ -91,7 +92,7 @@ func (m *Machine) endLease(pool, got int) {
 	if !l.active {
 		return
 	}
-	l.active = false
+	l.active, l.fresh = false, got > 0
 	l.restart()
 	if m.cfg.Answered != nil {
 		m.cfg.Answered(pool, got)
@@ -99,15 +100,20 @@ func (m *Machine) endLease(pool, got int) {
 }
 
 func (m *Machine) tickLease(pool int) {
-	if l := &m.leases[pool]; l.active && m.now >= l.deadline {
+	l := &m.leases[pool]
+	l.fresh = false
+	if l.active && m.now >= l.deadline {
 		m.askNext(pool)
 	}
 }
 
 // onWant gives idle units away: first those that the asker should have anyway,
-// then those that this node has on loan, then its own, to the last one.
+// then those that this node has on loan, then its own, to the last one. Not what a
+// lease has just brought: who waits here tries it first. Two nodes that are both short
+// would pass on the last unit to each other for ever, each asking for it back in the
+// datagram that brings it, and nobody would ever use it.
 func (m *Machine) onWant(from wire.NodeID, pool, count int) {
-	if pool >= len(m.leases) || !m.settled || !m.ready(from) {
+	if pool >= len(m.leases) || !m.settled || !m.ready(from) || m.leases[pool].fresh {
 		return // what is idle is not known: the asker turns to others, and comes back
 	}
 	msg := wire.GiveUnits{View: m.view.Tag(), Answer: true, Pool: uint16(pool)}

@@ -153,3 +153,32 @@ func TestNT3_TheHolderThatHasMostIsAskedFirst(t *testing.T) {
 		t.Fatal("never asks again")
 	}
 }
+
+// Two nodes are short of the last unit, and who has it gives it to the other, and asks for
+// it back in the same datagram. It is not passed on before who waits for it here has tried
+// it: else it would go to and fro for ever, and nobody would ever use it.
+func TestNT3_WhatALeaseBroughtIsTriedBeforeItIsPassedOn(t *testing.T) {
+	for _, used := range []bool{true, false} {
+		v := members(1, 1, 2)
+		s := newMember(t, v, nil)
+		s.units(2, func(u *wire.Units) { u.Held = []wire.UnitRange{{First: 0, Count: 16}} })
+		s.m.Settled(s.now)
+		s.m.Want(s.now, 0, 1)
+		s.sent = nil
+		want := wire.WantUnits{View: v.Tag(), Pool: 0, Count: 1}
+		s.m.Message(s.now, 2, wire.GiveUnits{View: v.Tag(), Seq: s.m.peers[2].took + 1, Answer: true, Units: []wire.UnitRange{{First: 3, Count: 1}}})
+		s.m.Message(s.now, 2, want)
+		if g := take[wire.GiveUnits](s); !s.held[3] || len(g) != 0 {
+			t.Fatalf("held %v, %+v: want the unit here, and no answer", s.held[3], g)
+		}
+		if used {
+			s.busy = map[int]bool{3: true}
+		}
+		s.now += 10 * ms
+		s.m.Tick(s.now)
+		s.m.Message(s.now, 2, want) // it comes again
+		if g := take[wire.GiveUnits](s); len(g) != 1 || !g[0].Answer || s.held[3] != used || (len(g[0].Units) == 0) != used {
+			t.Fatalf("used %v: held %v, %+v", used, s.held[3], g)
+		}
+	}
+}
