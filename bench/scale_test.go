@@ -35,3 +35,20 @@ func TestScaleIsMeasured(t *testing.T) {
 		}
 	}
 }
+
+// With -add, a run that measured some figures only keeps the others.
+func TestMergeScaleKeepsWhatWasNotMeasured(t *testing.T) {
+	old := []ScaleResult{
+		{Nodes: 2, Rate: &ScaleRate{Rounds: 1}, Few: &ScaleThroughput{Rounds: 1}, Connections: &ScaleConnections{}},
+		{Nodes: 4, Throughput: &ScaleThroughput{Rounds: 2}},
+	}
+	now := []ScaleResult{{Nodes: 2, Rate: &ScaleRate{Rounds: 9}}, {Nodes: 8}}
+	got := mergeScale(old, now)
+	if len(got) != 3 || got[0].Rate.Rounds != 9 || got[0].Few != old[0].Few || got[0].Connections != old[0].Connections ||
+		got[0].Throughput != nil || got[1].Throughput != old[1].Throughput || got[2].Nodes != 8 {
+		t.Errorf("%+v", got)
+	}
+	if now[0].Few != nil {
+		t.Error("what was measured has changed")
+	}
+}

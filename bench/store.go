@@ -90,13 +90,19 @@ func (r *Report) keep(file string) error {
 	return nil
 }
 
-// mergeScale puts new results in the place of old ones of the same kind.
+// mergeScale puts new results in the place of old ones of the same kind, figure by figure:
+// a run may have measured some of them only (-figures).
 func mergeScale(old, now []ScaleResult) []ScaleResult {
 	all := slices.Clone(now)
 	for _, o := range old {
-		if !slices.ContainsFunc(now, func(n ScaleResult) bool { return n.kind() == o.kind() }) {
+		i := slices.IndexFunc(all, func(n ScaleResult) bool { return n.kind() == o.kind() })
+		if i < 0 {
 			all = append(all, o)
+			continue
 		}
+		n := &all[i]
+		n.Throughput, n.Few = cmp.Or(n.Throughput, o.Throughput), cmp.Or(n.Few, o.Few)
+		n.Connections, n.Rate = cmp.Or(n.Connections, o.Connections), cmp.Or(n.Rate, o.Rate)
 	}
 	slices.SortFunc(all, func(a, b ScaleResult) int { return strings.Compare(a.kind(), b.kind()) })
 	return all
