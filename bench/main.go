@@ -66,7 +66,7 @@ func parse(args []string) (o options, err error) {
 	set.IntVar(&o.burst, "burst", 0, "`number` of connections that scale opens at once, for each node; 0 = the plan's")
 	set.IntVar(&o.open, "open", 0, "`number` of open connections for scale's connections and throughput; 0 = the plan's")
 	set.StringVar(&o.forward, "forwarding", "", "`way` that clusters of scale forward, "+forwardOwner+" or "+forwardDelegate+"; empty = one after the other")
-	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts and other numbers of nodes")
+	set.BoolVar(&o.add, "add", false, "keep what the file of results has of other parts, numbers of nodes and figures")
 	set.StringVar(&o.note, "note", "", "`sentences` for the results, on what else one must know")
 	if err := set.Parse(args); err != nil {
 		return o, err

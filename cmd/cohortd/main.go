@@ -13,7 +13,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"cohort/ccl/wire"
 	"cohort/dataplane"
+	"cohort/flowtable"
 	"cohort/node"
 	"cohort/node/heart"
 )
@@ -33,7 +35,12 @@ func run() error {
 	debug := flag.Bool("debug", false, "log more")
 	xdp := flag.String("xdp", "auto", "XDP `mode`: auto, native or generic")
 	slow := flag.Bool("no-fast-path", false, "handle every packet in the daemon (for comparison and debugging)")
+	version := flag.Bool("version", false, "print what must be equal in a cluster, and exit")
 	flag.Parse()
+	if *version {
+		fmt.Printf("cohortd %s, control link %d, tables %d\n", node.Version, wire.Version, flowtable.LayoutVersion)
+		return nil
+	}
 	if flag.NArg() > 0 {
 		return fmt.Errorf("cohortd: unexpected argument %q", flag.Arg(0))
 	}

@@ -64,11 +64,12 @@ func (s *show) oneOwnerEach(ctx context.Context) error {
 	if w.crossed == 0 {
 		return errors.New("no packet met a node that does not own it: the paths are not asymmetric")
 	}
-	s.say("forwarded", "%d of %d packets met a node that does not own them (%.0f %%)", w.crossed, w.all(), 100*float64(w.crossed)/float64(w.all()))
+	s.say("forwarded", "%d of %d packets met a node that does not own them (%.0f %%), and crossed the control link", w.crossed, w.all(), 100*float64(w.crossed)/float64(w.all()))
 	return nil
 }
 
-// ways counts the packets that came in on data interfaces of all nodes.
+// ways counts the packets that came in on data interfaces of all nodes and that XDP sent on;
+// first packets are Go's.
 type ways struct {
 	owner     uint64 // at their owner
 	delegated uint64 // elsewhere, and forwarded there by leave of their owner
@@ -85,7 +86,7 @@ func (s *show) ways(ctx context.Context) (w ways, err error) {
 		}
 		for _, c := range list {
 			switch c.Name {
-			case "forward_ccl", "forward_steered", "non_owner_packets":
+			case "forward_ccl", "forward_steered":
 				w.crossed += c.Value
 			case "forward_delegated":
 				w.delegated += c.Value
@@ -118,7 +119,7 @@ func (s *show) powerCut(ctx context.Context) (*topology.Node, error) {
 		return nil, err
 	}
 	w = ways{w.owner - before.owner, w.delegated - before.delegated, w.crossed - before.crossed}
-	s.say("delegated", "of %d packets of its first %d MB and of the idle connections, nodes that own neither forwarded %d by leave of the owner; %d crossed to it",
+	s.say("delegated", "of %d packets of its first %d MB and of the idle connections, nodes that own neither forwarded %d by leave of the owner; %d crossed to it before they were lent",
 		w.all(), d.Received()/1e6, w.delegated, w.crossed)
 	peers, err := s.seen(ctx, httpPort)
 	if err != nil {
