@@ -281,10 +281,10 @@ func (c *Core) Message(now int64, from wire.NodeID, m wire.Message) {
 	case *wire.Update:
 		c.onUpdate(from, m.Conn, m.Last)
 	case *wire.Close:
-		c.onClose(from, m.Key, m.Gen, !m.InOrder)
-		if m.Reply != (packet.FlowKey{}) {
+		if m.Reply != (packet.FlowKey{}) { // first, while it may be one entry with the copy
 			c.onClose(from, m.Reply, m.Gen, !m.InOrder)
 		}
+		c.onClose(from, m.Key, m.Gen, !m.InOrder)
 	case *wire.Grant:
 		c.onGrant(from, m.Conn, m.Adopted)
 	case *wire.Granted:

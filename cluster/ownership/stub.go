@@ -204,9 +204,16 @@ func (c *Core) clearStub(reply packet.FlowKey) {
 	}
 }
 
-// closeStub forgets what the sender says it does not own any more.
+// closeStub forgets what the sender says it does not own any more. After an end in order
+// only who chooses the port keeps a tomb: the owner, or who holds the unit instead. Others
+// do not need one to know the key as used when they get the unit: that is not idle while
+// the tomb is there, and who thaws it hears of copies that are left from their holders.
 func (c *Core) closeStub(from wire.NodeID, reply packet.FlowKey, gen uint32, hold bool) {
 	if e, known := c.stub(reply); known && wire.NodeID(e.Owner()) == from && e.Gen() <= gen {
+		if !hold && !c.leadsHere(reply) {
+			c.clearStub(reply)
+			return
+		}
 		c.makeTomb(e, reply, hold)
 	}
 }
