@@ -130,6 +130,59 @@ func TestNT5_HoldDownFollowsADisorderlyEndOnly(t *testing.T) {
 	}
 }
 
+// After an end in order the key stays in use where its port is chosen: at the owner, and at
+// the holder of the unit if that is another node, as after a drain. Who kept the second key
+// only as a backup forgets it at once (NT4).
+func TestNT4_AfterAnOrderlyEndWhoChoosesThePortKeepsIt(t *testing.T) {
+	for _, drained := range []bool{false, true} {
+		c := natCluster(t, 1, 2, 3)
+		k := inside(1, packet.ProtoTCP)
+		c.at(1, tcp(k, SYN))
+		c.run(20 * ms)
+		k1 := c.flow(1, k).Key[1]
+		if drained {
+			c.nodes[1].table.UpdateFlow(c.nodes[1].table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) {
+				f.State, f.Timeout = uint8(flowtable.TCPEstablished), 7440
+			})
+			c.startDrain(2, []wire.NodeID{1}, 1, 2, 3)
+			c.run(5000 * ms)
+			c.startDrain(3, nil, 1, 2, 3)
+			c.run(10000 * ms)
+		}
+		owner := c.oneOwner(k)
+		if (owner == 1) == drained {
+			t.Fatalf("drained: %v, owned by %d", drained, owner)
+		}
+		knew := 0
+		for _, n := range c.nodes {
+			knew += n.fake.uses[k1]
+		}
+		table := c.nodes[owner].table
+		table.UpdateFlow(table.Lookup(k).Slot(), func(f *flowtable.FlowSlot) {
+			f.State, f.Timeout = uint8(flowtable.TCPTimeWait), 2
+		})
+		for i := 0; table.Lookup(k) != 0; i++ {
+			if c.run(50 * ms); i > 200 {
+				t.Fatal("it does not end")
+			}
+		}
+		c.run(200 * ms)
+		for id, n := range c.nodes {
+			chooses := id == 1 || id == owner
+			if got := n.fake.uses[k1]; chooses && got != 1 || !chooses && !drained && got != 0 {
+				t.Errorf("drained: %v, owned by %d: %d uses at node %d", drained, owner, got, id)
+			}
+		}
+		if !drained && knew != 2 {
+			t.Errorf("%d nodes knew the key, want the owner and a backup", knew)
+		}
+		c.run(10_000 * ms)
+		if left := c.nodes[1].fake.uses[k1] + c.nodes[owner].fake.uses[k1]; left != 0 {
+			t.Errorf("drained: %v: the key never comes free", drained)
+		}
+	}
+}
+
 // A SYN with the ports of a connection that is in TIME_WAIT, or was reset, ends that before
 // its time, and anybody outside can send one: then a hold-down follows, wherever the second
 // key is kept.
