@@ -12,11 +12,7 @@ import (
 // one, on the way or queued, are never delivered, and the peer is told.
 func TestRestartStateVoidsWhatTheFormerLifeSaid(t *testing.T) {
 	eachMode(t, func(t *testing.T, clear bool) {
-		w := worldIn(t, clear, 2)
-		a, b := w.nodes[0], w.nodes[1]
-		a.mustSend(b, wire.Synced{View: 1})
-		b.mustSend(a, wire.Synced{View: 1})
-		w.settle()
+		w, a, b := talking(t, clear)
 		a.got, b.got = nil, nil
 		a.mustSend(b, wire.Synced{View: 2}) // queued
 		b.mustSend(a, wire.Synced{View: 3})
@@ -40,11 +36,7 @@ func TestRestartStateVoidsWhatTheFormerLifeSaid(t *testing.T) {
 // a device that was down, is void when it comes, however late (CL6).
 func TestCL6_WhatComesLateIsOfItsOwnLife(t *testing.T) {
 	eachMode(t, func(t *testing.T, clear bool) {
-		w := worldIn(t, clear, 2)
-		a, b := w.nodes[0], w.nodes[1]
-		a.mustSend(b, wire.Synced{View: 1})
-		b.mustSend(a, wire.Synced{View: 1})
-		w.settle()
+		w, a, b := talking(t, clear)
 		var late [][]byte
 		w.tap = func(from, _ netip.Addr, d []byte) {
 			if from == a.addr {
@@ -106,4 +98,14 @@ func TestEL4_APeerThatComesBackIsNotToldTheFormerView(t *testing.T) {
 			}
 		}
 	})
+}
+
+// talking are two endpoints that know each other, and the world they are in.
+func talking(t *testing.T, clear bool) (w *world, a, b *node) {
+	w = worldIn(t, clear, 2)
+	a, b = w.nodes[0], w.nodes[1]
+	a.mustSend(b, wire.Synced{View: 1})
+	b.mustSend(a, wire.Synced{View: 1})
+	w.settle()
+	return w, a, b
 }

@@ -198,9 +198,7 @@ func TestCL6_OneBatchWaitsForALinkThatIsDown(t *testing.T) {
 		}
 	}
 	n.wants("down", Tunnelled{Full: 2})
-	must(t, netlink.LinkSetUp(ccl))
-	nstest.Until(t, "the carrier is back", func() bool { return nstest.Link(t, "ccl0").Attrs().RawFlags&unix.IFF_LOWER_UP != 0 })
-	far := nstest.OpenWire(t, "ccl1")
+	far := comesUp(t, ccl)
 	n.io.Flush()
 	if why := n.send(100, 3); why != Sent {
 		t.Errorf("up again: %v", why)
@@ -225,9 +223,7 @@ func TestCL6_NothingWaitsForACarrier(t *testing.T) {
 		}
 	}
 	n.io.Flush()
-	must(t, netlink.LinkSetUp(end))
-	nstest.Until(t, "the carrier is back", func() bool { return nstest.Link(t, "ccl0").Attrs().RawFlags&unix.IFF_LOWER_UP != 0 })
-	far := nstest.OpenWire(t, "ccl1")
+	far := comesUp(t, end)
 	if why := n.send(100, 200); why != Sent {
 		t.Fatal(why)
 	}
@@ -275,4 +271,11 @@ func TestTunnelAfterClose(t *testing.T) {
 	if n.io.Flush() {
 		t.Error("a closed IO has something left")
 	}
+}
+
+// comesUp sets an end of the control link up, waits for the carrier, and listens at the far one.
+func comesUp(t *testing.T, end netlink.Link) *nstest.Wire {
+	must(t, netlink.LinkSetUp(end))
+	nstest.Until(t, "the carrier is back", func() bool { return nstest.Link(t, "ccl0").Attrs().RawFlags&unix.IFF_LOWER_UP != 0 })
+	return nstest.OpenWire(t, "ccl1")
 }

@@ -166,8 +166,11 @@ func FuzzParseFragment(f *testing.F) {
 			t.Fatal("a later fragment's payload changed")
 		}
 		behind := p.Payload
-		if behind == p.L4 && sumAt[p.Proto] != 0 {
-			behind += packet.UDPLen // UDP-Lite and DCCP: no header is read, a checksum is corrected
+		if at := sumAt[p.Proto]; behind == p.L4 && at != 0 { // UDP-Lite and DCCP: no header is read, a checksum is corrected
+			if head := min(p.L4+at, len(frame)); !bytes.Equal(before[p.L4:head], frame[p.L4:head]) {
+				t.Fatal("more than the checksum changed")
+			}
+			behind += at + 2
 		}
 		if behind < len(frame) && !bytes.Equal(before[behind:], frame[behind:]) {
 			t.Fatal("what is behind the transport header changed")

@@ -12,7 +12,9 @@ import (
 // go on, and may keep it for as long as it is away. Its reply key must not be
 // another connection's meanwhile (NT4).
 //
-// So the key stays in use for a while, by a tomb: a stub without an owner. The
+// So the key stays in use for a while, by a tomb: a stub without an owner. It is where
+// the connection was owned and where its stub was; after an end in order only where the
+// port is chosen (closeStub). The
 // while is longer than the detection of a cut; if a node is missing then, the
 // tomb stays until everybody is back, has registered what it owns, and has heard
 // what this node has registered: the copy that a full round does not confirm is
